@@ -1,0 +1,555 @@
+"""TrainingConfig: every setting of a training run, with its name, help, bounds and place in the form.
+
+The one source for the form, the command line, the TOML files and the documentation. It knows nothing of tensors,
+files or pages.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from cognate_core.errors import ConfigError
+
+DATASETS: dict[str, str] = {
+    "GSM8K": "openai/gsm8k",
+    "SVAMP": "ChilleD/SVAMP",
+    "HotpotQA": "hotpotqa/hotpot_qa",
+    "Synthetic": "built in",
+}
+"""The datasets that can be named in `dataset_sources`, and where each comes from."""
+
+DATASET_DESCRIPTIONS: dict[str, str] = {
+    "GSM8K": "school maths problems with worked solutions",
+    "SVAMP": "short one-step maths problems",
+    "HotpotQA": "questions answered from two paragraphs",
+    "Synthetic": "word problems made on this computer, no download",
+}
+
+Section = Literal["Data", "Model", "Training", "GrokFast", "Checking and saving"]
+
+
+def _setting(
+    default: Any,
+    *,
+    title: str,
+    help: str,
+    section: Section,
+    simple: bool = False,
+    unit: str = "",
+    example: str = "",
+    **bounds: Any,
+) -> Any:
+    """A config field together with what the form shows of it."""
+    extra = {"section": section, "simple": simple, "unit": unit, "example": example or str(default)}
+    if isinstance(default, list | dict):
+        return Field(
+            default_factory=default.copy, title=title, description=help, json_schema_extra=extra, **bounds
+        )
+    return Field(default, title=title, description=help, json_schema_extra=extra, **bounds)
+
+
+class TrainingConfig(BaseModel):
+    """Every setting of a run. Immutable; make a changed copy with `with_overrides`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    # Data
+    dataset_sources: list[str] = _setting(
+        ["GSM8K", "SVAMP", "HotpotQA"],
+        title="Datasets",
+        help="What the model reads. Those that cannot be had are left out and named; when none can, built-in "
+        "synthetic word problems stand in, visibly.",
+        section="Data",
+        simple=True,
+        example="GSM8K, SVAMP",
+    )
+    dataset_path: str | None = _setting(
+        None,
+        title="Own file",
+        help="A JSONL, CSV, Parquet or text file, or a folder of them. When set, it is used instead of the datasets.",
+        section="Data",
+        example="my_texts.jsonl",
+    )
+    mixture_weights: dict[str, Annotated[float, Field(ge=0, le=1000)]] = _setting(
+        {},
+        title="Mixture weights",
+        help="How often each dataset is drawn, relative to the others, such as GSM8K=2, SVAMP=1. Empty: each "
+        "dataset as often as its size.",
+        section="Data",
+        example="GSM8K=2, SVAMP=1",
+    )
+    max_train_samples: int = _setting(
+        5000,
+        title="Training rows",
+        help="At most this many rows of each dataset are used for training.",
+        section="Data",
+        unit="rows",
+        ge=1,
+        le=1_000_000,
+    )
+    max_eval_samples: int = _setting(
+        500,
+        title="Held-out rows",
+        help="At most this many rows of each dataset are kept apart, to measure the model on text it never saw.",
+        section="Data",
+        unit="rows",
+        ge=1,
+        le=100_000,
+    )
+    train_seq_len: int = _setting(
+        512,
+        title="Training length",
+        help="How many tokens one training sequence holds. Several rows share a sequence; a row is never cut "
+        "inside its answer. Longer costs more time and memory.",
+        section="Data",
+        unit="tokens",
+        ge=16,
+        le=16384,
+    )
+    loss_on_answer_only: bool = _setting(
+        False,
+        title="Learn the answers only",
+        help="On: the model is graded on solutions and answers, not on repeating the question.",
+        section="Data",
+    )
+    keep_calculator_marks: bool = _setting(
+        False,
+        title="Keep calculator marks",
+        help="GSM8K writes sums as <<3*4=12>> inside its solutions. Off: they are taken out.",
+        section="Data",
+    )
+    hotpotqa_distractors: bool = _setting(
+        False,
+        title="HotpotQA with distractors",
+        help="On: all ten paragraphs (about 5,400 characters; needs a long training length). Off: only the ones "
+        "that hold the answer.",
+        section="Data",
+    )
+
+    # Model
+    d_model: int = _setting(
+        216,
+        title="Width",
+        help="How many numbers describe one token inside the model (d_model). Must be a multiple of twice the heads.",
+        section="Model",
+        simple=True,
+        unit="numbers",
+        ge=8,
+        le=4096,
+    )
+    n_layers: int = _setting(
+        11,
+        title="Layers",
+        help="How many blocks of attention and feed-forward the text passes through.",
+        section="Model",
+        simple=True,
+        ge=1,
+        le=96,
+    )
+    n_heads: int = _setting(
+        4,
+        title="Attention heads",
+        help="Into how many independent views each layer's attention is split.",
+        section="Model",
+        ge=1,
+        le=64,
+    )
+    vocab_size: int = _setting(
+        32000,
+        title="Vocabulary",
+        help="How many different tokens (word pieces) the model knows at most.",
+        section="Model",
+        unit="tokens",
+        ge=300,
+        le=65536,
+    )
+    max_seq_len: int = _setting(
+        4096,
+        title="Longest text",
+        help="The longest text that the finished model can read at once.",
+        section="Model",
+        unit="tokens",
+        ge=16,
+        le=65536,
+    )
+
+    # Training
+    max_steps: int = _setting(
+        2000,
+        title="Training steps",
+        help="How often the weights are updated. More steps: better, and longer.",
+        section="Training",
+        simple=True,
+        unit="steps",
+        ge=1,
+        le=10_000_000,
+    )
+    batch_size: int = _setting(
+        2,
+        title="Batch size",
+        help="How many sequences are worked on at once. Larger is steadier and takes more memory.",
+        section="Training",
+        simple=True,
+        unit="sequences",
+        ge=1,
+        le=4096,
+    )
+    gradient_accumulation_steps: int = _setting(
+        4,
+        title="Batches per step",
+        help="How many batches are added up before the weights are updated: a larger batch without more memory.",
+        section="Training",
+        ge=1,
+        le=1024,
+    )
+    learning_rate: float = _setting(
+        2e-4,
+        title="Learning rate",
+        help="How far each step moves the weights. Too high: the loss jumps. Too low: nothing happens.",
+        section="Training",
+        simple=True,
+        example="2e-4",
+        gt=0,
+        le=1,
+    )
+    warmup_ratio: float = _setting(
+        0.05,
+        title="Warm-up",
+        help="Over this share of the steps the learning rate grows from zero to its full value.",
+        section="Training",
+        ge=0,
+        le=1,
+    )
+    min_lr_ratio: float = _setting(
+        0.1,
+        title="Final learning rate",
+        help="After the warm-up the learning rate falls along a cosine to this share of its full value.",
+        section="Training",
+        ge=0,
+        le=1,
+    )
+    weight_decay: float = _setting(
+        0.1,
+        title="Weight decay",
+        help="Pulls the weight matrices gently towards zero, against learning by heart.",
+        section="Training",
+        ge=0,
+        le=10,
+    )
+    beta1: float = _setting(
+        0.9,
+        title="AdamW beta 1",
+        help="How long the optimizer remembers the direction of past gradients.",
+        section="Training",
+        ge=0,
+        lt=1,
+    )
+    beta2: float = _setting(
+        0.95,
+        title="AdamW beta 2",
+        help="How long the optimizer remembers the size of past gradients.",
+        section="Training",
+        ge=0,
+        lt=1,
+    )
+    max_grad_norm: float = _setting(
+        1.0,
+        title="Gradient clipping",
+        help="A gradient longer than this is shortened to it, so that one odd batch does no harm. 0: off.",
+        section="Training",
+        ge=0,
+        le=1000,
+    )
+    precision: Literal["auto", "fp32", "bf16"] = _setting(
+        "auto",
+        title="Precision",
+        help="bf16 is faster where the processor has it built in; auto uses it there and fp32 elsewhere.",
+        section="Training",
+    )
+    seed: int = _setting(
+        42,
+        title="Seed",
+        help="The same seed gives the same start and the same order of data.",
+        section="Training",
+        ge=0,
+        le=2**31 - 1,
+    )
+
+    # GrokFast
+    grokfast_enabled: bool = _setting(
+        True,
+        title="GrokFast",
+        help="Strengthens the slow, steady part of the gradient (arXiv 2405.20233), which in some tasks makes the "
+        "step from learning by heart to understanding come sooner.",
+        section="GrokFast",
+        simple=True,
+    )
+    grokfast_method: Literal["ema", "ma"] = _setting(
+        "ema",
+        title="Filter",
+        help="ema: an exponential moving average, one extra copy of the gradients. ma: the mean of a window, which "
+        "keeps every gradient of the window in memory.",
+        section="GrokFast",
+    )
+    grokfast_alpha: float = _setting(
+        0.98,
+        title="Memory (alpha)",
+        help="How slowly the average follows the gradient: 0.98 looks back about 50 steps. For the ema filter.",
+        section="GrokFast",
+        ge=0,
+        lt=1,
+    )
+    grokfast_lamb: float = _setting(
+        2.0,
+        title="Strength (lambda)",
+        help="How strongly the slow part is added to the gradient.",
+        section="GrokFast",
+        ge=0,
+        le=100,
+    )
+    grokfast_window: int = _setting(
+        100,
+        title="Window",
+        help="How many past gradients are averaged. For the ma filter.",
+        section="GrokFast",
+        unit="steps",
+        ge=1,
+        le=1000,
+    )
+    grokfast_keep_step_size: bool = _setting(
+        False,
+        title="Keep the step size",
+        help="Divides the learning rate by 1 + lambda, to even out that the filter lengthens the gradient.",
+        section="GrokFast",
+    )
+
+    # Checking and saving
+    eval_interval: int = _setting(
+        100,
+        title="Check every",
+        help="How often the held-out loss is measured and a text sample is written.",
+        section="Checking and saving",
+        unit="steps",
+        ge=1,
+        le=10_000_000,
+    )
+    sample_tokens: int = _setting(
+        60,
+        title="Sample length",
+        help="How many tokens each text sample has. 0: no samples.",
+        section="Checking and saving",
+        unit="tokens",
+        ge=0,
+        le=2000,
+    )
+    save_steps: int = _setting(
+        1000,
+        title="Save every",
+        help="How often a checkpoint is kept on disk. The newest three stay.",
+        section="Checking and saving",
+        unit="steps",
+        ge=1,
+        le=10_000_000,
+    )
+    output_dir: str = _setting(
+        "cognate_runs",
+        title="Output folder",
+        help="Where the files of the run go. The studio chooses its own folder for runs started there.",
+        section="Checking and saving",
+    )
+    prepared_data: str | None = Field(default=None, exclude=True, repr=False)
+    """Folder that the DatasetLoader made; set by the service for the trainer, never by a person."""
+
+    @field_validator("dataset_sources", mode="before")
+    @classmethod
+    def _split_names(cls, value: Any) -> Any:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("dataset_sources")
+    @classmethod
+    def _known_datasets(cls, names: list[str]) -> list[str]:
+        spelling = {name.lower(): name for name in DATASETS}
+        for name in names:
+            if name.lower() not in spelling:
+                raise ValueError(f"There is no dataset {name!r}. Choose from {', '.join(DATASETS)}.")
+        return list(dict.fromkeys(spelling[name.lower()] for name in names))
+
+    @field_validator("mixture_weights", mode="before")
+    @classmethod
+    def _split_weights(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.split("=") for part in value.split(",") if part.strip()]
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"Mixture weights look like GSM8K=2, SVAMP=1; got {value!r}.")
+        return {name.strip(): weight.strip() for name, weight in pairs}
+
+    @field_validator("dataset_path", mode="before")
+    @classmethod
+    def _empty_path_is_none(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> TrainingConfig:
+        if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
+            step = 2 * self.n_heads
+            below, above = self.d_model // step * step, -(-self.d_model // step) * step
+            nearest = " or ".join(str(n) for n in dict.fromkeys((below, above)) if n >= 8)
+            raise ValueError(
+                f"d_model: Width {self.d_model} cannot be shared evenly by {self.n_heads} attention heads: each head "
+                f"needs an even number of its own. Use a width of {nearest}, or another number of heads."
+            )
+        if self.train_seq_len > self.max_seq_len:
+            raise ValueError(
+                f"train_seq_len: Training length {self.train_seq_len} is longer than the longest text the model can "
+                f"read ({self.max_seq_len}). Lower the training length or raise the longest text."
+            )
+        if not self.dataset_sources and not self.dataset_path:
+            raise ValueError("dataset_sources: Choose at least one dataset, or give a file of your own.")
+        if self.mixture_weights and not self.dataset_path:
+            unknown = sorted(set(self.mixture_weights) - set(self.dataset_sources))
+            if unknown:
+                raise ValueError(
+                    f"mixture_weights: {', '.join(unknown)} has a weight but is not among the chosen datasets "
+                    f"({', '.join(self.dataset_sources)})."
+                )
+            if not any(self.mixture_weights.get(name, 1.0) > 0 for name in self.dataset_sources):
+                raise ValueError("mixture_weights: At least one dataset needs a weight above zero.")
+        return self
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any]) -> TrainingConfig:
+        """Validate `values` (typed, or text as a person typed it).
+
+        Raises:
+            ConfigError: with a sentence for each field that cannot be used.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise ConfigError(_sentences(error)) from error
+
+    def with_overrides(self, overrides: Mapping[str, Any]) -> TrainingConfig:
+        """A copy with `overrides` put over it, validated as a whole.
+
+        Raises:
+            ConfigError: as `from_values`.
+        """
+        return self.from_values({**dict(self), **overrides})
+
+    def to_toml(self) -> str:
+        """The config as TOML, each setting under a comment that explains it."""
+        lines: list[str] = []
+        section = None
+        for name, info in form_fields().items():
+            extra = field_extra(info)
+            if extra["section"] != section:
+                section = extra["section"]
+                lines += ["", f"# {section}", ""]
+            value = getattr(self, name)
+            lines.append(f"# {info.title}: {info.description}")
+            lines.append(f"# {name} =" if value is None else f"{name} = {_toml_value(value)}")
+        return "\n".join(lines).strip() + "\n"
+
+    @classmethod
+    def from_toml(cls, text: str) -> TrainingConfig:
+        """Read what `to_toml` wrote, or any part of it; what is missing takes its default.
+
+        Raises:
+            ConfigError: the text is no TOML, or a setting cannot be used.
+        """
+        try:
+            values = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError({"toml": f"This is not a readable TOML file: {error}."}) from error
+        return cls.from_values(values)
+
+
+def _toml_value(value: Any) -> str:
+    """One value on one line; tables inline, because a table of its own would swallow the settings after it."""
+    if isinstance(value, dict):
+        pairs = (tomli_w.dumps({key: item}).strip() for key, item in value.items())
+        return "{ " + ", ".join(pairs) + " }" if value else "{}"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
+
+
+def form_fields() -> dict[str, FieldInfo]:
+    """The settings that people see, by name, in order."""
+    return {name: info for name, info in TrainingConfig.model_fields.items() if not info.exclude}
+
+
+def field_extra(info: FieldInfo) -> dict[str, Any]:
+    """A field's place in the form: section, simple, unit, example."""
+    return dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
+
+
+def field_range(info: FieldInfo) -> str:
+    """The allowed range in words, such as "1 to 4,096"; empty when there is none."""
+    bounds = {
+        kind: getattr(item, kind)
+        for item in info.metadata
+        for kind in ("ge", "gt", "le", "lt")
+        if getattr(item, kind, None) is not None
+    }
+    low = f"{bounds['ge']:,}" if "ge" in bounds else f"above {bounds['gt']:,}" if "gt" in bounds else ""
+    high = f"{bounds['le']:,}" if "le" in bounds else f"below {bounds['lt']:,}" if "lt" in bounds else ""
+    return f"{low} to {high}" if low and high else low or high
+
+
+def _sentences(error: ValidationError) -> dict[str, str]:
+    """One sentence for each field that pydantic refused."""
+    problems: dict[str, str] = {}
+    for detail in error.errors():
+        name, sentence = _sentence(detail)
+        problems.setdefault(name, sentence)
+    return problems
+
+
+def _sentence(detail: ErrorDetails) -> tuple[str, str]:
+    name = str(detail["loc"][0]) if detail["loc"] else ""
+    if detail["type"] == "value_error":
+        message = str(detail["ctx"]["error"])
+        if not name:  # from _fields_agree, which names the field before the colon
+            name, message = message.split(": ", 1)
+        return name, message
+    info = TrainingConfig.model_fields.get(name)
+    if info is None:
+        return name, f"There is no setting called {name!r}. `cognate presets first-run` lists them all."
+    got = detail["input"]
+    if len(detail["loc"]) > 1:
+        inner = ".".join(str(part) for part in detail["loc"][1:])
+        return name, f"{info.title}, {inner}: {detail['msg']}; got {got!r}."
+    example = field_extra(info).get("example", "")
+    if detail["type"] == "literal_error":
+        return name, f"{info.title} must be one of {detail['ctx']['expected']}; got {got!r}."
+    wanted = {
+        "int_parsing": "a whole number",
+        "int_type": "a whole number",
+        "int_from_float": "a whole number",
+        "float_parsing": "a number",
+        "float_type": "a number",
+        "finite_number": "a finite number",
+        "bool_parsing": "true or false",
+        "bool_type": "true or false",
+        "string_type": "text",
+        "list_type": "a list",
+        "dict_type": "a list of name=weight",
+    }.get(detail["type"])
+    allowed = field_range(info)
+    if wanted is None and allowed:
+        return name, f"{info.title} must be {allowed}; got {got!r}."
+    if wanted is None:
+        return name, f"{info.title}: {detail['msg']}; got {got!r}."
+    shown = "nothing" if got == "" else repr(got)
+    limits = f" ({allowed})" if allowed else ""
+    hint = f" Type something like {example}." if example and example not in ("None", "True", "False") else ""
+    return name, f"{info.title} must be {wanted}{limits}; got {shown}.{hint}"

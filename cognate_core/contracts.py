@@ -1,0 +1,257 @@
+"""The words that the parts of Cognate Studio say to each other, and the three seams between them.
+
+Plain data and abstract classes only: no files, no database, no tensors. Everything here can be written as JSON,
+because a trainer may one day sit in another process.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from cognate_core.config import TrainingConfig
+
+
+def utc_now() -> str:
+    """The time now, as ISO 8601 in UTC with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+class RunStatus(StrEnum):
+    """Where a run is in its life. The values are the words that people read."""
+
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    TRAINING = "training"
+    STOPPING = "stopping"
+    CANCELLING = "cancelling"
+    STOPPED = "stopped"
+    CANCELLED = "cancelled"
+    COMPLETED = "completed"
+    COMPLETED_WITH_FAILURES = "completed with failures"
+    FAILED = "failed"
+    DIVERGED = "diverged"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def is_terminal(self) -> bool:
+        """True once nothing more will happen to the run. A terminal status is never overwritten."""
+        return self in _TERMINAL
+
+
+_TERMINAL = frozenset(
+    {
+        RunStatus.STOPPED,
+        RunStatus.CANCELLED,
+        RunStatus.COMPLETED,
+        RunStatus.COMPLETED_WITH_FAILURES,
+        RunStatus.FAILED,
+        RunStatus.DIVERGED,
+        RunStatus.INTERRUPTED,
+    }
+)
+
+
+class Phase(StrEnum):
+    """The named stretches of a run, as the specification names them."""
+
+    INITIALIZATION = "Training Initialization"
+    DATASETS = "Dataset Preparation"
+    TRAINING = "Model Training"
+    COMPLETE = "Training Complete"
+    CANCELLED = "Training Cancelled"
+    FAILED = "Training Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingProgress:
+    """How far a run is. `progress` runs from 0 to 1 over the whole run and never backwards."""
+
+    progress: float
+    message: str
+    phase_name: str
+    step: int | None = None
+    total_steps: int | None = None
+    loss: float | None = None
+    learning_rate: float | None = None
+    timestamp: str = field(default_factory=utc_now)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelArtifacts:
+    """A trained model and where its files lie. A field that was not measured is None or absent, never guessed."""
+
+    model_id: str
+    model_name: str
+    phase_name: str
+    parameter_count: int
+    created_at: str
+    training_status: str
+    focus: str
+    training_mode: str
+    datasets_used: list[str]
+    training_stats: dict[str, Any]
+    grokfast_enabled: bool
+    act_enabled: bool
+    ltm_enabled: bool
+    artifacts: dict[str, str]
+    capabilities: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        return asdict(self)
+
+
+# What a trainer and a loader record on their way, beside the coarse progress: one row each in the progress log.
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """One optimizer step. Seconds are wall-clock; `tokens` counts the target tokens of the step."""
+
+    model_name: str
+    step: int
+    loss: float
+    learning_rate: float
+    grad_norm: float  # of the raw gradient, before clipping and filter
+    filtered_grad_norm: float  # of what the optimizer received
+    tokens: int
+    seconds: float
+    elapsed_seconds: float  # since this model's training began
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Mean held-out loss of one dataset, in nats a token."""
+
+    model_name: str
+    step: int
+    dataset: str
+    loss: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the model wrote after `prompt` (a held-out problem) at a step, and what the dataset has there."""
+
+    model_name: str
+    step: int
+    dataset: str
+    prompt: str
+    text: str
+    expected: str
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something worth telling the person: a fallback, a checkpoint, a warning."""
+
+    level: Literal["info", "warning", "error"]
+    message: str
+    model_name: str | None = None
+    step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceReport:
+    """What one data source gave. Rows are counted, never estimated."""
+
+    name: str
+    asked_for: str
+    origin: str  # where the rows came from, in words
+    loaded: bool
+    reason: str  # why it is a fallback or was not loaded; empty when all went as asked
+    train_rows: int = 0
+    heldout_rows: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)  # reason -> rows
+    train_tokens: int = 0
+    train_sequences: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """What the prepared training data is made of."""
+
+    sources: list[SourceReport]
+    fallback: bool  # True when built-in synthetic text stands in for what was asked
+    content_hash: str
+    vocabulary: int  # ids that the tokenizer has
+    from_cache: bool
+
+
+Record = StepMetrics | Evaluation | Sample | Event | DataReport
+RecordSink = Callable[[Record], None]
+
+ProgressCallback = Callable[[int, int, float, float], None]
+"""`progress_callback(step, total_steps, loss, learning_rate)`: an ordinary function, called from any thread.
+
+It may raise `StopRequested` or `CancelRequested` (see errors.py); a trainer lets both reach its caller, after
+saving what there is in the case of a stop.
+"""
+
+
+class ProgressEmitter(ABC):
+    """Carries a run's progress to whoever watches."""
+
+    @abstractmethod
+    async def emit_progress(self, progress: TrainingProgress) -> None:
+        """Make `progress` visible."""
+
+    @abstractmethod
+    async def emit_model_completed(self, artifacts: ModelArtifacts) -> None:
+        """Make a finished model visible."""
+
+
+class DatasetLoader(ABC):
+    """Fetches datasets and makes training data of them."""
+
+    @abstractmethod
+    async def download_dataset(self, dataset_name: str, dataset_id: str) -> bool:
+        """Fetch one dataset. True when its rows are here; False when it cannot be had.
+
+        Args:
+            dataset_name: the name in `TrainingConfig.dataset_sources`.
+            dataset_id: where it lies (a hub id, or a file's path).
+
+        Raises:
+            DataError: the dataset is here but cannot be used (malformed).
+        """
+
+    @abstractmethod
+    async def create_mixed_training_data(self) -> str:
+        """Turn what was fetched into training data; the path of the folder that holds it.
+
+        Raises:
+            DataError: nothing usable came together.
+        """
+
+    @abstractmethod
+    def get_dataset_results(self) -> dict[str, bool]:
+        """For each dataset asked for so far, whether it was loaded."""
+
+
+class ModelTrainer(ABC):
+    """Trains one model."""
+
+    @abstractmethod
+    async def train_model(
+        self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
+    ) -> dict[str, Any]:
+        """Train `model_name` and write its artifacts below `config.output_dir`.
+
+        Returns:
+            a dict with `parameter_count` (int), `training_status` ("completed" or "stopped"),
+            `artifacts` (kind -> path), `training_stats` (measured figures), `datasets_used`
+            (names that really went in) and `act_enabled`, `ltm_enabled`, `grokfast_enabled`
+            (what the model really has).
+
+        Raises:
+            TrainingError: the model could not be trained.
+            CancelRequested: the callback asked for it; nothing is kept.
+        """

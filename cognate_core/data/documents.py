@@ -1,0 +1,116 @@
+"""From the rows of a dataset to the documents that a model reads. Knows columns and text; no files, no tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cognate_core.config import TrainingConfig
+from cognate_core.data.word_problems import WordProblem
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text. `prompt` is the question's side, `answer` what a model should write; plain text has no prompt."""
+
+    prompt: str
+    answer: str
+
+    @property
+    def text(self) -> str:
+        return self.prompt + self.answer
+
+
+class UnusableRow(ValueError):
+    """A row lacks what a document needs. The message is the reason, without the row's number."""
+
+
+_CALCULATOR_MARK = re.compile(r"<<[^<>]*>>")
+
+
+def gsm8k_document(row: Row, config: TrainingConfig) -> Document:
+    """Columns question, answer (whose last line is `#### N`)."""
+    solution = _text(row, "answer")
+    if not config.keep_calculator_marks:
+        solution = _CALCULATOR_MARK.sub("", solution)
+    return _problem(_text(row, "question"), solution)
+
+
+def svamp_document(row: Row, config: TrainingConfig) -> Document:
+    """Columns Body, Question, Equation, Answer (a string or a number)."""
+    body = _text(row, "Body")
+    question = f"{body if body.endswith(('.', '?', '!')) else body + '.'} {_text(row, 'Question')}"
+    answer = _number(_text(row, "Answer"))
+    equation = re.sub(r"\d+\.\d+", lambda match: _number(match[0]), _text(row, "Equation")).strip()
+    if equation.startswith("(") and equation.endswith(")") and equation.count("(") == 1:
+        equation = equation[1:-1].strip()
+    return _problem(question, f"{equation} = {answer}\n#### {answer}")
+
+
+def hotpotqa_document(row: Row, config: TrainingConfig) -> Document:
+    """Columns question, answer, context, supporting_facts. The paragraphs come before the question."""
+    try:
+        context = row["context"]
+        paragraphs = list(zip(context["title"], context["sentences"], strict=True))
+        gold = set(row["supporting_facts"]["title"])
+        kept = [pair for pair in paragraphs if config.hotpotqa_distractors or pair[0] in gold]
+        # Sentences bring their own leading space.
+        facts = "\n".join(f"{title}: {''.join(sentences).strip()}" for title, sentences in kept)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnusableRow(f"the context cannot be read ({type(error).__name__}: {error})") from error
+    answer = _text(row, "answer")
+    return Document(f"{facts}\nProblem: {_text(row, 'question')}\nSolution:", f" {answer}\n#### {answer}")
+
+
+def word_problem_document(problem: WordProblem) -> Document:
+    """A synthetic problem in the same layout as GSM8K."""
+    return _problem(problem.question, f"{problem.solution}\n#### {problem.answer}")
+
+
+OWN_FILE_COLUMNS = (
+    ("question", "answer"),
+    ("problem", "solution"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("instruction", "output"),
+)
+"""Column pairs that are understood in a person's own file, besides one column called "text"."""
+
+
+def own_file_document(row: Row, config: TrainingConfig) -> Document:
+    """A row of a person's own file."""
+    for question, answer in OWN_FILE_COLUMNS:
+        if question in row and answer in row:
+            return _problem(_text(row, question), _text(row, answer))
+    if "text" in row:
+        return Document("", _text(row, "text"))
+    pairs = ", ".join(f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)
+    raise UnusableRow(f"none of the columns text, {pairs} is there (found: {', '.join(map(str, row)) or 'none'})")
+
+
+RowFormat = Callable[[Row, TrainingConfig], Document]
+
+
+def _problem(question: str, solution: str) -> Document:
+    return Document(f"Problem: {question.strip()}\nSolution:", f" {solution.strip()}")
+
+
+def _text(row: Row, column: str) -> str:
+    if column not in row:
+        raise UnusableRow(f"the column {column!r} is missing")
+    value = row[column]
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise UnusableRow(f"the column {column!r} holds no text")
+    text = str(value).strip()
+    if not text:
+        raise UnusableRow(f"the column {column!r} is empty")
+    return text
+
+
+def _number(text: str) -> str:
+    """'145.0' as '145'; anything else as it is."""
+    return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text

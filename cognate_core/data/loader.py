@@ -1,0 +1,199 @@
+"""MixtureLoader: the DatasetLoader that fetches real datasets and prepares them, once for each content."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import hashlib
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+import tokenizers
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import DataReport, DatasetLoader, Event, RecordSink, SourceReport
+from cognate_core.data.documents import Document
+from cognate_core.data.packing import EncodedDocument, Packed, pack
+from cognate_core.data.prepared import MANIFEST, HeldoutPrompt, PreparedData, write_prepared
+from cognate_core.data.sources import SourceDocuments, Tell, load_source, own_file_source, synthetic_source
+from cognate_core.data.tokenizer import train_tokenizer
+from cognate_core.errors import DataError, DatasetUnavailable
+
+LAYOUT_VERSION = 1  # of the prepared folder: raise it when the same text must be prepared anew
+PROMPTS_PER_SOURCE = 4
+CACHED_PREPARATIONS = 8  # the newest ones stay
+
+
+class MixtureLoader(DatasetLoader):
+    """Fetches what the config asks for, falls back to synthetic text visibly, packs, and caches by content hash."""
+
+    def __init__(self, config: TrainingConfig, cache: Path, record: RecordSink, tell: Tell) -> None:
+        self._config, self._cache = config, cache
+        self._record, self._tell = record, tell
+        self._loaded: dict[str, SourceDocuments] = {}
+        self._unavailable: dict[str, SourceReport] = {}
+
+    async def download_dataset(self, dataset_name: str, dataset_id: str) -> bool:
+        try:
+            source = await asyncio.to_thread(self._load, dataset_name)
+        except DatasetUnavailable as error:
+            self._unavailable[dataset_name] = SourceReport(
+                dataset_name, dataset_id, origin="nowhere", loaded=False, reason=str(error)
+            )
+            self._record(Event("warning", f"{error} The run goes on without {dataset_name}."))
+            return False
+        self._loaded[dataset_name] = source
+        return True
+
+    async def create_mixed_training_data(self) -> str:
+        return str(await asyncio.to_thread(self._prepare))
+
+    def get_dataset_results(self) -> dict[str, bool]:
+        return {**dict.fromkeys(self._loaded, True), **dict.fromkeys(self._unavailable, False)}
+
+    def _load(self, name: str) -> SourceDocuments:
+        if self._config.dataset_path:
+            return own_file_source(self._config, self._tell)
+        return load_source(name, self._config, self._cache, self._tell)
+
+    def _prepare(self) -> Path:
+        sources = list(self._loaded.values())
+        fallback = not sources
+        if fallback:
+            self._record(
+                Event("warning", "No dataset could be had: built-in synthetic word problems stand in for them.")
+            )
+            sources = [synthetic_source(self._config)]
+        for source in sources:
+            _remove_overlap(source)
+        key = self._content_hash(sources)
+        folder = self._cache / "prepared" / key
+        if (folder / MANIFEST).is_file():
+            self._tell("The same data was prepared before and is used again")
+            folder.touch()  # counts as new again when old preparations are removed
+            cached = PreparedData(folder).report
+            origins = [
+                dataclasses.replace(report, origin=source.origin)
+                for report, source in zip(cached.sources, sources, strict=True)
+            ]
+            self._record(
+                dataclasses.replace(
+                    cached, sources=self._with_unavailable(origins), fallback=fallback, from_cache=True
+                )
+            )
+            return folder
+        report = self._build(sources, folder, key, fallback)
+        self._record(dataclasses.replace(report, sources=self._with_unavailable(report.sources)))
+        _keep_newest(folder.parent, CACHED_PREPARATIONS)
+        return folder
+
+    def _with_unavailable(self, sources: list[SourceReport]) -> list[SourceReport]:
+        return [*sources, *self._unavailable.values()]
+
+    def _content_hash(self, sources: list[SourceDocuments]) -> str:
+        config = self._config
+        settings = [
+            LAYOUT_VERSION,
+            tokenizers.__version__,
+            config.vocab_size,
+            config.train_seq_len,
+            config.loss_on_answer_only,
+        ]
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        for source in sources:
+            digest.update(json.dumps([source.name, source.skipped]).encode())  # they stand in the cached report
+            for documents in (source.train, source.heldout):
+                digest.update(json.dumps([[d.prompt, d.answer] for d in documents]).encode())
+        return digest.hexdigest()[:32]
+
+    def _build(self, sources: list[SourceDocuments], folder: Path, key: str, fallback: bool) -> DataReport:
+        config = self._config
+        self._tell("Training the tokenizer on the training text")
+        tokenizer = train_tokenizer(
+            (document.text for source in sources for document in source.train), config.vocab_size
+        )
+        packed: dict[str, dict[str, Packed]] = {}
+        reports: list[SourceReport] = []
+        prompts: list[HeldoutPrompt] = []
+        for source in sources:
+            self._tell(f"Turning {source.name} into tokens")
+            train, heldout = (
+                pack(_encode(documents, tokenizer), config.train_seq_len, answers_only=config.loss_on_answer_only)
+                for documents in (source.train, source.heldout)
+            )
+            packed[source.name] = {"train": train, "heldout": heldout}
+            reports.append(_report(source, train, heldout, config.train_seq_len))
+            prompts += _prompts(source)
+        if not any(len(splits["train"].tokens) for splits in packed.values()):
+            raise DataError(
+                f"Every row is longer than the training length of {config.train_seq_len} tokens. "
+                "Raise the training length."
+            )
+        report = DataReport(reports, fallback, key, tokenizer.get_vocab_size(), from_cache=False)
+        temporary = folder.with_name(f"{key}.tmp-{uuid.uuid4().hex}")
+        temporary.mkdir(parents=True)
+        try:
+            write_prepared(temporary, tokenizer, packed, prompts, report)
+            temporary.rename(folder)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if not (folder / MANIFEST).is_file():  # else another run made the same meanwhile
+                raise
+        return report
+
+
+def _remove_overlap(source: SourceDocuments) -> None:
+    """Take out of the training text what is also held out."""
+    held_out = {document.text for document in source.heldout}
+    kept = [document for document in source.train if document.text not in held_out]
+    if len(kept) < len(source.train):
+        source.skipped["also in the held-out text"] += len(source.train) - len(kept)
+        source.train = kept
+
+
+def _encode(documents: list[Document], tokenizer: tokenizers.Tokenizer) -> list[EncodedDocument]:
+    """Prompt and answer are encoded apart, as they are when a person asks and the model answers."""
+    prompts = tokenizer.encode_batch([document.prompt for document in documents])
+    answers = tokenizer.encode_batch([document.answer for document in documents])
+    return [
+        EncodedDocument(prompt.ids + answer.ids, len(prompt.ids))
+        for prompt, answer in zip(prompts, answers, strict=True)
+    ]
+
+
+def _report(source: SourceDocuments, train: Packed, heldout: Packed, length: int) -> SourceReport:
+    skipped = dict(source.skipped)
+    too_long = train.skipped + heldout.skipped
+    if too_long:
+        skipped[f"longer than {length} tokens"] = too_long
+    return SourceReport(
+        name=source.name,
+        asked_for=source.asked_for,
+        origin=source.origin,
+        loaded=True,
+        reason="",
+        train_rows=len(source.train) - train.skipped,
+        heldout_rows=len(source.heldout) - heldout.skipped,
+        skipped=skipped,
+        train_tokens=int(train.counted.sum()),
+        train_sequences=len(train.tokens),
+    )
+
+
+def _prompts(source: SourceDocuments) -> list[HeldoutPrompt]:
+    """The shortest few of the first held-out problems: they are read by people, in a narrow column."""
+    some = sorted(source.heldout[:50], key=lambda document: len(document.text))[:PROMPTS_PER_SOURCE]
+    return [
+        HeldoutPrompt(source.name, document.prompt, document.answer)
+        if document.prompt
+        else HeldoutPrompt(source.name, document.answer[:80], document.answer[80:400])
+        for document in some
+    ]
+
+
+def _keep_newest(folder: Path, count: int) -> None:
+    newest_first = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in newest_first[count:]:
+        shutil.rmtree(old, ignore_errors=True)

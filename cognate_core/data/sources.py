@@ -1,0 +1,243 @@
+"""Where training rows come from: a local folder, the Hugging Face hub, a person's own file, or made here.
+
+Each source is asked for training and held-out documents and answers with both, or says why it cannot. Bad rows are
+counted; more than one in a hundred of them is an error that names the first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.data.documents import (
+    Document,
+    RowFormat,
+    UnusableRow,
+    gsm8k_document,
+    hotpotqa_document,
+    own_file_document,
+    svamp_document,
+    word_problem_document,
+)
+from cognate_core.data.files import NumberedRow, read_rows
+from cognate_core.data.word_problems import word_problems
+from cognate_core.errors import DataError, DatasetUnavailable
+
+Tell = Callable[[str], None]
+"""Shows a message to the person. It may raise an Interruption when they asked for the end."""
+
+HUB_TRIES = 3
+HUB_TIMEOUT_SECONDS = 10.0
+MAX_BAD_SHARE = 0.01
+OWN_FILE_HELDOUT_SHARE = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class HubDataset:
+    """A dataset on the hub and how to read it."""
+
+    config: str | None
+    train_split: str
+    heldout_split: str
+    folder: str  # below COGNATE_DATASETS_DIR, in the hub's own layout
+    row_format: RowFormat
+
+
+HUB_DATASETS: dict[str, HubDataset] = {
+    "GSM8K": HubDataset("main", "train", "test", "gsm8k/main", gsm8k_document),
+    "SVAMP": HubDataset(None, "train", "test", "svamp", svamp_document),
+    "HotpotQA": HubDataset("distractor", "train", "validation", "hotpot_qa/distractor", hotpotqa_document),
+}
+
+
+@dataclass(slots=True)
+class SourceDocuments:
+    """What one source gave."""
+
+    name: str
+    asked_for: str
+    origin: str
+    train: list[Document]
+    heldout: list[Document]
+    skipped: Counter[str] = field(default_factory=Counter)  # reason -> rows
+
+
+def load_source(name: str, config: TrainingConfig, cache: Path, tell: Tell) -> SourceDocuments:
+    """The documents of one of the datasets in `config.DATASETS`.
+
+    Raises:
+        DatasetUnavailable: it cannot be reached; the message says what was tried.
+        DataError: it was reached and cannot be used.
+    """
+    if name == "Synthetic":
+        return synthetic_source(config)
+    dataset = HUB_DATASETS[name]
+    local = os.environ.get("COGNATE_DATASETS_DIR")
+    tried = ""
+    if local:
+        folder = Path(local) / dataset.folder
+        splits = [_split_file(folder, split) for split in (dataset.train_split, dataset.heldout_split)]
+        if splits[0] and splits[1]:
+            tell(f"Reading {name} from the local folder")
+            return _read_splits(name, config, dataset, splits[0], splits[1], f"local folder, {dataset.folder}")
+        tried = f"The local folder has no {dataset.folder}. "
+    try:
+        train, heldout, origin = _hub_splits(name, config, dataset, cache, tell)
+    except DatasetUnavailable as error:
+        raise DatasetUnavailable(f"{tried}{error}") from error
+    return _read_splits(name, config, dataset, train, heldout, origin)
+
+
+def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
+    """The documents of `config.dataset_path`. Which rows are held out depends on their text alone.
+
+    Raises:
+        DataError: the file is missing, empty, malformed, or too small to keep a row apart.
+    """
+    path = Path(config.dataset_path or "")
+    tell(f"Reading {path.name}")
+    skipped: Counter[str] = Counter()
+    rows = list(_documents(read_rows(path), own_file_document, config, skipped, limit=None))
+    documents = list({document.text: document for document in rows}.values())
+    if len(rows) > len(documents):
+        skipped["the same text stands there twice"] += len(rows) - len(documents)
+    if len(documents) < 2:
+        raise DataError(
+            f"{path.name} has {len(documents)} usable row(s); at least two are needed: "
+            "one to train on and one to keep apart."
+        )
+    documents.sort(key=lambda document: hashlib.sha256(document.text.encode()).digest())
+    kept_apart = min(config.max_eval_samples, max(1, round(len(documents) * OWN_FILE_HELDOUT_SHARE)))
+    return SourceDocuments(
+        name="Own file",
+        asked_for=path.name,
+        origin=f"own file, {path.name}",
+        train=documents[kept_apart:][: config.max_train_samples],
+        heldout=documents[:kept_apart],
+        skipped=skipped,
+    )
+
+
+def synthetic_source(config: TrainingConfig) -> SourceDocuments:
+    """Word problems made here: always the same for the same numbers of rows."""
+    wanted = config.max_eval_samples + config.max_train_samples
+    documents = [word_problem_document(problem) for problem in word_problems(min(wanted, 50_000), seed=0)]
+    kept_apart = min(config.max_eval_samples, max(1, len(documents) // 2))
+    return SourceDocuments(
+        name="Synthetic",
+        asked_for=DATASETS["Synthetic"],
+        origin="made on this computer",
+        train=documents[kept_apart:],
+        heldout=documents[:kept_apart],
+    )
+
+
+def _split_file(folder: Path, split: str) -> Path | None:
+    return next(
+        (
+            folder / (split + suffix)
+            for suffix in (".jsonl", ".parquet", ".csv")
+            if (folder / (split + suffix)).is_file()
+        ),
+        None,
+    )
+
+
+def _read_splits(
+    name: str, config: TrainingConfig, dataset: HubDataset, train: Path, heldout: Path, origin: str
+) -> SourceDocuments:
+    skipped: Counter[str] = Counter()
+    heldout_documents = list(
+        _documents(read_rows(heldout), dataset.row_format, config, skipped, config.max_eval_samples)
+    )
+    train_documents = list(
+        _documents(read_rows(train), dataset.row_format, config, skipped, config.max_train_samples)
+    )
+    return SourceDocuments(name, DATASETS[name], origin, train_documents, heldout_documents, skipped)
+
+
+def _documents(
+    rows: Iterable[NumberedRow],
+    row_format: RowFormat,
+    config: TrainingConfig,
+    skipped: Counter[str],
+    limit: int | None,
+) -> Iterator[Document]:
+    good = bad = 0
+    first_bad = ""
+    for place, row in rows:
+        if limit is not None and good == limit:
+            break
+        try:
+            if isinstance(row, UnusableRow):
+                raise row
+            document = row_format(row, config)
+        except UnusableRow as error:
+            bad += 1
+            skipped[str(error)] += 1
+            first_bad = first_bad or f"{place}: {error}"
+            continue
+        good += 1
+        yield document
+    if bad > MAX_BAD_SHARE * (good + bad):
+        raise DataError(
+            f"{bad} of {good + bad} rows cannot be used; at most 1 in 100 may be bad. The first: {first_bad}."
+        )
+
+
+def _hub_splits(
+    name: str, config: TrainingConfig, dataset: HubDataset, cache: Path, tell: Tell
+) -> tuple[Path, Path, str]:
+    """Both splits as JSONL files in the cache, fetched from the hub unless an earlier run did."""
+    limits = {dataset.train_split: config.max_train_samples, dataset.heldout_split: config.max_eval_samples}
+    folder = cache / "hub" / name.lower()
+    files = {split: folder / f"{split}-{limit}.jsonl" for split, limit in limits.items()}
+    origin = f"Hugging Face hub, {DATASETS[name]}"
+    if all(file.is_file() for file in files.values()):
+        return files[dataset.train_split], files[dataset.heldout_split], f"{origin} (fetched earlier)"
+    for attempt in range(1, HUB_TRIES + 1):
+        tell(f"Fetching {name} from the hub" + (f", try {attempt} of {HUB_TRIES}" if attempt > 1 else ""))
+        try:
+            for split, limit in limits.items():
+                _fetch_split(name, dataset.config, split, limit, files[split], tell)
+        except (OSError, RuntimeError, ValueError) as error:  # what requests, the hub and datasets raise
+            if attempt == HUB_TRIES:
+                raise DatasetUnavailable(
+                    f"{name} could not be fetched from the hub in {HUB_TRIES} tries "
+                    f"({type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'})."
+                ) from error
+            time.sleep(0.3 * attempt)
+        else:
+            break
+    return files[dataset.train_split], files[dataset.heldout_split], origin
+
+
+def _fetch_split(name: str, hub_config: str | None, split: str, limit: int, target: Path, tell: Tell) -> None:
+    """The first `limit` rows of a split, streamed, so that a large dataset is not downloaded whole."""
+    from huggingface_hub import HfApi
+
+    # Asked first because it fails at once when there is no network; load_dataset would retry for 23 s.
+    HfApi().dataset_info(DATASETS[name], timeout=HUB_TIMEOUT_SECONDS)
+    import datasets
+
+    rows = datasets.load_dataset(DATASETS[name], hub_config, split=split, streaming=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(".partial")
+    with partial.open("w", encoding="utf-8") as file:
+        for number, row in enumerate(rows.take(limit), start=1):
+            file.write(json.dumps(_plain(row), ensure_ascii=False) + "\n")
+            if number % 200 == 0:
+                tell(f"Fetching {name} from the hub: {number:,} rows of {split}")
+    partial.replace(target)  # only a whole file gets the final name
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if value is not None}

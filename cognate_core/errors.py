@@ -1,0 +1,90 @@
+"""Every error that Cognate Studio raises on purpose.
+
+    CognateError
+    ├── ConfigError            a setting is missing, unknown, out of range or contradicts another
+    ├── DataError              training text could not be had or could not be used
+    │   └── DatasetUnavailable   one named dataset could not be reached (others may still be)
+    ├── TrainingError          a model could not be trained
+    │   └── Diverged             the loss is no longer a number
+    ├── StorageError           the disk or the database refused
+    └── RunError               a run or model does not exist, or cannot do what was asked now
+
+Each message is a sentence for the person at the screen: what happened, why, and what to do.
+
+Two more are requests and no errors: they travel from a progress callback into a trainer or loader to say
+that the person wants it to end. They stand outside the tree, so that nothing that handles errors takes them for one.
+
+    Interruption
+    ├── StopRequested          save what there is, then end
+    └── CancelRequested        end without saving
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping
+
+
+class CognateError(Exception):
+    """Base of the tree: catch this to catch everything that Cognate Studio raises on purpose."""
+
+
+class ConfigError(CognateError):
+    """One or more settings cannot be used.
+
+    `problems` maps the field's name to the sentence about it, so that a form can show each at its field.
+    """
+
+    def __init__(self, problems: Mapping[str, str]) -> None:
+        self.problems = dict(problems)
+        super().__init__(" ".join(self.problems.values()))
+
+
+class DataError(CognateError):
+    """Training text could not be had or could not be used."""
+
+
+class DatasetUnavailable(DataError):
+    """One named dataset could not be reached."""
+
+
+class TrainingError(CognateError):
+    """A model could not be trained."""
+
+
+class Diverged(TrainingError):
+    """The loss stopped being a number."""
+
+
+class StorageError(CognateError):
+    """The disk or the database refused."""
+
+
+class RunError(CognateError):
+    """A run or model does not exist, or cannot do what was asked of it now."""
+
+
+class Interruption(Exception):  # noqa: N818  (a request, not an error)
+    """A person asked for the work to end."""
+
+
+class StopRequested(Interruption):
+    """Save what there is, then end."""
+
+
+class CancelRequested(Interruption):
+    """End without saving."""
+
+
+DISK_FULL = "The disk is full. Free some space, then start the run again."
+
+
+def plain_sentence(error: BaseException) -> str:
+    """What a person should read about `error`: our own sentence, or a plain one for what the system said."""
+    if isinstance(error, CognateError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return DISK_FULL
+    if isinstance(error, MemoryError):
+        return "The computer ran out of memory. Choose a smaller batch size, sequence length or model."
+    return f"Something unexpected went wrong: {type(error).__name__}: {error}"

@@ -1,0 +1,56 @@
+"""What a configuration will need, before it runs: parameters, memory, tokens. Counted or computed, never measured here.
+
+The parameter count comes from the model itself and loads torch; everything else is arithmetic.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cognate_core.config import TrainingConfig
+
+BYTES = 4  # weights, gradients and optimizer state are fp32
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """parameters: by component, with "total". memory_bytes: by purpose. tokens_per_step counts padding too."""
+
+    parameters: dict[str, int]
+    memory_bytes: dict[str, int]
+    tokens_per_step: int
+
+    @property
+    def total_memory_bytes(self) -> int:
+        return sum(self.memory_bytes.values())
+
+
+def estimate(config: TrainingConfig) -> Estimate:
+    """What training with `config` will need. Memory is an estimate; docs/experiments.md compares it with runs."""
+    from cognate_core.model import count_parameters
+
+    parameters = count_parameters(config)
+    total = parameters["total"]
+    positions = config.batch_size * config.train_seq_len
+    per_position_and_layer = 30 * config.d_model  # what the backward pass keeps of a block, in numbers
+    logits = 4 * config.vocab_size  # logits, their log-softmax and both gradients
+    memory = {
+        "weights and gradients": 2 * total * BYTES,
+        "optimizer": 2 * total * BYTES,
+        "GrokFast": _filter_copies(config) * total * BYTES,
+        "activations": positions * (config.n_layers * per_position_and_layer + logits) * BYTES,
+    }
+    return Estimate(parameters, memory, positions * config.gradient_accumulation_steps)
+
+
+def _filter_copies(config: TrainingConfig) -> int:
+    if not config.grokfast_enabled:
+        return 0
+    return 1 if config.grokfast_method == "ema" else config.grokfast_window + 2  # the ring, and its sum in fp64
+
+
+def seconds_left(step: int, total_steps: int, recent_seconds_per_step: float | None) -> float | None:
+    """Time to the last step at the recent pace; None while the pace is unknown."""
+    if recent_seconds_per_step is None or step >= total_steps:
+        return None
+    return (total_steps - step) * recent_seconds_per_step

@@ -1,0 +1,46 @@
+"""Figures in words that people read: durations, sizes, counts."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def duration(seconds: float | None) -> str:
+    """About how long, such as "45 s", "3 min", "2 h 5 min"; "unknown" for None."""
+    if seconds is None:
+        return "unknown"
+    if seconds < 99.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{round(hours / 24)} days"
+
+
+def size(count: float) -> str:
+    """Bytes with a unit of 1,000s, such as "88.2 MB"."""
+    for unit in ("bytes", "KB", "MB"):
+        if count < 999.5:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} GB" if count < 999.5 else f"{count:,.0f} GB"
+
+
+def compact(count: float) -> str:
+    """A large count, such as "2.1 million"."""
+    if count < 100_000:
+        return f"{count:,.0f}"
+    if count < 999_500:
+        return f"{count / 1000:,.0f} thousand"
+    if count < 999.5e6:
+        return f"{count / 1e6:.3g} million"
+    return f"{count / 1e9:,.3g} billion"
+
+
+def ago(timestamp: str, now: datetime | None = None) -> str:
+    """How long ago an ISO 8601 time was, such as "5 min ago"."""
+    seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(timestamp)).total_seconds()
+    return "just now" if seconds < 10 else f"{duration(seconds)} ago"

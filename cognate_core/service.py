@@ -1,0 +1,354 @@
+"""TrainingService: the order of work of a training run, and nothing else.
+
+Datasets first, then one model after the other, then done; progress told at each step, failures kept apart. Where the
+data comes from, how a model is trained and who is told are injected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import math
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.contracts import (
+    DatasetLoader,
+    ModelArtifacts,
+    ModelTrainer,
+    Phase,
+    ProgressCallback,
+    ProgressEmitter,
+    RunStatus,
+    TrainingProgress,
+    utc_now,
+)
+from cognate_core.errors import (
+    CancelRequested,
+    ConfigError,
+    Diverged,
+    RunError,
+    StopRequested,
+    TrainingError,
+    plain_sentence,
+)
+
+COORDINATION_KEY = "swarm/phase2/services/training"
+"""Under this key the storage layer keeps which sessions run, where the database is, and a heartbeat."""
+
+DEFAULT_MODEL_NAMES = ("cognate_foundation_1", "cognate_foundation_2", "cognate_foundation_3")
+DEFAULT_SEEDS = (42, 1337, 2023)
+
+_DATA_START, _DATA_END = 0.05, 0.20
+_TRAIN_START, _TRAIN_END = 0.25, 0.95
+
+
+@dataclass(slots=True)
+class TrainingSession:
+    """One run of the pipeline as the service sees it."""
+
+    task_id: str
+    config: TrainingConfig
+    model_names: list[str]
+    status: RunStatus = RunStatus.QUEUED
+    progress: TrainingProgress = field(
+        default_factory=lambda: TrainingProgress(0.0, "Waiting to start", Phase.INITIALIZATION)
+    )
+    models: list[ModelArtifacts] = field(default_factory=list)
+    failures: dict[str, str] = field(default_factory=dict)  # model name -> sentence
+    created_at: str = field(default_factory=utc_now)
+    finished_at: str | None = None
+    interruption: type[StopRequested] | type[CancelRequested] | None = None
+
+
+class TrainingService:
+    """Runs training sessions with the loader, trainer and emitter that it was given."""
+
+    def __init__(
+        self,
+        progress_emitter: ProgressEmitter,
+        dataset_loader: DatasetLoader,
+        model_trainer: ModelTrainer,
+        config: TrainingConfig | None = None,
+    ) -> None:
+        self._emitter = progress_emitter
+        self._loader = dataset_loader
+        self._trainer = model_trainer
+        self._config = config or TrainingConfig()
+        self._sessions: dict[str, TrainingSession] = {}
+
+    async def start_training_session(
+        self,
+        task_id: str,
+        training_parameters: Mapping[str, Any] | None = None,
+        model_names: Sequence[str] | None = None,
+    ) -> TrainingSession:
+        """Register a session. `training_parameters` override the service's config for this session.
+
+        Raises:
+            ConfigError: a parameter cannot be used, or the model names are empty or not distinct.
+            RunError: a session with this id exists already.
+        """
+        if task_id in self._sessions:
+            raise RunError(f"There is a training session {task_id!r} already. Choose another id.")
+        names = list(DEFAULT_MODEL_NAMES if model_names is None else model_names)
+        if not names or len(set(names)) != len(names) or not all(name.strip() for name in names):
+            raise ConfigError({"model_names": "Each model needs a name of its own; at least one model is needed."})
+        session = TrainingSession(task_id, self._config.with_overrides(training_parameters or {}), names)
+        self._sessions[task_id] = session
+        await self._emit(session, 0.0, "Training is being set up", Phase.INITIALIZATION)
+        return session
+
+    async def execute_training_pipeline(self, task_id: str) -> list[ModelArtifacts]:
+        """Run the session to its end and give the models that were trained.
+
+        A model that fails does not stop the others, but the session then ends as "completed with failures".
+
+        Raises:
+            DataError: there is nothing to train on.
+            TrainingError: no model could be trained (Diverged, when that was the reason for all).
+            RunError: the session is unknown or has been run already.
+        """
+        session = self._session(task_id)
+        if session.status is not RunStatus.QUEUED:
+            raise RunError(f"The training session {task_id!r} is {session.status} and cannot be started again.")
+        try:
+            config = await self._prepare_data(session)
+            await self._train_models(session, config)
+        except CancelRequested:
+            await self._finish(session, RunStatus.CANCELLED, "Cancelled", Phase.CANCELLED)
+        except StopRequested:
+            await self._finish(session, RunStatus.STOPPED, "Stopped before training began", Phase.CANCELLED)
+        except BaseException as error:
+            failed = RunStatus.DIVERGED if isinstance(error, Diverged) else RunStatus.FAILED
+            await self._finish(session, failed, plain_sentence(error), Phase.FAILED)
+            raise
+        return list(session.models)
+
+    async def get_training_status(self, task_id: str) -> TrainingSession:
+        """The session as it is now. Raises RunError when there is none."""
+        return self._session(task_id)
+
+    async def list_trained_models(self) -> list[ModelArtifacts]:
+        """Every model that this service trained, oldest first."""
+        return [model for session in self._sessions.values() for model in session.models]
+
+    async def get_model_artifacts(self, model_id: str) -> ModelArtifacts:
+        """The model with this id. Raises RunError when there is none."""
+        for model in await self.list_trained_models():
+            if model.model_id == model_id:
+                return model
+        raise RunError(f"There is no trained model {model_id!r}.")
+
+    async def cancel_training_session(self, task_id: str) -> bool:
+        """Ask for the session to end without saving. False when it has ended already."""
+        return self._interrupt(task_id, CancelRequested)
+
+    async def stop_training_session(self, task_id: str) -> bool:
+        """Ask for the session to end after saving what there is. False when it has ended already."""
+        return self._interrupt(task_id, StopRequested)
+
+    def cleanup_completed_sessions(self, max_age_hours: float = 24) -> int:
+        """Forget sessions that ended longer ago than this; how many were forgotten. Files stay."""
+        limit = datetime.now(UTC) - timedelta(hours=max_age_hours)
+        old = [
+            task_id
+            for task_id, session in self._sessions.items()
+            if session.finished_at and datetime.fromisoformat(session.finished_at) <= limit
+        ]
+        for task_id in old:
+            del self._sessions[task_id]
+        return len(old)
+
+    def raise_if_interrupted(self, task_id: str) -> None:
+        """For loaders and trainers between two pieces of work: raises what the person asked for, if anything."""
+        interruption = self._session(task_id).interruption
+        if interruption is not None:
+            raise interruption
+
+    # The order of work
+
+    async def _prepare_data(self, session: TrainingSession) -> TrainingConfig:
+        session.status = RunStatus.PREPARING
+        config = session.config
+        wanted = (
+            {"Own file": config.dataset_path}
+            if config.dataset_path
+            else {name: DATASETS[name] for name in config.dataset_sources}
+        )
+        await self._emit(session, _DATA_START, "Fetching the datasets", Phase.DATASETS)
+        for done, (name, dataset_id) in enumerate(wanted.items()):
+            self.raise_if_interrupted(session.task_id)
+            loaded = await self._loader.download_dataset(name, dataset_id)
+            share = (done + 1) / (len(wanted) + 1)
+            await self._emit(
+                session,
+                _DATA_START + share * (_DATA_END - _DATA_START),
+                f"{name} is here" if loaded else f"{name} could not be had",
+                Phase.DATASETS,
+            )
+        self.raise_if_interrupted(session.task_id)
+        folder = await self._loader.create_mixed_training_data()
+        await self._emit(session, _DATA_END, "The training data is ready", Phase.DATASETS)
+        return config.model_copy(update={"prepared_data": folder})
+
+    async def _train_models(self, session: TrainingSession, config: TrainingConfig) -> None:
+        session.status = RunStatus.TRAINING
+        errors: list[Exception] = []
+        for index, (name, seed) in enumerate(zip(session.model_names, seeds_from(config.seed), strict=False)):
+            self.raise_if_interrupted(session.task_id)
+            model_config = config.model_copy(update={"seed": seed})
+            try:
+                result = await self._train_one(session, index, name, model_config)
+            except Exception as error:
+                if isinstance(error, CancelRequested | StopRequested):
+                    raise
+                session.failures[name] = plain_sentence(error)
+                errors.append(error)
+                continue
+            artifacts = _artifacts(name, model_config, result)
+            session.models.append(artifacts)
+            await self._emitter.emit_model_completed(artifacts)
+            if session.interruption is StopRequested:
+                await self._finish(session, RunStatus.STOPPED, "Stopped and saved", Phase.COMPLETE)
+                return
+        if not session.models:
+            raise _no_model(errors, session.failures)
+        if session.failures:
+            failed = "; ".join(f"{name}: {why}" for name, why in session.failures.items())
+            await self._finish(
+                session, RunStatus.COMPLETED_WITH_FAILURES, f"Some models failed. {failed}", Phase.COMPLETE
+            )
+        else:
+            await self._finish(session, RunStatus.COMPLETED, "Training is complete", Phase.COMPLETE)
+
+    async def _train_one(
+        self, session: TrainingSession, index: int, name: str, config: TrainingConfig
+    ) -> dict[str, Any]:
+        share = (_TRAIN_END - _TRAIN_START) / len(session.model_names)
+        start = _TRAIN_START + index * share
+        await self._emit(session, start, f"Training {name}", Phase.TRAINING)
+        async with _ProgressRelay(self, session, name, start, share) as callback:
+            return await self._trainer.train_model(name, config, callback)
+
+    async def _emit(
+        self,
+        session: TrainingSession,
+        progress: float,
+        message: str,
+        phase: Phase,
+        **figures: Any,
+    ) -> None:
+        never_back = min(1.0, max(progress, session.progress.progress))
+        session.progress = TrainingProgress(never_back, message, phase, **figures)
+        await self._emitter.emit_progress(session.progress)
+
+    async def _finish(self, session: TrainingSession, status: RunStatus, message: str, phase: Phase) -> None:
+        session.status = status
+        session.finished_at = utc_now()
+        progress = 1.0 if phase is Phase.COMPLETE else session.progress.progress
+        await self._emit(session, progress, message, phase)
+
+    def _session(self, task_id: str) -> TrainingSession:
+        if task_id not in self._sessions:
+            raise RunError(f"There is no training session {task_id!r}.")
+        return self._sessions[task_id]
+
+    def _interrupt(self, task_id: str, kind: type[StopRequested] | type[CancelRequested]) -> bool:
+        session = self._session(task_id)
+        if session.status.is_terminal:
+            return False
+        if session.interruption is not CancelRequested:  # a stop does not take a cancel back
+            session.interruption = kind
+            session.status = RunStatus.CANCELLING if kind is CancelRequested else RunStatus.STOPPING
+        return True
+
+
+class _ProgressRelay:
+    """Between a trainer's plain callback, called from any thread, and the emitter's coroutine.
+
+    Keeps the order, awaits every emission, and hands the emitter's error to the trainer at its next call.
+    """
+
+    def __init__(
+        self, service: TrainingService, session: TrainingSession, name: str, start: float, share: float
+    ) -> None:
+        self._service, self._session = service, session
+        self._name, self._start, self._share = name, start, share
+        self._queue: asyncio.Queue[tuple[int, int, float, float] | None] = asyncio.Queue()
+        self._error: BaseException | None = None
+
+    async def __aenter__(self) -> ProgressCallback:
+        self._loop = asyncio.get_running_loop()
+        self._task = asyncio.create_task(self._pump())
+        return self._callback
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        self._queue.put_nowait(None)
+        await self._task
+        if self._error is not None:
+            raise self._error
+
+    def _callback(self, step: int, total_steps: int, loss: float, learning_rate: float) -> None:
+        if self._error is not None:
+            raise self._error
+        self._loop.call_soon_threadsafe(self._queue.put_nowait, (step, total_steps, loss, learning_rate))
+        self._service.raise_if_interrupted(self._session.task_id)
+
+    async def _pump(self) -> None:
+        while (item := await self._queue.get()) is not None:
+            if self._error is not None:
+                continue  # keep draining, so that leaving is never blocked
+            step, total_steps, loss, learning_rate = item
+            try:
+                await self._service._emit(
+                    self._session,
+                    self._start + self._share * min(1.0, step / max(1, total_steps)),
+                    f"Training {self._name}",
+                    Phase.TRAINING,
+                    step=step,
+                    total_steps=total_steps,
+                    loss=loss if math.isfinite(loss) else None,
+                    learning_rate=learning_rate,
+                )
+            except Exception as error:  # noqa: BLE001  (whatever it is, the trainer and the caller get it)
+                self._error = error
+
+
+def seeds_from(seed: int) -> itertools.chain[int]:
+    """Endless distinct seeds: the config's own first, then the specification's, then counting up."""
+    fixed = list(dict.fromkeys((seed, *DEFAULT_SEEDS)))
+    return itertools.chain(fixed, (n for n in itertools.count(seed + 1) if n not in fixed))
+
+
+def _artifacts(name: str, config: TrainingConfig, result: Mapping[str, Any]) -> ModelArtifacts:
+    return ModelArtifacts(
+        model_id=uuid.uuid4().hex[:12],
+        model_name=name,
+        phase_name=Phase.TRAINING,
+        parameter_count=result["parameter_count"],
+        created_at=utc_now(),
+        training_status=result["training_status"],
+        focus=", ".join(result["datasets_used"]),
+        training_mode="GrokFast" if result["grokfast_enabled"] else "AdamW",
+        datasets_used=list(result["datasets_used"]),
+        training_stats=dict(result["training_stats"]),
+        grokfast_enabled=result["grokfast_enabled"],
+        act_enabled=result["act_enabled"],
+        ltm_enabled=result["ltm_enabled"],
+        artifacts=dict(result["artifacts"]),
+        capabilities=["text generation"],
+    )
+
+
+def _no_model(errors: list[Exception], failures: Mapping[str, str]) -> Exception:
+    """The error that stands for all: itself when there is one, else one sentence over the models."""
+    if len(errors) == 1:
+        return errors[0]
+    kind = Diverged if all(isinstance(error, Diverged) for error in errors) else TrainingError
+    return kind("No model could be trained. " + " ".join(f"{name}: {why}" for name, why in failures.items()))
+

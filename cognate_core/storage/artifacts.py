@@ -1,0 +1,72 @@
+"""The artifact store: a model's files inside the data directory. Every path is checked before it is touched."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from cognate_core.contracts import utc_now
+from cognate_core.errors import StorageError
+
+
+class ArtifactStore:
+    """Files below `home`. Paths are kept relative to it, so that the folder can be moved."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.resolve()
+
+    def describe(self, artifacts: Mapping[str, str]) -> list[dict[str, Any]]:
+        """One row for each file: kind, path (relative to home), bytes, sha256.
+
+        Raises:
+            StorageError: a file is missing or lies outside.
+        """
+        rows = []
+        for kind, name in artifacts.items():
+            path = self.path(name)
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            relative = path.relative_to(self.home).as_posix()
+            rows.append({"kind": kind, "path": relative, "bytes": path.stat().st_size, "sha256": digest})
+        return rows
+
+    def path(self, name: str) -> Path:
+        """The file called `name` (relative to home, or absolute inside it).
+
+        Raises:
+            StorageError: it does not exist, is a symbolic link, or lies outside home.
+        """
+        path = self.home / name
+        resolved = path.resolve()
+        if path.is_symlink() or not resolved.is_relative_to(self.home):
+            raise StorageError(f"{path.name} lies outside the studio's data folder and is not opened.")
+        if not resolved.is_file():
+            raise StorageError(f"The file {path.name} is no longer there.")
+        return resolved
+
+    def zip(self, files: Iterable[Mapping[str, Any]]) -> bytes:
+        """All files of a model as one zip archive, without folders."""
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # weights do not compress
+            for file in files:
+                path = self.path(file["path"])
+                archive.write(path, path.name)
+        return buffer.getvalue()
+
+    def move_to_trash(self, files: Iterable[Mapping[str, Any]], model_id: str) -> Path | None:
+        """Move the model's folder into `home/trash`; where it is now, or None when the files were gone already."""
+        folders = {(self.home / file["path"]).parent for file in files}
+        for folder in folders:
+            resolved = folder.resolve()
+            if not resolved.is_relative_to(self.home) or resolved == self.home:
+                raise StorageError(f"{folder.name} lies outside the studio's data folder and is not deleted.")
+            if not resolved.is_dir():
+                continue
+            trash = self.home / "trash"
+            trash.mkdir(exist_ok=True)
+            return resolved.rename(trash / f"{model_id}-{utc_now().replace(':', '')}")
+        return None

@@ -1,0 +1,323 @@
+"""The SQLite database: its schema by migrations, and its two ways in: one writing thread, many readers.
+
+One process writes, through one thread that owns the only writing connection. Rows that are appended are committed
+together, at most once a second, so that nobody who appends ever waits for the disk.
+"""
+
+from __future__ import annotations
+
+import queue
+import sqlite3
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlite_utils import Database, Migrations
+
+from cognate_core.errors import DISK_FULL, StorageError
+
+COMMIT_INTERVAL_SECONDS = 1.0
+
+migrations = Migrations("cognate_studio")
+T = TypeVar("T")
+
+
+@migrations()
+def first_schema(db: Database) -> None:
+    """Runs, their models and artifacts, and everything that is recorded while they train."""
+    db.table("runs").create(
+        {
+            "id": str,
+            "name": str,
+            "status": str,
+            "phase": str,
+            "progress": float,
+            "message": str,
+            "step": int,
+            "total_steps": int,
+            "config": str,  # JSON
+            "model_names": str,  # JSON
+            "data_report": str,  # JSON
+            "error": str,
+            "error_details": str,
+            "start_key": str,
+            "folder": str,
+            "created_at": str,
+            "started_at": str,
+            "finished_at": str,
+        },
+        pk="id",
+        not_null={"id", "name", "status", "config", "created_at"},
+    )
+    db.table("runs").create_index(["start_key"], unique=True)
+    db.table("models").create(
+        {
+            "id": str,
+            "run_id": str,
+            "name": str,
+            "status": str,
+            "parameter_count": int,
+            "created_at": str,
+            "details": str,  # JSON of ModelArtifacts
+        },
+        pk="id",
+        foreign_keys=[("run_id", "runs", "id")],
+    )
+    db.table("artifacts").create(
+        {"model_id": str, "kind": str, "path": str, "bytes": int, "sha256": str},
+        pk=("model_id", "kind"),
+        foreign_keys=[("model_id", "models", "id")],
+    )
+    db.table("metrics").create(
+        {
+            "id": int,  # grows with each row: what a live chart has seen already
+            "run_id": str,
+            "model_name": str,
+            "step": int,
+            "loss": float,
+            "learning_rate": float,
+            "grad_norm": float,
+            "filtered_grad_norm": float,
+            "tokens": int,
+            "seconds": float,
+            "elapsed_seconds": float,
+        },
+        pk="id",
+        foreign_keys=[("run_id", "runs", "id")],
+    )
+    db.table("metrics").create_index(["run_id", "model_name", "step"], unique=True)
+    db.table("metrics").create_index(["run_id", "id"])
+    db.table("evaluations").create(
+        {
+            "id": int,
+            "run_id": str,
+            "model_name": str,
+            "step": int,
+            "dataset": str,
+            "loss": float,
+            "tokens": int,
+        },
+        pk="id",
+        foreign_keys=[("run_id", "runs", "id")],
+    )
+    db.table("evaluations").create_index(["run_id", "id"])
+    db.table("samples").create(
+        {
+            "id": int,
+            "run_id": str,
+            "model_name": str,
+            "step": int,
+            "dataset": str,
+            "prompt": str,
+            "text": str,
+            "expected": str,
+        },
+        pk="id",
+        foreign_keys=[("run_id", "runs", "id")],
+    )
+    db.table("samples").create_index(["run_id", "id"])
+    db.table("events").create(
+        {
+            "id": int,
+            "run_id": str,
+            "model_name": str,
+            "step": int,
+            "level": str,
+            "message": str,
+            "created_at": str,
+        },
+        pk="id",
+        foreign_keys=[("run_id", "runs", "id")],
+    )
+    db.table("events").create_index(["run_id", "id"])
+    db.table("coordination").create({"key": str, "value": str, "updated_at": str}, pk="key")
+
+
+class DatabaseWriter:
+    """The one writer. Every method may be called from any thread.
+
+    Raises:
+        StorageError: the database cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._work: queue.Queue[_Append | _Latest | _Call | None] = queue.Queue()
+        self._error: StorageError | None = None
+        self._ready: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
+        self._thread.start()
+        self._ready.result()
+
+    def append(self, table: str, row: Mapping[str, Any]) -> None:
+        """Have `row` written with the next commit. Never waits.
+
+        Raises:
+            StorageError: an earlier row could not be written (told once).
+        """
+        self._raise_earlier_error()
+        self._work.put(_Append(table, row))
+
+    def put_latest(self, key: str, function: Callable[[Database], object]) -> None:
+        """Have `function(db)` run with the next commit; of several with one key only the last. Never waits.
+
+        Raises:
+            StorageError: as `append`.
+        """
+        self._raise_earlier_error()
+        self._work.put(_Latest(key, function))
+
+    def call(self, function: Callable[[Database], T]) -> T:
+        """Run `function(db)` in one transaction after all rows appended so far, and wait for it.
+
+        Raises:
+            StorageError: the database refused; nothing of `function` is kept.
+        """
+        done: Future[T] = Future()
+        self._work.put(_Call(function, done))
+        return done.result()
+
+    def close(self) -> None:
+        """Write what is waiting and close the database."""
+        self._work.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            db = _open_for_writing(self.path)
+        except BaseException as error:  # noqa: BLE001  (told to the thread that waits in __init__)
+            self._ready.set_exception(error)
+            return
+        self._ready.set_result(None)
+        waiting = _Waiting()
+        last_commit = 0.0
+        closing = False
+        while not closing:
+            wait = max(0.0, last_commit + COMMIT_INTERVAL_SECONDS - time.monotonic()) if waiting else None
+            try:
+                item = self._work.get(timeout=wait)
+            except queue.Empty:
+                item = None
+            else:
+                if isinstance(item, _Append | _Latest):
+                    waiting.add(item)
+                    if time.monotonic() < last_commit + COMMIT_INTERVAL_SECONDS:
+                        continue
+                closing = item is None
+            self._commit(db, waiting)
+            waiting = _Waiting()
+            last_commit = time.monotonic()
+            if isinstance(item, _Call):
+                item.run(db)
+        db.close()
+
+    def _commit(self, db: Database, waiting: _Waiting) -> None:
+        if not waiting:
+            return
+        try:
+            with db.atomic():
+                waiting.write(db)
+        except sqlite3.Error as error:
+            self._error = storage_error(error)
+
+    def _raise_earlier_error(self) -> None:
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+
+class _Append:
+    __slots__ = ("row", "table")
+
+    def __init__(self, table: str, row: Mapping[str, Any]) -> None:
+        self.table, self.row = table, row
+
+
+class _Latest:
+    __slots__ = ("function", "key")
+
+    def __init__(self, key: str, function: Callable[[Database], object]) -> None:
+        self.key, self.function = key, function
+
+
+class _Waiting:
+    """What the next commit will write."""
+
+    def __init__(self) -> None:
+        self._rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)  # table -> rows
+        self._latest: dict[str, Callable[[Database], object]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._rows or self._latest)
+
+    def add(self, item: _Append | _Latest) -> None:
+        if isinstance(item, _Append):
+            self._rows[item.table].append(item.row)
+        else:
+            self._latest.pop(item.key, None)  # so that the order stays that of the calls
+            self._latest[item.key] = item.function
+
+    def write(self, db: Database) -> None:
+        for table, rows in self._rows.items():
+            db.table(table).insert_all(rows)
+        for function in self._latest.values():
+            function(db)
+
+
+class _Call:
+    def __init__(self, function: Callable[[Database], Any], done: Future[Any]) -> None:
+        self._function, self._done = function, done
+
+    def run(self, db: Database) -> None:
+        try:
+            with db.atomic():
+                result = self._function(db)
+        except sqlite3.Error as error:
+            self._done.set_exception(storage_error(error))
+        except BaseException as error:  # noqa: BLE001  (told to the thread that waits)
+            self._done.set_exception(error)
+        else:
+            self._done.set_result(result)
+
+
+def _open_for_writing(path: Path) -> Database:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        db = Database(sqlite3.connect(path, timeout=10))
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute("PRAGMA foreign_keys = ON")
+        migrations.apply(db)
+    except (OSError, sqlite3.Error) as error:
+        raise StorageError(f"The database {path} cannot be opened ({error}). Check the folder and its rights.") from error
+    return db
+
+
+def storage_error(error: sqlite3.Error) -> StorageError:
+    """What SQLite said, as a sentence."""
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return StorageError(DISK_FULL)
+    return StorageError(f"The database refused ({error}).")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[sqlite3.Connection]:
+    """A read-only connection for the calling thread; rows come as `sqlite3.Row`.
+
+    Raises:
+        StorageError: there is no readable database.
+    """
+    try:
+        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+    except sqlite3.Error as error:
+        raise StorageError(f"The database {path} cannot be read ({error}).") from error
+    connection.row_factory = sqlite3.Row
+    try:
+        yield connection
+    finally:
+        connection.close()

@@ -1,0 +1,1 @@
+"""Training: loop, GrokFast, schedule, checkpoints. Importing its modules loads torch."""

@@ -1,0 +1,89 @@
+"""The README.md of a trained model: what it is, what it read, what was measured. Text only."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import DataReport
+
+
+def model_card(
+    name: str,
+    parameter_count: int,
+    status: str,
+    config: TrainingConfig,
+    data: DataReport,
+    stats: Mapping[str, Any],
+) -> str:
+    """The card as Markdown. Every figure comes from `stats`, `data` or `config`; what is missing is called unknown."""
+    uniform = math.log(config.vocab_size)
+    lines = [
+        f"# {escape_markdown(name)}",
+        "",
+        f"A Cognate language model with {parameter_count:,} parameters, trained with Cognate Studio "
+        f"{version('cognate-studio')}. Training {_ending(status, stats)}.",
+        "",
+        "It learns the style of what it read. It does not reliably solve problems, and what it writes may be wrong.",
+        "",
+        "## Held-out loss",
+        "",
+        f"Mean over text that it never saw, in nats a token; guessing evenly gives ln({config.vocab_size:,}) = "
+        f"{uniform:.2f}.",
+        "",
+    ]
+    if stats["heldout_loss"]:
+        lines += ["| dataset | loss | perplexity |", "| --- | ---: | ---: |"]
+        lines += [f"| {n} | {loss:.3f} | {math.exp(loss):,.1f} |" for n, loss in stats["heldout_loss"].items()]
+    else:
+        lines.append("Unknown: training was stopped before the final measurement.")
+    lines += [
+        "",
+        "## Training data",
+        "",
+        "| dataset | from | training rows | held-out rows | skipped |",
+        "| --- | --- | ---: | ---: | --- |",
+    ]
+    for source in data.sources:
+        skipped = "; ".join(f"{count}: {reason}" for reason, count in source.skipped.items()) or "none"
+        what = source.origin if source.loaded else f"not loaded: {source.reason}"
+        cells = (source.name, what, f"{source.train_rows:,}", f"{source.heldout_rows:,}", skipped)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    if data.fallback:
+        lines += ["", "None of the datasets asked for could be had: built-in synthetic problems stood in for them."]
+    grokfast = (
+        f"GrokFast {config.grokfast_method.upper()}, lambda {config.grokfast_lamb:g}"
+        if config.grokfast_enabled
+        else "no GrokFast"
+    )
+    lines += [
+        "",
+        "## How",
+        "",
+        f"- {config.n_layers} layers, width {config.d_model}, {config.n_heads} heads, vocabulary "
+        f"{config.vocab_size:,} (the tokenizer uses {data.vocabulary:,})",
+        f"- AdamW, {grokfast}, learning rate {config.learning_rate:g}, {config.batch_size} x "
+        f"{config.gradient_accumulation_steps} sequences of {config.train_seq_len} tokens a step, seed {stats['seed']}",
+        f"- {stats['tokens']:,} tokens in {stats['seconds']:,.0f} s ({stats['tokens_per_second']:,.0f} a second), "
+        f"{stats['precision']}, {stats['threads']} threads, {platform.machine()}, torch {version('torch')}",
+        "",
+        "`training_config.toml` repeats the run: `cognate train training_config.toml`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def escape_markdown(label: str) -> str:
+    """A person's label so that Markdown shows it as typed, on one line."""
+    shown = " ".join(label.split())
+    return "".join(f"\\{character}" if character in r"\`*_{}[]()#+-.!|<>~$&:" else character for character in shown)
+
+
+def _ending(status: str, stats: Mapping[str, Any]) -> str:
+    if status == "completed":
+        return f"ran all of its {stats['steps']:,} steps"
+    return f"was stopped after {stats['steps']:,} of {stats['planned_steps']:,} steps"

@@ -1,0 +1,25 @@
+"""The learning rate of each optimizer step."""
+
+from __future__ import annotations
+
+import math
+
+from cognate_core.config import TrainingConfig
+
+
+def peak_learning_rate(config: TrainingConfig) -> float:
+    """The highest rate of the schedule: with "keep the step size", the filter's lengthening is divided out."""
+    if config.grokfast_enabled and config.grokfast_keep_step_size:
+        return config.learning_rate / (1 + config.grokfast_lamb)
+    return config.learning_rate
+
+
+def learning_rate_at(step: int, config: TrainingConfig) -> float:
+    """The rate of optimizer step 1 .. max_steps: a linear warm-up, then a cosine down to min_lr_ratio of the peak."""
+    peak = peak_learning_rate(config)
+    warmup_steps = round(config.warmup_ratio * config.max_steps)
+    if step <= warmup_steps:
+        return peak * step / warmup_steps
+    progress = (step - warmup_steps) / max(1, config.max_steps - warmup_steps)
+    cosine = 0.5 * (1 + math.cos(math.pi * progress))
+    return peak * (config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from tsdownsample import MinMaxLTTBDownsampler
 
+from cognate_core.labels import escape_html
+
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Colour-blind-safe, always in this order."""
 
@@ -97,11 +99,6 @@ def smoothed(values: Floats) -> Floats:
         weight = keep * weight + (1 - keep)
         result[index] = average / weight
     return result
-
-
-def escape_html(label: str) -> str:
-    """A person's text inside a Plotly label, which reads a little HTML."""
-    return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _figure(unit: str) -> go.Figure:

@@ -10,6 +10,7 @@ from typing import Any
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import DataReport
+from cognate_core.labels import escape_markdown
 
 
 def model_card(
@@ -75,12 +76,6 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
-
-
-def escape_markdown(label: str) -> str:
-    """A person's label so that Markdown shows it as typed, on one line."""
-    shown = " ".join(label.split())
-    return "".join(f"\\{character}" if character in r"\`*_{}[]()#+-.!|<>~$&:" else character for character in shown)
 
 
 def _ending(status: str, stats: Mapping[str, Any]) -> str:

@@ -1,0 +1,44 @@
+"""The server: the dashboard in one ASGI app, whose lifespan owns the RunManager.
+
+Start it with `python app.py`, `streamlit run app.py` or `cognate run`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cognate_core.errors import plain_sentence
+from cognate_core.runs import close_manager, current_manager
+
+
+@asynccontextmanager
+async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
+    """Open the RunManager before the first page, and let it save what is being trained before the end."""
+    current_manager()
+    yield {}
+    await asyncio.to_thread(close_manager)
+
+
+def show_error(error: Exception) -> bool:
+    """What a page shows when something went wrong in it: a sentence, and the details one click away."""
+    st.error(plain_sentence(error), icon=":material/error:")
+    with st.expander("Details"):
+        st.code("".join(traceback.format_exception(error)), language=None)
+    return True
+
+
+app = st.App(
+    Path(__file__).parent / "pages" / "navigation.py",
+    lifespan=lifespan,
+    on_script_error=show_error,
+)
+
+if __name__ == "__main__":
+    app.run()

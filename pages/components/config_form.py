@@ -1,0 +1,112 @@
+"""The form for a TrainingConfig, made from the config's own titles, help, ranges and choices.
+
+Numbers are typed as text, so that the config's own sentence can stand under what a person typed. What was typed
+survives a change of page and a reload of the browser (it is kept in the address).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+import streamlit as st
+from pydantic.fields import FieldInfo
+from streamlit.delta_generator import DeltaGenerator
+
+from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, field_extra, field_range, form_fields
+from cognate_core.presets import Preset
+from pages.components.layout import shown
+
+HIDDEN_FIELDS = ("output_dir", "dataset_path")  # the studio chooses the folder; files come by upload
+
+
+class ConfigForm:
+    """Draws the fields and keeps, for each, what was typed and where its error goes."""
+
+    def __init__(self, preset: Preset) -> None:
+        self._preset = preset
+        self.values: dict[str, Any] = {}
+        self._error_places: dict[str, DeltaGenerator] = {}
+
+    def simple(self) -> None:
+        """The few settings that most people want."""
+        fields = _fields(simple=True)
+        self._field("dataset_sources", fields.pop("dataset_sources"))
+        toggles = {name: info for name, info in fields.items() if info.annotation is bool}
+        numbers = {name: info for name, info in fields.items() if name not in toggles}
+        self._grid(numbers)
+        for name, info in toggles.items():
+            self._field(name, info)
+
+    def advanced(self) -> None:
+        """All other settings, by section."""
+        fields = _fields(simple=False)
+        sections = dict.fromkeys(field_extra(info)["section"] for info in fields.values())
+        for tab, section in zip(st.tabs(list(sections)), sections, strict=True):
+            with tab:
+                self._grid({n: info for n, info in fields.items() if field_extra(info)["section"] == section})
+
+    def show_problems(self, problems: Mapping[str, str]) -> None:
+        """Put each sentence under its field; those without a field are shown where this is called."""
+        for name, sentence in problems.items():
+            place = self._error_places.get(name)
+            (place or st).error(shown(sentence), icon=":material/error:")
+
+    def _grid(self, fields: Mapping[str, FieldInfo]) -> None:
+        columns = st.columns(2)
+        for number, (name, info) in enumerate(fields.items()):
+            with columns[number % 2]:
+                self._field(name, info)
+
+    def _field(self, name: str, info: FieldInfo) -> None:
+        default = getattr(self._preset.config, name)
+        key = f"{self._preset.name}.{name}"
+        remembered: dict[str, Any] = {"key": key, "bind": "query-params", "persist_state": "session"}
+        if name == "dataset_sources":
+            self.values[name] = st.pills(
+                info.title,
+                list(DATASETS),
+                selection_mode="multi",
+                default=default,
+                help="  \n".join(f"**{dataset}**: {what}" for dataset, what in DATASET_DESCRIPTIONS.items()),
+                **remembered,
+            )
+        elif info.annotation is bool:
+            self.values[name] = st.toggle(info.title, default, help=info.description, **remembered)
+        elif get_origin(info.annotation) is Literal:
+            options = list(get_args(info.annotation))
+            self.values[name] = st.segmented_control(
+                info.title, options, default=default, required=True, help=info.description, **remembered
+            )
+        else:
+            self.values[name] = st.text_input(
+                _label(info), as_text(default), help=_help(info), **remembered
+            ).strip()
+        self._error_places[name] = st.empty()
+
+
+def _fields(*, simple: bool) -> dict[str, FieldInfo]:
+    return {
+        name: info
+        for name, info in form_fields().items()
+        if name not in HIDDEN_FIELDS and field_extra(info)["simple"] is simple
+    }
+
+
+def _label(info: FieldInfo) -> str:
+    unit = field_extra(info)["unit"]
+    return f"{info.title} ({unit})" if unit else str(info.title)
+
+
+def _help(info: FieldInfo) -> str:
+    allowed = field_range(info)
+    return f"{info.description}" + (f"  \nAllowed: {allowed}." if allowed else "")
+
+
+def as_text(value: Any) -> str:
+    """A setting as a person would type it: 2e-4, not 0.0002."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={weight:g}" for name, weight in value.items())
+    if isinstance(value, float):
+        return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 0.001 and value == float(f"{value:.0e}") else f"{value:g}"
+    return str(value)

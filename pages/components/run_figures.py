@@ -1,0 +1,32 @@
+"""Figures of a run that several pages show, each measured from the progress log."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from cognate_core.contracts import RunStatus
+from cognate_core.insight.estimates import seconds_left
+from cognate_core.storage.progress_log import ProgressLog, Run
+
+PACE_STEPS = 50  # the pace is measured over this many of the newest steps
+
+
+def measured_seconds_left(log: ProgressLog, run: Run) -> float | None:
+    """Time to the end of all models at the recent pace, checks and samples included; None while it is unknown."""
+    if run.status is not RunStatus.TRAINING or not run.step or not run.total_steps:
+        return None
+    rows = log.last_metrics(run.id, PACE_STEPS)
+    rows = [row for row in rows if row["model_name"] == rows[-1]["model_name"]]
+    if len(rows) < 2:
+        return None
+    pace = (rows[-1]["elapsed_seconds"] - rows[0]["elapsed_seconds"]) / (rows[-1]["step"] - rows[0]["step"])
+    models_after = len(run.model_names) - 1 - run.model_names.index(rows[-1]["model_name"])
+    this_model = seconds_left(run.step, run.total_steps, pace)
+    return None if this_model is None else this_model + models_after * run.total_steps * pace
+
+
+def run_seconds(run: Run) -> float | None:
+    """How long the run took, from its start to its end."""
+    if run.started_at is None or run.finished_at is None:
+        return None
+    return (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()

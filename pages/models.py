@@ -1,0 +1,169 @@
+"""Models: what was trained, with its figures and files, and a place to try it."""
+
+import math
+
+import streamlit as st
+
+from cognate_core.errors import CognateError
+from cognate_core.insight.words import ago, compact, duration, size
+from cognate_core.runs import RunManager, current_manager
+from cognate_core.storage.progress_log import TrainedModel
+from pages.components.layout import PAGES, page_header, shown
+
+KIND_WORDS = {
+    "weights": "the weights",
+    "config": "the shape of the model",
+    "tokenizer": "how text becomes tokens",
+    "training_config": "every setting, to repeat the run",
+    "training_log": "every measured step",
+    "model_card": "a description with the figures",
+}
+EXAMPLE = "Maria has 12 apples. She gives 5 apples to her friend. How many apples does she have left?"
+
+
+def choose_model(models: list[TrainedModel]) -> TrainedModel:
+    """The model that the address names, or the newest."""
+    ids = [model.id for model in models]
+    by_id = {model.id: model for model in models}
+    if st.query_params.get("model") not in (None, *ids):
+        st.warning("The model of this address does not exist any more.", icon=":material/warning:")
+        del st.query_params["model"]
+    chosen = st.selectbox(
+        "Model",
+        ids,
+        format_func=lambda model_id: f"{by_id[model_id].name}, {ago(by_id[model_id].created_at)}",
+        key="model",
+        bind="query-params",
+    )
+    return by_id[chosen]
+
+
+def figures(model: TrainedModel) -> None:
+    """What was measured of the model."""
+    stats = model.details["training_stats"]
+    with st.container(horizontal=True):
+        st.metric("Parameters", compact(model.parameter_count), width="content")
+        st.metric("Steps", f"{stats['steps']:,} of {stats['planned_steps']:,}", width="content")
+        st.metric("Text read", f"{compact(stats['tokens'])} tokens", width="content")
+        st.metric("Time", duration(stats["seconds"]), width="content")
+    st.subheader("How wrong it is on unseen text (held-out loss)", anchor=False)
+    if not stats["heldout_loss"]:
+        st.caption("Not measured: training was stopped before its end. The run's curves have the last checks.")
+        return
+    st.dataframe(
+        [
+            {"dataset": dataset, "loss (nats a token)": loss, "as unsure as choosing among": math.exp(loss)}
+            for dataset, loss in stats["heldout_loss"].items()
+        ],
+        hide_index=True,
+        column_config={
+            "loss (nats a token)": st.column_config.NumberColumn(format="%.3f"),
+            "as unsure as choosing among": st.column_config.NumberColumn(format="%.1f tokens", help="The perplexity."),
+        },
+        width="content",
+    )
+
+
+def files(manager: RunManager, model: TrainedModel) -> None:
+    """Each file, and all of them."""
+    rows = manager.log.artifacts(model.id)
+    st.download_button(
+        "Download all as zip",
+        lambda: manager.store.zip(rows),
+        file_name=f"cognate-{model.id}.zip",
+        mime="application/zip",
+        icon=":material/folder_zip:",
+        on_click="ignore",
+    )
+    for row in rows:
+        name, what, button = st.columns([3, 3, 2], vertical_alignment="center")
+        name.code(row["path"].rsplit("/", 1)[-1], language=None)
+        what.caption(f"{KIND_WORDS.get(row['kind'], row['kind'])}, {size(row['bytes'])}")
+        with button:
+            st.download_button(
+                "Download",
+                lambda path=row["path"]: manager.store.path(path).read_bytes(),
+                file_name=row["path"].rsplit("/", 1)[-1],
+                key=f"download-{model.id}-{row['kind']}",
+                on_click="ignore",
+            )
+
+
+@st.cache_resource(max_entries=2, show_spinner="Opening the model")
+def opened(folder: str, _weights_sha256: str):  # noqa: ANN201  (naming the type would load torch)
+    """The model, kept open for a while. A changed file is another entry."""
+    from pathlib import Path
+
+    from cognate_core.playground import Playground
+
+    return Playground.from_folder(Path(folder))
+
+
+def playground(manager: RunManager, model: TrainedModel) -> None:
+    """Type a problem, read what the model makes of it."""
+    st.subheader("Try it", anchor=False)
+    st.caption("It has learned the style of word problems; it does not reliably solve them.")
+    with st.form(f"try-{model.id}", border=False):
+        question = st.text_area("A problem, or the beginning of a text", EXAMPLE, max_chars=4000)
+        left, middle, right = st.columns(3)
+        temperature = left.slider(
+            "Adventure (temperature)", 0.0, 1.5, 0.7, 0.1, help="0: always the likeliest word. Higher: more surprising."
+        )
+        length = middle.slider("Length (tokens)", 10, 400, 120, 10)
+        seed = right.number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same text.")
+        as_problem = st.toggle("Ask it as a word problem", True, help="Writes Problem: and Solution: around the text.")
+        pressed = st.form_submit_button("Write", type="primary", icon=":material/edit:")
+    if not pressed:
+        return
+    if not question.strip():
+        st.error("The box is empty. Type a problem, or the beginning of a text.", icon=":material/error:")
+        return
+    weights = next(row for row in manager.log.artifacts(model.id) if row["kind"] == "weights")
+    try:
+        folder = manager.store.path(weights["path"]).parent
+        player = opened(str(folder), weights["sha256"])
+    except CognateError as error:
+        st.error(shown(str(error)), icon=":material/error:")
+        return
+    from cognate_core.playground import problem_prompt
+
+    prompt = problem_prompt(question) if as_problem else question
+    with st.container(border=True):
+        place, written = st.empty(), ""
+        for piece in player.stream(prompt, max_new_tokens=length, temperature=temperature, seed=int(seed)):
+            written += piece
+            place.text(written)
+        if not written:
+            place.text("(the model ended its text at once)")
+
+
+@st.dialog("Delete this model?")
+def confirm_delete(manager: RunManager, model: TrainedModel) -> None:
+    """Ask once, then move the files to the trash folder."""
+    st.write(f"**{shown(model.name)}** and its files move to the trash folder of the studio.")
+    with st.container(horizontal=True):
+        if st.button("Delete", type="primary", icon=":material/delete:"):
+            manager.delete_model(model.id)
+            st.rerun()
+        if st.button("Keep it"):
+            st.rerun()
+
+
+manager = current_manager()
+page_header("Models", "Everything that was trained here: its figures, its files, and a place to try it.")
+models = manager.log.models()
+if not models:
+    st.info("There is no model yet. When a run ends, its model appears here.", icon=":material/info:")
+    st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
+else:
+    model = choose_model(models)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.header(shown(model.name), anchor=False, width="content")
+        st.badge(model.status, color="green" if model.status == "completed" else "gray")
+        st.page_link(PAGES["monitor"], label="Its run", icon=":material/monitoring:", query_params={"run": model.run_id})
+    figures(model)
+    playground(manager, model)
+    st.subheader("Files", anchor=False)
+    files(manager, model)
+    if st.button("Delete this model", icon=":material/delete:"):
+        confirm_delete(manager, model)

@@ -1,0 +1,250 @@
+"""Monitor: how far a run is, what it learns, and how to end it."""
+
+import math
+from typing import Any
+
+import streamlit as st
+
+from cognate_core.contracts import RunStatus
+from cognate_core.insight.charts import line_chart, loss_chart
+from cognate_core.insight.words import ago, duration
+from cognate_core.runs import RunManager, current_manager
+from cognate_core.storage.progress_log import ProgressLog, Run
+from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
+from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_seconds
+
+UPDATE_SECONDS = 1.0
+PLOTLY_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
+
+
+def choose_run(log: ProgressLog) -> Run | None:
+    """The run that the address names; else the one that is going, or the newest."""
+    runs = log.runs()
+    if not runs:
+        return None
+    wanted = st.query_params.get("run")
+    if wanted is None:
+        active = [run for run in runs if not run.status.is_terminal and run.status is not RunStatus.QUEUED]
+        wanted = (active or runs)[0].id
+        st.query_params["run"] = wanted
+    return log.run(wanted)
+
+
+def header(manager: RunManager, run: Run) -> None:
+    """Name, status, progress, and the buttons that end the run."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title(shown(run.name), anchor=False, width="content")
+        status_badge(run.status)
+    if run.status.is_terminal:
+        seconds = run_seconds(run)
+        st.caption(
+            f"Ended {ago(run.finished_at or run.created_at)}"
+            + (f", after {duration(seconds)}" if seconds is not None else "")
+            + f". {shown(run.message)}"
+        )
+        return
+    left = measured_seconds_left(manager.log, run)
+    st.progress(run.progress, text=f"{run.phase or 'Queue'}: {shown(run.message)}")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button(
+            "Stop and save",
+            icon=":material/stop_circle:",
+            disabled=run.status in (RunStatus.STOPPING, RunStatus.CANCELLING, RunStatus.QUEUED),
+            help="Ends training now and keeps the model as it is.",
+        ):
+            manager.stop(run.id)
+            st.rerun()
+        if st.button(
+            "Cancel",
+            icon=":material/cancel:",
+            disabled=run.status is RunStatus.CANCELLING,
+            help="Ends training now and keeps no model.",
+        ):
+            manager.cancel(run.id)
+            st.rerun()
+        st.caption(f"about {duration(left)} left" if left else "time left: not known yet")
+
+
+def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
+    """The newest figures as large numbers."""
+    last = metrics[-1] if metrics else None
+    recent = metrics[-PACE_STEPS:]
+    seconds = sum(row["seconds"] for row in recent)
+    tokens = sum(row["tokens"] for row in recent)
+    newest = {row["dataset"]: row["loss"] for row in evaluations}  # later rows replace earlier ones
+    known = [loss for loss in newest.values() if loss is not None]
+    with st.container(horizontal=True):
+        st.metric("Step", f"{run.step or 0:,} of {run.total_steps or run.config.max_steps:,}", width="content")
+        st.metric(
+            "How wrong it is (loss)",
+            _number(last and last["loss"]),
+            help="On the text it learns from, in nats a token. Lower is better.",
+            width="content",
+        )
+        st.metric(
+            "On unseen text (held-out loss)",
+            _number(sum(known) / len(known) if known else None),
+            help="Mean over the datasets, on rows kept apart. This is the honest measure.",
+            width="content",
+        )
+        st.metric(
+            "Learning rate", f"{last['learning_rate']:.2e}" if last else "unknown", help="How far a step moves.", width="content"
+        )
+        st.metric("Speed", f"{tokens / seconds:,.0f} tokens/s" if seconds else "unknown", width="content")
+
+
+def charts(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
+    """Loss large; learning rate and gradient size below it."""
+    st.subheader("How wrong it is (loss)", anchor=False)
+    if not metrics and not evaluations:
+        st.caption("The curve begins with the first training step.")
+        return
+    _chart(loss_chart(metrics, evaluations, math.log(run.config.vocab_size)), f"loss-{run.id}", "Loss by step")
+    rate, gradient = st.columns(2)
+    with rate:
+        st.subheader("Learning rate", anchor=False)
+        _chart(line_chart(metrics, {"learning_rate": "learning rate"}, ""), f"rate-{run.id}", "Learning rate by step")
+    with gradient:
+        st.subheader("Gradient size", anchor=False, help="Before, and after clipping and GrokFast.")
+        lines = {"grad_norm": "before", "filtered_grad_norm": "after"}
+        _chart(line_chart(metrics, lines, "norm"), f"gradient-{run.id}", "Gradient norm by step")
+
+
+def samples(log: ProgressLog, run: Run, model_name: str) -> None:
+    """What the model writes after unseen problems, at a step that the person chooses."""
+    rows = [row for row in log.samples(run.id) if row["model_name"] == model_name]
+    if not rows:
+        return
+    st.subheader("What it writes", anchor=False)
+    steps = sorted({row["step"] for row in rows})
+    if len(steps) > 1:
+        step = st.select_slider("At step", steps, value=steps[-1], key=f"sample-{run.id}-{model_name}-{len(steps)}")
+    else:
+        step = steps[0]
+    for row in rows:
+        if row["step"] == step:
+            with st.container(border=True):
+                st.caption(f"{row['dataset']}, a problem it never saw")
+                st.text(row["prompt"])
+                st.text(row["text"] or "(nothing)")
+                with st.expander("What the dataset has there"):
+                    st.text(row["expected"])
+
+
+def data_report(run: Run) -> None:
+    """What each source gave."""
+    report = run.data_report
+    if report is None:
+        return
+    with st.expander("Training data", expanded=any(not source["loaded"] for source in report["sources"])):
+        st.dataframe(
+            [
+                {
+                    "dataset": source["name"],
+                    "from": source["origin"] if source["loaded"] else "not loaded",
+                    "training rows": source["train_rows"],
+                    "held-out rows": source["heldout_rows"],
+                    "tokens": source["train_tokens"],
+                    "skipped": "; ".join(f"{count} {why}" for why, count in source["skipped"].items()),
+                    "why": source["reason"],
+                }
+                for source in report["sources"]
+            ],
+            hide_index=True,
+        )
+        st.caption(
+            f"The tokenizer knows {report['vocabulary']:,} word pieces. "
+            + ("Prepared by an earlier run and used again." if report["from_cache"] else "Prepared for this run.")
+        )
+
+
+def messages(run: Run, log: ProgressLog) -> None:
+    """Errors and warnings first and open; the rest one click away."""
+    if run.error:
+        st.error(shown(run.error), icon=":material/error:", title="What went wrong")
+        if run.error_details:
+            with st.expander("Details"):
+                st.code(run.error_details, language=None)
+    events = log.events(run.id)
+    if run.data_report and run.data_report["fallback"]:
+        st.warning(
+            "None of the chosen datasets could be had. The model learns from built-in synthetic word problems instead.",
+            icon=":material/warning:",
+        )
+    for event in events:
+        if event["level"] != "info" and not (run.data_report and run.data_report["fallback"]):
+            st.warning(shown(event["message"]), icon=":material/warning:")
+    with st.expander(f"Log ({len(events)})"):
+        for event in reversed(events):
+            where = f"step {event['step']:,}: " if event["step"] else ""
+            st.caption(f"{ago(event['created_at'])}. {where}{shown(event['message'])}")
+
+
+def results(log: ProgressLog, run: Run) -> None:
+    """Links to the models that came of the run."""
+    models = log.models(run.id)
+    if models:
+        with st.container(horizontal=True):
+            for model in reversed(models):
+                st.page_link(
+                    PAGES["models"],
+                    label=f"Try {shown(model.name)}",
+                    icon=":material/deployed_code:",
+                    query_params={"model": model.id},
+                )
+
+
+def view(manager: RunManager, run_id: str) -> None:
+    """Everything about the run, as it is now."""
+    log = manager.log
+    run = log.run(run_id)
+    if st.session_state.get("seen_status") not in (None, run.status) and run.status.is_terminal:
+        st.session_state["seen_status"] = run.status
+        st.rerun()  # ended just now: the whole page again, without the timer
+    st.session_state["seen_status"] = run.status
+    header(manager, run)
+    results(log, run)
+    messages(run, log)
+    model_name = current_model(run)
+    metrics = [row for row in log.metrics(run.id) if row["model_name"] == model_name]
+    evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
+    figures(run, metrics, evaluations)
+    charts(run, metrics, evaluations)
+    samples(log, run, model_name)
+    data_report(run)
+
+
+def current_model(run: Run) -> str:
+    """The model to show: the only one, or the one that the person picks."""
+    if len(run.model_names) == 1:
+        return run.model_names[0]
+    picked = st.segmented_control(
+        "Model", run.model_names, default=run.model_names[0], required=True, key=f"model-{run.id}"
+    )
+    return picked or run.model_names[0]
+
+
+def _chart(figure: Any, key: str, alt: str) -> None:
+    st.plotly_chart(figure, key=key, config=PLOTLY_CONFIG, alt=alt)
+
+
+def _number(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3f}"
+
+
+manager = current_manager()
+chosen = choose_run(manager.log)
+if chosen is None:
+    page_header("Monitor", "Watch a run while it learns.")
+    st.info("There is no run yet. Start one, and its curves appear here.", icon=":material/info:")
+    st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
+else:
+    others = [run for run in manager.log.runs(30) if run.id != chosen.id]
+    st.session_state["seen_status"] = None
+    st.fragment(view, run_every=None if chosen.status.is_terminal else UPDATE_SECONDS)(manager, chosen.id)
+    if others:
+        with st.expander("Other runs"):
+            for other in others:
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    run_link(other)
+                    status_badge(other.status)

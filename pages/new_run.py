@@ -1,0 +1,139 @@
+"""New run: choose a preset, change what you like, see what it will need, and start."""
+
+import hashlib
+import uuid
+from pathlib import Path
+
+import psutil
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import RunStatus
+from cognate_core.data.files import SUFFIXES
+from cognate_core.errors import CognateError, ConfigError
+from cognate_core.insight.estimates import Estimate, estimate
+from cognate_core.insight.words import compact, size
+from cognate_core.presets import PRESETS, Preset
+from cognate_core.runs import RunManager, current_manager
+from pages.components.config_form import ConfigForm
+from pages.components.layout import PAGES, page_header, shown
+
+MAX_MODELS = 20
+
+
+def choose_preset() -> Preset:
+    """The preset that the address names, or the first; a change is kept in the address."""
+    chosen = st.segmented_control(
+        "Preset",
+        list(PRESETS),
+        default=next(iter(PRESETS)),
+        required=True,
+        format_func=lambda name: PRESETS[name].title,
+        key="preset",
+        bind="query-params",
+        persist_state="session",
+    )
+    preset = PRESETS[chosen or next(iter(PRESETS))]
+    st.caption(f"{preset.summary} {preset.expectation}")
+    return preset
+
+
+def uploaded_path(home: Path) -> str | None:
+    """A person's own file, kept in the data folder under the hash of its content."""
+    file = st.file_uploader(
+        "Or a file of your own (optional)",
+        type=[suffix.removeprefix(".") for suffix in SUFFIXES],
+        help="Used instead of the datasets above. JSONL, CSV or Parquet with the columns question and answer "
+        "(or text), or a plain text file.",
+    )
+    if file is None:
+        return None
+    content = file.getvalue()
+    # The name is a label: of it only the ending, one of SUFFIXES, becomes part of a path.
+    target = home / "uploads" / (hashlib.sha256(content).hexdigest()[:32] + Path(file.name).suffix.lower())
+    if not target.exists() or target.stat().st_size != len(content):
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(content)
+    return str(target)
+
+
+def show_estimate(place: DeltaGenerator, config: TrainingConfig) -> None:
+    """Parameters and memory. Counting loads torch, which takes seconds the first time: the form is up before."""
+    with place, st.spinner("Counting the parameters"):
+        needs = estimate(config)
+    with place.container():
+        st.metric("Parameters", compact(needs.parameters["total"]), help="The numbers that training adjusts.")
+        parts = {part: count for part, count in needs.parameters.items() if part != "total"}
+        rows = "\n".join(f"| {part.replace('_', ' ')} | {count:,} |" for part, count in parts.items())
+        st.markdown(f"| part | numbers |\n| --- | ---: |\n{rows}")
+        available = psutil.virtual_memory().available
+        st.metric("Memory, about", size(needs.total_memory_bytes), help=_memory_help(needs))
+        if needs.total_memory_bytes > available:
+            st.warning(
+                f"This computer has {size(available)} free. Choose a smaller batch size, training length or model, "
+                "or the run may end with 'out of memory'.",
+                icon=":material/memory:",
+            )
+        else:
+            st.caption(f"{size(available)} are free on this computer.")
+        st.metric(
+            "Text to learn from",
+            f"{compact(needs.tokens_per_step * config.max_steps)} tokens",
+            help=f"At most {needs.tokens_per_step:,} tokens in each of {config.max_steps:,} steps.",
+        )
+
+
+def _memory_help(needs: Estimate) -> str:
+    return "An estimate. " + ", ".join(f"{what}: {size(count)}" for what, count in needs.memory_bytes.items())
+
+
+def start(manager: RunManager, config: TrainingConfig, name: str, model_count: int) -> None:
+    """Start the run and go to it. Pressing twice starts one: both presses carry the same key."""
+    key = st.session_state.setdefault("start_key", uuid.uuid4().hex)
+    names = [name] if model_count == 1 else [f"{name} {number}" for number in range(1, model_count + 1)]
+    run_id = manager.start(config, name, names, start_key=key)
+    st.session_state["start_key"] = uuid.uuid4().hex if manager.log.run(run_id).status else key
+    st.switch_page(PAGES["monitor"], query_params={"run": run_id})
+
+
+manager = current_manager()
+page_header("New run", "Choose what the model reads and how it learns. Every setting has a sensible start.")
+preset = choose_preset()
+form_column, summary_column = st.columns([2, 1], gap="large")
+form = ConfigForm(preset)
+with form_column:
+    name = st.text_input("Name", preset.title, help="So that you find the run again.", key="run_name", max_chars=200)
+    form.simple()
+    form.values["dataset_path"] = uploaded_path(manager.home)
+    model_count = st.number_input(
+        "Models",
+        min_value=1,
+        max_value=MAX_MODELS,
+        value=1,
+        help="Several models learn the same from different random starts, one after the other.",
+    )
+    with st.expander("All settings"):
+        form.advanced()
+config = None
+try:
+    config = TrainingConfig.from_values(form.values)
+except ConfigError as error:
+    with form_column:
+        form.show_problems(error.problems)
+with summary_column, st.container(border=True):
+    pressed = st.button(
+        "Start training", type="primary", icon=":material/play_arrow:", disabled=config is None, width="stretch"
+    )
+    if config is None:
+        st.caption("One or more settings need your attention before training can start.")
+    elif any(run.status in (RunStatus.PREPARING, RunStatus.TRAINING) for run in manager.log.runs()):
+        st.caption("Another run is going. This one will wait for its turn.")
+    place = st.empty()
+if pressed and config is not None:
+    try:
+        start(manager, config, name, int(model_count))
+    except CognateError as error:
+        st.error(shown(str(error)), icon=":material/error:")
+if config is not None:
+    show_estimate(place, config)

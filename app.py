@@ -6,6 +6,7 @@ Start it with `python app.py`, `streamlit run app.py` or `cognate run`.
 from __future__ import annotations
 
 import asyncio
+import sys
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from typing import Any
 
 import streamlit as st
 
-from cognate_core.errors import plain_sentence
+from cognate_core.errors import CognateError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
 
 
@@ -41,4 +42,8 @@ app = st.App(
 )
 
 if __name__ == "__main__":
+    try:
+        current_manager()  # before the server, so that a refusal is a sentence and no server log
+    except CognateError as error:
+        sys.exit(str(error))
     app.run()

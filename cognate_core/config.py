@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
@@ -47,11 +48,9 @@ def _setting(
     **bounds: Any,
 ) -> Any:
     """A config field together with what the form shows of it."""
-    extra = {"section": section, "simple": simple, "unit": unit, "example": example or str(default)}
+    extra: JsonDict = {"section": section, "simple": simple, "unit": unit, "example": example or str(default)}
     if isinstance(default, list | dict):
-        return Field(
-            default_factory=default.copy, title=title, description=help, json_schema_extra=extra, **bounds
-        )
+        return Field(default_factory=default.copy, title=title, description=help, json_schema_extra=extra, **bounds)
     return Field(default, title=title, description=help, json_schema_extra=extra, **bounds)
 
 
@@ -140,7 +139,6 @@ class TrainingConfig(BaseModel):
         help="How many numbers describe one token inside the model (d_model). Must be a multiple of twice the heads.",
         section="Model",
         simple=True,
-        unit="numbers",
         ge=8,
         le=4096,
     )
@@ -187,7 +185,6 @@ class TrainingConfig(BaseModel):
         help="How often the weights are updated. More steps: better, and longer.",
         section="Training",
         simple=True,
-        unit="steps",
         ge=1,
         le=10_000_000,
     )

@@ -64,7 +64,7 @@ class RunError(CognateError):
     """A run or model does not exist, or cannot do what was asked of it now."""
 
 
-class Interruption(Exception):  # noqa: N818  (a request, not an error)
+class Interruption(Exception):
     """A person asked for the work to end."""
 
 

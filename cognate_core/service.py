@@ -351,4 +351,3 @@ def _no_model(errors: list[Exception], failures: Mapping[str, str]) -> Exception
         return errors[0]
     kind = Diverged if all(isinstance(error, Diverged) for error in errors) else TrainingError
     return kind("No model could be trained. " + " ".join(f"{name}: {why}" for name, why in failures.items()))
-

@@ -41,7 +41,7 @@ def preset_cards() -> None:
                 PAGES["new_run"],
                 label="Use this preset",
                 icon=":material/arrow_forward:",
-                query_params={"preset": preset.name},
+                query_params={"preset": preset.title},  # as the bound widget writes it
             )
 
 
@@ -87,5 +87,7 @@ if ended:
 models = log.models()
 if models:
     parameters = sum(model.parameter_count for model in models)
-    st.caption(f"{len(models)} trained model{'s' if len(models) > 1 else ''}, {compact(parameters)} parameters together")
+    st.caption(
+        f"{len(models)} trained model{'s' if len(models) > 1 else ''}, {compact(parameters)} parameters together"
+    )
     st.page_link(PAGES["models"], label="See all models", icon=":material/deployed_code:")

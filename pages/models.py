@@ -22,19 +22,21 @@ EXAMPLE = "Maria has 12 apples. She gives 5 apples to her friend. How many apple
 
 
 def choose_model(models: list[TrainedModel]) -> TrainedModel:
-    """The model that the address names, or the newest."""
-    ids = [model.id for model in models]
+    """The model that the address names, or the newest. Choosing another changes the address."""
     by_id = {model.id: model for model in models}
-    if st.query_params.get("model") not in (None, *ids):
+    named = st.query_params.get("model")
+    if named is not None and named not in by_id:
         st.warning("The model of this address does not exist any more.", icon=":material/warning:")
-        del st.query_params["model"]
+        named = None
+    if named is not None and st.session_state.get("addressed_model") != named:
+        st.session_state["addressed_model"] = st.session_state["chosen_model"] = named  # came by a link
     chosen = st.selectbox(
         "Model",
-        ids,
+        list(by_id),
         format_func=lambda model_id: f"{by_id[model_id].name}, {ago(by_id[model_id].created_at)}",
-        key="model",
-        bind="query-params",
+        key="chosen_model",
     )
+    st.session_state["addressed_model"] = st.query_params["model"] = chosen
     return by_id[chosen]
 
 
@@ -90,7 +92,7 @@ def files(manager: RunManager, model: TrainedModel) -> None:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the model")
-def opened(folder: str, _weights_sha256: str):  # noqa: ANN201  (naming the type would load torch)
+def opened(folder: str, _weights_sha256: str):
     """The model, kept open for a while. A changed file is another entry."""
     from pathlib import Path
 
@@ -107,7 +109,12 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
         question = st.text_area("A problem, or the beginning of a text", EXAMPLE, max_chars=4000)
         left, middle, right = st.columns(3)
         temperature = left.slider(
-            "Adventure (temperature)", 0.0, 1.5, 0.7, 0.1, help="0: always the likeliest word. Higher: more surprising."
+            "Adventure (temperature)",
+            0.0,
+            1.5,
+            0.7,
+            0.1,
+            help="0: always the likeliest word. Higher: more surprising.",
         )
         length = middle.slider("Length (tokens)", 10, 400, 120, 10)
         seed = right.number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same text.")
@@ -160,7 +167,12 @@ else:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header(shown(model.name), anchor=False, width="content")
         st.badge(model.status, color="green" if model.status == "completed" else "gray")
-        st.page_link(PAGES["monitor"], label="Its run", icon=":material/monitoring:", query_params={"run": model.run_id})
+        st.page_link(
+            PAGES["monitor"],
+            label="Its run",
+            icon=":material/monitoring:",
+            query_params={"run": model.run_id},
+        )
     figures(model)
     playground(manager, model)
     st.subheader("Files", anchor=False)

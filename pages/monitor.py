@@ -44,7 +44,7 @@ def header(manager: RunManager, run: Run) -> None:
         )
         return
     left = measured_seconds_left(manager.log, run)
-    st.progress(run.progress, text=f"{run.phase or 'Queue'}: {shown(run.message)}")
+    st.progress(run.progress, text=f"{run.progress:.0%}, {shown(run.message)}")
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(
             "Stop and save",
@@ -87,9 +87,7 @@ def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str,
             help="Mean over the datasets, on rows kept apart. This is the honest measure.",
             width="content",
         )
-        st.metric(
-            "Learning rate", f"{last['learning_rate']:.2e}" if last else "unknown", help="How far a step moves.", width="content"
-        )
+        st.metric("Learning rate", f"{last['learning_rate']:.3g}" if last else "unknown", width="content")
         st.metric("Speed", f"{tokens / seconds:,.0f} tokens/s" if seconds else "unknown", width="content")
 
 
@@ -99,15 +97,22 @@ def charts(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str, 
     if not metrics and not evaluations:
         st.caption("The curve begins with the first training step.")
         return
-    _chart(loss_chart(metrics, evaluations, math.log(run.config.vocab_size)), f"loss-{run.id}", "Loss by step")
+    steps, dark = run.config.max_steps, st.context.theme.type == "dark"
+    figure = loss_chart(metrics, evaluations, math.log(run.config.vocab_size), steps, dark=dark)
+    _chart(figure, f"loss-{run.id}", "Loss by step")
     rate, gradient = st.columns(2)
     with rate:
         st.subheader("Learning rate", anchor=False)
-        _chart(line_chart(metrics, {"learning_rate": "learning rate"}, ""), f"rate-{run.id}", "Learning rate by step")
+        figure = line_chart(metrics, {"learning_rate": "learning rate"}, "", steps, dark=dark)
+        _chart(figure, f"rate-{run.id}", "Learning rate by step")
     with gradient:
         st.subheader("Gradient size", anchor=False, help="Before, and after clipping and GrokFast.")
         lines = {"grad_norm": "before", "filtered_grad_norm": "after"}
-        _chart(line_chart(metrics, lines, "norm"), f"gradient-{run.id}", "Gradient norm by step")
+        _chart(
+            line_chart(metrics, lines, "norm", steps, dark=dark),
+            f"gradient-{run.id}",
+            "Gradient norm by step",
+        )
 
 
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
@@ -158,22 +163,20 @@ def data_report(run: Run) -> None:
         )
 
 
-def messages(run: Run, log: ProgressLog) -> None:
-    """Errors and warnings first and open; the rest one click away."""
+def messages(run: Run, events: list[dict[str, Any]]) -> None:
+    """What the person must know: an error, a fallback, warnings."""
     if run.error:
         st.error(shown(run.error), icon=":material/error:", title="What went wrong")
         if run.error_details:
             with st.expander("Details"):
                 st.code(run.error_details, language=None)
-    events = log.events(run.id)
-    if run.data_report and run.data_report["fallback"]:
-        st.warning(
-            "None of the chosen datasets could be had. The model learns from built-in synthetic word problems instead.",
-            icon=":material/warning:",
-        )
     for event in events:
-        if event["level"] != "info" and not (run.data_report and run.data_report["fallback"]):
+        if event["level"] != "info":
             st.warning(shown(event["message"]), icon=":material/warning:")
+
+
+def event_log(events: list[dict[str, Any]]) -> None:
+    """Everything that happened, the newest first."""
     with st.expander(f"Log ({len(events)})"):
         for event in reversed(events):
             where = f"step {event['step']:,}: " if event["step"] else ""
@@ -204,14 +207,27 @@ def view(manager: RunManager, run_id: str) -> None:
     st.session_state["seen_status"] = run.status
     header(manager, run)
     results(log, run)
-    messages(run, log)
+    events = log.events(run.id)
+    messages(run, events)
     model_name = current_model(run)
-    metrics = [row for row in log.metrics(run.id) if row["model_name"] == model_name]
+    metrics = [row for row in metrics_so_far(log, run.id) if row["model_name"] == model_name]
     evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
     figures(run, metrics, evaluations)
     charts(run, metrics, evaluations)
     samples(log, run, model_name)
     data_report(run)
+    event_log(events)
+
+
+def metrics_so_far(log: ProgressLog, run_id: str) -> list[dict[str, Any]]:
+    """All step rows; only those that are new since the last look are read."""
+    seen = st.session_state.get("metrics")
+    if seen is None or seen[0] != run_id:
+        seen = (run_id, [])
+        st.session_state["metrics"] = seen
+    rows: list[dict[str, Any]] = seen[1]
+    rows += log.metrics(run_id, after_id=rows[-1]["id"] if rows else 0)
+    return rows
 
 
 def current_model(run: Run) -> str:

@@ -123,7 +123,11 @@ except ConfigError as error:
         form.show_problems(error.problems)
 with summary_column, st.container(border=True):
     pressed = st.button(
-        "Start training", type="primary", icon=":material/play_arrow:", disabled=config is None, width="stretch"
+        "Start training",
+        type="primary",
+        icon=":material/play_arrow:",
+        disabled=config is None,
+        width="stretch",
     )
     if config is None:
         st.caption("One or more settings need your attention before training can start.")

@@ -86,7 +86,10 @@ def _csv(path: Path) -> Iterator[NumberedRow]:
             except UnicodeDecodeError as error:
                 raise DataError(f"{path.name} is not UTF-8 text. Save it as UTF-8 and try again.") from error
             except csv.Error as error:
-                yield f"{path.name}, line {reader.line_num}", UnusableRow(f"the row is not valid CSV ({error})")
+                yield (
+                    f"{path.name}, line {reader.line_num}",
+                    UnusableRow(f"the row is not valid CSV ({error})"),
+                )
                 continue
             yield f"{path.name}, line {reader.line_num}", row
 

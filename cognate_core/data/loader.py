@@ -79,9 +79,7 @@ class MixtureLoader(DatasetLoader):
                 for report, source in zip(cached.sources, sources, strict=True)
             ]
             self._record(
-                dataclasses.replace(
-                    cached, sources=self._with_unavailable(origins), fallback=fallback, from_cache=True
-                )
+                dataclasses.replace(cached, sources=self._with_unavailable(origins), fallback=fallback, from_cache=True)
             )
             return folder
         report = self._build(sources, folder, key, fallback)
@@ -120,7 +118,11 @@ class MixtureLoader(DatasetLoader):
         for source in sources:
             self._tell(f"Turning {source.name} into tokens")
             train, heldout = (
-                pack(_encode(documents, tokenizer), config.train_seq_len, answers_only=config.loss_on_answer_only)
+                pack(
+                    _encode(documents, tokenizer),
+                    config.train_seq_len,
+                    answers_only=config.loss_on_answer_only,
+                )
                 for documents in (source.train, source.heldout)
             )
             packed[source.name] = {"train": train, "heldout": heldout}

@@ -92,9 +92,7 @@ class Batches:
     new shuffled order each epoch.
     """
 
-    def __init__(
-        self, sources: Mapping[str, Packed], weights: Mapping[str, float], batch_size: int, seed: int
-    ) -> None:
+    def __init__(self, sources: Mapping[str, Packed], weights: Mapping[str, float], batch_size: int, seed: int) -> None:
         self._sources = {name: packed for name, packed in sources.items() if len(packed.tokens)}
         if not self._sources:
             raise DataError("There is no training sequence. Raise the training length or choose other data.")

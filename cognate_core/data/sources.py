@@ -29,7 +29,7 @@ from cognate_core.data.documents import (
 )
 from cognate_core.data.files import NumberedRow, read_rows
 from cognate_core.data.word_problems import word_problems
-from cognate_core.errors import DataError, DatasetUnavailable
+from cognate_core.errors import DataError, DatasetUnavailable, Interruption
 
 Tell = Callable[[str], None]
 """Shows a message to the person. It may raise an Interruption when they asked for the end."""
@@ -158,9 +158,7 @@ def _read_splits(
     heldout_documents = list(
         _documents(read_rows(heldout), dataset.row_format, config, skipped, config.max_eval_samples)
     )
-    train_documents = list(
-        _documents(read_rows(train), dataset.row_format, config, skipped, config.max_train_samples)
-    )
+    train_documents = list(_documents(read_rows(train), dataset.row_format, config, skipped, config.max_train_samples))
     return SourceDocuments(name, DATASETS[name], origin, train_documents, heldout_documents, skipped)
 
 
@@ -208,7 +206,9 @@ def _hub_splits(
         try:
             for split, limit in limits.items():
                 _fetch_split(name, dataset.config, split, limit, files[split], tell)
-        except (OSError, RuntimeError, ValueError) as error:  # what requests, the hub and datasets raise
+        except Interruption:
+            raise
+        except Exception as error:  # the hub's client and its transport raise many unrelated kinds
             if attempt == HUB_TRIES:
                 raise DatasetUnavailable(
                     f"{name} could not be fetched from the hub in {HUB_TRIES} tries "

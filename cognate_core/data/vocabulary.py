@@ -113,9 +113,7 @@ PEOPLE = tuple(Person(name, "she", "her", "her") for name in _WOMEN.split()) + t
     Person(name, "he", "him", "his") for name in _MEN.split()
 )
 
-FRUIT = _things(
-    "apple, pear, orange, peach, plum, mango, banana, lemon, apricot, kiwi, fig, strawberry, cherry, lime"
-)
+FRUIT = _things("apple, pear, orange, peach, plum, mango, banana, lemon, apricot, kiwi, fig, strawberry, cherry, lime")
 VEGETABLES = _things("carrot, potato, onion, tomato, cucumber, cabbage, radish, pumpkin, turnip, eggplant")
 BAKED = _things("cookie, muffin, cupcake, bagel, pretzel, doughnut, tart, empanada, samosa, bun, scone")
 STATIONERY = _things("pencil, pen, eraser, crayon, marker, glue stick, paintbrush, ruler, envelope")
@@ -130,9 +128,7 @@ FAVORS = _things("sticker, balloon, crayon, lollipop, marble, caramel, pencil, b
 BIRDS = _things("hen, duck, goose, turkey")
 HERD = _things("goat, sheep, cow, pony, llama, donkey, pig")
 MADE = _things("toy robot, light bulb, bottle, brick, candle, spoon, bolt, battery, ink cartridge")
-SOLD = _things(
-    "candle, bracelet, calendar, greeting card, jar of honey, loaf of bread, plant, poster, raffle ticket"
-)
+SOLD = _things("candle, bracelet, calendar, greeting card, jar of honey, loaf of bread, plant, poster, raffle ticket")
 
 WARES = _wares(
     (
@@ -192,9 +188,7 @@ VEHICLES = _wares(
         ("ferry", 12, 28),
     )
 )
-GRAZERS = _wares(
-    (("goat", 2, 3), ("sheep", 2, 3), ("cow", 9, 14), ("pony", 4, 6), ("horse", 7, 11), ("llama", 2, 3))
-)
+GRAZERS = _wares((("goat", 2, 3), ("sheep", 2, 3), ("cow", 9, 14), ("pony", 4, 6), ("horse", 7, 11), ("llama", 2, 3)))
 PACKED = tuple(
     (container, content)
     for containers, contents in (

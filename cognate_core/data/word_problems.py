@@ -219,9 +219,7 @@ def _baking(s: Story) -> str:
 def _reading(s: Story) -> str:
     a, daily, days, read = s.person(), s.number(6, 40), s.number(2, 14), s.number(10, 150)
     left = s.minus("[the part not yet read is|the rest of the book is]", daily * days + read, read, v.PAGE)
-    s.divide(
-        f"[spread over {days} days, the part for each day is|each day {a} must read]", left, days, v.PAGE
-    )
+    s.divide(f"[spread over {days} days, the part for each day is|each day {a} must read]", left, days, v.PAGE)
     return f"""{a}[, who is {s.number(9, 15)} years old,|] is reading a book of {daily * days + read} pages
         and has finished {read} pages[ so far|]. How many pages a day must {a.he} read to
         [finish|reach the end] in {spell(days)} [more|] days?"""
@@ -251,9 +249,7 @@ def _garden(s: Story) -> str:
 def _class_groups(s: Story) -> str:
     size, groups, a = s.number(3, 8), s.number(4, 12), s.person()
     girls = s.number(size * groups // 3, size * groups * 2 // 3)
-    total = s.plus(
-        "[altogether there are|girls and boys together are]", girls, size * groups - girls, v.CHILD
-    )
+    total = s.plus("[altogether there are|girls and boys together are]", girls, size * groups - girls, v.CHILD)
     s.divide(f"[in groups of {size} they form|the number of groups is]", total, size, v.GROUP)
     return f"""[{girls} girls and {size * groups - girls} boys [visit|go on a trip to] the
         [museum|zoo|forest|castle]. Their teacher {a} puts them|For a [project|game], {a} puts {girls}

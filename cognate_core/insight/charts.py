@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,67 +17,94 @@ from cognate_core.labels import escape_html
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Colour-blind-safe, always in this order."""
 
+BRIGHT_BLUE = OKABE_ITO[4]  # stands in for the first blue on a dark ground, where that one is hard to read
+
 MAX_POINTS = 600  # of one line; enough for each pixel column of a wide chart's width at rest
 SMOOTHING_SPAN = 0.02  # the smoothed line averages over this share of the shown steps
-CHART_HEIGHT = 340
+CHART_HEIGHT, SMALL_CHART_HEIGHT = 360, 260
+FONT_SIZE = 14  # readable from the last row
+LABEL_GAP = 0.08  # least distance of two labels, as a share of the shown values
+GREY = "#808080"
 
 Row = Mapping[str, Any]
 Floats = npt.NDArray[np.float64]
 
 
-def loss_chart(metrics: Sequence[Row], evaluations: Sequence[Row], uniform_loss: float) -> go.Figure:
+def loss_chart(
+    metrics: Sequence[Row],
+    evaluations: Sequence[Row],
+    uniform_loss: float,
+    total_steps: int,
+    *,
+    dark: bool = False,
+) -> go.Figure:
     """Training loss (faint, with its smoothed line) and held-out loss of each dataset, by step.
 
     Args:
         metrics: rows with step and loss of one model, in order of step; a loss of None is marked, not skipped.
         evaluations: rows with step, dataset and loss.
         uniform_loss: what guessing evenly over the vocabulary gives, drawn as a dotted line.
+        total_steps: where the step axis ends.
+        dark: whether it will stand on a dark ground.
     """
-    figure = _figure("loss (nats a token)")
+    blue = first_colour(dark)
+    figure = _figure("loss (nats a token)", total_steps, CHART_HEIGHT)
+    labels = [_Label(uniform_loss, "pure guessing", GREY)]
+    figure.add_hline(y=uniform_loss, line={"color": GREY, "width": 1, "dash": "dot"})
     steps, losses = _column(metrics, "step"), _column(metrics, "loss")
     finite = np.isfinite(losses)
     if finite.any():
         x, y = downsample(steps[finite], losses[finite])
-        figure.add_scatter(x=x, y=y, name="training, each step", line={"color": OKABE_ITO[0], "width": 1}, opacity=0.3)
-        smooth = smoothed(losses[finite])
-        x, y = downsample(steps[finite], smooth)
-        figure.add_scatter(x=x, y=y, name="training", line={"color": OKABE_ITO[0], "width": 2})
-        _label(figure, x[-1], y[-1], "training", OKABE_ITO[0])
+        figure.add_scatter(x=x, y=y, name="training, each step", line={"color": blue, "width": 1}, opacity=0.3)
+        x, y = downsample(steps[finite], smoothed(losses[finite]))
+        figure.add_scatter(x=x, y=y, name="training", line={"color": blue, "width": 2})
+        labels.append(_Label(y[-1], "training", blue))
     if not finite.all():
         _mark_missing(figure, steps[~finite], float(losses[finite].max()) if finite.any() else uniform_loss)
     for number, dataset in enumerate(dict.fromkeys(row["dataset"] for row in evaluations)):
-        colour = OKABE_ITO[1 + number % (len(OKABE_ITO) - 1)]
+        colour = OKABE_ITO[1 + number % 3]
         rows = [row for row in evaluations if row["dataset"] == dataset and row["loss"] is not None]
-        x, y = [row["step"] for row in rows], [row["loss"] for row in rows]
-        name = f"held-out {escape_html(dataset)}"
+        name = f"unseen {escape_html(dataset)}"
         figure.add_scatter(
-            x=x, y=y, name=name, mode="lines+markers", line={"color": colour, "width": 2}, marker={"size": 6}
+            x=[row["step"] for row in rows],
+            y=[row["loss"] for row in rows],
+            name=name,
+            mode="lines+markers",
+            line={"color": colour, "width": 2},
+            marker={"size": 6},
         )
-        if x:
-            _label(figure, x[-1], y[-1], name, colour)
-    figure.add_hline(y=uniform_loss, line={"color": "#888888", "width": 1, "dash": "dot"})
-    figure.add_annotation(
-        x=0, xref="paper", y=uniform_loss, yshift=10, text="pure guessing", showarrow=False, font={"color": "#888888"}
-    )
+        if rows:
+            labels.append(_Label(rows[-1]["loss"], name, colour))
+    _write_labels(figure, labels)
     return figure
 
 
-def line_chart(metrics: Sequence[Row], lines: Mapping[str, str], unit: str) -> go.Figure:
+def line_chart(
+    metrics: Sequence[Row], lines: Mapping[str, str], unit: str, total_steps: int, *, dark: bool = False
+) -> go.Figure:
     """One line for each column of `lines` (column -> label), by step."""
-    figure = _figure(unit)
+    figure = _figure(unit, total_steps, SMALL_CHART_HEIGHT)
     steps = _column(metrics, "step")
+    labels = []
     for number, (column, label) in enumerate(lines.items()):
         values = _column(metrics, column)
         finite = np.isfinite(values)
         if not finite.any():
             continue
-        colour = OKABE_ITO[number % len(OKABE_ITO)]
+        colour = OKABE_ITO[number] if number else first_colour(dark)
         x, y = downsample(steps[finite], values[finite])
         figure.add_scatter(x=x, y=y, name=label, line={"color": colour, "width": 1.5})
-        if len(lines) > 1:
-            _label(figure, x[-1], y[-1], label, colour)
-    figure.update_layout(height=240)
+        labels.append(_Label(y[-1], label, colour))
+    if len(lines) > 1:
+        _write_labels(figure, labels)
+    else:
+        figure.update_layout(margin={"r": 16})
     return figure
+
+
+def first_colour(dark: bool) -> str:
+    """The colour of the most important line."""
+    return BRIGHT_BLUE if dark else OKABE_ITO[0]
 
 
 def downsample(x: Floats, y: Floats, limit: int = MAX_POINTS) -> tuple[list[float], list[float]]:
@@ -101,25 +130,57 @@ def smoothed(values: Floats) -> Floats:
     return result
 
 
-def _figure(unit: str) -> go.Figure:
+def _figure(unit: str, total_steps: int, height: int) -> go.Figure:
     figure = go.Figure()
     figure.update_layout(
-        height=CHART_HEIGHT,
-        margin={"l": 56, "r": 130, "t": 16, "b": 44},
-        font={"size": 14},
-        showlegend=False,  # each line carries its name at its end
+        height=height,
+        margin={"l": 56, "r": 130, "t": 12, "b": 44},
+        showlegend=False,  # each line carries its name beside it
         hovermode="x unified",
         uirevision="keep",  # zoom stays as the person left it when new points come
-        xaxis={"title": {"text": "step"}, "rangemode": "tozero", "showgrid": False, "tickformat": ",d"},
-        yaxis={"title": {"text": unit}, "gridcolor": "rgba(128,128,128,0.18)", "zeroline": False},
+        xaxis={
+            "title": {"text": "step", "font": {"size": FONT_SIZE}},
+            "range": [0, total_steps],
+            "showgrid": False,
+            "tickformat": ",d",
+            "tickfont": {"size": FONT_SIZE},
+        },
+        yaxis={
+            "title": {"text": unit, "font": {"size": FONT_SIZE}},
+            "gridcolor": "rgba(128,128,128,0.18)",
+            "zeroline": False,
+            "tickfont": {"size": FONT_SIZE},
+        },
     )
     return figure
 
 
-def _label(figure: go.Figure, x: float, y: float, text: str, colour: str) -> None:
-    figure.add_annotation(
-        x=x, y=y, text=text, showarrow=False, xanchor="left", xshift=8, font={"color": colour, "size": 14}
-    )
+@dataclass(frozen=True, slots=True)
+class _Label:
+    """A line's name, to stand beside the chart at height `y` of its data."""
+
+    y: float
+    text: str
+    colour: str
+
+
+def _write_labels(figure: go.Figure, labels: Sequence[_Label]) -> None:
+    """Write the names in the right margin, each at its line's last value, pushed apart where they would overlap."""
+    values = [y for trace in figure.data for y in trace.y if y is not None] + [label.y for label in labels]
+    gap = (max(values) - min(values) or 1.0) * LABEL_GAP if values else 1.0
+    lowest = -math.inf
+    for label in sorted(labels, key=lambda label: label.y):
+        lowest = max(label.y, lowest + gap)
+        figure.add_annotation(
+            xref="paper",
+            x=1,
+            y=lowest,
+            text=label.text,
+            showarrow=False,
+            xanchor="left",
+            xshift=8,
+            font={"color": label.colour, "size": FONT_SIZE},
+        )
 
 
 def _mark_missing(figure: go.Figure, steps: Floats, height: float) -> None:

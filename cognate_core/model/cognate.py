@@ -47,8 +47,10 @@ class CognateModel(nn.Module):
         self.blocks = nn.ModuleList(Block(config.d_model, config.n_heads) for _ in range(config.n_layers))
         self.final_norm = nn.RMSNorm(config.d_model)
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
+        self.cos: Tensor  # (max_seq_len, head_dim / 2)
+        self.sin: Tensor
         angles = rotary_angles(config.max_seq_len, config.d_model // config.n_heads)
-        self.register_buffer("cos", angles.cos(), persistent=False)  # (max_seq_len, head_dim / 2)
+        self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
         self._initialise()
 
@@ -89,9 +91,7 @@ class CognateModel(nn.Module):
         logits = self.head(self.final_norm(x))  # (batch, time, vocab_size)
         loss = None
         if targets is not None:
-            loss = F.cross_entropy(
-                logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED_TARGET
-            )
+            loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED_TARGET)
         return CognateOutput(logits, loss)
 
     @torch.no_grad()

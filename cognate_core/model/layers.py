@@ -5,6 +5,8 @@ They know tensors only. Sources: RMSNorm (arXiv 1910.07467), RoPE (arXiv 2104.09
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -72,7 +74,8 @@ class Attention(nn.Module):
             seen = k.shape[2]
             mask = torch.ones(time, seen, dtype=torch.bool, device=x.device).tril(seen - time)
             mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        return self.out(mixed.transpose(1, 2).reshape(batch, time, d_model))
+        mixed = mixed.transpose(1, 2).reshape(batch, time, d_model)
+        return cast(Tensor, self.out(mixed))
 
 
 class FeedForward(nn.Module):
@@ -85,7 +88,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)  # each (batch, time, 4 d_model)
-        return self.down(F.silu(gate) * up)
+        return cast(Tensor, self.down(F.silu(gate) * up))
 
 
 class Block(nn.Module):
@@ -100,4 +103,4 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None = None) -> Tensor:
         x = x + self.attention(self.attention_norm(x), cos, sin, cache)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        return x + cast(Tensor, self.feed_forward(self.feed_forward_norm(x)))

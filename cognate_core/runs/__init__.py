@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from cognate_core.runs.manager import RunManager, default_home
+from cognate_core.runs.manager import RunManager, database_path, default_home
 
 _lock = threading.Lock()
 _manager: RunManager | None = None
@@ -32,4 +32,4 @@ def close_manager() -> None:
         manager.close()
 
 
-__all__ = ["RunManager", "close_manager", "current_manager", "default_home"]
+__all__ = ["RunManager", "close_manager", "current_manager", "database_path", "default_home"]

@@ -78,9 +78,7 @@ class RunManager:
         StorageError: the database cannot be opened.
     """
 
-    def __init__(
-        self, home: Path, max_parallel: int = 1, build_service: BuildService = build_real_service
-    ) -> None:
+    def __init__(self, home: Path, max_parallel: int = 1, build_service: BuildService = build_real_service) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self.home = home.resolve()
         self._owner_lock = FileLock(self.home / "owner.lock")
@@ -92,7 +90,7 @@ class RunManager:
                 "choose another folder with COGNATE_HOME."
             ) from error
         try:
-            self.log = ProgressLog(self.home / "studio.sqlite")
+            self.log = ProgressLog(database_path(self.home))
         except BaseException:
             self._owner_lock.release()
             raise
@@ -101,6 +99,7 @@ class RunManager:
         self._lock = threading.Lock()
         self._contexts: dict[str, RunContext] = {}  # of the runs that are being executed
         self._threads: dict[str, threading.Thread] = {}
+        self._run_ended = threading.Condition()
         self._closing = threading.Event()
         self._started_at = utc_now()
         self.log.interrupt_unfinished()
@@ -145,11 +144,10 @@ class RunManager:
         self.store.move_to_trash(self.log.artifacts(model_id), model_id)
         self.log.remove_model(model_id)
 
-    def wait(self, run_id: str, timeout: float | None = None) -> None:
-        """Wait until the run's thread has ended; at once when there is none."""
-        thread = self._threads.get(run_id)
-        if thread is not None:
-            thread.join(timeout)
+    def wait(self, run_id: str, timeout: float | None = None) -> bool:
+        """Wait until the run has ended, `timeout` seconds at most; whether it has."""
+        with self._run_ended:
+            return self._run_ended.wait_for(lambda: self.log.run(run_id).status.is_terminal, timeout)
 
     def close(self) -> None:
         """Save what is being trained, mark it interrupted, and let the data directory go."""
@@ -188,7 +186,7 @@ class RunManager:
     def _execute(self, run_id: str, model_names: list[str]) -> None:
         """The body of a run's thread."""
         context = self._contexts[run_id]
-        status, columns = RunStatus.FAILED, {}
+        status, columns = RunStatus.FAILED, dict[str, Any]()
         try:
             status, columns = asyncio.run(self._pipeline(context, model_names))
         except BaseException as error:  # noqa: BLE001  (a thread has no caller: the run's row is told)
@@ -202,11 +200,11 @@ class RunManager:
             with self._lock:
                 del self._contexts[run_id]
                 del self._threads[run_id]
+            with self._run_ended:
+                self._run_ended.notify_all()
             self._start_waiting()
 
-    async def _pipeline(
-        self, context: RunContext, model_names: list[str]
-    ) -> tuple[RunStatus, dict[str, Any]]:
+    async def _pipeline(self, context: RunContext, model_names: list[str]) -> tuple[RunStatus, dict[str, Any]]:
         service = self._build_service(context)
         await service.start_training_session(context.run_id, model_names=model_names)
         context.service = service
@@ -274,6 +272,11 @@ def valid_name(name: str) -> str:
     if not stripped.isprintable():
         raise ConfigError({"name": "The name holds a character that cannot be shown. Type it again."})
     return stripped
+
+
+def database_path(home: Path) -> Path:
+    """Where the database of a data directory lies."""
+    return home / "studio.sqlite"
 
 
 def default_home() -> Path:

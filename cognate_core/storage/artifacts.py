@@ -68,5 +68,7 @@ class ArtifactStore:
                 continue
             trash = self.home / "trash"
             trash.mkdir(exist_ok=True)
-            return resolved.rename(trash / f"{model_id}-{utc_now().replace(':', '')}")
+            target = trash / f"{model_id}-{utc_now().replace(':', '')}"
+            resolved.rename(target)
+            return target
         return None

@@ -249,7 +249,7 @@ class _Waiting:
     """What the next commit will write."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[Mapping[str, Any]]] = defaultdict(list)  # table -> rows
+        self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)  # table -> rows
         self._latest: dict[str, Callable[[Database], object]] = {}
 
     def __bool__(self) -> bool:
@@ -257,7 +257,7 @@ class _Waiting:
 
     def add(self, item: _Append | _Latest) -> None:
         if isinstance(item, _Append):
-            self._rows[item.table].append(item.row)
+            self._rows[item.table].append(dict(item.row))
         else:
             self._latest.pop(item.key, None)  # so that the order stays that of the calls
             self._latest[item.key] = item.function
@@ -294,7 +294,9 @@ def _open_for_writing(path: Path) -> Database:
         db.execute("PRAGMA foreign_keys = ON")
         migrations.apply(db)
     except (OSError, sqlite3.Error) as error:
-        raise StorageError(f"The database {path} cannot be opened ({error}). Check the folder and its rights.") from error
+        raise StorageError(
+            f"The database {path} cannot be opened ({error}). Check the folder and its rights."
+        ) from error
     return db
 
 

@@ -1,7 +1,7 @@
 """The progress log: what runs are and how far, as rows of the database.
 
-`ProgressLog` reads from any thread and hands all writing to the one DatabaseWriter. It knows runs as rows; it starts
-and stops nothing.
+`ProgressReader` reads, from any thread and process; `ProgressLog` also writes, through the one DatabaseWriter. They
+know runs as rows; they start and stop nothing.
 """
 
 from __future__ import annotations
@@ -75,18 +75,90 @@ class TrainedModel:
     details: Row  # the fields of ModelArtifacts
 
 
-class ProgressLog:
-    """Reads and writes the database at `path`."""
+class ProgressReader:
+    """Reads the database at `path`, which may belong to another process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    def run(self, run_id: str) -> Run:
+        """The run with this id. Raises RunError when there is none."""
+        rows = self._rows("SELECT * FROM runs WHERE id = ?", run_id)
+        if not rows:
+            raise RunError("There is no run with this address. It may have been deleted.")
+        return _run(rows[0])
+
+    def runs(self, limit: int = 500) -> list[Run]:
+        """The newest runs first."""
+        return [
+            _run(row) for row in self._rows("SELECT * FROM runs ORDER BY created_at DESC, rowid DESC LIMIT ?", limit)
+        ]
+
+    def queued_run_ids(self) -> list[str]:
+        """Runs that wait for their turn, the next one first."""
+        rows = self._rows("SELECT id FROM runs WHERE status = ? ORDER BY created_at, rowid", RunStatus.QUEUED.value)
+        return [row["id"] for row in rows]
+
+    def metrics(self, run_id: str, after_id: int = 0) -> list[Row]:
+        """Step rows of a run that were written after the row `after_id`, in order of writing."""
+        return self._rows("SELECT * FROM metrics WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
+
+    def last_metrics(self, run_id: str, count: int) -> list[Row]:
+        """The newest step rows, oldest of them first."""
+        return self._rows("SELECT * FROM metrics WHERE run_id = ? ORDER BY id DESC LIMIT ?", run_id, count)[::-1]
+
+    def evaluations(self, run_id: str, after_id: int = 0) -> list[Row]:
+        """Held-out measurements, in order of writing."""
+        return self._rows("SELECT * FROM evaluations WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
+
+    def samples(self, run_id: str) -> list[Row]:
+        """Text samples, in order of writing."""
+        return self._rows("SELECT * FROM samples WHERE run_id = ? ORDER BY id", run_id)
+
+    def events(self, run_id: str) -> list[Row]:
+        """Events, in order of writing."""
+        return self._rows("SELECT * FROM events WHERE run_id = ? ORDER BY id", run_id)
+
+    def models(self, run_id: str | None = None) -> list[TrainedModel]:
+        """Finished models, newest first."""
+        rows = self._rows(
+            "SELECT models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id "
+            "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY models.created_at DESC, models.rowid DESC",
+            run_id,
+        )
+        return [TrainedModel(**{**row, "details": json.loads(row["details"])}) for row in rows]
+
+    def model(self, model_id: str) -> TrainedModel:
+        """The model with this id. Raises RunError when there is none."""
+        for model in self.models():
+            if model.id == model_id:
+                return model
+        raise RunError("There is no model with this address. It may have been deleted.")
+
+    def artifacts(self, model_id: str) -> list[Row]:
+        """The files of a model."""
+        return self._rows("SELECT * FROM artifacts WHERE model_id = ? ORDER BY rowid", model_id)
+
+    def coordination(self, key: str) -> Row | None:
+        """The key-value record, with "updated_at", or None."""
+        rows = self._rows("SELECT value, updated_at FROM coordination WHERE key = ?", key)
+        return {**json.loads(rows[0]["value"]), "updated_at": rows[0]["updated_at"]} if rows else None
+
+    def _rows(self, query: str, *values: Any) -> list[Row]:
+        with reading(self.path) as connection:
+            return [dict(row) for row in connection.execute(query, values)]
+
+
+class ProgressLog(ProgressReader):
+    """Reads and writes the database at `path`. One process has one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
         self._writer = DatabaseWriter(path)
 
     def close(self) -> None:
         """Write what is waiting, then close."""
         self._writer.close()
-
-    # Writing
 
     def create_run(
         self,
@@ -172,9 +244,7 @@ class ProgressLog:
         """Keep what a trainer or loader measured. Does not wait, except for a DataReport."""
         if isinstance(record, DataReport):
             report = json.dumps(asdict(record))
-            self._writer.call(
-                lambda db: db.execute("UPDATE runs SET data_report = ? WHERE id = ?", [report, run_id])
-            )
+            self._writer.call(lambda db: db.execute("UPDATE runs SET data_report = ? WHERE id = ?", [report, run_id]))
             return
         row = {"run_id": run_id, **_numbers_only(asdict(record))}
         if isinstance(record, Event):
@@ -236,73 +306,6 @@ class ProgressLog:
             return ids
 
         return self._writer.call(interrupt)
-
-    # Reading
-
-    def run(self, run_id: str) -> Run:
-        """The run with this id. Raises RunError when there is none."""
-        rows = self._rows("SELECT * FROM runs WHERE id = ?", run_id)
-        if not rows:
-            raise RunError("There is no run with this address. It may have been deleted.")
-        return _run(rows[0])
-
-    def runs(self, limit: int = 500) -> list[Run]:
-        """The newest runs first."""
-        return [_run(row) for row in self._rows("SELECT * FROM runs ORDER BY created_at DESC, rowid DESC LIMIT ?", limit)]
-
-    def queued_run_ids(self) -> list[str]:
-        """Runs that wait for their turn, the next one first."""
-        rows = self._rows("SELECT id FROM runs WHERE status = ? ORDER BY created_at, rowid", RunStatus.QUEUED.value)
-        return [row["id"] for row in rows]
-
-    def metrics(self, run_id: str, after_id: int = 0) -> list[Row]:
-        """Step rows of a run that were written after the row `after_id`, in order of writing."""
-        return self._rows("SELECT * FROM metrics WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
-
-    def last_metrics(self, run_id: str, count: int) -> list[Row]:
-        """The newest step rows, oldest of them first."""
-        return self._rows("SELECT * FROM metrics WHERE run_id = ? ORDER BY id DESC LIMIT ?", run_id, count)[::-1]
-
-    def evaluations(self, run_id: str, after_id: int = 0) -> list[Row]:
-        """Held-out measurements, in order of writing."""
-        return self._rows("SELECT * FROM evaluations WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
-
-    def samples(self, run_id: str) -> list[Row]:
-        """Text samples, in order of writing."""
-        return self._rows("SELECT * FROM samples WHERE run_id = ? ORDER BY id", run_id)
-
-    def events(self, run_id: str) -> list[Row]:
-        """Events, in order of writing."""
-        return self._rows("SELECT * FROM events WHERE run_id = ? ORDER BY id", run_id)
-
-    def models(self, run_id: str | None = None) -> list[TrainedModel]:
-        """Finished models, newest first."""
-        rows = self._rows(
-            "SELECT models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id "
-            "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY models.created_at DESC, models.rowid DESC",
-            run_id,
-        )
-        return [TrainedModel(**{**row, "details": json.loads(row["details"])}) for row in rows]
-
-    def model(self, model_id: str) -> TrainedModel:
-        """The model with this id. Raises RunError when there is none."""
-        for model in self.models():
-            if model.id == model_id:
-                return model
-        raise RunError("There is no model with this address. It may have been deleted.")
-
-    def artifacts(self, model_id: str) -> list[Row]:
-        """The files of a model."""
-        return self._rows("SELECT * FROM artifacts WHERE model_id = ? ORDER BY rowid", model_id)
-
-    def coordination(self, key: str) -> Row | None:
-        """The key-value record, with "updated_at", or None."""
-        rows = self._rows("SELECT value, updated_at FROM coordination WHERE key = ?", key)
-        return {**json.loads(rows[0]["value"]), "updated_at": rows[0]["updated_at"]} if rows else None
-
-    def _rows(self, query: str, *values: Any) -> list[Row]:
-        with reading(self.path) as connection:
-            return [dict(row) for row in connection.execute(query, values)]
 
 
 class SQLiteProgressEmitter(ProgressEmitter):

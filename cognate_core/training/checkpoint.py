@@ -1,10 +1,10 @@
 """Checkpoints: everything that training continues from, written so that it is there whole or not at all.
 
-    step-00000400/
-        model.safetensors      weights
-        optimizer.safetensors  AdamW and GrokFast tensors
-        state.json             step, data position, scalars
-        manifest.json          sha256 of each of them, written last
+step-00000400/
+    model.safetensors      weights
+    optimizer.safetensors  AdamW and GrokFast tensors
+    state.json             step, data position, scalars
+    manifest.json          sha256 of each of them, written last
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -61,7 +61,10 @@ class TrainingLoop:
         matrices = [p for p in self._parameters if p.dim() > 1]
         others = [p for p in self._parameters if p.dim() <= 1]
         self._optimizer = torch.optim.AdamW(
-            [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}],
+            [
+                {"params": matrices, "weight_decay": config.weight_decay},
+                {"params": others, "weight_decay": 0.0},
+            ],
             lr=config.learning_rate,
             betas=(config.beta1, config.beta2),
             fused=True,
@@ -191,9 +194,7 @@ class TrainingLoop:
 
     def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):
-            loss = self.model(inputs, targets).loss
-        assert isinstance(loss, Tensor)  # targets were given
-        return loss
+            return cast(Tensor, self.model(inputs, targets).loss)  # never None: targets are given
 
     def _check_heldout(self) -> None:
         """Measure each dataset's held-out loss, then let the model write."""
@@ -258,9 +259,7 @@ def _inputs_and_targets(tokens: Any, counted: Any) -> tuple[Tensor, Tensor]:
 def _in_batches(packed: Packed, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     for start in range(0, len(packed.tokens), batch_size):
         rows = slice(start, start + batch_size)
-        yield _inputs_and_targets(
-            packed.tokens[rows].astype("int64"), packed.counted[rows].astype("int64")
-        )
+        yield _inputs_and_targets(packed.tokens[rows].astype("int64"), packed.counted[rows].astype("int64"))
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -55,7 +55,10 @@ def model_card(
         cells = (source.name, what, f"{source.train_rows:,}", f"{source.heldout_rows:,}", skipped)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     if data.fallback:
-        lines += ["", "None of the datasets asked for could be had: built-in synthetic problems stood in for them."]
+        lines += [
+            "",
+            "None of the datasets asked for could be had: built-in synthetic problems stood in for them.",
+        ]
     grokfast = (
         f"GrokFast {config.grokfast_method.upper()}, lambda {config.grokfast_lamb:g}"
         if config.grokfast_enabled

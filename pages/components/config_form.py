@@ -79,9 +79,7 @@ class ConfigForm:
                 info.title, options, default=default, required=True, help=info.description, **remembered
             )
         else:
-            self.values[name] = st.text_input(
-                _label(info), as_text(default), help=_help(info), **remembered
-            ).strip()
+            self.values[name] = st.text_input(_label(info), as_text(default), help=_help(info), **remembered).strip()
         self._error_places[name] = st.empty()
 
 
@@ -108,5 +106,9 @@ def as_text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name}={weight:g}" for name, weight in value.items())
     if isinstance(value, float):
-        return f"{value:.0e}".replace("e-0", "e-") if 0 < value < 0.001 and value == float(f"{value:.0e}") else f"{value:g}"
+        return (
+            f"{value:.0e}".replace("e-0", "e-")
+            if 0 < value < 0.001 and value == float(f"{value:.0e}")
+            else f"{value:g}"
+        )
     return str(value)

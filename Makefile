@@ -1,0 +1,48 @@
+# Each target sets up what it needs in .venv. `make run` is all a user types.
+
+PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
+VENV := .venv/bin
+
+.PHONY: run test lint bench screenshots clean
+
+run: .venv/installed
+	$(VENV)/cognate run
+
+test: .venv/installed-dev .venv/browser
+	$(VENV)/python -m pytest
+
+lint: .venv/installed-dev
+	$(VENV)/ruff check .
+	$(VENV)/ruff format --check .
+	$(VENV)/mypy
+
+bench: .venv/installed-dev .venv/browser
+	$(VENV)/python -m tests.bench
+
+screenshots: .venv/installed-dev .venv/browser
+	$(VENV)/python -m tests.browser.screenshots
+
+clean:
+	rm -rf .venv
+
+.venv/python:
+	@test -n "$(PYTHON)" || { echo "Cognate Studio needs Python 3.11 or newer. Install it, then try again."; exit 1; }
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/installed: pyproject.toml | .venv/python
+	$(VENV)/pip install --quiet --editable .
+	touch $@
+
+.venv/installed-dev: pyproject.toml | .venv/python
+	$(VENV)/pip install --quiet --editable '.[dev]'
+	touch .venv/installed $@
+
+# A browser for the tests: one that is here, else Debian's, else Playwright's own.
+.venv/browser: | .venv/installed-dev
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; \
+	else $(VENV)/python -m playwright install chromium; fi
+	touch $@

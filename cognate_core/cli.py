@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import runpy
 import sys
 from collections.abc import Sequence
@@ -20,7 +19,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.presets import PRESETS, get_preset
-from cognate_core.runs import RunManager, database_path, default_home
+from cognate_core.runs import RunManager, current_manager, database_path, default_home
 from cognate_core.storage.progress_log import ProgressReader, Run
 
 app = typer.Typer(
@@ -44,11 +43,13 @@ def run(
     """Start the studio and open its page."""
     if not SERVER_SCRIPT.is_file():
         _fail(f"{SERVER_SCRIPT.name} is not beside the library. Run the studio from a clone of its repository.")
-    os.environ["STREAMLIT_SERVER_PORT"] = str(port)
-    if not browser:
-        os.environ["STREAMLIT_SERVER_HEADLESS"] = "true"
-    sys.argv = [str(SERVER_SCRIPT)]
-    runpy.run_path(str(SERVER_SCRIPT), run_name="__main__")
+    try:
+        current_manager()  # before the server, so that a refusal is a sentence and no server log
+    except CognateError as error:
+        _fail(str(error))
+    sys.argv = [str(SERVER_SCRIPT)]  # from here Streamlit takes where the app lies
+    server = runpy.run_path(str(SERVER_SCRIPT))["app"]
+    server.run(config={"server.port": port, "server.headless": not browser})
 
 
 @app.command()

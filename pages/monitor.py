@@ -6,24 +6,25 @@ from typing import Any
 import streamlit as st
 
 from cognate_core.contracts import RunStatus
+from cognate_core.errors import RunError
 from cognate_core.insight.charts import line_chart, loss_chart
 from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
+from pages.components.live_chart import live_chart
 from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_seconds
 
 UPDATE_SECONDS = 1.0
-PLOTLY_CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"]}
 
 
 def choose_run(log: ProgressLog) -> Run | None:
     """The run that the address names; else the one that is going, or the newest."""
-    runs = log.runs()
-    if not runs:
-        return None
     wanted = st.query_params.get("run")
     if wanted is None:
+        runs = log.runs()
+        if not runs:
+            return None
         active = [run for run in runs if not run.status.is_terminal and run.status is not RunStatus.QUEUED]
         wanted = (active or runs)[0].id
         st.query_params["run"] = wanted
@@ -99,20 +100,17 @@ def charts(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str, 
         return
     steps, dark = run.config.max_steps, st.context.theme.type == "dark"
     figure = loss_chart(metrics, evaluations, math.log(run.config.vocab_size), steps, dark=dark)
-    _chart(figure, f"loss-{run.id}", "Loss by step")
+    live_chart(figure, key=f"loss-{run.id}", alt="Loss by step")
     rate, gradient = st.columns(2)
     with rate:
         st.subheader("Learning rate", anchor=False)
         figure = line_chart(metrics, {"learning_rate": "learning rate"}, "", steps, dark=dark)
-        _chart(figure, f"rate-{run.id}", "Learning rate by step")
+        live_chart(figure, key=f"rate-{run.id}", alt="Learning rate by step")
     with gradient:
         st.subheader("Gradient size", anchor=False, help="Before, and after clipping and GrokFast.")
         lines = {"grad_norm": "before", "filtered_grad_norm": "after"}
-        _chart(
-            line_chart(metrics, lines, "norm", steps, dark=dark),
-            f"gradient-{run.id}",
-            "Gradient norm by step",
-        )
+        figure = line_chart(metrics, lines, "norm", steps, dark=dark)
+        live_chart(figure, key=f"gradient-{run.id}", alt="Gradient norm by step")
 
 
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
@@ -240,20 +238,24 @@ def current_model(run: Run) -> str:
     return picked or run.model_names[0]
 
 
-def _chart(figure: Any, key: str, alt: str) -> None:
-    st.plotly_chart(figure, key=key, config=PLOTLY_CONFIG, alt=alt)
-
-
 def _number(value: float | None) -> str:
     return "unknown" if value is None else f"{value:.3f}"
 
 
 manager = current_manager()
-chosen = choose_run(manager.log)
+chosen = problem = None
+try:
+    chosen = choose_run(manager.log)
+except RunError as error:
+    problem = str(error)
 if chosen is None:
     page_header("Monitor", "Watch a run while it learns.")
-    st.info("There is no run yet. Start one, and its curves appear here.", icon=":material/info:")
-    st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
+    if problem:
+        st.warning(problem, icon=":material/warning:")
+        st.page_link(PAGES["home"], label="See all runs", icon=":material/home:")
+    else:
+        st.info("There is no run yet. Start one, and its curves appear here.", icon=":material/info:")
+        st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
 else:
     others = [run for run in manager.log.runs(30) if run.id != chosen.id]
     st.session_state["seen_status"] = None

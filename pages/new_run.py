@@ -11,7 +11,8 @@ from streamlit.delta_generator import DeltaGenerator
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.data.files import SUFFIXES
-from cognate_core.errors import CognateError, ConfigError
+from cognate_core.data.sources import own_file_source
+from cognate_core.errors import CognateError, ConfigError, DataError
 from cognate_core.insight.estimates import Estimate, estimate
 from cognate_core.insight.words import compact, size
 from cognate_core.presets import PRESETS, Preset
@@ -40,7 +41,11 @@ def choose_preset() -> Preset:
 
 
 def uploaded_path(home: Path) -> str | None:
-    """A person's own file, kept in the data folder under the hash of its content."""
+    """A person's own file, kept in the data folder under the hash of its content, once it has been read without error.
+
+    Raises:
+        DataError: it cannot be trained on.
+    """
     file = st.file_uploader(
         "Or a file of your own (optional)",
         type=[suffix.removeprefix(".") for suffix in SUFFIXES],
@@ -55,7 +60,19 @@ def uploaded_path(home: Path) -> str | None:
     if not target.exists() or target.stat().st_size != len(content):
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(content)
+    rows = usable_rows(str(target))
+    st.caption(f"{rows:,} usable rows. They are used instead of the datasets above.")
     return str(target)
+
+
+@st.cache_data(max_entries=20, show_spinner="Reading the file")
+def usable_rows(path: str) -> int:
+    """How many rows of the file can be used. Raises DataError when it cannot be trained on."""
+    try:
+        source = own_file_source(TrainingConfig(dataset_path=path, max_train_samples=1_000_000), tell=lambda _: None)
+    except DataError as error:
+        raise DataError(str(error).replace(Path(path).name, "The file")) from error
+    return len(source.train) + len(source.heldout)
 
 
 def show_estimate(place: DeltaGenerator, config: TrainingConfig) -> None:
@@ -93,7 +110,7 @@ def start(manager: RunManager, config: TrainingConfig, name: str, model_count: i
     key = st.session_state.setdefault("start_key", uuid.uuid4().hex)
     names = [name] if model_count == 1 else [f"{name} {number}" for number in range(1, model_count + 1)]
     run_id = manager.start(config, name, names, start_key=key)
-    st.session_state["start_key"] = uuid.uuid4().hex if manager.log.run(run_id).status else key
+    st.session_state["start_key"] = uuid.uuid4().hex  # this press is done; the next one is another run
     st.switch_page(PAGES["monitor"], query_params={"run": run_id})
 
 
@@ -105,7 +122,12 @@ form = ConfigForm(preset)
 with form_column:
     name = st.text_input("Name", preset.title, help="So that you find the run again.", key="run_name", max_chars=200)
     form.simple()
-    form.values["dataset_path"] = uploaded_path(manager.home)
+    file_problem = None
+    try:
+        form.values["dataset_path"] = uploaded_path(manager.home)
+    except DataError as error:
+        file_problem = str(error)
+        st.error(shown(file_problem), icon=":material/error:")
     model_count = st.number_input(
         "Models",
         min_value=1,
@@ -121,6 +143,8 @@ try:
 except ConfigError as error:
     with form_column:
         form.show_problems(error.problems)
+if file_problem:
+    config = None
 with summary_column, st.container(border=True):
     pressed = st.button(
         "Start training",

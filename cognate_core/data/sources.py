@@ -210,9 +210,9 @@ def _hub_splits(
             raise
         except Exception as error:  # the hub's client and its transport raise many unrelated kinds
             if attempt == HUB_TRIES:
+                why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 raise DatasetUnavailable(
-                    f"{name} could not be fetched from the hub in {HUB_TRIES} tries "
-                    f"({type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else 'no reason given'})."
+                    f"{name} could not be fetched from the hub in {HUB_TRIES} tries ({why})."
                 ) from error
             time.sleep(0.3 * attempt)
         else:

@@ -53,10 +53,11 @@ class ConfigForm:
             (place or st).error(shown(sentence), icon=":material/error:")
 
     def _grid(self, fields: Mapping[str, FieldInfo]) -> None:
-        columns = st.columns(2)
-        for number, (name, info) in enumerate(fields.items()):
-            with columns[number % 2]:
-                self._field(name, info)
+        items = list(fields.items())
+        for start in range(0, len(items), 2):  # row by row: the order of the Tab key, and of a narrow screen
+            for column, (name, info) in zip(st.columns(2), items[start : start + 2], strict=False):
+                with column:
+                    self._field(name, info)
 
     def _field(self, name: str, info: FieldInfo) -> None:
         default = getattr(self._preset.config, name)

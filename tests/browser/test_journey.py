@@ -1,0 +1,145 @@
+"""What a person does, in real Chromium: start, watch, reload, try, download."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from playwright.sync_api import Page, expect
+
+from cognate_core.playground import Playground
+from tests.browser.studio import Studio, wait_until_idle
+
+pytestmark = pytest.mark.browser
+
+
+def type_into(page: Page, label: str, text: str) -> None:
+    field = page.get_by_role("textbox", name=label)
+    field.fill(text)
+    field.press("Enter")
+    wait_until_idle(page)
+
+
+def open_new_run(page: Page, studio: Studio, steps: int, name: str) -> None:
+    """A small and quick run on built-in text."""
+    page.goto(f"{studio.url}/new-run")
+    wait_until_idle(page)
+    type_into(page, "Training steps", str(steps))
+    type_into(page, "Name", name)
+    for dataset in ("GSM8K", "SVAMP", "Synthetic"):
+        page.get_by_role("button", name=dataset, exact=True).click()
+        wait_until_idle(page)
+    type_into(page, "Layers", "1")
+    type_into(page, "Width", "32")
+
+
+def points_on_the_curve(page: Page) -> int:
+    return page.locator(".js-plotly-plot").first.evaluate(
+        "plot => (plot.data.find(trace => trace.name === 'training') || {x: []}).x.length"
+    )
+
+
+def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: Path) -> None:
+    open_new_run(page, studio, steps=300, name="Journey")
+    page.get_by_role("button", name="Start training").dblclick()  # pressed twice: one run
+
+    expect(page.get_by_role("button", name="Stop and save")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"/monitor\?run=[0-9a-f]{12}$"))
+    address = page.url
+    page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
+    before = points_on_the_curve(page)
+    page.wait_for_function(
+        "n => document.querySelector('.js-plotly-plot').data.find(t => t.name === 'training').x.length > n", arg=before
+    )
+
+    page.reload()  # nothing is lost
+    expect(page).to_have_url(address)
+    page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
+    assert points_on_the_curve(page) >= before
+
+    expect(page.get_by_text("completed", exact=True).first).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("button", name="Stop and save")).to_have_count(0)
+    expect(page.get_by_text("300 of 300")).to_be_visible()
+
+    page.get_by_role("link", name="Try Journey").click()
+    expect(page.get_by_role("heading", name="Journey")).to_be_visible()
+    page.get_by_role("button", name="Write").click()
+    written = page.locator("[data-testid=stText]").last
+    expect(written).not_to_be_empty(timeout=60_000)
+
+    with page.expect_download(timeout=60_000) as download:
+        page.get_by_role("button", name="Download all as zip").click()
+    archive = tmp_path / "model.zip"
+    download.value.save_as(archive)
+    with zipfile.ZipFile(archive) as zipped:
+        assert zipped.testzip() is None
+        zipped.extractall(tmp_path / "model")
+    model = Playground.from_folder(tmp_path / "model")
+    assert "".join(model.stream("Problem: ", max_new_tokens=5))
+    assert all(torch.isfinite(weight).all() for weight in model.model.parameters())
+
+    page.goto(studio.url)
+    wait_until_idle(page)
+    expect(page.get_by_role("link", name="Journey", exact=True)).to_have_count(1)  # one run, not two
+
+
+def test_letters_for_numbers_keep_what_was_typed_even_after_a_reload(page: Page, studio: Studio) -> None:
+    page.goto(f"{studio.url}/new-run")
+    wait_until_idle(page)
+    type_into(page, "Training steps", "many")
+    expect(page.get_by_text("Training steps must be a whole number")).to_be_visible()
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
+    page.reload()
+    wait_until_idle(page)
+    expect(page.get_by_role("textbox", name="Training steps")).to_have_value("many")
+    expect(page.get_by_text("Training steps must be a whole number")).to_be_visible()
+
+
+def test_an_empty_file_gets_a_sentence(page: Page, studio: Studio) -> None:
+    page.goto(f"{studio.url}/new-run")
+    wait_until_idle(page)
+    page.locator("input[type=file]").set_input_files({"name": "rows.jsonl", "mimeType": "text/plain", "buffer": b""})
+    expect(page.get_by_text("The file is empty")).to_be_visible()
+    expect(page.get_by_role("button", name="Start training")).to_be_disabled()
+
+
+def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: Studio) -> None:
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    name = "<img src=x onerror=alert(1)> **b** =cmd ../../etc"
+    open_new_run(page, studio, steps=100_000, name=name)
+    page.get_by_role("button", name="Start training").click()
+    expect(page.get_by_role("heading", name=name)).to_be_visible()
+
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("cancelled", exact=True).first).to_be_visible(timeout=30_000)
+    page.goto(studio.url)
+    expect(page.get_by_text(name).first).to_be_visible()
+    assert dialogs == []
+
+
+def test_stop_keeps_a_model_and_delete_asks_first(page: Page, studio: Studio) -> None:
+    open_new_run(page, studio, steps=100_000, name="Stopped early")
+    page.get_by_role("button", name="Start training").click()
+    page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
+    page.get_by_role("button", name="Stop and save").click()
+    expect(page.get_by_text("stopped", exact=True).first).to_be_visible(timeout=30_000)
+
+    page.get_by_role("link", name="Try Stopped early").click()
+    expect(page.get_by_role("heading", name="Stopped early")).to_be_visible()
+    page.get_by_role("button", name="Delete this model").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.get_by_role("heading", name="Stopped early")).to_have_count(0)
+    assert list((studio.home / "trash").glob("*/model.safetensors"))
+
+
+@pytest.mark.parametrize("path", ["", "new-run", "monitor", "models"])
+def test_no_page_is_wider_than_a_phone(page: Page, studio: Studio, path: str) -> None:
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(f"{studio.url}/{path}")
+    wait_until_idle(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390

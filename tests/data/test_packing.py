@@ -1,0 +1,149 @@
+"""Packing: every document once and whole, nothing counted that is padding, and an answer never cut."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cognate_core.data.packing import EncodedDocument, Packed, pack
+from cognate_core.data.tokenizer import END_OF_TEXT_ID
+
+IDS = st.integers(1, 65_535)
+
+
+@st.composite
+def problems(draw: st.DrawFn, longest: int) -> EncodedDocument:
+    """A document with a prompt; ids never hold end-of-text, as no tokenizer makes one from text."""
+    ids = draw(st.lists(IDS, min_size=1, max_size=longest))
+    return EncodedDocument(tuple(ids), draw(st.integers(1, len(ids))))
+
+
+def documents_in(packed: Packed) -> Counter[tuple[int, ...]]:
+    """The texts between the end-of-text tokens."""
+    found: Counter[tuple[int, ...]] = Counter()
+    for row in packed.tokens.tolist():
+        text: list[int] = []
+        for token in row:
+            if token != END_OF_TEXT_ID:
+                text.append(token)
+            elif text:
+                found[tuple(text)] += 1
+                text = []
+        assert not text, "a sequence does not end with end-of-text"
+    return found
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    length=st.integers(2, 40),
+    documents=st.lists(problems(longest=45), max_size=40),
+    answers_only=st.booleans(),
+)
+def test_each_document_that_fits_is_there_once_and_whole(
+    length: int, documents: list[EncodedDocument], answers_only: bool
+) -> None:
+    fitting = [document for document in documents if len(document.ids) + 1 <= length]
+    packed = pack(documents, length, answers_only=answers_only)
+    assert documents_in(packed) == Counter(document.ids for document in fitting)
+    assert packed.skipped == len(documents) - len(fitting)
+    assert packed.tokens.shape == packed.counted.shape
+    assert packed.tokens.shape[1] == length + 1
+    assert (packed.tokens[:, 0] == END_OF_TEXT_ID).all()
+    assert not packed.counted[:, 0].any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=st.integers(2, 40), documents=st.lists(problems(longest=39), max_size=40))
+def test_text_counts_and_padding_does_not(length: int, documents: list[EncodedDocument]) -> None:
+    packed = pack(documents, length, answers_only=False)
+    assert set(np.unique(packed.counted)) <= {0, 1}
+    fitting = [document for document in documents if len(document.ids) + 1 <= length]
+    assert packed.counted.sum() == sum(len(document.ids) + 1 for document in fitting)
+    for tokens, counted in zip(packed.tokens, packed.counted, strict=True):
+        filled = np.flatnonzero(tokens)[-1] + 1  # the position of the last document's end
+        assert counted[1 : filled + 1].all(), "a token of a document does not count"
+        assert not counted[filled + 1 :].any(), "padding counts"
+
+
+@settings(max_examples=60, deadline=None)
+@given(length=st.integers(2, 40), documents=st.lists(problems(longest=39), min_size=1, max_size=40))
+def test_answers_only_counts_each_answer_and_its_end(length: int, documents: list[EncodedDocument]) -> None:
+    # mark each id: below 1000 in a prompt, above it in an answer
+    marked = [
+        EncodedDocument(
+            [1 + n % 900 if place < document.prompt_length else 1_001 + n for place, n in enumerate(document.ids)],
+            document.prompt_length,
+        )
+        for document in (
+            EncodedDocument([n % 60_000 for n in document.ids], document.prompt_length) for document in documents
+        )
+    ]
+    packed = pack(marked, length, answers_only=True)
+    tokens, counted = packed.tokens.astype(int), packed.counted.astype(bool)
+    is_text = tokens != END_OF_TEXT_ID
+    before = np.roll(is_text, 1, axis=1)
+    ends_a_document = ~is_text & before
+    ends_a_document[:, 0] = False
+    assert (counted == ((tokens > 1_000) | ends_a_document)).all()
+
+
+def test_every_token_counts_in_plain_text_even_with_answers_only() -> None:
+    packed = pack([EncodedDocument([5, 6, 7], 0)], 6, answers_only=True)
+    assert packed.counted.tolist() == [[0, 1, 1, 1, 1, 0, 0]]
+
+
+@settings(max_examples=50, deadline=None)
+@given(length=st.integers(2, 30), texts=st.lists(st.lists(IDS, min_size=1, max_size=200), max_size=8))
+def test_plain_text_is_cut_but_complete(length: int, texts: list[list[int]]) -> None:
+    # number the tokens, so that a piece tells where it comes from
+    numbered: list[list[int]] = []
+    first = 1
+    for text in texts:
+        numbered.append(list(range(first, first + len(text))))
+        first += len(text)
+    packed = pack([EncodedDocument(text, 0) for text in numbered], length, answers_only=False)
+    pieces = documents_in(packed)
+    assert packed.skipped == 0
+    assert sorted(token for piece in pieces.elements() for token in piece) == list(range(1, first))
+    for piece in pieces:
+        assert list(piece) == list(range(piece[0], piece[-1] + 1)), "a piece is not in order"
+    for text in numbered:
+        if len(text) + 1 <= length:
+            assert tuple(text) in pieces, "a text that fits was cut"
+
+
+def test_a_document_may_fill_a_sequence_exactly() -> None:
+    packed = pack([EncodedDocument(range(1, 8), 3)], 8, answers_only=False)
+    assert packed.tokens.tolist() == [[0, 1, 2, 3, 4, 5, 6, 7, 0]]
+    assert packed.counted.tolist() == [[0, 1, 1, 1, 1, 1, 1, 1, 1]]
+    assert packed.skipped == 0
+
+
+def test_one_token_more_is_skipped_and_counted() -> None:
+    packed = pack([EncodedDocument(range(1, 9), 3)], 8, answers_only=False)
+    assert packed.tokens.shape == (0, 9)
+    assert packed.skipped == 1
+
+
+def test_short_documents_share_sequences() -> None:
+    packed = pack([EncodedDocument([9] * 3, 1)] * 100, 16, answers_only=False)
+    assert len(packed.tokens) == 25
+
+
+def test_a_small_gap_is_filled_by_a_later_document() -> None:
+    sizes = [9, 6, 2]  # with their ends 10, 7 and 3: the third goes to the second, which is fuller than nothing
+    packed = pack([EncodedDocument([size] * size, 1) for size in sizes], 10, answers_only=False)
+    assert packed.tokens.tolist() == [[0, *[9] * 9, 0], [0, *[6] * 6, 0, 2, 2, 0]]
+
+
+def test_the_largest_id_is_kept() -> None:
+    assert pack([EncodedDocument([65_535], 1)], 4, answers_only=False).tokens[0, 1] == 65_535
+
+
+@pytest.mark.parametrize("answers_only", [True, False])
+def test_nothing_packs_to_nothing(answers_only: bool) -> None:
+    packed = pack([], 16, answers_only=answers_only)
+    assert packed.tokens.shape == (0, 17)
+    assert packed.skipped == 0

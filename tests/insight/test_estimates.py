@@ -1,0 +1,106 @@
+"""What a configuration will need: sums that add up, and grow where they must."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cognate_core.config import TrainingConfig
+from cognate_core.insight.estimates import Estimate, estimate, seconds_left
+
+FLOAT = 4  # bytes
+
+
+def needs(config: TrainingConfig, **overrides: Any) -> Estimate:
+    return estimate(config.with_overrides(overrides))
+
+
+def test_totals_are_the_sums_of_their_parts(tiny_config: TrainingConfig) -> None:
+    wanted = needs(tiny_config)
+    parts = {part: count for part, count in wanted.parameters.items() if part != "total"}
+    assert wanted.parameters["total"] == sum(parts.values()) and all(count > 0 for count in parts.values())
+    assert wanted.total_memory_bytes == sum(wanted.memory_bytes.values())
+
+
+def test_parameters_counted_by_hand(tiny_config: TrainingConfig) -> None:
+    parameters = needs(tiny_config).parameters
+    assert parameters["embedding"] == parameters["head"] == 400 * 16
+    assert parameters["attention"] == 2 * 4 * 16 * 16
+    assert parameters["norms"] == (2 * 2 + 1) * 16
+
+
+def test_weights_gradients_and_optimizer_are_two_numbers_for_each_parameter(tiny_config: TrainingConfig) -> None:
+    wanted = needs(tiny_config)
+    each = 2 * wanted.parameters["total"] * FLOAT
+    assert (wanted.memory_bytes["weights and gradients"], wanted.memory_bytes["optimizer"]) == (each, each)
+
+
+@pytest.mark.parametrize(
+    "more", [{"batch_size": 4}, {"train_seq_len": 512, "max_seq_len": 512}, {"vocab_size": 800}, {"n_layers": 3}]
+)
+def test_more_work_at_once_takes_more_memory(tiny_config: TrainingConfig, more: dict[str, int]) -> None:
+    assert needs(tiny_config, **more).memory_bytes["activations"] > needs(tiny_config).memory_bytes["activations"]
+
+
+def test_activations_grow_with_the_batch_and_weights_do_not(tiny_config: TrainingConfig) -> None:
+    once, twice = needs(tiny_config, batch_size=2).memory_bytes, needs(tiny_config, batch_size=4).memory_bytes
+    assert twice["activations"] == 2 * once["activations"]
+    assert {part: twice[part] for part in twice if part != "activations"} == {
+        part: once[part] for part in once if part != "activations"
+    }
+
+
+def test_adding_up_batches_takes_no_more_memory(tiny_config: TrainingConfig) -> None:
+    once, more = needs(tiny_config), needs(tiny_config, gradient_accumulation_steps=8)
+    assert more.memory_bytes == once.memory_bytes
+    assert more.tokens_per_step == 8 * once.tokens_per_step == 8 * 2 * 256
+
+
+def test_without_grokfast_it_costs_nothing(tiny_config: TrainingConfig) -> None:
+    assert needs(tiny_config, grokfast_enabled=False).memory_bytes["GrokFast"] == 0
+    assert needs(tiny_config, grokfast_enabled=False, grokfast_method="ma").memory_bytes["GrokFast"] == 0
+
+
+def test_ema_filter_costs_one_copy(tiny_config: TrainingConfig) -> None:
+    wanted = needs(tiny_config, grokfast_method="ema", grokfast_window=50)
+    assert wanted.memory_bytes["GrokFast"] == wanted.parameters["total"] * FLOAT
+
+
+@pytest.mark.parametrize("window", [1, 10, 100])
+def test_ma_filter_costs_a_copy_for_each_step_of_its_window(tiny_config: TrainingConfig, window: int) -> None:
+    wanted = needs(tiny_config, grokfast_method="ma", grokfast_window=window)
+    copies = wanted.memory_bytes["GrokFast"] / (wanted.parameters["total"] * FLOAT)
+    assert copies == window + 2  # the ring, and its running sum in double precision
+
+
+def test_ma_filter_really_holds_what_is_estimated(tiny_config: TrainingConfig) -> None:
+    import torch
+
+    from cognate_core.model import CognateModel
+    from cognate_core.training.grokfast import GrokFastMA
+
+    parameters = list(CognateModel(tiny_config).parameters())
+    for parameter in parameters:
+        parameter.grad = torch.ones_like(parameter)
+    held = GrokFastMA(parameters, window_size=7)
+    held.step()
+    state = held.state_dict()
+    tensors = [tensor for kind in ("ring", "sum") for tensor in state[kind].values()]
+    measured = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+    assert needs(tiny_config, grokfast_method="ma", grokfast_window=7).memory_bytes["GrokFast"] == measured
+
+
+@pytest.mark.parametrize(
+    ("step", "total", "pace", "left"),
+    [
+        (0, 100, 0.5, 50.0),
+        (99, 100, 0.5, 0.5),
+        (0, 100, None, None),
+        (100, 100, 0.5, None),
+        (101, 100, 0.5, None),
+        (10, 20, 0.0, 0.0),
+    ],
+)
+def test_seconds_left(step: int, total: int, pace: float | None, left: float | None) -> None:
+    assert seconds_left(step, total, pace) == left

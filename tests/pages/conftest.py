@@ -1,0 +1,76 @@
+"""Pages run by Streamlit's AppTest, on a studio of their own."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cognate_core.config import TrainingConfig
+from cognate_core.runs import RunManager, close_manager, current_manager
+
+NAVIGATION = Path(__file__).parents[2] / "pages" / "navigation.py"
+
+
+@pytest.fixture(scope="session")
+def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder in which one tiny run was really trained."""
+    home = tmp_path_factory.mktemp("trained")
+    manager = RunManager(home)
+    config = TrainingConfig(
+        dataset_sources=["Synthetic"],
+        max_train_samples=60,
+        max_eval_samples=10,
+        train_seq_len=256,
+        max_seq_len=256,
+        d_model=16,
+        n_layers=1,
+        n_heads=2,
+        vocab_size=400,
+        max_steps=4,
+        batch_size=2,
+        gradient_accumulation_steps=1,
+        eval_interval=2,
+        sample_tokens=4,
+        precision="fp32",
+    )
+    run_id = manager.start(config, "My <b>first</b> run", ["small *one*"])
+    assert manager.wait(run_id, 120)
+    manager.close()
+    return home
+
+
+@pytest.fixture
+def studio(tmp_path: Path) -> Iterator[RunManager]:
+    """The studio of the pages, with nothing in it. It is closed at the end."""
+    yield current_manager()
+    close_manager()
+
+
+@pytest.fixture
+def trained_studio(tmp_path: Path, trained_home: Path) -> Iterator[RunManager]:
+    """The studio of the pages, with one completed run and its model."""
+    shutil.copytree(trained_home, tmp_path / "home")
+    yield current_manager()
+    close_manager()
+
+
+def open_page(name: str, **query: str) -> AppTest:
+    """The page as a browser would first see it."""
+    page = AppTest.from_file(NAVIGATION, default_timeout=60).run()
+    page.switch_page(f"{name}.py")
+    for key, value in query.items():
+        page.query_params[key] = value
+    page.run()
+    assert not page.exception, page.exception
+    return page
+
+
+def texts(page: AppTest) -> str:
+    """All text of a page that a person reads, in one string."""
+    groups = (page.title, page.header, page.subheader, page.caption, page.markdown, page.text, page.code)
+    boxes = (page.info, page.warning, page.error, page.success)
+    return "\n".join(str(element.value) for group in (*groups, *boxes) for element in group)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import DataReport, Event, RunStatus, SourceReport, StepMetrics
+from cognate_core.runs import RunManager
+from tests.pages.conftest import open_page, texts
+
+
+def charts(page):
+    """The figures as they are sent to the browser."""
+    return [json.loads(element.proto.json)["figure"] for element in page.get("bidi_component")]
+
+
+def test_without_a_run_it_says_what_to_do(studio: RunManager) -> None:
+    assert "There is no run yet" in texts(open_page("monitor"))
+
+
+def test_an_address_without_a_run_is_told(studio: RunManager) -> None:
+    assert "There is no run with this address" in texts(open_page("monitor", run="nonsense"))
+
+
+def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: RunManager) -> None:
+    run = trained_studio.log.runs()[0]
+    page = open_page("monitor", run=run.id)
+    loss, rate, gradient = charts(page)
+    names = [trace["name"] for trace in loss["data"]]
+    assert names == ["training, each step", "training", "unseen Synthetic"]
+    assert loss["data"][0]["x"] == [1, 2, 3, 4]
+    assert loss["data"][2]["x"] == [0, 2, 4]
+    assert rate["data"][0]["y"] == [row["learning_rate"] for row in trained_studio.log.metrics(run.id)]
+    assert [trace["name"] for trace in gradient["data"]] == ["before", "after"]
+    values = {metric.label: metric.value for metric in page.metric}
+    assert values["Step"] == "4 of 4"
+    assert values["How wrong it is (loss)"] == f"{trained_studio.log.metrics(run.id)[-1]['loss']:.3f}"
+    sample = trained_studio.log.samples(run.id)[-1]
+    assert sample["prompt"] in texts(page)
+    assert "made on this computer" in page.dataframe[0].value.to_string()
+
+
+def test_a_name_is_shown_as_typed_and_never_as_markup(trained_studio: RunManager) -> None:
+    page = open_page("monitor", run=trained_studio.log.runs()[0].id)
+    assert page.title[0].value == r"My \<b\>first\</b\> run"
+
+
+def test_unknown_figures_are_called_unknown(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    run_id = studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None)
+    page = open_page("monitor", run=run_id)
+    values = {metric.label: metric.value for metric in page.metric}
+    assert values["How wrong it is (loss)"] == "unknown"
+    assert values["Speed"] == "unknown"
+
+
+def test_a_failed_run_shows_the_reason_and_the_steps_before(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    run_id = studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None)
+    studio.log.record(run_id, StepMetrics("m", 1, 5.0, 0.1, 1.0, 3.0, 10, 0.1, 0.1))
+    studio.log.record(run_id, StepMetrics("m", 2, float("nan"), 0.1, 1.0, 3.0, 10, 0.1, 0.2))
+    studio.log.set_status(run_id, RunStatus.FAILED, error="The disk is full.", error_details="Traceback ...")
+    page = open_page("monitor", run=run_id)
+    assert "The disk is full" in texts(page)
+    assert "Traceback ..." in texts(page)
+    marks = [trace for trace in charts(page)[0]["data"] if "NaN" in trace["name"]]
+    assert marks[0]["x"] == [2.0]
+
+
+def test_a_fallback_is_never_silent(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    run_id = studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None)
+    lost = SourceReport("GSM8K", "openai/gsm8k", "nowhere", loaded=False, reason="No network.")
+    studio.log.record(run_id, DataReport([lost], fallback=True, content_hash="x", vocabulary=400, from_cache=False))
+    studio.log.record(run_id, Event("warning", "No dataset could be had: synthetic problems stand in."))
+    studio.log.set_status(run_id, RunStatus.COMPLETED)
+    page = open_page("monitor", run=run_id)
+    assert "synthetic problems stand in" in texts(page)
+    assert "No network." in page.dataframe[0].value.to_string()
+
+
+def test_stop_and_cancel_reach_the_run(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    run_id = studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None)
+    studio.log.claim(run_id)
+    page = open_page("monitor", run=run_id)
+    next(button for button in page.button if button.label == "Stop and save").click().run()
+    assert studio.log.run(run_id).status is RunStatus.STOPPING
+    next(button for button in page.button if button.label == "Cancel").click().run()
+    assert studio.log.run(run_id).status is RunStatus.CANCELLING

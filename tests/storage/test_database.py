@@ -1,0 +1,439 @@
+"""The database: nothing that was appended is lost, nobody who appends waits, and refusals are told as sentences."""
+
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from sqlite_utils import Database
+
+from cognate_core.errors import DISK_FULL, StorageError
+from cognate_core.storage import database
+from cognate_core.storage.database import DatabaseWriter, migrations, reading
+
+T = TypeVar("T")
+ENOUGH_SECONDS = 5.0  # for what takes milliseconds on an idle computer
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "studio.sqlite"
+
+
+@pytest.fixture
+def writer(path: Path) -> Iterator[DatabaseWriter]:
+    """With an empty table `notes`."""
+    writer = DatabaseWriter(path)
+    writer.call(lambda db: db.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, who, what)") and None)
+    yield writer
+    within(ENOUGH_SECONDS, writer.close)
+
+
+def within(seconds: float, function: Callable[[], T]) -> T:
+    """What `function` gives. When it hangs, the test fails and does not hang with it."""
+    outcome: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            outcome.set_result(function())
+        except BaseException as error:  # noqa: BLE001  (handed to the test)
+            outcome.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return outcome.result(seconds)
+
+
+def written(path: Path, query: str = "SELECT who, what FROM notes ORDER BY id") -> list[tuple[Any, ...]]:
+    with reading(path) as connection:
+        return [tuple(row) for row in connection.execute(query)]
+
+
+def seconds_until(condition: Callable[[], bool]) -> float:
+    """How long it took; other connections raise no event when a row becomes visible, so this looks again and again."""
+    start = time.monotonic()
+    while not condition():
+        assert time.monotonic() - start < ENOUGH_SECONDS, "it never came"
+        time.sleep(0.005)
+    return time.monotonic() - start
+
+
+def note(db: Database, who: str, what: Any = None) -> None:
+    db.execute("INSERT INTO notes (who, what) VALUES (?, ?)", [who, what])
+
+
+def limit_size(writer: DatabaseWriter, more_pages: int) -> None:
+    """From now on the database may grow by so many pages; SQLite then says what it says on a full disk."""
+
+    def limit(db: Database) -> None:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        db.execute(f"PRAGMA max_page_count = {pages + more_pages}").fetchone()
+
+    writer.call(limit)
+
+
+class TestAppend:
+    @pytest.mark.parametrize("interval", [0.002, 1.0])
+    def test_rows_from_many_threads_all_arrive_in_the_order_of_their_thread(
+        self, path: Path, writer: DatabaseWriter, monkeypatch: pytest.MonkeyPatch, interval: float
+    ) -> None:
+        monkeypatch.setattr(database, "COMMIT_INTERVAL_SECONDS", interval)
+        together = threading.Barrier(8)
+
+        def append_all(who: str) -> None:
+            together.wait()
+            for number in range(250):
+                writer.append("notes", {"who": who, "what": number})
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(append_all, "abcdefgh"))
+        writer.call(lambda db: None)
+
+        rows = written(path)
+        assert len(rows) == 8 * 250
+        for who in "abcdefgh":
+            assert [what for each, what in rows if each == who] == list(range(250))
+
+    def test_the_first_row_is_visible_long_before_a_second_has_passed(self, path: Path) -> None:
+        writer = DatabaseWriter(path)
+        writer.append("coordination", {"key": "first", "value": "{}", "updated_at": ""})
+        assert seconds_until(lambda: bool(written(path, "SELECT key FROM coordination"))) < 0.7
+        writer.close()
+
+    def test_rows_become_visible_though_nothing_more_is_asked(self, path: Path, writer: DatabaseWriter) -> None:
+        for number in range(3):  # the later ones come within the second after the first one's commit
+            writer.append("notes", {"who": "quiet", "what": number})
+        assert seconds_until(lambda: len(written(path)) == 3) < 2.5
+
+    def test_commits_come_about_once_a_second_however_many_rows(self, path: Path, writer: DatabaseWriter) -> None:
+        statements: list[str] = []
+        writer.call(lambda db: db.conn.set_trace_callback(statements.append))
+        pace, end = threading.Event(), time.monotonic() + 2.3
+        for number in count():
+            if time.monotonic() > end:
+                break
+            writer.append("notes", {"who": "busy", "what": number})
+            writer.put_latest("busy", lambda db: note(db, "latest"))
+            pace.wait(0.003)
+        commits = statements.count("COMMIT")
+        assert number > 50
+        assert 2 <= commits <= 4  # one of them may be that of the call itself
+
+    def test_a_refused_row_is_told_once_and_later_rows_are_written(self, path: Path, writer: DatabaseWriter) -> None:
+        writer.append("notes", {"no_such_column": 1})
+        writer.call(lambda db: None)
+        with pytest.raises(StorageError, match=r"The database refused \(.*no_such_column.*\)\."):
+            writer.append("notes", {"who": "teller"})
+        writer.append("notes", {"who": "later"})
+        writer.call(lambda db: None)
+        assert written(path) == [("later", None)]
+
+    def test_a_refusal_is_told_to_one_who_puts_a_latest_too(self, writer: DatabaseWriter) -> None:
+        writer.append("notes", {"no_such_column": 1})
+        writer.call(lambda db: None)
+        with pytest.raises(StorageError, match="The database refused"):
+            writer.put_latest("key", lambda db: None)
+        writer.put_latest("key", lambda db: None)
+
+    @pytest.mark.parametrize("what", ["\ud800", 2**64, object()], ids=["half a character", "too large", "no value"])
+    def test_a_value_that_sqlite_cannot_take_does_not_end_the_writer(self, path: Path, what: Any) -> None:
+        writer = DatabaseWriter(path)
+        writer.append("coordination", {"key": "bad", "value": what, "updated_at": ""})
+        answer = within(ENOUGH_SECONDS, lambda: writer.call(lambda db: "still here"))
+        assert answer == "still here"
+        with pytest.raises(StorageError, match="refused"):
+            writer.append("coordination", {"key": "teller", "value": "", "updated_at": ""})
+        within(ENOUGH_SECONDS, writer.close)
+
+    def test_a_latest_that_raises_does_not_end_the_writer(self, path: Path) -> None:
+        def fail(db: Database) -> None:
+            raise ValueError("not what was expected")
+
+        writer = DatabaseWriter(path)
+        writer.put_latest("bad", fail)
+        assert within(ENOUGH_SECONDS, lambda: writer.call(lambda db: "still here")) == "still here"
+        within(ENOUGH_SECONDS, writer.close)
+
+
+class TestPutLatest:
+    def test_of_several_with_one_key_only_the_last_is_run_and_in_its_place(
+        self, path: Path, writer: DatabaseWriter
+    ) -> None:
+        for key, what in [("a", 1), ("b", 1), ("a", 2), ("c", 1), ("b", 2), ("a", 3)]:
+            writer.put_latest(key, lambda db, key=key, what=what: note(db, key, what))
+        writer.call(lambda db: None)
+        assert written(path) == [("c", 1), ("b", 2), ("a", 3)]
+
+    def test_a_later_commit_runs_the_same_key_again(self, path: Path, writer: DatabaseWriter) -> None:
+        for what in (1, 2):
+            writer.put_latest("a", lambda db, what=what: note(db, "a", what))
+            writer.call(lambda db: None)
+        assert written(path) == [("a", 1), ("a", 2)]
+
+
+class TestCall:
+    def test_sees_what_was_appended_before_and_gives_what_the_function_gives(self, writer: DatabaseWriter) -> None:
+        for number in range(20):
+            writer.append("notes", {"who": "before", "what": number})
+        assert writer.call(lambda db: db.execute("SELECT count(*) FROM notes").fetchone()[0]) == 20
+
+    def test_is_visible_to_readers_when_it_returns(self, path: Path, writer: DatabaseWriter) -> None:
+        writer.call(lambda db: note(db, "call"))
+        assert written(path) == [("call", None)]
+
+    @pytest.mark.parametrize("kind", [LookupError, SystemExit])
+    def test_an_exception_rolls_everything_back_and_reaches_the_caller(
+        self, path: Path, writer: DatabaseWriter, kind: type[BaseException]
+    ) -> None:
+        def fail(db: Database) -> None:
+            note(db, "half")
+            db.table("notes").insert_all({"who": f"many {n}"} for n in range(500))
+            raise kind("after half of the work")
+
+        writer.append("notes", {"who": "before"})
+        with pytest.raises(kind, match="after half of the work"):
+            writer.call(fail)
+        writer.call(lambda db: note(db, "after"))
+        assert written(path) == [("before", None), ("after", None)]
+
+    def test_what_sqlite_refuses_is_told_as_a_sentence(self, path: Path, writer: DatabaseWriter) -> None:
+        def clash(db: Database) -> None:
+            db.execute("INSERT INTO notes (id) VALUES (1)")
+            db.execute("INSERT INTO notes (id) VALUES (1)")
+
+        with pytest.raises(StorageError, match=r"The database refused \(UNIQUE constraint failed"):
+            writer.call(clash)
+        assert written(path) == []
+
+    def test_read_and_write_in_one_call_is_never_torn_by_other_threads(
+        self, path: Path, writer: DatabaseWriter
+    ) -> None:
+        def add_one(db: Database) -> None:
+            highest = db.execute("SELECT coalesce(max(what), 0) FROM notes").fetchone()[0]
+            note(db, "counter", highest + 1)
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda _: writer.call(add_one), range(40)))
+        assert [what for _, what in written(path)] == list(range(1, 41))
+
+
+class TestFullDisk:
+    def test_in_a_call_nothing_is_kept_and_later_writes_work(self, path: Path, writer: DatabaseWriter) -> None:
+        def write_much(db: Database) -> None:
+            note(db, "small")
+            note(db, "large", "x" * 1_000_000)
+
+        limit_size(writer, more_pages=3)
+        with pytest.raises(StorageError, match=re.escape(DISK_FULL)):
+            writer.call(write_much)
+        assert written(path) == []
+        limit_size(writer, more_pages=1000)
+        writer.call(write_much)
+        assert [who for who, _ in written(path)] == ["small", "large"]
+
+    def test_of_appended_rows_is_told_once_and_later_rows_are_written(self, path: Path, writer: DatabaseWriter) -> None:
+        limit_size(writer, more_pages=3)
+        writer.append("notes", {"who": "large", "what": "x" * 1_000_000})
+        writer.call(lambda db: None)
+        with pytest.raises(StorageError, match=re.escape(DISK_FULL)):
+            writer.append("notes", {"who": "teller"})
+        limit_size(writer, more_pages=1000)
+        writer.append("notes", {"who": "later"})
+        writer.call(lambda db: None)
+        assert written(path) == [("later", None)]
+
+
+class TestLocked:
+    """Another program, such as a backup, holds the database."""
+
+    @pytest.fixture
+    def other(self, path: Path, writer: DatabaseWriter) -> Iterator[sqlite3.Connection]:
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        connection.close()
+
+    def test_who_appends_does_not_wait_and_no_row_is_lost(
+        self, path: Path, writer: DatabaseWriter, other: sqlite3.Connection
+    ) -> None:
+        start = time.monotonic()
+        for number in range(200):
+            writer.append("notes", {"who": "patient", "what": number})
+        assert time.monotonic() - start < 0.5
+        other.execute("ROLLBACK")
+        writer.call(lambda db: None)
+        assert [what for _, what in written(path)] == list(range(200))
+
+    def test_rows_outlast_a_lock_that_is_longer_than_the_timeout(
+        self, path: Path, writer: DatabaseWriter, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        # The rule (docs, reliability): the database is locked for 10 s; training goes on, and its log comes later.
+        monkeypatch.setattr(database, "COMMIT_INTERVAL_SECONDS", 0.02)
+        attempts: list[str] = []
+
+        def short_timeout(db: Database) -> None:
+            db.execute("PRAGMA busy_timeout = 10").fetchone()
+            db.conn.set_trace_callback(lambda sql: attempts.append(sql) if sql.startswith("BEGIN") else None)
+
+        other.execute("ROLLBACK")
+        writer.call(short_timeout)
+        other.execute("BEGIN IMMEDIATE")
+        pace, end = threading.Event(), time.monotonic() + ENOUGH_SECONDS
+        for number in count():
+            writer.append("notes", {"who": "patient", "what": number})
+            if len(attempts) > 4:  # the writer has tried, and had to give up, several times
+                break
+            assert time.monotonic() < end
+            pace.wait(0.005)
+        other.execute("ROLLBACK")
+        writer.call(lambda db: None)
+        assert [what for _, what in written(path)] == list(range(number + 1))
+
+
+class TestOpenAndClose:
+    def test_close_writes_everything_that_waits(self, path: Path, writer: DatabaseWriter) -> None:
+        for number in range(1000):
+            writer.append("notes", {"who": "last words", "what": number})
+        writer.put_latest("end", lambda db: note(db, "end", -1))
+        writer.close()
+        assert [what for _, what in written(path)] == [*range(1000), -1]
+
+    def test_close_ends_the_thread_and_closes_the_file_and_may_be_repeated(self, path: Path) -> None:
+        writer = DatabaseWriter(path)
+        writer.close()
+        within(ENOUGH_SECONDS, writer.close)
+        assert not [thread for thread in threading.enumerate() if thread.name == "database-writer"]
+        assert not open_files(path)
+
+    def test_a_call_after_close_is_refused_and_does_not_hang(self, path: Path) -> None:
+        writer = DatabaseWriter(path)
+        writer.close()
+        with pytest.raises(StorageError, match="closed"):
+            within(ENOUGH_SECONDS, lambda: writer.call(lambda db: None))
+
+    def test_a_row_after_close_is_refused_and_not_lost_in_silence(self, path: Path) -> None:
+        writer = DatabaseWriter(path)
+        writer.close()
+        with pytest.raises(StorageError, match="closed"):
+            writer.append("coordination", {"key": "late", "value": "{}", "updated_at": ""})
+
+    def test_writes_ahead_and_waits_for_the_disk(self, writer: DatabaseWriter) -> None:
+        def pragma(name: str) -> Any:
+            return writer.call(lambda db: db.execute(f"PRAGMA {name}").fetchone()[0])
+
+        assert pragma("journal_mode") == "wal"
+        assert pragma("synchronous") == 2  # FULL
+        assert pragma("foreign_keys") == 1
+
+    def test_missing_folders_are_made(self, tmp_path: Path) -> None:
+        path = tmp_path / "a" / "b" / "studio.sqlite"
+        DatabaseWriter(path).close()
+        assert path.is_file()
+
+    @pytest.mark.parametrize("why", ["a folder", "no database", "a file above it"])
+    def test_what_cannot_be_opened_is_named(self, tmp_path: Path, why: str) -> None:
+        path = unopenable(tmp_path, why)
+        with pytest.raises(StorageError, match=rf"The database {re.escape(str(path))} cannot be opened"):
+            DatabaseWriter(path)
+
+    def test_what_cannot_be_opened_leaves_no_thread_and_no_open_file(self, tmp_path: Path) -> None:
+        path = unopenable(tmp_path, "no database")
+        before = path.read_bytes()
+        with pytest.raises(StorageError, match="cannot be opened") as refusal:
+            DatabaseWriter(path)
+        for thread in threading.enumerate():
+            if thread.name == "database-writer":
+                thread.join(ENOUGH_SECONDS)
+                assert not thread.is_alive()
+        assert not open_files(path), refusal  # the error is still held here, as a page holds the one it shows
+        assert path.read_bytes() == before
+
+    def test_migrations_are_applied_once(self, path: Path) -> None:
+        def schema() -> list[tuple[Any, ...]]:
+            return written(path, "SELECT type, name, sql FROM sqlite_master ORDER BY name")
+
+        first = DatabaseWriter(path)
+        first.append("coordination", {"key": "kept", "value": "{}", "updated_at": ""})
+        first.close()
+        before, applied = schema(), written(path, "SELECT * FROM _sqlite_migrations")
+        second = DatabaseWriter(path)
+        second.call(migrations.apply)
+        second.close()
+        assert schema() == before
+        assert written(path, "SELECT * FROM _sqlite_migrations") == applied
+        assert written(path, "SELECT key FROM coordination") == [("kept",)]
+        assert {"runs", "models", "artifacts", "metrics", "evaluations", "samples", "events"} <= {
+            name for _, name, _ in before
+        }
+
+
+class TestReading:
+    def test_refuses_to_write(self, path: Path, writer: DatabaseWriter) -> None:
+        with reading(path) as connection, pytest.raises(sqlite3.OperationalError, match="readonly"):
+            connection.execute("DELETE FROM notes")
+
+    def test_goes_on_while_something_is_being_written(self, path: Path, writer: DatabaseWriter) -> None:
+        writer.call(lambda db: note(db, "before"))
+
+        def read_in_between(db: Database) -> list[tuple[Any, ...]]:
+            note(db, "unfinished")
+            return within(ENOUGH_SECONDS, lambda: written(path))
+
+        assert writer.call(read_in_between) == [("before", None)]
+        assert len(written(path)) == 2
+
+    def test_closes_its_connection_also_after_an_error(self, path: Path, writer: DatabaseWriter) -> None:
+        with pytest.raises(ZeroDivisionError, match="division"), reading(path) as connection:
+            connection.execute("SELECT 1 / 0")
+            raise ZeroDivisionError("division")
+        with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+            connection.execute("SELECT 1")
+
+    @pytest.mark.parametrize("name", ["a?b=c#d%20e", "two words", "Ünïcödé 数据"])
+    def test_an_odd_folder_name_is_no_part_of_an_address(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / name / "studio.sqlite"
+        DatabaseWriter(path).close()
+        assert written(path, "SELECT count(*) FROM runs") == [(0,)]
+
+    def test_a_missing_database_is_named_and_not_made(self, path: Path) -> None:
+        with pytest.raises(StorageError, match=rf"The database {re.escape(str(path))} cannot be read"):
+            written(path)
+        assert not path.exists()
+
+    def test_a_file_that_is_no_database_is_named(self, tmp_path: Path) -> None:
+        path = unopenable(tmp_path, "no database")
+        with pytest.raises(StorageError, match=rf"The database {re.escape(str(path))} cannot be read"):
+            written(path)
+
+
+def unopenable(folder: Path, why: str) -> Path:
+    path = folder / "studio.sqlite"
+    if why == "a folder":
+        path.mkdir()
+    elif why == "no database":
+        path.write_text("Dear diary, today I trained a model. " * 200)
+    else:
+        path.write_text("")
+        path = path / "studio.sqlite"
+    return path
+
+
+def open_files(path: Path) -> list[str]:
+    """What this process has open of the database at `path` (its own file and SQLite's two beside it)."""
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("only Linux tells which files are open")
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            name = os.readlink(descriptor)
+        except OSError:  # the one that listed the folder
+            continue
+        if name.startswith(str(path)):
+            found.append(name)
+    return found

@@ -1,0 +1,311 @@
+"""Who may import whom, what loads torch, and what must appear nowhere. Read from the source itself."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+LIBRARY = sorted((ROOT / "cognate_core").rglob("*.py"))
+PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py"))]
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported module; `deferred` when it stands inside a function."""
+
+    module: str
+    deferred: bool
+    line: int
+
+
+def dotted(path: Path) -> str:
+    """The module's name, packages with `.__init__`."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+def imports_in(source: str, module: str) -> Iterator[Import]:
+    """Every import of `source`, which is `module`, wherever it stands."""
+
+    def walk(node: ast.AST, deferred: bool) -> Iterator[Import]:
+        inside = deferred or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(alias.name, deferred, node.lineno)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                package = module.split(".")[: -node.level]
+                base = ".".join([*package, base] if base else package)
+            for alias in node.names:
+                yield Import(f"{base}.{alias.name}", deferred, node.lineno)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, inside)
+
+    yield from walk(ast.parse(source), deferred=False)
+
+
+@functools.cache
+def imports_of(path: Path) -> list[Import]:
+    return list(imports_in(path.read_text(encoding="utf-8"), dotted(path)))
+
+
+PARTS = {path.stem if path.is_file() else path.name for path in (ROOT / "cognate_core").iterdir()} - {
+    "__init__",
+    "__pycache__",
+}
+
+
+def part_of(module: str) -> str | None:
+    """The part of cognate_core that an import reaches: "config", "data", ...; "" for the package itself."""
+    top, _, rest = module.partition(".")
+    if top != "cognate_core":
+        return None
+    first = rest.split(".")[0]
+    return first if first in PARTS else ""
+
+
+# The table
+
+LEAVES = {"config", "contracts", "errors", "labels"}
+TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; may import inside functions only
+    "errors": (set(), set()),
+    "labels": (set(), set()),
+    "config": ({"errors"}, set()),
+    "contracts": ({"config"}, set()),
+    "presets": ({"config", "errors"}, set()),
+    "mocks": ({"config", "contracts", "errors"}, set()),
+    "service": ({"config", "contracts", "errors"}, set()),
+    "model": (LEAVES | {"model"}, set()),
+    "data": (LEAVES | {"data"}, set()),
+    "storage": (LEAVES | {"storage"}, set()),
+    "training": (LEAVES | {"model", "data", "training"}, set()),
+    "runs": ({"config", "contracts", "errors", "service", "storage", "runs"}, {"data", "training"}),
+    "insight": (LEAVES | {"insight"}, {"model"}),
+    "playground": ({"config", "errors", "data", "model"}, set()),
+}
+PAGES_MAY = LEAVES | {"runs", "insight", "storage", "presets"}
+UPLOAD_ENDINGS = "cognate_core.data.files.SUFFIXES"  # the one thing of `data` that a page may know: a constant
+
+
+def outside(path: Path, anywhere: set[str], in_functions: set[str]) -> list[str]:
+    """The imports of a file that its row does not allow, each as "file:line imports part"."""
+    return [
+        f"{path.relative_to(ROOT)}:{each.line} imports {each.module}"
+        for each in imports_of(path)
+        if (part := part_of(each.module)) is not None
+        and part not in anywhere
+        and not (each.deferred and part in in_functions)
+    ]
+
+
+@pytest.mark.parametrize("part", TABLE)
+def test_parts_import_only_what_their_row_allows(part: str) -> None:
+    files = [path for path in LIBRARY if part_of(dotted(path)) == part]
+    assert files, f"there is no {part} any more: take its row out"
+    assert [line for path in files for line in outside(path, *TABLE[part])] == []
+
+
+def test_pages_import_only_what_their_row_allows() -> None:
+    wrong = [line for path in PAGES for line in outside(path, PAGES_MAY, {"playground"})]
+    assert [line for line in wrong if not line.endswith(f"imports {UPLOAD_ENDINGS}")] == []
+
+
+def test_model_data_and_storage_do_not_know_each_other() -> None:
+    apart = {"model", "data", "storage"}
+    wrong = []
+    for path in LIBRARY:
+        own = part_of(dotted(path))
+        if own in apart:
+            wrong += outside(path, PARTS - apart | {own, ""}, set())
+    assert wrong == []
+
+
+def test_library_never_imports_what_shows_it() -> None:
+    shown_by = {"streamlit", "pages", "app"}
+    wrong = [
+        f"{path.relative_to(ROOT)}:{each.line}"
+        for path in LIBRARY
+        for each in imports_of(path)
+        if each.module.split(".")[0] in shown_by
+    ]
+    assert wrong == []
+
+
+def test_mocks_are_for_tests_and_the_package_itself() -> None:
+    importers = {
+        str(path.relative_to(ROOT))
+        for path in [*LIBRARY, *PAGES]
+        for each in imports_of(path)
+        if part_of(each.module) == "mocks" or each.module.startswith("cognate_core.Mock")
+    }
+    assert importers <= {"cognate_core/__init__.py"}
+
+
+def test_library_never_imports_through_the_package_itself() -> None:
+    """`from cognate_core import X` would hide which part is meant from the table."""
+    wrong = [
+        f"{path.relative_to(ROOT)}:{each.line}"
+        for path in [*LIBRARY, *PAGES]
+        for each in imports_of(path)
+        if part_of(each.module) == ""
+    ]
+    assert wrong == []
+
+
+SAMPLE = """
+import cognate_core.mocks as doubles
+from cognate_core import service
+from ..storage import database
+from . import manager
+if TYPE_CHECKING:
+    from cognate_core.model import CognateModel
+class A:
+    def method(self):
+        from cognate_core.data.loader import MixtureLoader
+        import torch.nn
+"""
+
+
+def test_the_reader_of_imports_sees_every_kind() -> None:
+    found = [(each.module, each.deferred) for each in imports_in(SAMPLE, "cognate_core.runs.queue")]
+    assert found == [
+        ("cognate_core.mocks", False),
+        ("cognate_core.service", False),
+        ("cognate_core.storage.database", False),
+        ("cognate_core.runs.manager", False),
+        ("cognate_core.model.CognateModel", False),
+        ("cognate_core.data.loader.MixtureLoader", True),
+        ("torch.nn", True),
+    ]
+    assert [each.module for each in imports_in("from .mocks import X", "cognate_core.__init__")] == [
+        "cognate_core.mocks.X"
+    ]
+    parts = [part_of(module) for module, _ in found]
+    assert parts == ["mocks", "service", "storage", "runs", "model", "data", None]
+    assert part_of("cognate_core.TrainingConfig") == ""
+
+
+# What is loaded
+
+HEAVY = ("torch", "datasets", "transformers", "tensorflow")
+
+
+def loaded_by(statements: Iterable[str], tmp_path: Path) -> list[str]:
+    """Which of HEAVY a fresh Python has loaded after `statements`."""
+    script = "\n".join(
+        [*statements, "import sys", f"print('loaded', *[name for name in {HEAVY!r} if name in sys.modules])"]
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env={**os.environ, "COGNATE_HOME": str(tmp_path / "home")},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().splitlines()[-1].split()[1:]
+
+
+def test_importing_the_library_loads_neither_torch_nor_datasets(tmp_path: Path) -> None:
+    modules = (
+        "cognate_core",
+        "cognate_core.runs",
+        "cognate_core.presets",
+        "cognate_core.insight.charts",
+        "cognate_core.insight.estimates",
+        "cognate_core.insight.words",
+        "cognate_core.storage.progress_log",
+    )
+    assert loaded_by((f"import {module}" for module in modules), tmp_path) == []
+
+
+def test_pages_come_up_without_torch(tmp_path: Path) -> None:
+    statements = {
+        ast.unparse(node): None
+        for path in PAGES
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "module", "") != "__future__"
+    }
+    assert "import streamlit as st" in statements and len(statements) > 10
+    assert loaded_by(statements, tmp_path) == []
+
+
+def test_the_measurement_notices_torch(tmp_path: Path) -> None:
+    """A stand-in for the real thing, so that the two tests above cannot pass by not looking."""
+    (tmp_path / "torch.py").write_text("")
+    assert loaded_by([f"import sys; sys.path.insert(0, {str(tmp_path)!r})", "import torch"], tmp_path) == ["torch"]
+
+
+# What must appear nowhere
+
+UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
+UNSAFE_WORDS = {"unsafe_allow_html", "trust_remote_code"}  # with whatever value: there is no good reason to name them
+
+
+def unsafe_in(source: str, module: str = "sample") -> list[str]:
+    """Each unsafe thing in `source`, as "line: what"."""
+    found = [
+        f"{each.line}: import {each.module}"
+        for each in imports_in(source, module)
+        if each.module.split(".")[0] in UNSAFE_MODULES
+    ]
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
+            found.append(f"{node.lineno}: {node.func.id}(")
+        if isinstance(node, ast.keyword):
+            allowed = isinstance(node.value, ast.Constant) and node.value.value is False
+            if node.arg in UNSAFE_WORDS or (node.arg in ("shell", "allow_pickle") and not allowed):
+                found.append(f"{node.value.lineno}: {node.arg}={ast.unparse(node.value)}")
+            if node.arg == "weights_only" and allowed:
+                found.append(f"{node.value.lineno}: weights_only=False")
+        if isinstance(node, ast.Constant) and node.value in UNSAFE_WORDS | {"shell", "allow_pickle"}:
+            found.append(f"{node.lineno}: {node.value!r}")
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.system", "os.popen", "torch.load"):
+            found.append(f"{node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+@pytest.mark.parametrize("path", [*LIBRARY, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
+def test_nothing_unsafe(path: Path) -> None:
+    assert unsafe_in(path.read_text(encoding="utf-8"), dotted(path)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "def f():\n    import pickle as p",
+        "eval('1')",
+        "exec(text)",
+        "subprocess.run(command, shell=True)",
+        "subprocess.run(command, shell=flag)",
+        "subprocess.run(command, **{'shell': True})",
+        "st.markdown(text, unsafe_allow_html=True)",
+        "load_dataset(name, trust_remote_code=False)",
+        "np.load(file, allow_pickle=True)",
+        "torch.load(file, weights_only=False)",
+        "torch.load(file)",
+        "os.system('ls')",
+    ],
+)
+def test_the_search_finds_what_is_unsafe(line: str) -> None:
+    assert unsafe_in(line) != []
+
+
+@pytest.mark.parametrize(
+    "line", ["model.eval()", "np.load(file, allow_pickle=False)", "subprocess.run(command, shell=False)", "x = 'eval('"]
+)
+def test_the_search_lets_what_is_safe_pass(line: str) -> None:
+    assert unsafe_in(line) == []

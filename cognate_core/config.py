@@ -6,6 +6,7 @@ files or pages.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
@@ -364,6 +365,13 @@ class TrainingConfig(BaseModel):
     prepared_data: str | None = Field(default=None, exclude=True, repr=False)
     """Folder that the DatasetLoader made; set by the service for the trainer, never by a person."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _thousands_commas(cls, value: Any) -> Any:
+        """5,000 is how the form itself writes numbers."""
+        is_grouped = isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(,\d{3})+\s*", value)
+        return value.replace(",", "") if is_grouped else value
+
     @field_validator("dataset_sources", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
@@ -386,7 +394,9 @@ class TrainingConfig(BaseModel):
         pairs = [part.split("=") for part in value.split(",") if part.strip()]
         if any(len(pair) != 2 for pair in pairs):
             raise ValueError(f"Mixture weights look like GSM8K=2, SVAMP=1; got {value!r}.")
-        return {name.strip(): weight.strip() for name, weight in pairs}
+        spelling = {name.lower(): name for name in DATASETS}
+        names = [spelling.get(name.strip().lower(), name.strip()) for name, _ in pairs]
+        return {name: weight.strip() for name, (_, weight) in zip(names, pairs, strict=True)}
 
     @field_validator("dataset_path", mode="before")
     @classmethod
@@ -398,7 +408,7 @@ class TrainingConfig(BaseModel):
         if self.d_model % self.n_heads or (self.d_model // self.n_heads) % 2:
             step = 2 * self.n_heads
             below, above = self.d_model // step * step, -(-self.d_model // step) * step
-            nearest = " or ".join(str(n) for n in dict.fromkeys((below, above)) if n >= 8)
+            nearest = " or ".join(str(n) for n in dict.fromkeys((below, above)) if 8 <= n <= 4096)
             raise ValueError(
                 f"d_model: Width {self.d_model} cannot be shared evenly by {self.n_heads} attention heads: each head "
                 f"needs an even number of its own. Use a width of {nearest}, or another number of heads."
@@ -464,7 +474,7 @@ class TrainingConfig(BaseModel):
         """
         try:
             values = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
             raise ConfigError({"toml": f"This is not a readable TOML file: {error}."}) from error
         return cls.from_values(values)
 
@@ -522,6 +532,8 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str]:
     if info is None:
         return name, f"There is no setting called {name!r}. `cognate presets first-run` lists them all."
     got = detail["input"]
+    if len(str(got)) > 60:
+        got = f"{str(got)[:60]}..."
     if len(detail["loc"]) > 1:
         inner = ".".join(str(part) for part in detail["loc"][1:])
         return name, f"{info.title}, {inner}: {detail['msg']}; got {got!r}."

@@ -191,8 +191,9 @@ RecordSink = Callable[[Record], None]
 ProgressCallback = Callable[[int, int, float, float], None]
 """`progress_callback(step, total_steps, loss, learning_rate)`: an ordinary function, called from any thread.
 
-It may raise `StopRequested` or `CancelRequested` (see errors.py); a trainer lets both reach its caller, after
-saving what there is in the case of a stop.
+It may raise `StopRequested` or `CancelRequested` (see errors.py). A trainer answers a stop by saving what there is and
+returning with `training_status` "stopped" (or lets it through when there is nothing to save yet), and lets a cancel
+through.
 """
 
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
-from cognate_core.data.tokenizer import END_OF_TEXT_ID
+from cognate_core.data.tokenizer import END_OF_TEXT_ID, load_tokenizer
 from cognate_core.errors import StorageError
 from cognate_core.model import CognateModel
 
@@ -32,7 +32,7 @@ class Playground:
         """
         try:
             model = CognateModel.from_pretrained(folder)
-            tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            tokenizer = load_tokenizer(folder / "tokenizer.json")
         except (OSError, RuntimeError, KeyError, json.JSONDecodeError, SafetensorError) as error:
             raise StorageError(f"The model in {folder.name} cannot be opened ({error}).") from error
         except Exception as error:  # tokenizers raises plain Exception

@@ -31,6 +31,7 @@ from cognate_core.errors import (
     CancelRequested,
     ConfigError,
     Diverged,
+    Interruption,
     RunError,
     StopRequested,
     TrainingError,
@@ -55,6 +56,7 @@ class TrainingSession:
     config: TrainingConfig
     model_names: list[str]
     status: RunStatus = RunStatus.QUEUED
+    begun: bool = False
     progress: TrainingProgress = field(
         default_factory=lambda: TrainingProgress(0.0, "Waiting to start", Phase.INITIALIZATION)
     )
@@ -96,7 +98,12 @@ class TrainingService:
         if task_id in self._sessions:
             raise RunError(f"There is a training session {task_id!r} already. Choose another id.")
         names = list(DEFAULT_MODEL_NAMES if model_names is None else model_names)
-        if not names or len(set(names)) != len(names) or not all(name.strip() for name in names):
+        if (
+            isinstance(model_names, str)
+            or not names
+            or len(set(names)) != len(names)
+            or not all(name.strip() for name in names)
+        ):
             raise ConfigError({"model_names": "Each model needs a name of its own; at least one model is needed."})
         session = TrainingSession(task_id, self._config.with_overrides(training_parameters or {}), names)
         self._sessions[task_id] = session
@@ -110,19 +117,25 @@ class TrainingService:
 
         Raises:
             DataError: there is nothing to train on.
-            TrainingError: no model could be trained (Diverged, when that was the reason for all).
+            TrainingError: no model could be trained (Diverged, when that was the reason for all). A single
+                model's own error reaches the caller as it is.
             RunError: the session is unknown or has been run already.
         """
         session = self._session(task_id)
-        if session.status is not RunStatus.QUEUED:
+        if session.begun:
             raise RunError(f"The training session {task_id!r} is {session.status} and cannot be started again.")
+        session.begun = True
         try:
+            self.raise_if_interrupted(task_id)
             config = await self._prepare_data(session)
             await self._train_models(session, config)
         except CancelRequested:
             await self._finish(session, RunStatus.CANCELLED, "Cancelled", Phase.CANCELLED)
         except StopRequested:
-            await self._finish(session, RunStatus.STOPPED, "Stopped before training began", Phase.CANCELLED)
+            if session.models:
+                await self._finish(session, RunStatus.STOPPED, "Stopped and saved", Phase.COMPLETE)
+            else:
+                await self._finish(session, RunStatus.STOPPED, "Stopped before training began", Phase.CANCELLED)
         except BaseException as error:
             failed = RunStatus.DIVERGED if isinstance(error, Diverged) else RunStatus.FAILED
             await self._finish(session, failed, plain_sentence(error), Phase.FAILED)
@@ -198,24 +211,30 @@ class TrainingService:
 
     async def _train_models(self, session: TrainingSession, config: TrainingConfig) -> None:
         session.status = RunStatus.TRAINING
+        share = (_TRAIN_END - _TRAIN_START) / len(session.model_names)
         errors: list[Exception] = []
         for index, (name, seed) in enumerate(zip(session.model_names, seeds_from(config.seed), strict=False)):
             self.raise_if_interrupted(session.task_id)
+            start = _TRAIN_START + index * share
+            await self._emit(session, start, f"Training {name}", Phase.TRAINING)
             model_config = config.model_copy(update={"seed": seed})
+            relay = _ProgressRelay(self, session, name, start, share)
             try:
-                result = await self._train_one(session, index, name, model_config)
-            except Exception as error:
-                if isinstance(error, CancelRequested | StopRequested):
-                    raise
+                async with relay as callback:
+                    result = await self._trainer.train_model(name, model_config, callback)
+                artifacts = _artifacts(name, model_config, result)
+            except Interruption:
+                raise
+            except Exception as error:  # noqa: BLE001  (whatever it is, the other models go on and it is told)
+                if relay.error is not None:
+                    raise relay.error from None  # the emitter's fault, not the model's
                 session.failures[name] = plain_sentence(error)
                 errors.append(error)
                 continue
-            artifacts = _artifacts(name, model_config, result)
             session.models.append(artifacts)
             await self._emitter.emit_model_completed(artifacts)
-            if session.interruption is StopRequested:
-                await self._finish(session, RunStatus.STOPPED, "Stopped and saved", Phase.COMPLETE)
-                return
+            if artifacts.training_status == "stopped":
+                raise StopRequested
         if not session.models:
             raise _no_model(errors, session.failures)
         if session.failures:
@@ -225,15 +244,6 @@ class TrainingService:
             )
         else:
             await self._finish(session, RunStatus.COMPLETED, "Training is complete", Phase.COMPLETE)
-
-    async def _train_one(
-        self, session: TrainingSession, index: int, name: str, config: TrainingConfig
-    ) -> dict[str, Any]:
-        share = (_TRAIN_END - _TRAIN_START) / len(session.model_names)
-        start = _TRAIN_START + index * share
-        await self._emit(session, start, f"Training {name}", Phase.TRAINING)
-        async with _ProgressRelay(self, session, name, start, share) as callback:
-            return await self._trainer.train_model(name, config, callback)
 
     async def _emit(
         self,
@@ -280,7 +290,7 @@ class _ProgressRelay:
         self._service, self._session = service, session
         self._name, self._start, self._share = name, start, share
         self._queue: asyncio.Queue[tuple[int, int, float, float] | None] = asyncio.Queue()
-        self._error: BaseException | None = None
+        self.error: Exception | None = None  # the emitter's
 
     async def __aenter__(self) -> ProgressCallback:
         self._loop = asyncio.get_running_loop()
@@ -288,20 +298,20 @@ class _ProgressRelay:
         return self._callback
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._queue.put_nowait(None)
+        self._loop.call_soon(self._queue.put_nowait, None)  # behind the calls that are still on their way
         await self._task
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     def _callback(self, step: int, total_steps: int, loss: float, learning_rate: float) -> None:
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
         self._loop.call_soon_threadsafe(self._queue.put_nowait, (step, total_steps, loss, learning_rate))
         self._service.raise_if_interrupted(self._session.task_id)
 
     async def _pump(self) -> None:
         while (item := await self._queue.get()) is not None:
-            if self._error is not None:
+            if self.error is not None:
                 continue  # keep draining, so that leaving is never blocked
             step, total_steps, loss, learning_rate = item
             try:
@@ -316,13 +326,13 @@ class _ProgressRelay:
                     learning_rate=learning_rate,
                 )
             except Exception as error:  # noqa: BLE001  (whatever it is, the trainer and the caller get it)
-                self._error = error
+                self.error = error
 
 
 def seeds_from(seed: int) -> itertools.chain[int]:
     """Endless distinct seeds: the config's own first, then the specification's, then counting up."""
     fixed = list(dict.fromkeys((seed, *DEFAULT_SEEDS)))
-    return itertools.chain(fixed, (n for n in itertools.count(seed + 1) if n not in fixed))
+    return itertools.chain(fixed, (n % 2**31 for n in itertools.count(seed + 1) if n % 2**31 not in fixed))
 
 
 def _artifacts(name: str, config: TrainingConfig, result: Mapping[str, Any]) -> ModelArtifacts:

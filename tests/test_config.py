@@ -156,22 +156,22 @@ def test_nothing_typed_in_a_number(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DECIMALS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, "nan", "inf", "-Infinity"])
-def test_decimal_that_is_no_finite_number(name: str, value: float | str) -> None:
-    text = sentence({name: value}, name)
-    assert text.startswith(f"{title(name)} must be a finite number (") and f"got {value!r}." in text
+def test_decimal_that_is_no_finite_number(name: str) -> None:
+    for value in (math.nan, math.inf, -math.inf, "nan", "inf", "-Infinity"):
+        text = sentence({name: value}, name)
+        assert text.startswith(f"{title(name)} must be a finite number (") and f"got {value!r}." in text
 
 
 @pytest.mark.parametrize("name", WHOLE_NUMBERS)
-@pytest.mark.parametrize("value", [math.nan, math.inf, 2.5, "2.5", "1e3", "nan", None])
-def test_whole_number_that_is_none(name: str, value: Any) -> None:
-    assert sentence({name: value}, name).startswith(f"{title(name)} must be a ")
+def test_whole_number_that_is_none(name: str) -> None:
+    for value in (math.nan, math.inf, 2.5, "2.5", "1e3", "nan", None):
+        assert sentence({name: value}, name).startswith(f"{title(name)} must be a ")
 
 
 @pytest.mark.parametrize("name", SWITCHES)
-@pytest.mark.parametrize("value", ["", "maybe", 2, None])
-def test_switch_that_is_neither_on_nor_off(name: str, value: Any) -> None:
-    assert sentence({name: value}, name).startswith(f"{title(name)} must be true or false; got ")
+def test_switch_that_is_neither_on_nor_off(name: str) -> None:
+    for value in ("", "maybe", 2, None):
+        assert sentence({name: value}, name).startswith(f"{title(name)} must be true or false; got ")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from tokenizers import Tokenizer
 
 from cognate_core.contracts import DataReport, SourceReport
 from cognate_core.data.packing import Packed
+from cognate_core.data.tokenizer import load_tokenizer
 from cognate_core.errors import DataError
 
 MANIFEST = "manifest.json"
@@ -46,7 +47,7 @@ class PreparedData:
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the tokens."""
-        return Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        return load_tokenizer(self.folder / "tokenizer.json")
 
     def packed(self, source: str, split: str) -> Packed:
         """The sequences of a source; `split` is "train" or "heldout". Mapped from disk, not read whole."""

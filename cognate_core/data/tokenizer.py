@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
@@ -27,5 +28,15 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.encode_special_tokens = True  # a person's text that spells <|endoftext|> is text
+    return _without_special_spelling(tokenizer)
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer in a tokenizer.json."""
+    return _without_special_spelling(Tokenizer.from_file(str(path)))
+
+
+def _without_special_spelling(tokenizer: Tokenizer) -> Tokenizer:
+    """A person's text that spells <|endoftext|> is text. The file format does not keep this setting."""
+    tokenizer.encode_special_tokens = True
     return tokenizer

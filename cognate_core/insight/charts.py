@@ -17,6 +17,7 @@ from cognate_core.labels import escape_html
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Colour-blind-safe, always in this order."""
 
+HELDOUT_COLOURS = (*OKABE_ITO[1:4], "#F0E442")  # the palette's yellow
 BRIGHT_BLUE = OKABE_ITO[4]  # stands in for the first blue on a dark ground, where that one is hard to read
 
 MAX_POINTS = 600  # of one line; enough for each pixel column of a wide chart's width at rest
@@ -62,7 +63,7 @@ def loss_chart(
     if not finite.all():
         _mark_missing(figure, steps[~finite], float(losses[finite].max()) if finite.any() else uniform_loss)
     for number, dataset in enumerate(dict.fromkeys(row["dataset"] for row in evaluations)):
-        colour = OKABE_ITO[1 + number % 3]
+        colour = HELDOUT_COLOURS[number % len(HELDOUT_COLOURS)]
         rows = [row for row in evaluations if row["dataset"] == dataset and row["loss"] is not None]
         name = f"unseen {escape_html(dataset)}"
         figure.add_scatter(
@@ -111,9 +112,11 @@ def downsample(x: Floats, y: Floats, limit: int = MAX_POINTS) -> tuple[list[floa
     """At most `limit` of the points, chosen so that peaks and dips stay (MinMaxLTTB, arXiv 2305.00332)."""
     if len(x) <= limit:
         return x.tolist(), y.tolist()
-    chosen = MinMaxLTTBDownsampler().downsample(
-        np.ascontiguousarray(x), np.ascontiguousarray(y), n_out=limit, parallel=False
+    shape = MinMaxLTTBDownsampler().downsample(
+        np.ascontiguousarray(x), np.ascontiguousarray(y), n_out=limit - 2, parallel=False
     )
+    # It keeps the peaks of most curves; the highest and the lowest point must stay in all.
+    chosen = np.union1d(shape.astype(np.intp), (y.argmin(), y.argmax()))
     return x[chosen].tolist(), y[chosen].tolist()
 
 

@@ -37,7 +37,7 @@ def compact(count: float) -> str:
         return f"{count / 1000:,.0f} thousand"
     if count < 999.5e6:
         return f"{count / 1e6:.3g} million"
-    return f"{count / 1e9:,.3g} billion"
+    return f"{count / 1e9:.3g} billion" if count < 999.5e9 else f"{count / 1e9:,.0f} billion"
 
 
 def ago(timestamp: str, now: datetime | None = None) -> str:

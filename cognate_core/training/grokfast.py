@@ -51,7 +51,8 @@ class GrokFastEMA:
 class GrokFastMA:
     """Once `window_size` gradients are known: g <- g + lamb * mean of the last window_size, the newest included.
 
-    The window is a ring of stored gradients with a running sum: window_size + 1 copies of the gradients in memory.
+    The window is a ring of stored gradients with a running sum in fp64, together window_size + 2 copies of
+    the gradients in memory.
     """
 
     def __init__(self, parameters: Iterable[Tensor], window_size: int = 100, lamb: float = 5.0) -> None:

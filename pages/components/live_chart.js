@@ -33,7 +33,7 @@ export default function ({ data, parentElement }) {
       size: 14,
     },
   }
-  const config = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] }
+  const config = { responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] }
   loadPlotly()
     .then((Plotly) => place.isConnected && Plotly.react(place, figure.data, layout, config))
     .catch((error) => (place.textContent = error.message))

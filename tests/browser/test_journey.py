@@ -32,8 +32,8 @@ def open_new_run(page: Page, studio: Studio, steps: int, name: str) -> None:
     for dataset in ("GSM8K", "SVAMP", "Synthetic"):
         page.get_by_role("button", name=dataset, exact=True).click()
         wait_until_idle(page)
-    type_into(page, "Layers", "1")
-    type_into(page, "Width", "32")
+    for label, value in (("Layers", "1"), ("Width", "32"), ("Batch size", "2")):
+        type_into(page, label, value)
 
 
 def points_on_the_curve(page: Page) -> int:
@@ -43,7 +43,7 @@ def points_on_the_curve(page: Page) -> int:
 
 
 def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: Path) -> None:
-    open_new_run(page, studio, steps=300, name="Journey")
+    open_new_run(page, studio, steps=150, name="Journey")
     page.get_by_role("button", name="Start training").dblclick()  # pressed twice: one run
 
     expect(page.get_by_role("button", name="Stop and save")).to_be_visible()
@@ -62,7 +62,7 @@ def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: 
 
     expect(page.get_by_text("completed", exact=True).first).to_be_visible(timeout=120_000)
     expect(page.get_by_role("button", name="Stop and save")).to_have_count(0)
-    expect(page.get_by_text("300 of 300")).to_be_visible()
+    expect(page.get_by_text("150 of 150")).to_be_visible()
 
     page.get_by_role("link", name="Try Journey").click()
     expect(page.get_by_role("heading", name="Journey")).to_be_visible()

@@ -173,7 +173,10 @@ def tokenizer() -> Tokenizer:
 
 
 def test_what_is_written_is_read_back(tmp_path: Path, tokenizer: Tokenizer) -> None:
-    packed = {"a": {"train": numbered(0, 3), "heldout": numbered(1, 2)}, "b/../ü": {"train": numbered(2, 4), "heldout": numbered(3, 0)}}
+    packed = {
+        "a": {"train": numbered(0, 3), "heldout": numbered(1, 2)},
+        "b/../ü": {"train": numbered(2, 4), "heldout": numbered(3, 0)},
+    }
     write_prepared(tmp_path, tokenizer, packed, PROMPTS, REPORT)
     data = PreparedData(tmp_path)
     assert data.sources == ["a", "b/../ü"]
@@ -211,9 +214,7 @@ def test_without_a_readable_manifest_the_data_is_not_complete(
         PreparedData(tmp_path)
 
 
-def test_the_manifest_is_written_last(
-    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_manifest_is_written_last(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     def disk_full(*arguments: object, **options: object) -> None:
         raise OSError(28, "No space left on device")
 

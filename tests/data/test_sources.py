@@ -5,6 +5,7 @@ import json
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -262,38 +263,31 @@ def test_empty_cells_of_the_hub_count_as_missing_columns(hub: FakeHub, tmp_path:
 def test_two_runs_may_fetch_the_same_dataset_at_once(hub: FakeHub, tmp_path: Path) -> None:
     # the first run has written most of its rows when the second begins; the first then ends before the second
     second_began, first_ended = threading.Event(), threading.Event()
-    found: dict[str, list[int]] = {}
-    failed: list[BaseException] = []
-
-    def run_second() -> None:
-        try:
-            found["second"] = answers(load_source("GSM8K", CONFIG, tmp_path, quiet).train)
-        except BaseException as error:
-            failed.append(error)
-
-    second = threading.Thread(target=run_second)
     filler = "x" * 20_000  # more than a file keeps in memory before it writes
 
-    def stream(split: str, n: int) -> Iterator[dict[str, Any]]:
-        rows = [{**row, "note": filler} for row in hub.rows[split][:n]]
-        is_second = threading.current_thread() is second
-        if split == "train" and is_second:
-            second_began.set()
-            first_ended.wait(5)
-        for number, row in enumerate(rows):
-            if split == "train" and not is_second and number == 3 and not second_began.is_set():
-                second.start()
-                second_began.wait(5)
-            yield row
+    def train_rows() -> list[int]:
+        return answers(load_source("GSM8K", CONFIG, tmp_path, quiet).train)
 
-    hub.stream = stream
-    try:
-        found["first"] = answers(load_source("GSM8K", CONFIG, tmp_path, quiet).train)
-    finally:
-        first_ended.set()
-        second.join(10)
-    assert failed == []
-    assert found == {"first": [100, 101, 102, 103, 104], "second": [100, 101, 102, 103, 104]}
+    with ThreadPoolExecutor(1) as pool:
+        second: list[Future[list[int]]] = []
+
+        def stream(split: str, n: int) -> Iterator[dict[str, Any]]:
+            is_second = threading.current_thread() is not threading.main_thread()
+            if split == "train" and is_second:
+                second_began.set()
+                first_ended.wait(5)
+            for number, row in enumerate(hub.rows[split][:n]):
+                if split == "train" and number == 3 and not second and not is_second:
+                    second.append(pool.submit(train_rows))
+                    second_began.wait(5)
+                yield {**row, "note": filler}
+
+        hub.stream = stream
+        try:
+            first = train_rows()
+        finally:
+            first_ended.set()
+        assert first == second[0].result(10) == [100, 101, 102, 103, 104]
 
 
 # Bad rows

@@ -25,7 +25,9 @@ def test_any_text_comes_back_as_it_was(tokenizer: Tokenizer, text: str) -> None:
     assert END_OF_TEXT_ID not in ids
 
 
-@pytest.mark.parametrize("text", ["", " ", "  two  spaces ", "\n\n", "\r\n\t", "🎉 👩‍👩‍👧 é", "\x00\x7f", "\ufeffBOM", "١٢٣ ½"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "  two  spaces ", "\n\n", "\r\n\t", "🎉 👩‍👩‍👧 é", "\x00\x7f", "\ufeffBOM", "١٢٣ ½"]
+)
 def test_odd_text_comes_back_as_it_was(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
 

@@ -1,4 +1,4 @@
-"""The model against a plain reference written from the papers, and what training relies on: causality, gradients, files."""
+"""The model against a plain reference written from the papers; causality, gradients and files."""
 
 import json
 import math
@@ -33,7 +33,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def config_of(d_model: int = 16, n_layers: int = 2, n_heads: int = 2, vocab_size: int = 300, max_seq_len: int = 32) -> TrainingConfig:
+def config_of(
+    d_model: int = 16, n_layers: int = 2, n_heads: int = 2, vocab_size: int = 300, max_seq_len: int = 32
+) -> TrainingConfig:
     return TrainingConfig(
         d_model=d_model,
         n_layers=n_layers,

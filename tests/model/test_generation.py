@@ -113,7 +113,9 @@ def test_hardly_any_heat_is_greedy(model: CognateModel) -> None:
 
 @pytest.mark.parametrize("top_p", [0.3, 0.8, 1.0])
 def test_tokens_are_drawn_as_often_as_their_probability_says(top_p: float) -> None:
-    model = CognateModel(TrainingConfig(d_model=8, n_layers=1, n_heads=1, vocab_size=300, max_seq_len=16, train_seq_len=16))
+    model = CognateModel(
+        TrainingConfig(d_model=8, n_layers=1, n_heads=1, vocab_size=300, max_seq_len=16, train_seq_len=16)
+    )
     with torch.no_grad():  # one and the same guess after any text: each token is a draw of its own
         model.embedding.weight.copy_(torch.arange(8.0).repeat(300, 1))
         model.blocks[0].attention.out.weight.zero_()

@@ -29,6 +29,7 @@ from cognate_core.contracts import (
     utc_now,
 )
 from cognate_core.errors import RunError, StorageError
+from cognate_core.storage import progress_log
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog, SQLiteProgressEmitter
 
@@ -172,6 +173,15 @@ class TestCreateRun:
         assert [run.id for run in log.runs()] == ids[::-1]
         assert [run.id for run in log.runs(limit=2)] == ["r4", "r3"]
         assert log.queued_run_ids() == ["r0", "r2", "r3", "r4"]
+
+    def test_a_clock_that_is_set_back_does_not_change_the_order(
+        self, log: ProgressLog, tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for number in range(3):
+            monkeypatch.setattr(progress_log, "utc_now", lambda day=9 - number: f"2026-01-0{day}T00:00:00.000+00:00")
+            add_run(log, tiny_config, f"r{number}")
+        assert log.queued_run_ids() == ["r0", "r1", "r2"]
+        assert [run.id for run in log.runs()] == ["r2", "r1", "r0"]
 
 
 class TestStatus:
@@ -329,6 +339,19 @@ class TestRecords:
         settle(log)
         for run_id in ids:
             assert [row["step"] for row in log.metrics(run_id)] == list(range(1, 101))
+
+    def test_a_refused_row_of_one_run_harms_no_other_run(self, log: ProgressLog, tiny_config: TrainingConfig) -> None:
+        bad, good = (add_run(log, tiny_config, run_id) for run_id in ("bad", "good"))
+        log.record(good, step_metrics(1))
+        log.record(bad, step_metrics(1))
+        log.record(bad, step_metrics(1))  # the same step once more
+        log.record(good, step_metrics(2))
+        settle(log)
+        log.record(good, step_metrics(3))  # the refusal is not told to this one
+        settle(log)
+        assert [row["step"] for row in log.metrics(good)] == [1, 2, 3]
+        with pytest.raises(StorageError, match="UNIQUE"):
+            log.record(bad, step_metrics(2))
 
     @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
     def test_what_is_no_number_is_null(self, log: ProgressLog, path: Path, run_id: str, value: float) -> None:

@@ -1,0 +1,81 @@
+"""The number format: as set, or the one that was measured faster here."""
+
+import ctypes
+import platform
+
+import pytest
+import torch
+
+from cognate_core.training import hardware
+from cognate_core.training.hardware import choose_precision, keep_freed_memory, return_freed_memory
+
+
+@pytest.mark.parametrize("wanted", ["fp32", "bf16"])
+def test_what_is_set_is_taken_without_measuring(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+    def refuse() -> float:
+        raise AssertionError("measured although the format is set")
+
+    monkeypatch.setattr(hardware, "_bf16_speedup", refuse)
+    chosen = choose_precision(wanted)
+    assert (chosen.name, chosen.reason) == (wanted, f"{wanted}, as set")
+
+
+def test_auto_takes_fp32_where_bf16_is_not_built_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    monkeypatch.setattr(hardware, "_bf16_speedup", lambda: 9.0)
+    chosen = choose_precision("auto")
+    assert (chosen.name, chosen.reason) == ("fp32", "fp32: this processor has no bf16 built in")
+
+
+@pytest.mark.parametrize(
+    ("speedup", "name"), [(0.6, "fp32"), (1.1, "fp32"), (1.19, "fp32"), (1.2, "bf16"), (4.25, "bf16")]
+)
+def test_auto_takes_bf16_only_when_it_clearly_wins(monkeypatch: pytest.MonkeyPatch, speedup: float, name: str) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(hardware, "_bf16_speedup", lambda: speedup)
+    chosen = choose_precision("auto")
+    assert chosen.name == name
+    assert chosen.reason.startswith(f"{name}: ")
+    assert f"{speedup:.1f} times" in chosen.reason
+
+
+def test_auto_gives_the_same_answer_each_time() -> None:
+    first = choose_precision("auto")
+    assert first.name in ("fp32", "bf16")
+    assert choose_precision("auto") == first
+
+
+class FakeLibrary:
+    def __init__(self) -> None:
+        self.options: list[tuple[int, int]] = []
+        self.trims: list[int] = []
+
+    def mallopt(self, option: int, value: int) -> int:
+        self.options.append((option, value))
+        return 1
+
+    def malloc_trim(self, pad: int) -> int:
+        self.trims.append(pad)
+        return 1
+
+
+def test_with_glibc_freed_memory_is_kept_and_then_returned(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = FakeLibrary()
+    monkeypatch.setattr(platform, "libc_ver", lambda: ("glibc", "2.36"))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: library)
+    keep_freed_memory()
+    assert dict(library.options) == {-4: 0, -1: -1}  # M_MMAP_MAX and M_TRIM_THRESHOLD of malloc.h
+    assert library.trims == []
+    return_freed_memory()
+    assert library.trims == [0]
+
+
+@pytest.mark.parametrize("libc", ["", "musl"])
+def test_without_glibc_nothing_is_touched(monkeypatch: pytest.MonkeyPatch, libc: str) -> None:
+    def refuse(name: object) -> None:
+        raise AssertionError("the C library is called")
+
+    monkeypatch.setattr(platform, "libc_ver", lambda: (libc, ""))
+    monkeypatch.setattr(ctypes, "CDLL", refuse)
+    keep_freed_memory()
+    return_freed_memory()

@@ -1,0 +1,579 @@
+"""The loop that really trains: it learns, repeats itself to the bit, and does the arithmetic that it says."""
+
+import asyncio
+import dataclasses
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import DataReport, Evaluation, Event, ProgressCallback, Record, Sample, StepMetrics
+from cognate_core.data.loader import MixtureLoader
+from cognate_core.data.packing import EncodedDocument, Packed, pack
+from cognate_core.data.prepared import Batches, HeldoutPrompt, PreparedData, write_prepared
+from cognate_core.data.tokenizer import train_tokenizer
+from cognate_core.errors import CancelRequested, DataError, Diverged, StopRequested
+from cognate_core.model import CognateModel, CognateOutput
+from cognate_core.playground import Playground
+from cognate_core.training import loop as loop_module
+from cognate_core.training.checkpoint import load_checkpoint
+from cognate_core.training.hardware import Precision
+from cognate_core.training.loop import TrainingLoop, record_to_json
+from cognate_core.training.schedule import learning_rate_at
+
+TINY = TrainingConfig(
+    dataset_sources=["Synthetic"],
+    max_train_samples=60,
+    max_eval_samples=10,
+    train_seq_len=256,
+    max_seq_len=256,
+    d_model=16,
+    n_layers=2,
+    n_heads=2,
+    vocab_size=400,
+    max_steps=5,
+    batch_size=2,
+    gradient_accumulation_steps=1,
+    learning_rate=1e-2,
+    eval_interval=1000,
+    sample_tokens=0,
+    save_steps=1000,
+    precision="fp32",
+)
+FP32 = Precision("fp32", "fp32, as set")
+BF16 = Precision("bf16", "bf16, as set")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def one_thread() -> Iterator[None]:
+    """Tiny models are faster so, above all when the computer has other work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def prepare(config: TrainingConfig, cache: Path) -> PreparedData:
+    async def run() -> str:
+        loader = MixtureLoader(config, cache, lambda record: None, lambda message: None)
+        await loader.download_dataset("Synthetic", "built in")
+        return await loader.create_mixed_training_data()
+
+    return PreparedData(Path(asyncio.run(run())))
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    return prepare(TINY, tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
+    """Data where only answers count, so that batches have different numbers of targets."""
+    return prepare(TINY.with_overrides({"loss_on_answer_only": True}), tmp_path_factory.mktemp("cache"))
+
+
+class Trained:
+    """A loop and all it recorded."""
+
+    def __init__(
+        self,
+        data: PreparedData,
+        folder: Path,
+        change: dict[str, Any] | None = None,
+        precision: Precision = FP32,
+        callback: ProgressCallback = lambda *progress: None,
+    ) -> None:
+        self.config = TINY.with_overrides(change or {})
+        self.records: list[Record] = []
+        self.calls: list[tuple[int, int, float, float]] = []
+        self.folder = folder
+
+        def tell(*progress: Any) -> None:
+            self.calls.append(progress)
+            callback(*progress)
+
+        self.loop = TrainingLoop("m", self.config, data, folder, precision, self.records.append, tell)
+
+    def run(self) -> "Trained":
+        self.loop.run()
+        return self
+
+    def of(self, kind: type) -> list[Any]:
+        return [record for record in self.records if isinstance(record, kind)]
+
+    @property
+    def steps(self) -> list[StepMetrics]:
+        return self.of(StepMetrics)
+
+    @property
+    def losses(self) -> list[float]:
+        return [metrics.loss for metrics in self.steps]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        return {name: weight.detach().clone() for name, weight in self.loop.model.named_parameters()}
+
+
+def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return all(torch.equal(first[name], second[name]) for name in first)
+
+
+# Learning
+
+
+def test_a_tiny_model_learns(data: PreparedData, tmp_path: Path) -> None:
+    losses = Trained(data, tmp_path, {"max_steps": 60, "batch_size": 4}).run().losses
+    assert losses[0] == pytest.approx(math.log(400), abs=0.2)
+    assert sum(losses[-5:]) / 5 < losses[0] - 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"grokfast_enabled": False},
+        {"grokfast_method": "ema"},
+        {"grokfast_method": "ma", "grokfast_window": 4},
+        {"grokfast_keep_step_size": True},
+        {"max_grad_norm": 0},
+        {"warmup_ratio": 0, "min_lr_ratio": 0, "weight_decay": 0},
+    ],
+)
+def test_it_learns_with_each_kind_of_step(data: PreparedData, tmp_path: Path, change: dict[str, Any]) -> None:
+    trained = Trained(data, tmp_path, {"max_steps": 16, **change}).run()
+    assert trained.losses[-1] < trained.losses[0] - 0.2
+    assert all(weight.isfinite().all() for weight in trained.weights.values())
+
+
+def test_the_filter_makes_a_difference(data: PreparedData, tmp_path: Path) -> None:
+    off, ema, ma = (
+        Trained(data, tmp_path, {"max_steps": 6, **change}).run()
+        for change in (
+            {"grokfast_enabled": False},
+            {"grokfast_method": "ema"},
+            {"grokfast_method": "ma", "grokfast_window": 3},
+        )
+    )
+    assert off.losses[0] == ema.losses[0] == ma.losses[0]
+    assert off.losses[-1] != ema.losses[-1]
+    assert ma.losses[:3] == off.losses[:3], "the window works before it is full"
+    assert ma.losses[3] != off.losses[3]
+
+
+def test_bf16_runs_and_keeps_its_weights_in_fp32(data: PreparedData, tmp_path: Path) -> None:
+    half, full = (Trained(data, tmp_path, {"sample_tokens": 2}, precision).run() for precision in (BF16, FP32))
+    assert half.losses[0] == pytest.approx(full.losses[0], abs=0.02)
+    assert half.losses != full.losses
+    assert half.losses[-1] < half.losses[0]
+    assert {weight.dtype for weight in half.weights.values()} == {torch.float32}
+
+
+def reference_training(trained: Trained, data: PreparedData, start: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights after config.max_steps steps, by the formulas: shifted targets, mean over all that count, clipping,
+    GrokFast EMA, AdamW with decay on matrices alone."""
+    config = trained.config
+    model = CognateModel(config)
+    model.load_state_dict(start)
+    weights = dict(model.named_parameters())
+    packed = {name: data.packed(name, "train") for name in data.sources}
+    batches = Batches(packed, config.mixture_weights, config.batch_size, config.seed)
+    first = {name: torch.zeros_like(w) for name, w in weights.items()}
+    second = {name: torch.zeros_like(w) for name, w in weights.items()}
+    slow: dict[str, Tensor] = {}
+    for step in range(1, config.max_steps + 1):
+        drawn = [batches.next() for _ in range(config.gradient_accumulation_steps)]
+        tokens, counted = (torch.from_numpy(np.concatenate(part)) for part in zip(*drawn, strict=True))
+        guesses = F.log_softmax(model(tokens[:, :-1]).logits, dim=-1)
+        likelihood = guesses.gather(2, tokens[:, 1:, None])[..., 0]
+        loss = -(likelihood * counted[:, 1:]).sum() / counted[:, 1:].sum()
+        gradients = dict(zip(weights, torch.autograd.grad(loss, list(weights.values())), strict=True))
+        norm = math.sqrt(sum(float((g.double() ** 2).sum()) for g in gradients.values()))
+        rate = learning_rate_at(step, config)
+        with torch.no_grad():
+            for name, weight in weights.items():
+                gradient = gradients[name] * min(1.0, config.max_grad_norm / norm)
+                slow[name] = config.grokfast_alpha * slow.get(name, gradient) + (1 - config.grokfast_alpha) * gradient
+                gradient = gradient + config.grokfast_lamb * slow[name]
+                first[name] = config.beta1 * first[name] + (1 - config.beta1) * gradient
+                second[name] = config.beta2 * second[name] + (1 - config.beta2) * gradient**2
+                mean = first[name] / (1 - config.beta1**step)
+                spread = (second[name] / (1 - config.beta2**step)).sqrt()
+                decay = config.weight_decay if weight.dim() > 1 else 0.0
+                weight.sub_(rate * (mean / (spread + 1e-8) + decay * weight))
+    return {name: weight.detach() for name, weight in weights.items()}
+
+
+def test_the_weights_are_those_of_the_formulas(answers: PreparedData, tmp_path: Path) -> None:
+    change = {
+        "max_steps": 6,
+        "gradient_accumulation_steps": 3,
+        "max_grad_norm": 0.5,
+        "grokfast_alpha": 0.7,
+        "grokfast_lamb": 1.5,
+        "weight_decay": 0.3,
+        "warmup_ratio": 0.5,
+    }
+    trained = Trained(answers, tmp_path, change)
+    start = trained.weights
+    trained.run()
+    for name, expected in reference_training(trained, answers, start).items():
+        found = trained.weights[name]
+        # Adam divides by the size of the gradient: where that is next to nothing, rounding shows
+        assert (found - expected).abs().max() < 2e-4, name
+        assert (found - expected).abs().mean() < 2e-6, name
+        assert (found - start[name]).abs().max() > 1e-3, f"{name} did not learn"
+
+
+# What is recorded
+
+
+def test_each_step_is_recorded_once_with_its_figures(data: PreparedData, tmp_path: Path) -> None:
+    trained = Trained(data, tmp_path, {"max_steps": 7}).run()
+    steps = trained.steps
+    assert [metrics.step for metrics in steps] == list(range(1, 8))
+    assert {metrics.model_name for metrics in steps} == {"m"}
+    for metrics in steps:
+        assert metrics.learning_rate == learning_rate_at(metrics.step, trained.config)
+        assert 0 < metrics.tokens <= 2 * 256
+        assert metrics.seconds > 0
+        assert math.isfinite(metrics.loss)
+        assert metrics.grad_norm > 0
+    elapsed = [metrics.elapsed_seconds for metrics in steps]
+    assert elapsed == sorted(elapsed)
+    assert trained.loop.step == 7
+    assert trained.loop.tokens == sum(metrics.tokens for metrics in steps)
+    assert trained.loop.elapsed_seconds >= elapsed[-1]
+    sequences = len(data.packed("Synthetic", "train").tokens)
+    assert trained.loop.epochs() == {"Synthetic": pytest.approx(14 / sequences)}
+
+
+def test_the_callback_hears_of_each_step(data: PreparedData, tmp_path: Path) -> None:
+    trained = Trained(data, tmp_path).run()
+    told = {step: (total, loss, rate) for step, total, loss, rate in trained.calls}
+    assert set(told) == {0, 1, 2, 3, 4, 5}
+    for metrics in trained.steps:
+        assert told[metrics.step] == (5, metrics.loss, metrics.learning_rate)
+
+
+def test_the_filter_lengthens_the_clipped_gradient(data: PreparedData, tmp_path: Path) -> None:
+    change = {"max_grad_norm": 0.25, "grokfast_lamb": 2.0}
+    first = Trained(data, tmp_path, change).run().steps[0]
+    assert first.grad_norm > 0.25
+    assert first.filtered_grad_norm == pytest.approx(0.75, rel=1e-4)
+    off = Trained(data, tmp_path, {**change, "grokfast_enabled": False}).run().steps[0]
+    assert off.grad_norm == first.grad_norm
+    assert off.filtered_grad_norm == pytest.approx(0.25, rel=1e-4)
+    loose = Trained(data, tmp_path, {"max_grad_norm": 0, "grokfast_enabled": False}).run().steps[0]
+    assert loose.filtered_grad_norm == pytest.approx(loose.grad_norm, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("max_steps", "interval", "expected"),
+    [(7, 3, [0, 3, 6, 7]), (6, 3, [0, 3, 6]), (2, 100, [0, 2]), (3, 1, [0, 1, 2, 3])],
+)
+def test_the_held_out_loss_is_measured_at_the_start_at_intervals_and_at_the_end(
+    data: PreparedData, tmp_path: Path, max_steps: int, interval: int, expected: list[int]
+) -> None:
+    change = {"max_steps": max_steps, "eval_interval": interval, "sample_tokens": 3}
+    trained = Trained(data, tmp_path, change).run()
+    checks, samples = trained.of(Evaluation), trained.of(Sample)
+    assert [check.step for check in checks] == expected
+    assert [sample.step for sample in samples] == expected
+    assert {check.dataset for check in checks} == {"Synthetic"}
+    assert checks[0].loss == pytest.approx(math.log(400), abs=0.2)
+    assert checks[0].tokens == data.packed("Synthetic", "heldout").counted[:, 1:].sum()
+
+
+def test_a_check_reads_part_of_the_held_out_text_and_the_end_reads_all(
+    data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "CHECK_TOKENS", 100)
+    trained = Trained(data, tmp_path, {"batch_size": 1}).run()
+    first_row = data.packed("Synthetic", "heldout").counted[0, 1:].sum()
+    assert [check.tokens for check in trained.of(Evaluation)] == [first_row] * 2
+    assert first_row >= 100
+    assert trained.loop.full_heldout_loss() == {"Synthetic": pytest.approx(held_out_loss(trained, data), rel=1e-5)}
+
+
+@torch.no_grad()
+def held_out_loss(trained: Trained, data: PreparedData) -> float:
+    """Token by token over every held-out row."""
+    packed = data.packed("Synthetic", "heldout")
+    losses = []
+    for tokens, counted in zip(packed.tokens, packed.counted, strict=True):
+        ids = torch.from_numpy(tokens.astype("int64"))
+        guesses = F.log_softmax(trained.loop.model(ids[None, :-1]).logits[0], dim=-1)
+        losses += [-float(guesses[t - 1, ids[t]]) for t in range(1, len(ids)) if counted[t]]
+    return sum(losses) / len(losses)
+
+
+def test_the_held_out_loss_falls_with_the_training_loss(data: PreparedData, tmp_path: Path) -> None:
+    trained = Trained(data, tmp_path, {"max_steps": 20}).run()
+    before, after = trained.of(Evaluation)
+    assert after.loss < before.loss - 0.5
+
+
+def test_samples_continue_a_held_out_problem_as_the_playground_would(data: PreparedData, tmp_path: Path) -> None:
+    trained = Trained(data, tmp_path, {"sample_tokens": 12}).run()
+    first, last = trained.of(Sample)
+    prompt = data.prompts[0]
+    for sample in (first, last):
+        assert (sample.dataset, sample.prompt, sample.expected) == ("Synthetic", prompt.prompt, prompt.expected)
+    playground = Playground(trained.loop.model, data.tokenizer())
+    assert last.text == "".join(playground.stream(prompt.prompt, max_new_tokens=12, seed=trained.config.seed))
+    assert last.text
+    assert first.text != last.text
+
+
+def test_no_samples_when_none_are_wanted(data: PreparedData, tmp_path: Path) -> None:
+    assert Trained(data, tmp_path, {"sample_tokens": 0}).run().of(Sample) == []
+
+
+def test_checking_and_sampling_do_not_change_what_is_learned(data: PreparedData, tmp_path: Path) -> None:
+    often = Trained(data, tmp_path / "a", {"eval_interval": 1, "sample_tokens": 5, "save_steps": 1}).run()
+    never = Trained(data, tmp_path / "b").run()
+    assert often.losses == never.losses
+    assert same(often.weights, never.weights)
+
+
+def test_a_source_without_held_out_rows_is_learned_and_not_measured(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+
+    def rows(count: int) -> Packed:
+        documents = [EncodedDocument(rng.integers(1, 300, 20).tolist(), 5) for _ in range(count)]
+        return pack(documents, 256, answers_only=False)
+
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    packed = {"a": {"train": rows(30), "heldout": rows(4)}, "b": {"train": rows(30), "heldout": rows(0)}}
+    report = DataReport([], False, "x", 300, False)
+    prompts = [HeldoutPrompt("a", "Problem: 1\nSolution:", " 1"), HeldoutPrompt("a", "Problem: 2\nSolution:", " 2")]
+    write_prepared(folder, train_tokenizer(["ab"], 300), packed, prompts, report)
+    trained = Trained(PreparedData(folder), tmp_path, {"sample_tokens": 2}).run()
+    assert Counter(check.dataset for check in trained.of(Evaluation)) == {"a": 2}
+    assert {sample.prompt for sample in trained.of(Sample)} == {"Problem: 1\nSolution:"}, "the first prompt is used"
+    assert set(trained.loop.full_heldout_loss()) == {"a"}
+    assert set(trained.loop.epochs()) == {"a", "b"}
+
+
+def test_weights_that_leave_out_all_there_is_are_refused(data: PreparedData, tmp_path: Path) -> None:
+    config = {"dataset_sources": ["Synthetic", "GSM8K"], "mixture_weights": {"Synthetic": 0.0, "GSM8K": 1.0}}
+    with pytest.raises(DataError, match=r"^Only Synthetic could be had"):
+        Trained(data, tmp_path, config)
+
+
+# Repeatable
+
+
+def test_the_same_seed_gives_the_same_losses_to_the_bit(data: PreparedData, tmp_path: Path) -> None:
+    first = Trained(data, tmp_path).run()
+    torch.manual_seed(12345)
+    np.random.seed(5)
+    second = Trained(data, tmp_path).run()
+    assert first.losses == second.losses
+    assert same(first.weights, second.weights)
+    assert [check.loss for check in first.of(Evaluation)] == [check.loss for check in second.of(Evaluation)]
+
+
+def test_another_seed_gives_other_weights_and_another_order(data: PreparedData, tmp_path: Path) -> None:
+    one, other = (Trained(data, tmp_path, {"seed": seed}) for seed in (1, 2))
+    assert not same(one.weights, other.weights)
+    assert one.run().losses != other.run().losses
+
+
+def test_making_a_model_leaves_the_global_random_state_alone(data: PreparedData, tmp_path: Path) -> None:
+    before = torch.random.get_rng_state()
+    Trained(data, tmp_path).run()
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("source", ["data", "answers"])
+def test_two_batches_of_two_make_the_step_of_one_batch_of_four(
+    source: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    prepared = request.getfixturevalue(source)
+    split = Trained(prepared, tmp_path, {"batch_size": 2, "gradient_accumulation_steps": 2}).run()
+    whole = Trained(prepared, tmp_path, {"batch_size": 4, "gradient_accumulation_steps": 1}).run()
+    first, other = split.steps[0], whole.steps[0]
+    assert first.tokens == other.tokens
+    assert first.loss == pytest.approx(other.loss, rel=1e-6)
+    assert first.grad_norm == pytest.approx(other.grad_norm, rel=1e-5)
+    assert split.losses == pytest.approx(whole.losses, rel=1e-3)
+    for name, weight in split.weights.items():
+        assert torch.allclose(weight, whole.weights[name], atol=1e-3), name
+
+
+# Checkpoints
+
+
+def test_checkpoints_are_saved_at_intervals_and_told(data: PreparedData, tmp_path: Path) -> None:
+    trained = Trained(data, tmp_path, {"max_steps": 5, "save_steps": 2}).run()
+    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
+    told = [(event.step, event.message) for event in trained.of(Event)]
+    assert [step for step, _ in told] == [2, 4]
+    assert all(message.startswith("Checkpoint saved in ") for _, message in told)
+    trained.loop.save()
+    trained.loop.save()  # a second time changes nothing
+    last = load_checkpoint(tmp_path / "checkpoints/step-00000005")
+    assert len(trained.of(Event)) == 3
+    assert same(trained.weights, dict(last.model))
+    assert last.state["step"] == 5
+    assert last.state["tokens"] == trained.loop.tokens
+    assert last.state["batches"] == {"drawn": [10]}
+
+
+def test_nothing_is_saved_before_the_first_step(data: PreparedData, tmp_path: Path) -> None:
+    Trained(data, tmp_path).loop.save()
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "parts"),
+    [
+        ({"grokfast_enabled": False}, set()),
+        ({"grokfast_method": "ema"}, {"average"}),
+        ({"grokfast_method": "ma", "grokfast_window": 3}, {"ring", "sum"}),
+    ],
+)
+def test_a_checkpoint_holds_all_that_the_next_step_depends_on(
+    data: PreparedData, tmp_path: Path, change: dict[str, Any], parts: set[str]
+) -> None:
+    trained = Trained(data, tmp_path, {"save_steps": 5, **change}).run()
+    checkpoint = load_checkpoint(tmp_path / "checkpoints/step-00000005")
+    count = len(trained.weights)
+    kinds = Counter(
+        name.rsplit(".", 1)[0] if name.startswith("filter") else name.split(".", 2)[2] for name in checkpoint.tensors
+    )
+    expected = dict.fromkeys(("step", "exp_avg", "exp_avg_sq", *(f"filter.{part}" for part in parts)), count)
+    assert kinds == expected
+    assert {float(tensor) for name, tensor in checkpoint.tensors.items() if name.endswith(".step")} == {5.0}
+    scalars = checkpoint.state["scalars"]
+    assert [group["weight_decay"] for group in scalars["param_groups"]] == [0.1, 0.0]
+    if "ring" in parts:
+        assert set(scalars["filter.count"].values()) == {5}
+
+
+# Ends
+
+
+@pytest.mark.parametrize("error", [StopRequested, CancelRequested])
+@pytest.mark.parametrize("at", [0, 1, 3])
+def test_a_request_to_end_reaches_the_caller_at_once(
+    data: PreparedData, tmp_path: Path, error: type[Exception], at: int
+) -> None:
+    def callback(step: int, *rest: float) -> None:
+        if step == at:
+            raise error
+
+    trained = Trained(data, tmp_path, callback=callback)
+    with pytest.raises(error):
+        trained.run()
+    assert trained.loop.step == at
+    assert [metrics.step for metrics in trained.steps] == list(range(1, at + 1))
+
+
+@pytest.mark.parametrize("polls", [1, 2, 5])
+def test_a_request_to_end_is_heard_while_measuring_and_writing(data: PreparedData, tmp_path: Path, polls: int) -> None:
+    count = 0
+
+    def callback(step: int, *rest: float) -> None:
+        nonlocal count
+        count += step == 0
+        if count == polls:
+            raise CancelRequested
+
+    with pytest.raises(CancelRequested):
+        Trained(data, tmp_path, {"sample_tokens": 50}, callback=callback).run()
+    assert count == polls
+
+
+def spoil_losses(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool], value: float = math.nan) -> None:
+    """From now on the n-th training loss is spoilt when bad(n)."""
+    forward = CognateModel.forward
+    count = 0
+
+    def spoilt(model: CognateModel, *arguments: Any, **options: Any) -> CognateOutput:
+        nonlocal count
+        output = forward(model, *arguments, **options)
+        if not torch.is_grad_enabled() or output.loss is None:
+            return output
+        count += 1
+        return dataclasses.replace(output, loss=output.loss * value) if bad(count) else output
+
+    monkeypatch.setattr(CognateModel, "forward", spoilt)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_three_losses_that_are_no_number_end_the_training_with_sound_weights(
+    data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    sound = Trained(data, tmp_path, {"max_steps": 9, "warmup_ratio": 0, "min_lr_ratio": 1})
+    spoil_losses(monkeypatch, lambda n: n > 2, value)
+    with pytest.raises(
+        Diverged,
+        match=r"^The loss stopped being a number at step 5\. Start again with a lower learning rate than 0\.01, or",
+    ):
+        sound.run()
+    assert [metrics.step for metrics in sound.steps] == [1, 2, 3, 4, 5]
+    assert all(not math.isfinite(metrics.loss) for metrics in sound.steps[2:])
+    assert all(math.isnan(metrics.filtered_grad_norm) for metrics in sound.steps[2:])
+    assert all(weight.isfinite().all() for weight in sound.weights.values())
+    monkeypatch.undo()
+    two_steps = Trained(data, tmp_path, {"max_steps": 2, "warmup_ratio": 0, "min_lr_ratio": 1}).run()
+    assert same(sound.weights, two_steps.weights), "a spoilt step changed the weights"
+
+
+def test_two_bad_losses_between_good_ones_are_passed_over(
+    data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_losses(monkeypatch, lambda n: n % 3 != 0)
+    trained = Trained(data, tmp_path, {"max_steps": 9}).run()
+    assert [math.isfinite(loss) for loss in trained.losses] == [False, False, True] * 3
+    assert all(weight.isfinite().all() for weight in trained.weights.values())
+
+
+def test_a_sound_loss_with_a_spoilt_gradient_does_not_reach_the_weights(data: PreparedData, tmp_path: Path) -> None:
+    trained = Trained(data, tmp_path)
+    trained.loop.model.head.weight.register_hook(lambda gradient: gradient * math.inf)
+    start = trained.weights
+    with pytest.raises(Diverged, match="at step 3"):
+        trained.run()
+    assert all(math.isfinite(loss) for loss in trained.losses)
+    assert same(start, trained.weights)
+
+
+def test_one_bad_batch_of_several_spoils_its_step_alone(
+    data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil_losses(monkeypatch, lambda n: n == 3)
+    trained = Trained(data, tmp_path, {"gradient_accumulation_steps": 2}).run()
+    assert [math.isfinite(loss) for loss in trained.losses] == [True, False, True, True, True]
+    assert all(weight.isfinite().all() for weight in trained.weights.values())
+
+
+# As JSON
+
+
+def test_a_record_becomes_json_with_null_for_what_is_no_number() -> None:
+    metrics = StepMetrics("m", 1, math.nan, 0.1, math.inf, -math.inf, 5, 0.2, 0.3)
+    assert json.loads(json.dumps(record_to_json(metrics), allow_nan=False)) == {
+        "type": "StepMetrics",
+        "model_name": "m",
+        "step": 1,
+        "loss": None,
+        "learning_rate": 0.1,
+        "grad_norm": None,
+        "filtered_grad_norm": None,
+        "tokens": 5,
+        "seconds": 0.2,
+        "elapsed_seconds": 0.3,
+    }

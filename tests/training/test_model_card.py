@@ -1,0 +1,134 @@
+"""The README of a model: every figure as measured, nothing made up, nobody's text able to break it."""
+
+import math
+from typing import Any
+
+import pytest
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import DataReport, SourceReport
+from cognate_core.training.model_card import model_card
+
+CONFIG = TrainingConfig(vocab_size=5_000, d_model=64, n_layers=3, n_heads=4, learning_rate=3e-4, batch_size=8)
+STATS: dict[str, Any] = {
+    "steps": 1_234,
+    "planned_steps": 2_000,
+    "tokens": 1_234_567,
+    "seconds": 1_001.26,
+    "tokens_per_second": 1_233.0,
+    "epochs": {"GSM8K": 1.5},
+    "heldout_loss": {"GSM8K": 2.5, "SVAMP": 3.25},
+    "precision": "bf16",
+    "threads": 7,
+    "seed": 99,
+}
+
+
+def source(**changes: Any) -> SourceReport:
+    fields: dict[str, Any] = {
+        "name": "GSM8K",
+        "asked_for": "openai/gsm8k",
+        "origin": "local folder, gsm8k/main",
+        "loaded": True,
+        "reason": "",
+        "train_rows": 7_000,
+        "heldout_rows": 500,
+        "skipped": {"too long": 3, "empty": 2},
+    }
+    return SourceReport(**{**fields, **changes})
+
+
+def card(
+    name: str = "my model",
+    status: str = "completed",
+    config: TrainingConfig = CONFIG,
+    sources: list[SourceReport] | None = None,
+    fallback: bool = False,
+    **stats: Any,
+) -> str:
+    report = DataReport([source()] if sources is None else sources, fallback, "cafe", 4_321, False)
+    return model_card(name, 1_000_000, status, config, report, {**STATS, **stats})
+
+
+def test_the_figures_are_those_that_were_measured() -> None:
+    text = card()
+    assert text.startswith("# my model\n")
+    assert "with 1,000,000 parameters" in text
+    assert "Training ran all of its 1,234 steps." in text
+    assert f"ln(5,000) = {math.log(5_000):.2f}" in text
+    assert "| GSM8K | 2.500 | 12.2 |" in text
+    assert "| SVAMP | 3.250 | 25.8 |" in text
+    assert "1,234,567 tokens in 1,001 s (1,233 a second), bf16, 7 threads" in text
+    assert "3 layers, width 64, 4 heads, vocabulary 5,000 (the tokenizer uses 4,321)" in text
+    assert "learning rate 0.0003, 8 x 4 sequences of 512 tokens a step, seed 99" in text
+    assert "GrokFast EMA, lambda 2," in text
+
+
+def test_it_never_promises_more_than_style() -> None:
+    assert "It does not reliably solve problems" in card()
+
+
+def test_the_data_is_listed_with_what_was_skipped() -> None:
+    text = card(sources=[source(), source(name="SVAMP", origin="hub", skipped={}, train_rows=5, heldout_rows=1)])
+    assert "| GSM8K | local folder, gsm8k/main | 7,000 | 500 | 3: too long; 2: empty |" in text
+    assert "| SVAMP | hub | 5 | 1 | none |" in text
+    assert "stood in" not in text
+
+
+def test_what_could_not_be_had_is_told() -> None:
+    gone = source(name="SVAMP", origin="nowhere", loaded=False, reason="no network", train_rows=0, heldout_rows=0)
+    text = card(sources=[gone, source(name="Synthetic")], fallback=True)
+    assert "| SVAMP | not loaded: no network | 0 | 0 |" in text
+    assert "None of the datasets asked for could be had: built-in synthetic problems stood in for them." in text
+
+
+def test_a_stopped_model_says_so_and_guesses_no_loss() -> None:
+    text = card(status="stopped", heldout_loss={})
+    assert "Training was stopped after 1,234 of 2,000 steps." in text
+    assert "Unknown: training was stopped before the final measurement." in text
+    assert "perplexity" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"grokfast_enabled": False}, "AdamW, no GrokFast, learning"),
+        ({"grokfast_method": "ma", "grokfast_lamb": 5.0}, "AdamW, GrokFast MA, lambda 5, learning"),
+    ],
+)
+def test_the_filter_is_named(change: dict[str, Any], words: str) -> None:
+    assert words in card(config=CONFIG.with_overrides(change))
+
+
+@pytest.mark.parametrize("loss", [709.0, 710.0, 1e6, math.inf, math.nan])
+def test_a_loss_beyond_all_measure_is_still_written_down(loss: float) -> None:
+    # too high a learning rate may end there, and the model's folder should be completed all the same
+    text = card(heldout_loss={"GSM8K": loss})
+    assert f"| GSM8K | {loss:.3f} |" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["a\n# b", "[x](http://evil)", "<script>alert(1)</script>", "`code`", "**bold**", "|a|b|"]
+)
+def test_a_hostile_name_is_shown_as_typed(name: str) -> None:
+    heading = card(name=name).splitlines()[0]
+    assert heading.startswith("# ")
+    shown = heading.removeprefix("# ").replace("\\", "")
+    assert shown == " ".join(name.split())
+    for sign in "[]<>`*|":
+        assert heading.count(sign) == heading.count(f"\\{sign}")
+
+
+@pytest.mark.parametrize("hostile", ["a|b", "a\nb", "a\r\n\n# heading", "| x | y |"])
+@pytest.mark.parametrize("place", ["origin", "reason", "skipped"])
+def test_a_persons_text_cannot_break_the_table(hostile: str, place: str) -> None:
+    # a file's name stands in the origin, its column names in the reasons for skipped rows
+    change: dict[str, Any] = {
+        "origin": {"origin": f"own file, {hostile}.jsonl"},
+        "reason": {"loaded": False, "reason": hostile},
+        "skipped": {"skipped": {f"none of the columns is there (found: {hostile})": 1}},
+    }[place]
+    lines, plain = (card(sources=[source(**c)]).splitlines() for c in (change, {}))
+    assert len(lines) == len(plain), "a table row became several lines"
+    (row,) = [line for line in lines if line.startswith("| GSM8K | ") and "| 7,000 |" in line]
+    assert row.replace("\\|", "").count("|") == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 def escape_markdown(label: str) -> str:
     """`label` so that Markdown shows it as typed, on one line."""
-    one_line = " ".join(label.split())
+    one_line = " ".join(label.split()).encode(errors="replace").decode()  # half a letter cannot be written down
     return "".join(f"\\{sign}" if sign in r"\`*_{}[]()#+-.!|<>~$&:" else sign for sign in one_line)
 
 

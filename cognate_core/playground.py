@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 
 from cognate_core.data.tokenizer import END_OF_TEXT_ID, load_tokenizer
@@ -32,9 +30,10 @@ class Playground:
         """
         try:
             model = CognateModel.from_pretrained(folder)
-            tokenizer = load_tokenizer(folder / "tokenizer.json")
-        except (OSError, RuntimeError, KeyError, json.JSONDecodeError, SafetensorError) as error:
+        except Exception as error:  # a file can be damaged in any way
             raise StorageError(f"The model in {folder.name} cannot be opened ({error}).") from error
+        try:
+            tokenizer = load_tokenizer(folder / "tokenizer.json")
         except Exception as error:  # tokenizers raises plain Exception
             raise StorageError(f"The tokenizer in {folder.name} cannot be opened ({error}).") from error
         return cls(model, tokenizer)

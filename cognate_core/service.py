@@ -159,11 +159,11 @@ class TrainingService:
 
     async def cancel_training_session(self, task_id: str) -> bool:
         """Ask for the session to end without saving. False when it has ended already."""
-        return self._interrupt(task_id, CancelRequested)
+        return self.interrupt(task_id, CancelRequested)
 
     async def stop_training_session(self, task_id: str) -> bool:
         """Ask for the session to end after saving what there is. False when it has ended already."""
-        return self._interrupt(task_id, StopRequested)
+        return self.interrupt(task_id, StopRequested)
 
     def cleanup_completed_sessions(self, max_age_hours: float = 24) -> int:
         """Forget sessions that ended longer ago than this; how many were forgotten. Files stay."""
@@ -176,6 +176,16 @@ class TrainingService:
         for task_id in old:
             del self._sessions[task_id]
         return len(old)
+
+    def interrupt(self, task_id: str, kind: type[StopRequested] | type[CancelRequested]) -> bool:
+        """Ask for a stop or a cancel, from any thread. False when the session has ended already."""
+        session = self._session(task_id)
+        if session.status.is_terminal:
+            return False
+        if session.interruption is not CancelRequested:  # a stop does not take a cancel back
+            session.interruption = kind
+            session.status = RunStatus.CANCELLING if kind is CancelRequested else RunStatus.STOPPING
+        return True
 
     def raise_if_interrupted(self, task_id: str) -> None:
         """For loaders and trainers between two pieces of work: raises what the person asked for, if anything."""
@@ -267,15 +277,6 @@ class TrainingService:
         if task_id not in self._sessions:
             raise RunError(f"There is no training session {task_id!r}.")
         return self._sessions[task_id]
-
-    def _interrupt(self, task_id: str, kind: type[StopRequested] | type[CancelRequested]) -> bool:
-        session = self._session(task_id)
-        if session.status.is_terminal:
-            return False
-        if session.interruption is not CancelRequested:  # a stop does not take a cancel back
-            session.interruption = kind
-            session.status = RunStatus.CANCELLING if kind is CancelRequested else RunStatus.STOPPING
-        return True
 
 
 class _ProgressRelay:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def hotpotqa_document(row: Row, config: TrainingConfig) -> Document:
     except (KeyError, TypeError, ValueError) as error:
         raise UnusableRow(f"the context cannot be read ({type(error).__name__}: {error})") from error
     answer = _text(row, "answer")
-    return Document(f"{facts}\nProblem: {_text(row, 'question')}\nSolution:", f" {answer}\n#### {answer}")
+    return Document(f"{_whole(facts)}\nProblem: {_text(row, 'question')}\nSolution:", f" {answer}\n#### {answer}")
 
 
 def word_problem_document(problem: WordProblem) -> Document:
@@ -105,9 +106,20 @@ def _text(row: Row, column: str) -> str:
     value = row[column]
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise UnusableRow(f"the column {column!r} holds no text")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UnusableRow(f"the column {column!r} holds no number")
     text = str(value).strip()
     if not text:
         raise UnusableRow(f"the column {column!r} is empty")
+    return _whole(text)
+
+
+def _whole(text: str) -> str:
+    """`text`, unless it holds half a letter (a lone surrogate, which JSON can spell and UTF-8 cannot)."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UnusableRow("the row holds half a letter, which is no valid text") from error
     return text
 
 

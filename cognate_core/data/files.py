@@ -87,7 +87,7 @@ def _csv(path: Path) -> Iterator[NumberedRow]:
                 raise DataError(f"{path.name} is not UTF-8 text. Save it as UTF-8 and try again.") from error
             except csv.Error as error:
                 yield (
-                    f"{path.name}, line {reader.line_num}",
+                    f"{path.name}, line {reader.reader.line_num}",
                     UnusableRow(f"the row is not valid CSV ({error})"),
                 )
                 continue
@@ -102,7 +102,7 @@ def _parquet(path: Path) -> Iterator[NumberedRow]:
                 for row in batch.to_pylist():
                     number += 1
                     yield f"{path.name}, row {number}", row
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path.name} is no readable Parquet file ({error}).") from error
 
 

@@ -16,7 +16,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import DataReport, DatasetLoader, Event, RecordSink, SourceReport
 from cognate_core.data.documents import Document
 from cognate_core.data.packing import EncodedDocument, Packed, pack
-from cognate_core.data.prepared import MANIFEST, HeldoutPrompt, PreparedData, write_prepared
+from cognate_core.data.prepared import HeldoutPrompt, PreparedData, write_prepared, write_report
 from cognate_core.data.sources import SourceDocuments, Tell, load_source, own_file_source, synthetic_source
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable
@@ -70,25 +70,22 @@ class MixtureLoader(DatasetLoader):
             _remove_overlap(source)
         key = self._content_hash(sources)
         folder = self._cache / "prepared" / key
-        if (folder / MANIFEST).is_file():
+        cached = _prepared_before(folder)
+        if cached is None:
+            report = self._build(sources, folder, key, fallback)
+        else:
             self._tell("The same data was prepared before and is used again")
             folder.touch()  # counts as new again when old preparations are removed
-            cached = PreparedData(folder).report
-            origins = [
-                dataclasses.replace(report, origin=source.origin)
-                for report, source in zip(cached.sources, sources, strict=True)
+            named = [
+                dataclasses.replace(report, origin=source.origin, asked_for=source.asked_for)
+                for report, source in zip(cached.report.sources, sources, strict=False)  # unavailable ones stood behind
             ]
-            self._record(
-                dataclasses.replace(cached, sources=self._with_unavailable(origins), fallback=fallback, from_cache=True)
-            )
-            return folder
-        report = self._build(sources, folder, key, fallback)
-        self._record(dataclasses.replace(report, sources=self._with_unavailable(report.sources)))
+            report = dataclasses.replace(cached.report, sources=named, fallback=fallback, from_cache=True)
+        report = dataclasses.replace(report, sources=[*report.sources, *self._unavailable.values()])
+        write_report(folder, report)  # the model card is made of it
+        self._record(report)
         _keep_newest(folder.parent, CACHED_PREPARATIONS)
         return folder
-
-    def _with_unavailable(self, sources: list[SourceReport]) -> list[SourceReport]:
-        return [*sources, *self._unavailable.values()]
 
     def _content_hash(self, sources: list[SourceDocuments]) -> str:
         config = self._config
@@ -128,6 +125,8 @@ class MixtureLoader(DatasetLoader):
             packed[source.name] = {"train": train, "heldout": heldout}
             reports.append(_report(source, train, heldout, config.train_seq_len))
             prompts += _prompts(source)
+        if not any(source.train for source in sources):
+            raise DataError("Nothing is left to train on: every row is held out, too. Lower the held-out rows.")
         if not any(len(splits["train"].tokens) for splits in packed.values()):
             raise DataError(
                 f"Every row is longer than the training length of {config.train_seq_len} tokens. "
@@ -138,12 +137,22 @@ class MixtureLoader(DatasetLoader):
         temporary.mkdir(parents=True)
         try:
             write_prepared(temporary, tokenizer, packed, prompts, report)
+            if folder.exists() and _prepared_before(folder) is None:
+                shutil.rmtree(folder)  # damaged: it could not be read
             temporary.rename(folder)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
-            if not (folder / MANIFEST).is_file():  # else another run made the same meanwhile
+            if _prepared_before(folder) is None:  # else another run made the same meanwhile
                 raise
         return report
+
+
+def _prepared_before(folder: Path) -> PreparedData | None:
+    """What an earlier run prepared there, if it is complete."""
+    try:
+        return PreparedData(folder)
+    except DataError:
+        return None
 
 
 def _remove_overlap(source: SourceDocuments) -> None:

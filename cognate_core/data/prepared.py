@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,14 +37,14 @@ class PreparedData:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         try:
             manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            self.report = report_from_json(manifest["report"])
+            self.sources: list[str] = manifest["sources"]
+            self.prompts = [HeldoutPrompt(**prompt) for prompt in manifest["prompts"]]
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"The prepared data in {folder} is not complete. Start the run again.") from error
-        self.folder = folder
-        self.report = report_from_json(manifest["report"])
-        self.sources: list[str] = manifest["sources"]
-        self.prompts = [HeldoutPrompt(**prompt) for prompt in manifest["prompts"]]
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the tokens."""
@@ -78,6 +79,14 @@ def write_prepared(
         "report": asdict(report),
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+
+
+def write_report(folder: Path, report: DataReport) -> None:
+    """Put the report of the newest run that uses the folder in place of the one before, whole or not at all."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    temporary = folder / f"{MANIFEST}.tmp-{uuid.uuid4().hex}"
+    temporary.write_text(json.dumps({**manifest, "report": asdict(report)}, indent=1), encoding="utf-8")
+    temporary.replace(folder / MANIFEST)
 
 
 def report_from_json(values: Mapping[str, Any]) -> DataReport:

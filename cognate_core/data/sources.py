@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import time
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -230,13 +231,16 @@ def _fetch_split(name: str, hub_config: str | None, split: str, limit: int, targ
 
     rows = datasets.load_dataset(DATASETS[name], hub_config, split=split, streaming=True)
     target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as file:
-        for number, row in enumerate(rows.take(limit), start=1):
-            file.write(json.dumps(_plain(row), ensure_ascii=False) + "\n")
-            if number % 200 == 0:
-                tell(f"Fetching {name} from the hub: {number:,} rows of {split}")
-    partial.replace(target)  # only a whole file gets the final name
+    partial = target.with_suffix(f".partial-{uuid.uuid4().hex}")  # two runs may fetch the same at once
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for number, row in enumerate(rows.take(limit), start=1):
+                file.write(json.dumps(_plain(row)) + "\n")
+                if number % 200 == 0:
+                    tell(f"Fetching {name} from the hub: {number:,} rows of {split}")
+        partial.replace(target)  # only a whole file gets the final name
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:

@@ -7,9 +7,12 @@ everything is read back from SQLite.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
+import time
 import traceback
+import unicodedata
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,14 +23,27 @@ from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Record, RunStatus, utc_now
-from cognate_core.errors import ConfigError, Diverged, RunError, plain_sentence
+from cognate_core.errors import (
+    CancelRequested,
+    ConfigError,
+    Diverged,
+    RunError,
+    StopRequested,
+    StorageError,
+    plain_sentence,
+)
 from cognate_core.service import COORDINATION_KEY, TrainingService
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog, SQLiteProgressEmitter
 
+_log = logging.getLogger(__name__)
+
 HEARTBEAT_SECONDS = 10.0
+_BEGUN = tuple(status for status in RunStatus if status is not RunStatus.QUEUED)
+RETRY_SECONDS = 1.0  # between two tries to write how a run ended
 CLOSE_SECONDS = 8.0  # how long closing waits for running models to be saved
 MAX_NAME_LENGTH = 80
+_TURNS_TEXT = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # would turn the text around it, too
 
 BuildService = Callable[["RunContext"], TrainingService]
 
@@ -79,9 +95,12 @@ class RunManager:
     """
 
     def __init__(self, home: Path, max_parallel: int = 1, build_service: BuildService = build_real_service) -> None:
-        home.mkdir(parents=True, exist_ok=True)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"The data folder {home} cannot be made ({error}). Check COGNATE_HOME.") from error
         self.home = home.resolve()
-        self._owner_lock = FileLock(self.home / "owner.lock")
+        self._owner_lock = FileLock(self.home / "owner.lock", thread_local=False)  # any thread may close
         try:
             self._owner_lock.acquire(timeout=0)
         except Timeout as error:
@@ -101,6 +120,7 @@ class RunManager:
         self._threads: dict[str, threading.Thread] = {}
         self._run_ended = threading.Condition()
         self._closing = threading.Event()
+        self._heartbeat_ends = threading.Event()
         self._started_at = utc_now()
         self.log.interrupt_unfinished()
         self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -155,10 +175,12 @@ class RunManager:
         with self._lock:
             for run_id, context in self._contexts.items():
                 if context.service is not None:
-                    asyncio.run(context.service.stop_training_session(run_id))
+                    context.service.interrupt(run_id, StopRequested)
             threads = list(self._threads.values())
+        deadline = time.monotonic() + CLOSE_SECONDS
         for thread in threads:
-            thread.join(CLOSE_SECONDS)
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._heartbeat_ends.set()
         self._heartbeat.join()
         self.log.close()
         self._owner_lock.release()
@@ -176,6 +198,10 @@ class RunManager:
                 if not self.log.claim(run_id):
                     continue
                 run = self.log.run(run_id)
+                if run.config_error:
+                    sentence = f"The settings of this run cannot be read any more. {run.config_error}"
+                    self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
+                    continue
                 self._contexts[run_id] = RunContext(run_id, run.config, self.log, self.store)
                 thread = threading.Thread(
                     target=self._execute, args=(run_id, run.model_names), name=f"run-{run_id}", daemon=True
@@ -191,71 +217,98 @@ class RunManager:
             status, columns = asyncio.run(self._pipeline(context, model_names))
         except BaseException as error:  # noqa: BLE001  (a thread has no caller: the run's row is told)
             status = RunStatus.DIVERGED if isinstance(error, Diverged) else RunStatus.FAILED
-            columns = {"error": plain_sentence(error), "error_details": traceback.format_exc()}
-        finally:
-            if self._closing.is_set() and status is RunStatus.STOPPED:
-                status = RunStatus.INTERRUPTED
-                columns["message"] = "The studio was closed; what was trained until then is saved"
-            self.log.set_status(run_id, status, **columns)
-            with self._lock:
-                del self._contexts[run_id]
-                del self._threads[run_id]
-            with self._run_ended:
-                self._run_ended.notify_all()
+            sentence = plain_sentence(error)
+            columns = {"message": sentence, "error": sentence, "error_details": traceback.format_exc()}
+        if self._closing.is_set() and status is RunStatus.STOPPED:
+            status = RunStatus.INTERRUPTED
+            saved = "; what was trained until then is saved" if self.log.models(run_id) else ""
+            columns["message"] = f"The studio was closed while this run was going{saved}"
+        written = self._write_end(run_id, status, columns)
+        with self._lock:
+            del self._contexts[run_id]
+        next_started = self._start_next()
+        while not (written and next_started) and not self._closing.wait(RETRY_SECONDS):
+            columns.pop("error_details", None)  # less to write, should the disk be full
+            written = written or self._write_end(run_id, status, columns)
+            next_started = next_started or self._start_next()
+        with self._lock:
+            del self._threads[run_id]
+
+    def _start_next(self) -> bool:
+        """Start what waits; False when the database refuses."""
+        try:
             self._start_waiting()
+        except StorageError as error:
+            _log.warning("The next run could not be started yet: %s", error)
+            return False
+        return True
+
+    def _write_end(self, run_id: str, status: RunStatus, columns: dict[str, Any]) -> bool:
+        """Write how a run ended; False when the database refuses. What is never written reads "interrupted" later."""
+        try:
+            self.log.set_status(run_id, status, **columns)
+        except StorageError as error:
+            _log.warning("The end of run %s could not be written yet: %s", run_id, error)
+            return False
+        self._tell_who_waits()
+        return True
 
     async def _pipeline(self, context: RunContext, model_names: list[str]) -> tuple[RunStatus, dict[str, Any]]:
         service = self._build_service(context)
         await service.start_training_session(context.run_id, model_names=model_names)
         context.service = service
-        await self._catch_up_interruption(context, service)
+        self._catch_up_interruption(context, service)
         await service.execute_training_pipeline(context.run_id)
         session = await service.get_training_status(context.run_id)
         return session.status, {"message": session.progress.message, "error": _failures(session.failures)}
 
-    async def _catch_up_interruption(self, context: RunContext, service: TrainingService) -> None:
+    def _catch_up_interruption(self, context: RunContext, service: TrainingService) -> None:
         """A stop or cancel that came before there was a service to tell."""
         status = self.log.run(context.run_id).status
         if status is RunStatus.CANCELLING:
-            await service.cancel_training_session(context.run_id)
+            service.interrupt(context.run_id, CancelRequested)
         elif status is RunStatus.STOPPING or self._closing.is_set():
-            await service.stop_training_session(context.run_id)
+            service.interrupt(context.run_id, StopRequested)
 
     def _interrupt(self, run_id: str, status: RunStatus) -> bool:
         run = self.log.run(run_id)
         if run.status is RunStatus.QUEUED and self.log.set_status(
-            run_id, RunStatus.CANCELLED, message="Cancelled before it began"
+            run_id, RunStatus.CANCELLED, unless=_BEGUN, message="Cancelled before it began"
         ):
+            self._tell_who_waits()
             return True
-        if run.status is RunStatus.CANCELLING and status is RunStatus.STOPPING:
-            return True  # a stop does not take a cancel back
-        if not self.log.set_status(run_id, status):
-            return False
+        # A stop does not take a cancel back.
+        unless = (RunStatus.CANCELLING,) if status is RunStatus.STOPPING else ()
+        if not self.log.set_status(run_id, status, unless=unless):
+            return self.log.run(run_id).status is RunStatus.CANCELLING
         context = self._contexts.get(run_id)
         if context is not None and context.service is not None:
-            ask = (
-                context.service.cancel_training_session
-                if status is RunStatus.CANCELLING
-                else context.service.stop_training_session
-            )
-            asyncio.run(ask(run_id))
+            asked = CancelRequested if status is RunStatus.CANCELLING else StopRequested
+            context.service.interrupt(run_id, asked)
         return True
 
+    def _tell_who_waits(self) -> None:
+        with self._run_ended:
+            self._run_ended.notify_all()
+
     def _beat(self) -> None:
-        """Keep the coordination record fresh until closing."""
+        """Keep the coordination record fresh; the last one says that the studio is closed."""
+        last = False
         while True:
-            self.log.set_coordination(
-                COORDINATION_KEY,
-                {
-                    "pid": os.getpid(),
-                    "database": str(self.log.path),
-                    "started_at": self._started_at,
-                    "active_runs": list(self._contexts),
-                    "open": not self._closing.is_set(),
-                },
-            )
-            if self._closing.wait(HEARTBEAT_SECONDS):
-                break
+            state = {
+                "pid": os.getpid(),
+                "database": str(self.log.path),
+                "started_at": self._started_at,
+                "active_runs": list(self._contexts),
+                "open": not last,
+            }
+            try:
+                self.log.set_coordination(COORDINATION_KEY, state)
+            except StorageError as error:
+                _log.warning("The heartbeat could not be written: %s", error)
+            if last:
+                return
+            last = self._heartbeat_ends.wait(HEARTBEAT_SECONDS)
 
 
 def valid_name(name: str) -> str:
@@ -269,7 +322,7 @@ def valid_name(name: str) -> str:
         raise ConfigError({"name": "Give the run a name, so that you find it again."})
     if len(stripped) > MAX_NAME_LENGTH:
         raise ConfigError({"name": f"The name has {len(stripped)} characters; {MAX_NAME_LENGTH} fit. Shorten it."})
-    if not stripped.isprintable():
+    if any(unicodedata.category(letter) in ("Cc", "Cs") or letter in _TURNS_TEXT for letter in stripped):
         raise ConfigError({"name": "The name holds a character that cannot be shown. Type it again."})
     return stripped
 

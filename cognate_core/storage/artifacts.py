@@ -41,17 +41,22 @@ class ArtifactStore:
             StorageError: it does not exist, is a symbolic link, or lies outside home.
         """
         path = self.home / name
-        resolved = path.resolve()
-        if path.is_symlink() or not resolved.is_relative_to(self.home):
+        try:
+            resolved = path if path.is_symlink() else path.resolve()
+            inside = resolved.is_relative_to(self.home) and not path.is_symlink()
+            there = resolved.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # no file can have such a name
+            raise StorageError(f"The file {path.name[:80]!r} is no longer there.") from error
+        if not inside:
             raise StorageError(f"{path.name} lies outside the studio's data folder and is not opened.")
-        if not resolved.is_file():
+        if not there:
             raise StorageError(f"The file {path.name} is no longer there.")
         return resolved
 
     def zip(self, files: Iterable[Mapping[str, Any]]) -> bytes:
         """All files of a model as one zip archive, without folders."""
         buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # weights do not compress
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
             for file in files:
                 path = self.path(file["path"])
                 archive.write(path, path.name)

@@ -6,6 +6,7 @@ together, at most once a second, so that nobody who appends ever waits for the d
 
 from __future__ import annotations
 
+import logging
 import queue
 import sqlite3
 import threading
@@ -20,6 +21,8 @@ from typing import Any, TypeVar
 from sqlite_utils import Database, Migrations
 
 from cognate_core.errors import DISK_FULL, StorageError
+
+_log = logging.getLogger(__name__)
 
 COMMIT_INTERVAL_SECONDS = 1.0
 
@@ -141,6 +144,9 @@ def first_schema(db: Database) -> None:
 class DatabaseWriter:
     """The one writer. Every method may be called from any thread.
 
+    What is appended has an owner (here: a run). When a row is refused, only its owner is told, at its next append.
+    While another program has the database locked, rows wait.
+
     Raises:
         StorageError: the database cannot be opened.
     """
@@ -148,44 +154,55 @@ class DatabaseWriter:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._work: queue.Queue[_Append | _Latest | _Call | None] = queue.Queue()
-        self._error: StorageError | None = None
+        self._errors: dict[str, StorageError] = {}  # owner -> what to tell it
+        self._closed = False
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
         self._thread.start()
         self._ready.result()
 
-    def append(self, table: str, row: Mapping[str, Any]) -> None:
+    def append(self, table: str, row: Mapping[str, Any], owner: str = "") -> None:
         """Have `row` written with the next commit. Never waits.
 
         Raises:
-            StorageError: an earlier row could not be written (told once).
+            StorageError: an earlier row of this owner was refused (told once), or the writer is closed.
         """
-        self._raise_earlier_error()
-        self._work.put(_Append(table, row))
+        self._put(_Append(table, row, owner))
 
-    def put_latest(self, key: str, function: Callable[[Database], object]) -> None:
+    def put_latest(self, key: str, function: Callable[[Database], object], owner: str = "") -> None:
         """Have `function(db)` run with the next commit; of several with one key only the last. Never waits.
 
         Raises:
             StorageError: as `append`.
         """
-        self._raise_earlier_error()
-        self._work.put(_Latest(key, function))
+        self._put(_Latest(key, function, owner))
 
     def call(self, function: Callable[[Database], T]) -> T:
         """Run `function(db)` in one transaction after all rows appended so far, and wait for it.
 
         Raises:
-            StorageError: the database refused; nothing of `function` is kept.
+            StorageError: the database refused, and nothing of `function` is kept; or the writer is closed.
         """
+        if self._closed:
+            raise _closed(self.path)
         done: Future[T] = Future()
         self._work.put(_Call(function, done))
         return done.result()
 
     def close(self) -> None:
         """Write what is waiting and close the database."""
-        self._work.put(None)
+        if not self._closed:
+            self._closed = True
+            self._work.put(None)
         self._thread.join()
+
+    def _put(self, item: _Append | _Latest) -> None:
+        if self._closed:
+            raise _closed(self.path)
+        error = self._errors.pop(item.owner, None)
+        if error is not None:
+            raise error
+        self._work.put(item)
 
     def _run(self) -> None:
         try:
@@ -209,64 +226,88 @@ class DatabaseWriter:
                     if time.monotonic() < last_commit + COMMIT_INTERVAL_SECONDS:
                         continue
                 closing = item is None
-            self._commit(db, waiting)
-            waiting = _Waiting()
+            if self._commit(db, waiting):
+                waiting = _Waiting()
             last_commit = time.monotonic()
             if isinstance(item, _Call):
                 item.run(db)
+        if waiting:
+            _log.error("The database %s stayed locked: the newest rows of the progress log are lost.", self.path)
+        while not self._work.empty():  # asked for while closing
+            late = self._work.get()
+            if isinstance(late, _Call):
+                late.refuse(_closed(self.path))
         db.close()
 
-    def _commit(self, db: Database, waiting: _Waiting) -> None:
-        if not waiting:
-            return
+    def _commit(self, db: Database, waiting: _Waiting) -> bool:
+        """Write what waits, in one transaction; False when the database is locked and all of it must wait on."""
         try:
             with db.atomic():
                 waiting.write(db)
-        except sqlite3.Error as error:
-            self._error = storage_error(error)
-
-    def _raise_earlier_error(self) -> None:
-        if self._error is not None:
-            error, self._error = self._error, None
-            raise error
+        except Exception as error:  # noqa: BLE001  (this thread must live on; who wrote the bad row is told)
+            if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+                return False
+            self._errors |= waiting.write_one_by_one(db)
+        return True
 
 
 class _Append:
-    __slots__ = ("row", "table")
+    __slots__ = ("owner", "row", "table")
 
-    def __init__(self, table: str, row: Mapping[str, Any]) -> None:
-        self.table, self.row = table, row
+    def __init__(self, table: str, row: Mapping[str, Any], owner: str) -> None:
+        self.table, self.row, self.owner = table, dict(row), owner
+
+    def write(self, db: Database) -> None:
+        db.table(self.table).insert(self.row)
 
 
 class _Latest:
-    __slots__ = ("function", "key")
+    __slots__ = ("function", "key", "owner")
 
-    def __init__(self, key: str, function: Callable[[Database], object]) -> None:
-        self.key, self.function = key, function
+    def __init__(self, key: str, function: Callable[[Database], object], owner: str) -> None:
+        self.key, self.function, self.owner = key, function, owner
+
+    def write(self, db: Database) -> None:
+        self.function(db)
 
 
 class _Waiting:
     """What the next commit will write."""
 
     def __init__(self) -> None:
-        self._rows: dict[str, list[dict[str, Any]]] = defaultdict(list)  # table -> rows
-        self._latest: dict[str, Callable[[Database], object]] = {}
+        self._rows: dict[str, list[_Append]] = defaultdict(list)  # table -> rows
+        self._latest: dict[str, _Latest] = {}
 
     def __bool__(self) -> bool:
         return bool(self._rows or self._latest)
 
     def add(self, item: _Append | _Latest) -> None:
         if isinstance(item, _Append):
-            self._rows[item.table].append(dict(item.row))
+            self._rows[item.table].append(item)
         else:
             self._latest.pop(item.key, None)  # so that the order stays that of the calls
-            self._latest[item.key] = item.function
+            self._latest[item.key] = item
 
     def write(self, db: Database) -> None:
         for table, rows in self._rows.items():
-            db.table(table).insert_all(rows)
-        for function in self._latest.values():
-            function(db)
+            db.table(table).insert_all([append.row for append in rows])
+        for latest in self._latest.values():
+            latest.write(db)
+
+    def write_one_by_one(self, db: Database) -> dict[str, StorageError]:
+        """Write all that can be written; for each owner of what was refused, the first reason."""
+        errors: dict[str, StorageError] = {}
+        items: list[_Append | _Latest] = [
+            *(append for rows in self._rows.values() for append in rows),
+            *self._latest.values(),
+        ]
+        for item in items:
+            try:
+                with db.atomic():
+                    item.write(db)
+            except Exception as error:  # noqa: BLE001  (told to the owner)
+                errors.setdefault(item.owner, storage_error(error))
+        return errors
 
 
 class _Call:
@@ -284,24 +325,35 @@ class _Call:
         else:
             self._done.set_result(result)
 
+    def refuse(self, error: StorageError) -> None:
+        self._done.set_exception(error)
+
 
 def _open_for_writing(path: Path) -> Database:
+    connection = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        db = Database(sqlite3.connect(path, timeout=10))
+        connection = sqlite3.connect(path, timeout=10)
+        db = Database(connection)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
         migrations.apply(db)
     except (OSError, sqlite3.Error) as error:
+        if connection is not None:
+            connection.close()
         raise StorageError(
             f"The database {path} cannot be opened ({error}). Check the folder and its rights."
         ) from error
     return db
 
 
-def storage_error(error: sqlite3.Error) -> StorageError:
-    """What SQLite said, as a sentence."""
+def _closed(path: Path) -> StorageError:
+    return StorageError(f"The database {path} is closed: the studio is shutting down.")
+
+
+def storage_error(error: Exception) -> StorageError:
+    """What SQLite or its Python side said, as a sentence."""
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         return StorageError(DISK_FULL)
     return StorageError(f"The database refused ({error}).")
@@ -316,10 +368,10 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
     """
     try:
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=10)
+        connection.row_factory = sqlite3.Row
+        try:
+            yield connection
+        finally:
+            connection.close()
     except sqlite3.Error as error:
         raise StorageError(f"The database {path} cannot be read ({error}).") from error
-    connection.row_factory = sqlite3.Row
-    try:
-        yield connection
-    finally:
-        connection.close()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ from cognate_core.contracts import (
     TrainingProgress,
     utc_now,
 )
-from cognate_core.errors import RunError
+from cognate_core.errors import ConfigError, RunError
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import DatabaseWriter, reading
 
@@ -51,6 +51,7 @@ class Run:
     step: int | None
     total_steps: int | None
     config: TrainingConfig
+    config_error: str | None  # why the stored config could not be read whole; unreadable settings show their defaults
     model_names: list[str]
     data_report: Row | None
     error: str | None
@@ -90,13 +91,11 @@ class ProgressReader:
 
     def runs(self, limit: int = 500) -> list[Run]:
         """The newest runs first."""
-        return [
-            _run(row) for row in self._rows("SELECT * FROM runs ORDER BY created_at DESC, rowid DESC LIMIT ?", limit)
-        ]
+        return [_run(row) for row in self._rows("SELECT * FROM runs ORDER BY rowid DESC LIMIT ?", limit)]
 
     def queued_run_ids(self) -> list[str]:
         """Runs that wait for their turn, the next one first."""
-        rows = self._rows("SELECT id FROM runs WHERE status = ? ORDER BY created_at, rowid", RunStatus.QUEUED.value)
+        rows = self._rows("SELECT id FROM runs WHERE status = ? ORDER BY rowid", RunStatus.QUEUED.value)
         return [row["id"] for row in rows]
 
     def metrics(self, run_id: str, after_id: int = 0) -> list[Row]:
@@ -123,7 +122,7 @@ class ProgressReader:
         """Finished models, newest first."""
         rows = self._rows(
             "SELECT models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id "
-            "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY models.created_at DESC, models.rowid DESC",
+            "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY models.rowid DESC",
             run_id,
         )
         return [TrainedModel(**{**row, "details": json.loads(row["details"])}) for row in rows]
@@ -154,6 +153,7 @@ class ProgressLog(ProgressReader):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
+        self._last_step: dict[str, tuple[int, int | None]] = {}
         self._writer = DatabaseWriter(path)
 
     def close(self) -> None:
@@ -201,22 +201,24 @@ class ProgressLog(ProgressReader):
         values = [RunStatus.PREPARING.value, utc_now(), "Getting ready", run_id, RunStatus.QUEUED.value]
         return self._writer.call(lambda db: db.execute(statement, values).rowcount == 1)
 
-    def set_status(self, run_id: str, status: RunStatus, **columns: Any) -> bool:
-        """Move a run to `status`; False, and nothing is changed, when it has ended already."""
+    def set_status(self, run_id: str, status: RunStatus, *, unless: Collection[RunStatus] = (), **columns: Any) -> bool:
+        """Move a run to `status`; False, and nothing is changed, when it has ended already or is in `unless`."""
         if status.is_terminal:
             columns.setdefault("finished_at", utc_now())
         assignments = ", ".join(f"{column} = :{column}" for column in columns)
-        terminal = ", ".join(f"'{each}'" for each in RunStatus if each.is_terminal)
+        kept = ", ".join(f"'{each}'" for each in RunStatus if each.is_terminal or each in unless)
         statement = (
             f"UPDATE runs SET status = :status{', ' if assignments else ''}{assignments} "  # noqa: S608  (own names)
-            f"WHERE id = :id AND status NOT IN ({terminal})"
+            f"WHERE id = :id AND status NOT IN ({kept})"
         )
-        values = {"status": status.value, "id": run_id, **columns}
+        values = _storable({"status": status.value, "id": run_id, **columns})
         return self._writer.call(lambda db: db.execute(statement, values).rowcount == 1)
 
     def set_progress(self, run_id: str, progress: TrainingProgress) -> None:
         """Show how far a run is, with the next commit. Once a model trains, "preparing" becomes "training"."""
         training = progress.phase_name == Phase.TRAINING
+        if progress.step is not None:  # a later call without a step may take this one's place in the commit
+            self._last_step[run_id] = (progress.step, progress.total_steps)
         statement = (
             "UPDATE runs SET progress = ?, message = ?, phase = ?, step = coalesce(?, step), "
             "total_steps = coalesce(?, total_steps), "
@@ -226,18 +228,18 @@ class ProgressLog(ProgressReader):
             progress.progress,
             progress.message,
             progress.phase_name,
-            progress.step,
-            progress.total_steps,
+            *self._last_step.get(run_id, (None, None)),
             training,
             run_id,
         ]
-        self._writer.put_latest(f"progress {run_id}", lambda db: db.execute(statement, values))
+        self._writer.put_latest(f"progress {run_id}", lambda db: db.execute(statement, values), owner=run_id)
 
     def set_message(self, run_id: str, message: str) -> None:
         """Show what a run is doing just now, with the next commit."""
         self._writer.put_latest(
             f"message {run_id}",
             lambda db: db.execute("UPDATE runs SET message = ? WHERE id = ?", [message, run_id]),
+            owner=run_id,
         )
 
     def record(self, run_id: str, record: Record) -> None:
@@ -246,10 +248,10 @@ class ProgressLog(ProgressReader):
             report = json.dumps(asdict(record))
             self._writer.call(lambda db: db.execute("UPDATE runs SET data_report = ? WHERE id = ?", [report, run_id]))
             return
-        row = {"run_id": run_id, **_numbers_only(asdict(record))}
+        row = {"run_id": run_id, **_storable(asdict(record))}
         if isinstance(record, Event):
             row["created_at"] = utc_now()
-        self._writer.append(_TABLES[type(record)], row)
+        self._writer.append(_TABLES[type(record)], row, owner=run_id)
 
     def add_model(self, run_id: str, model: ModelArtifacts, files: Iterable[Row]) -> None:
         """Keep a finished model and its files (kind, path, bytes, sha256)."""
@@ -330,20 +332,41 @@ _TABLES: dict[type[Record], str] = {
 }
 
 
-def _numbers_only(row: Row) -> Row:
-    """NaN and infinity as NULL: SQLite would turn NaN into NULL itself, but keep infinity."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+def _storable(row: Row) -> Row:
+    """NaN and infinity as NULL (SQLite would keep infinity); half a letter as a question mark."""
+
+    def storable(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+    return {key: storable(value) for key, value in row.items()}
 
 
 def _run(row: Row) -> Run:
     values = {key: value for key, value in row.items() if key != "start_key"}
     report = values["data_report"]
+    config, config_error = _stored_config(values["config"])
     return Run(
         **{
             **values,
             "status": RunStatus(values["status"]),
-            "config": TrainingConfig.model_validate_json(values["config"]),
+            "config": config,
+            "config_error": config_error,
             "model_names": json.loads(values["model_names"]),
             "data_report": json.loads(report) if report else None,
         }
     )
+
+
+def _stored_config(text: str) -> tuple[TrainingConfig, str | None]:
+    """A config as it was stored, perhaps by another version; what of it cannot be read, or None."""
+    values = json.loads(text)
+    try:
+        return TrainingConfig.from_values(values), None
+    except ConfigError as error:
+        known = {name: value for name, value in values.items() if name not in error.problems}
+        try:
+            return TrainingConfig.from_values(known), str(error)
+        except ConfigError:
+            return TrainingConfig(), str(error)

@@ -26,6 +26,7 @@ from cognate_core.errors import StorageError
 
 KEPT_CHECKPOINTS = 3
 MANIFEST = "manifest.json"
+PARTS = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     temporary = folder / f"{final.name}.tmp-{uuid.uuid4().hex}"
     temporary.mkdir(parents=True)
     try:
-        parts = {
-            "model.safetensors": safetensors.torch.save(_plain(checkpoint.model)),
-            "optimizer.safetensors": safetensors.torch.save(_plain(checkpoint.tensors)),
-            "state.json": json.dumps(checkpoint.state, indent=1).encode(),
-        }
+        contents = (
+            safetensors.torch.save(_plain(checkpoint.model)),
+            safetensors.torch.save(_plain(checkpoint.tensors)),
+            json.dumps(checkpoint.state, indent=1).encode(),
+        )
+        parts = dict(zip(PARTS, contents, strict=True))
         for name, content in parts.items():
             write_durably(temporary / name, content)
         checksums = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
@@ -71,12 +73,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """
     try:
         checksums = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        parts = {name: (path / name).read_bytes() for name in checksums}
-    except (OSError, ValueError) as error:
+        parts = {name: (path / name).read_bytes() for name in PARTS}
+        wrong = [name for name, content in parts.items() if hashlib.sha256(content).hexdigest() != checksums[name]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise StorageError(f"The checkpoint {path.name} is not complete and cannot be used.") from error
-    for name, content in parts.items():
-        if hashlib.sha256(content).hexdigest() != checksums[name]:
-            raise StorageError(f"The checkpoint {path.name} is damaged ({name} has changed) and cannot be used.")
+    if wrong:
+        raise StorageError(f"The checkpoint {path.name} is damaged ({wrong[0]} has changed) and cannot be used.")
     return Checkpoint(
         model=safetensors.torch.load(parts["model.safetensors"]),
         tensors=safetensors.torch.load(parts["optimizer.safetensors"]),

@@ -39,7 +39,7 @@ def model_card(
     ]
     if stats["heldout_loss"]:
         lines += ["| dataset | loss | perplexity |", "| --- | ---: | ---: |"]
-        lines += [f"| {n} | {loss:.3f} | {math.exp(loss):,.1f} |" for n, loss in stats["heldout_loss"].items()]
+        lines += [f"| {n} | {loss:.3f} | {perplexity(loss):,.1f} |" for n, loss in stats["heldout_loss"].items()]
     else:
         lines.append("Unknown: training was stopped before the final measurement.")
     lines += [
@@ -53,7 +53,7 @@ def model_card(
         skipped = "; ".join(f"{count}: {reason}" for reason, count in source.skipped.items()) or "none"
         what = source.origin if source.loaded else f"not loaded: {source.reason}"
         cells = (source.name, what, f"{source.train_rows:,}", f"{source.heldout_rows:,}", skipped)
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        lines.append("| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |")
     if data.fallback:
         lines += [
             "",
@@ -79,6 +79,11 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def perplexity(loss: float) -> float:
+    """Among how many equally likely tokens a model with this loss (nats a token) is as unsure as choosing."""
+    return math.exp(loss) if loss < 700 else math.inf  # beyond, no float holds it
 
 
 def _ending(status: str, stats: Mapping[str, Any]) -> str:

@@ -15,7 +15,7 @@ import torch
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Event, ModelTrainer, ProgressCallback, Record, RecordSink
 from cognate_core.data.prepared import PreparedData
-from cognate_core.errors import DataError, StopRequested
+from cognate_core.errors import CancelRequested, DataError, StopRequested
 from cognate_core.training.hardware import choose_precision, keep_freed_memory, return_freed_memory
 from cognate_core.training.loop import TrainingLoop, record_to_json
 from cognate_core.training.model_card import model_card
@@ -64,6 +64,9 @@ class TorchTrainer(ModelTrainer):
                     status, heldout = "stopped", {}
                 loop.save()
                 return _finish(name, config, data, folder, loop, status, heldout, precision.name)
+        except CancelRequested:
+            shutil.rmtree(folder)  # the person wants nothing of it
+            raise
         except BaseException:
             if not (folder / ARTIFACT_FILES["weights"]).is_file():
                 _discard_partial(folder)

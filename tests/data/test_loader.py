@@ -352,6 +352,16 @@ def test_from_the_cache_come_the_datasets_missing_this_time(local: Path, tmp_pat
     assert [(source.name, source.loaded) for source in second.report.sources] == [("GSM8K", True), ("SVAMP", False)]
 
 
+def test_from_the_cache_comes_nothing_that_was_missing_only_last_time(local: Path, tmp_path: Path) -> None:
+    alone = SMALL.with_overrides({"dataset_sources": ["GSM8K"]})
+    with_svamp = SMALL.with_overrides({"dataset_sources": ["GSM8K", "SVAMP"]})
+    names = [
+        [source.name for source in prepare(config, tmp_path / "cache").report.sources]
+        for config in (with_svamp, with_svamp, alone, with_svamp)
+    ]
+    assert names == [["GSM8K", "SVAMP"], ["GSM8K", "SVAMP"], ["GSM8K"], ["GSM8K", "SVAMP"]]
+
+
 def test_a_renamed_own_file_is_reported_under_its_new_name(tmp_path: Path) -> None:
     old = write_rows(tmp_path / "old.jsonl", ({"text": f"row {n}"} for n in range(40)))
     prepare(SMALL.with_overrides({"dataset_path": str(old)}), tmp_path / "cache")

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cognate_core.data import packing
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.tokenizer import END_OF_TEXT_ID
 
@@ -40,12 +41,15 @@ def documents_in(packed: Packed) -> Counter[tuple[int, ...]]:
     length=st.integers(2, 40),
     documents=st.lists(problems(longest=45), max_size=40),
     answers_only=st.booleans(),
+    open_sequences=st.integers(1, 5) | st.just(packing.OPEN_SEQUENCES),
 )
 def test_each_document_that_fits_is_there_once_and_whole(
-    length: int, documents: list[EncodedDocument], answers_only: bool
+    length: int, documents: list[EncodedDocument], answers_only: bool, open_sequences: int
 ) -> None:
     fitting = [document for document in documents if len(document.ids) + 1 <= length]
-    packed = pack(documents, length, answers_only=answers_only)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(packing, "OPEN_SEQUENCES", open_sequences)
+        packed = pack(documents, length, answers_only=answers_only)
     assert documents_in(packed) == Counter(document.ids for document in fitting)
     assert packed.skipped == len(documents) - len(fitting)
     assert packed.tokens.shape == packed.counted.shape

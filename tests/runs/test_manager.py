@@ -737,27 +737,41 @@ class TestStorageErrors:
         assert (run.status, run.error) == (RunStatus.FAILED, DISK_FULL)
         assert end_of(studio, start(studio, "good")).status is RunStatus.COMPLETED
 
+    @pytest.mark.parametrize("the_next_claim_too", [False, True])
     def test_an_end_that_cannot_be_written_at_once_does_not_block_the_queue(
         self,
         studio: RunManager,
         trainer: PatientTrainer,
         start: Callable[..., str],
         monkeypatch: pytest.MonkeyPatch,
+        the_next_claim_too: bool,
     ) -> None:
-        write, refused = studio.log.set_status, threading.Event()
+        monkeypatch.setattr(manager_module, "RETRY_SECONDS", 0.02, raising=False)
+        first, second = start(studio, "a"), start(studio, "b")
+        begin(trainer, "a")
+        write, claim, refused = studio.log.set_status, studio.log.claim, list[str]()
 
-        def refuse_once(run_id: str, status: RunStatus, **columns: Any) -> bool:
-            if status is RunStatus.COMPLETED and not refused.is_set():
-                refused.set()
+        def refuse_once(what: str) -> None:
+            if what not in refused:
+                refused.append(what)
                 raise StorageError("The database refused (database is locked).")
+
+        def set_status(run_id: str, status: RunStatus, **columns: Any) -> bool:
+            if status is RunStatus.COMPLETED:
+                refuse_once("the end")
             return write(run_id, status, **columns)
 
-        monkeypatch.setattr(studio.log, "set_status", refuse_once)
+        def claim_for_execution(run_id: str) -> bool:
+            if the_next_claim_too:
+                refuse_once("the claim")
+            return claim(run_id)
+
+        monkeypatch.setattr(studio.log, "set_status", set_status)
+        monkeypatch.setattr(studio.log, "claim", claim_for_execution)
         trainer.let_all_go()
-        first, second = start(studio, "a"), start(studio, "b")
+        assert end_of(studio, first).status is RunStatus.COMPLETED
         assert end_of(studio, second).status is RunStatus.COMPLETED
-        assert refused.is_set()
-        assert end_of(studio, first).status.is_terminal
+        assert refused
 
     def test_the_heartbeat_outlasts_one_refusal(
         self,

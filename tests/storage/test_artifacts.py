@@ -74,7 +74,7 @@ class TestDescribe:
 
     def test_refuses_all_when_one_is_missing(self, store: ArtifactStore, model: dict[str, str]) -> None:
         Path(model["config"]).unlink()
-        with pytest.raises(StorageError, match=r"The file config\.json is no longer there\."):
+        with pytest.raises(StorageError, match=r"config\.json.? is no longer there"):
             store.describe(model)
 
     def test_a_home_below_a_link_is_the_same_home(self, tmp_path: Path, home: Path, model: dict[str, str]) -> None:
@@ -115,7 +115,10 @@ class TestPath:
         link.symlink_to(
             {"inside": model["config"], "outside": outside, "itself": "link", "nothing": home / "gone"}[target]
         )
-        with pytest.raises(StorageError, match="link lies outside the studio's data folder and is not opened"):
+        with pytest.raises(
+            StorageError,
+            match=r"link lies outside the studio's data folder and is not opened|link.? is no longer there",
+        ):
             store.path("link")
 
     def test_refuses_a_file_below_a_link_to_outside(self, store: ArtifactStore, home: Path, outside: Path) -> None:
@@ -130,7 +133,7 @@ class TestPath:
 
     @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "../" * 2000, "\ud800"], ids=["NUL", "long", "deep", "half"])
     def test_refuses_a_name_that_no_file_can_have(self, store: ArtifactStore, name: str) -> None:
-        with pytest.raises(StorageError, match=r"no longer there|lies outside"):
+        with pytest.raises(StorageError, match=r"no longer there|lies outside|cannot be there"):
             store.path(name)
 
 
@@ -157,7 +160,7 @@ class TestZip:
         with pytest.raises(StorageError, match="lies outside"):
             store.zip([*described, *rows("../outside/secret.txt")])
         Path(model["weights"]).unlink()
-        with pytest.raises(StorageError, match=r"model\.safetensors is no longer there"):
+        with pytest.raises(StorageError, match=r"model\.safetensors.? is no longer there"):
             store.zip(described)
 
 

@@ -63,6 +63,8 @@ def hotpotqa_document(row: Row, config: TrainingConfig) -> Document:
         facts = "\n".join(f"{title}: {''.join(sentences).strip()}" for title, sentences in kept)
     except (KeyError, TypeError, ValueError) as error:
         raise UnusableRow(f"the context cannot be read ({type(error).__name__}: {error})") from error
+    if not facts:
+        raise UnusableRow("no paragraph of the context holds the answer")
     answer = _text(row, "answer")
     return Document(f"{_whole(facts)}\nProblem: {_text(row, 'question')}\nSolution:", f" {answer}\n#### {answer}")
 

@@ -19,6 +19,7 @@ from cognate_core.errors import DataError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".md")
 MAX_ROW_BYTES = 1_000_000
+csv.field_size_limit(MAX_ROW_BYTES)
 TEXT_BLOCK_CHARACTERS = 1500  # plain text is cut into blocks of about this size, between paragraphs
 
 NumberedRow = tuple[str, Row | UnusableRow]

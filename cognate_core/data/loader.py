@@ -205,6 +205,7 @@ def _prompts(source: SourceDocuments) -> list[HeldoutPrompt]:
 
 
 def _keep_newest(folder: Path, count: int) -> None:
-    newest_first = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    complete = [path for path in folder.iterdir() if ".tmp-" not in path.name]
+    newest_first = sorted(complete, key=lambda path: path.stat().st_mtime, reverse=True)
     for old in newest_first[count:]:
         shutil.rmtree(old, ignore_errors=True)

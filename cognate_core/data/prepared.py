@@ -43,6 +43,9 @@ class PreparedData:
             self.report = report_from_json(manifest["report"])
             self.sources: list[str] = manifest["sources"]
             self.prompts = [HeldoutPrompt(**prompt) for prompt in manifest["prompts"]]
+            sizes: dict[str, int] = manifest["sizes"]
+            if any((folder / name).stat().st_size != size for name, size in sizes.items()):
+                raise ValueError("a file is cut short")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"The prepared data in {folder} is not complete. Start the run again.") from error
 
@@ -77,6 +80,7 @@ def write_prepared(
         "sources": list(packed),
         "prompts": [asdict(prompt) for prompt in prompts],
         "report": asdict(report),
+        "sizes": {path.name: path.stat().st_size for path in folder.iterdir()},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
 

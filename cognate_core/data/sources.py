@@ -6,6 +6,7 @@ counted; more than one in a hundred of them is an error that names the first.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -210,6 +211,8 @@ def _hub_splits(
         except Interruption:
             raise
         except Exception as error:  # the hub's client and its transport raise many unrelated kinds
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+                raise  # a full disk is no reason to go on without the dataset
             if attempt == HUB_TRIES:
                 why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
                 raise DatasetUnavailable(
@@ -234,10 +237,13 @@ def _fetch_split(name: str, hub_config: str | None, split: str, limit: int, targ
     partial = target.with_suffix(f".partial-{uuid.uuid4().hex}")  # two runs may fetch the same at once
     try:
         with partial.open("w", encoding="utf-8") as file:
+            number = 0
             for number, row in enumerate(rows.take(limit), start=1):
                 file.write(json.dumps(_plain(row)) + "\n")
                 if number % 200 == 0:
                     tell(f"Fetching {name} from the hub: {number:,} rows of {split}")
+        if not number:
+            raise DataError(f"The hub gave no row of {name}, {split}.")
         partial.replace(target)  # only a whole file gets the final name
     finally:
         partial.unlink(missing_ok=True)

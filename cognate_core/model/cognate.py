@@ -115,6 +115,8 @@ class CognateModel(nn.Module):
             seed: the same seed gives the same text.
             stop_id: generation ends before this token.
         """
+        if temperature < 0:
+            raise ValueError(f"The temperature must be 0 or more; got {temperature}.")
         limit = self.config.max_seq_len
         generator = torch.Generator(device=input_ids.device).manual_seed(seed)
         caches: list[KeyValueCache] = []
@@ -167,8 +169,10 @@ def _choose(logits: Tensor, temperature: float, top_p: float, generator: torch.G
     probabilities = F.softmax(logits / temperature, dim=-1)
     if top_p < 1:
         ordered, order = probabilities.sort(descending=True)
-        # Keep a token while the ones before it have less than top_p: the likeliest always stays.
-        ordered[ordered.cumsum(0) - ordered >= top_p] = 0
+        # Keep a token while the ones before it have less than top_p together, and the likeliest always.
+        left_out = ordered.cumsum(0) - ordered >= top_p
+        left_out[0] = False
+        ordered[left_out] = 0
         probabilities = torch.zeros_like(probabilities).scatter(0, order, ordered)
     return int(torch.multinomial(probabilities, 1, generator=generator))
 

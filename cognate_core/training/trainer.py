@@ -65,7 +65,7 @@ class TorchTrainer(ModelTrainer):
                 loop.save()
                 return _finish(name, config, data, folder, loop, status, heldout, precision.name)
         except CancelRequested:
-            shutil.rmtree(folder)  # the person wants nothing of it
+            shutil.rmtree(folder, ignore_errors=True)  # the person wants nothing of it
             raise
         except BaseException:
             if not (folder / ARTIFACT_FILES["weights"]).is_file():
@@ -86,7 +86,6 @@ def _finish(
     precision: str,
 ) -> dict[str, Any]:
     """Write the artifacts; what `train_model` returns."""
-    loop.model.save_pretrained(folder)
     shutil.copyfile(data.folder / "tokenizer.json", folder / ARTIFACT_FILES["tokenizer"])
     (folder / ARTIFACT_FILES["training_config"]).write_text(config.to_toml(), encoding="utf-8")
     parameter_count = sum(p.numel() for p in loop.model.parameters())
@@ -105,6 +104,7 @@ def _finish(
     }
     card = model_card(name, parameter_count, status, config, data.report, stats)
     (folder / ARTIFACT_FILES["model_card"]).write_text(card, encoding="utf-8")
+    loop.model.save_pretrained(folder)  # last: a folder with weights has all the rest
     return {
         "parameter_count": parameter_count,
         "training_status": status,

@@ -60,7 +60,7 @@ def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: 
     page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
     assert points_on_the_curve(page) >= before
 
-    expect(page.get_by_text("completed", exact=True).first).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("Training is complete")).to_be_visible(timeout=120_000)
     expect(page.get_by_role("button", name="Stop and save")).to_have_count(0)
     expect(page.get_by_text("150 of 150")).to_be_visible()
 
@@ -115,7 +115,7 @@ def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: S
     expect(page.get_by_role("heading", name=name)).to_be_visible()
 
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text("cancelled", exact=True).first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile("Ended .* Cancelled"))).to_be_visible(timeout=30_000)
     page.goto(studio.url)
     expect(page.get_by_text(name).first).to_be_visible()
     assert dialogs == []
@@ -126,7 +126,7 @@ def test_stop_keeps_a_model_and_delete_asks_first(page: Page, studio: Studio) ->
     page.get_by_role("button", name="Start training").click()
     page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
     page.get_by_role("button", name="Stop and save").click()
-    expect(page.get_by_text("stopped", exact=True).first).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Stopped and saved")).to_be_visible(timeout=30_000)
 
     page.get_by_role("link", name="Try Stopped early").click()
     expect(page.get_by_role("heading", name="Stopped early")).to_be_visible()

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
@@ -254,7 +255,7 @@ class TestLocked:
 
     @pytest.fixture
     def other(self, path: Path, writer: DatabaseWriter) -> Iterator[sqlite3.Connection]:
-        connection = sqlite3.connect(path, isolation_level=None)
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         connection.execute("BEGIN IMMEDIATE")
         yield connection
         connection.close()
@@ -295,6 +296,27 @@ class TestLocked:
         writer.call(lambda db: None)
         assert [what for _, what in written(path)] == list(range(number + 1))
 
+    def test_a_call_does_not_overtake_rows_that_still_wait(
+        self, path: Path, writer: DatabaseWriter, other: sqlite3.Connection
+    ) -> None:
+        def unlock_after_the_refusal(statement: str) -> None:
+            if statement == "ROLLBACK" and other.in_transaction:
+                other.execute("ROLLBACK")
+
+        def short_timeout(db: Database) -> None:
+            db.execute("PRAGMA busy_timeout = 10").fetchone()
+            db.conn.set_trace_callback(unlock_after_the_refusal)
+
+        other.execute("ROLLBACK")
+        writer.call(short_timeout)
+        other.execute("BEGIN IMMEDIATE")
+        writer.append("notes", {"who": "before the call"})
+        with suppress(StorageError):  # it may as well be refused: who called can try again
+            assert writer.call(lambda db: db.execute("SELECT count(*) FROM notes").fetchone()[0]) == 1
+        other.rollback()
+        writer.close()
+        assert written(path) == [("before the call", None)]
+
 
 class TestOpenAndClose:
     def test_close_writes_everything_that_waits(self, path: Path, writer: DatabaseWriter) -> None:
@@ -317,6 +339,25 @@ class TestOpenAndClose:
         writer.close()
         with pytest.raises(StorageError, match="closed"):
             within(ENOUGH_SECONDS, lambda: writer.call(lambda db: None))
+
+    def test_a_call_while_another_thread_closes_is_done_or_refused_and_does_not_hang(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        writer = DatabaseWriter(path)
+        put = writer._work.put
+        closing = threading.Thread(target=writer.close)
+
+        def put_while_another_closes(item: Any) -> None:
+            if item is not None:
+                closing.start()
+                closing.join(0.3)  # it may have to wait for this call, but not for ever
+            put(item)
+
+        monkeypatch.setattr(writer._work, "put", put_while_another_closes)
+        with suppress(StorageError):
+            assert within(ENOUGH_SECONDS, lambda: writer.call(lambda db: "done")) == "done"
+        closing.join(ENOUGH_SECONDS)
+        assert not closing.is_alive()
 
     def test_a_row_after_close_is_refused_and_not_lost_in_silence(self, path: Path) -> None:
         writer = DatabaseWriter(path)

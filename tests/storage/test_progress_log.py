@@ -299,6 +299,15 @@ class TestProgress:
         settle(log)
         assert log.run(run_id).message == "Here"
 
+    def test_that_comes_late_does_not_change_a_run_that_has_ended(self, log: ProgressLog, run_id: str) -> None:
+        log.set_progress(run_id, progress(Phase.COMPLETE, progress=1.0, step=5, total_steps=5))
+        log.set_status(run_id, RunStatus.COMPLETED, message="The end")
+        ended = log.run(run_id)
+        log.set_progress(run_id, progress(Phase.TRAINING, "Training m", step=4, total_steps=5))
+        log.set_message(run_id, "Fetching")
+        settle(log)
+        assert log.run(run_id) == ended
+
     def test_of_two_runs_is_kept_apart(self, log: ProgressLog, tiny_config: TrainingConfig) -> None:
         for number in (1, 2):
             add_run(log, tiny_config, f"r{number}")

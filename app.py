@@ -25,7 +25,7 @@ async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """Open the RunManager before the first page, and let it save what is being trained before the end."""
     current_manager()
     yield {}
-    await asyncio.to_thread(close_manager)
+    await asyncio.to_thread(close_manager, for_good=True)
 
 
 def show_error(error: Exception) -> bool:

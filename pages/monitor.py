@@ -59,7 +59,7 @@ def header(manager: RunManager, run: Run) -> None:
             "Cancel",
             icon=":material/cancel:",
             disabled=run.status is RunStatus.CANCELLING,
-            help="Ends training now and keeps no model.",
+            help="Ends training now. The model that is being trained is not kept.",
         ):
             manager.cancel(run.id)
             st.rerun()

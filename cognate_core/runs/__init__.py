@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import threading
 
+from cognate_core.errors import RunError
 from cognate_core.runs.manager import RunManager, database_path, default_home
 
 _lock = threading.Lock()
 _manager: RunManager | None = None
+_shut_down = False
 
 
 def current_manager() -> RunManager:
     """This process's RunManager, opened on the default data directory at the first call.
 
     Raises:
-        RunError: another process manages that directory.
+        RunError: another process manages that directory, or this one is shutting down.
     """
     global _manager
     with _lock:
+        if _shut_down:
+            raise RunError("Cognate Studio is shutting down.")
         if _manager is None:
             _manager = RunManager(default_home())
         return _manager
 
 
-def close_manager() -> None:
-    """Close this process's RunManager, if it has one."""
-    global _manager
+def close_manager(*, for_good: bool = False) -> None:
+    """Close this process's RunManager, if it has one. `for_good`: a page that is still open cannot open another."""
+    global _manager, _shut_down
     with _lock:
         manager, _manager = _manager, None
+        _shut_down = for_good
     if manager is not None:
         manager.close()
 

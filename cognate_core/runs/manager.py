@@ -120,6 +120,7 @@ class RunManager:
         self._threads: dict[str, threading.Thread] = {}
         self._run_ended = threading.Condition()
         self._closing = threading.Event()
+        self._closed = False
         self._heartbeat_ends = threading.Event()
         self._started_at = utc_now()
         self.log.interrupt_unfinished()
@@ -140,9 +141,9 @@ class RunManager:
             ConfigError: the name cannot be used.
         """
         run_id = uuid.uuid4().hex[:12]
-        folder = self.home / "runs" / run_id
-        config = config.model_copy(update={"output_dir": str(folder)})
-        run_id = self.log.create_run(run_id, valid_name(name), config, list(model_names), folder, start_key)
+        names = [valid_name(model_name) for model_name in model_names]
+        config = self._in_this_home(run_id, config)
+        run_id = self.log.create_run(run_id, valid_name(name), config, names, Path(config.output_dir), start_key)
         self._start_waiting()
         return run_id
 
@@ -167,7 +168,8 @@ class RunManager:
     def wait(self, run_id: str, timeout: float | None = None) -> bool:
         """Wait until the run has ended, `timeout` seconds at most; whether it has."""
         with self._run_ended:
-            return self._run_ended.wait_for(lambda: self.log.run(run_id).status.is_terminal, timeout)
+            self._run_ended.wait_for(lambda: self._closed or self.log.run(run_id).status.is_terminal, timeout)
+        return self.log.run(run_id).status.is_terminal
 
     def close(self) -> None:
         """Save what is being trained, mark it interrupted, and let the data directory go."""
@@ -184,6 +186,8 @@ class RunManager:
         self._heartbeat.join()
         self.log.close()
         self._owner_lock.release()
+        self._closed = True
+        self._tell_who_waits()
 
     # Inside
 
@@ -202,12 +206,17 @@ class RunManager:
                     sentence = f"The settings of this run cannot be read any more. {run.config_error}"
                     self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
                     continue
-                self._contexts[run_id] = RunContext(run_id, run.config, self.log, self.store)
+                config = self._in_this_home(run_id, run.config)
+                self._contexts[run_id] = RunContext(run_id, config, self.log, self.store)
                 thread = threading.Thread(
                     target=self._execute, args=(run_id, run.model_names), name=f"run-{run_id}", daemon=True
                 )
                 self._threads[run_id] = thread
                 thread.start()
+
+    def _in_this_home(self, run_id: str, config: TrainingConfig) -> TrainingConfig:
+        """`config` with the run's own folder; the data directory may have been moved since it was queued."""
+        return config.model_copy(update={"output_dir": str(self.home / "runs" / run_id)})
 
     def _execute(self, run_id: str, model_names: list[str]) -> None:
         """The body of a run's thread."""
@@ -219,10 +228,6 @@ class RunManager:
             status = RunStatus.DIVERGED if isinstance(error, Diverged) else RunStatus.FAILED
             sentence = plain_sentence(error)
             columns = {"message": sentence, "error": sentence, "error_details": traceback.format_exc()}
-        if self._closing.is_set() and status is RunStatus.STOPPED:
-            status = RunStatus.INTERRUPTED
-            saved = "; what was trained until then is saved" if self.log.models(run_id) else ""
-            columns["message"] = f"The studio was closed while this run was going{saved}"
         written = self._write_end(run_id, status, columns)
         with self._lock:
             del self._contexts[run_id]
@@ -260,6 +265,10 @@ class RunManager:
         self._catch_up_interruption(context, service)
         await service.execute_training_pipeline(context.run_id)
         session = await service.get_training_status(context.run_id)
+        self.log.raise_refused(context.run_id)
+        if self._closing.is_set() and session.status is RunStatus.STOPPED:
+            saved = "; what was trained until then is saved" if session.models else ""
+            return RunStatus.INTERRUPTED, {"message": f"The studio was closed while this run was going{saved}"}
         return session.status, {"message": session.progress.message, "error": _failures(session.failures)}
 
     def _catch_up_interruption(self, context: RunContext, service: TrainingService) -> None:
@@ -277,15 +286,13 @@ class RunManager:
         ):
             self._tell_who_waits()
             return True
-        # A stop does not take a cancel back.
-        unless = (RunStatus.CANCELLING,) if status is RunStatus.STOPPING else ()
-        if not self.log.set_status(run_id, status, unless=unless):
-            return self.log.run(run_id).status is RunStatus.CANCELLING
         context = self._contexts.get(run_id)
-        if context is not None and context.service is not None:
+        if context is not None and context.service is not None:  # first: it must end even if nothing can be written
             asked = CancelRequested if status is RunStatus.CANCELLING else StopRequested
             context.service.interrupt(run_id, asked)
-        return True
+        # A stop does not take a cancel back.
+        unless = (RunStatus.CANCELLING,) if status is RunStatus.STOPPING else ()
+        return self.log.set_status(run_id, status, unless=unless) or self.log.run(run_id).status is RunStatus.CANCELLING
 
     def _tell_who_waits(self) -> None:
         with self._run_ended:
@@ -322,7 +329,7 @@ def valid_name(name: str) -> str:
         raise ConfigError({"name": "Give the run a name, so that you find it again."})
     if len(stripped) > MAX_NAME_LENGTH:
         raise ConfigError({"name": f"The name has {len(stripped)} characters; {MAX_NAME_LENGTH} fit. Shorten it."})
-    if any(unicodedata.category(letter) in ("Cc", "Cs") or letter in _TURNS_TEXT for letter in stripped):
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in _TURNS_TEXT for letter in stripped):
         raise ConfigError({"name": "The name holds a character that cannot be shown. Type it again."})
     return stripped
 

@@ -67,13 +67,16 @@ class ArtifactStore:
         folders = {(self.home / file["path"]).parent for file in files}
         for folder in folders:
             resolved = folder.resolve()
-            if not resolved.is_relative_to(self.home) or resolved == self.home:
+            if folder.is_symlink() or not resolved.is_relative_to(self.home) or resolved == self.home:
                 raise StorageError(f"{folder.name} lies outside the studio's data folder and is not deleted.")
             if not resolved.is_dir():
                 continue
             trash = self.home / "trash"
             trash.mkdir(exist_ok=True)
             target = trash / f"{model_id}-{utc_now().replace(':', '')}"
-            resolved.rename(target)
+            try:
+                resolved.rename(target)
+            except OSError as error:
+                raise StorageError(f"The files in {folder.name} cannot be moved to the trash ({error}).") from error
             return target
         return None

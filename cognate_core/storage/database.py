@@ -156,6 +156,7 @@ class DatabaseWriter:
         self._work: queue.Queue[_Append | _Latest | _Call | None] = queue.Queue()
         self._errors: dict[str, StorageError] = {}  # owner -> what to tell it
         self._closed = False
+        self._putting = threading.Lock()  # so that nothing comes behind the end
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
         self._thread.start()
@@ -183,26 +184,36 @@ class DatabaseWriter:
         Raises:
             StorageError: the database refused, and nothing of `function` is kept; or the writer is closed.
         """
-        if self._closed:
-            raise _closed(self.path)
         done: Future[T] = Future()
-        self._work.put(_Call(function, done))
+        with self._putting:
+            if self._closed:
+                raise _closed(self.path)
+            self._work.put(_Call(function, done))
         return done.result()
+
+    def raise_refused(self, owner: str) -> None:
+        """Write what is waiting; raises StorageError when a row of this owner was refused and it was not told yet."""
+        self.call(lambda _: None)
+        error = self._errors.pop(owner, None)
+        if error is not None:
+            raise error
 
     def close(self) -> None:
         """Write what is waiting and close the database."""
-        if not self._closed:
-            self._closed = True
-            self._work.put(None)
+        with self._putting:
+            if not self._closed:
+                self._closed = True
+                self._work.put(None)
         self._thread.join()
 
     def _put(self, item: _Append | _Latest) -> None:
-        if self._closed:
-            raise _closed(self.path)
         error = self._errors.pop(item.owner, None)
         if error is not None:
             raise error
-        self._work.put(item)
+        with self._putting:
+            if self._closed:
+                raise _closed(self.path)
+            self._work.put(item)
 
     def _run(self) -> None:
         try:
@@ -226,17 +237,17 @@ class DatabaseWriter:
                     if time.monotonic() < last_commit + COMMIT_INTERVAL_SECONDS:
                         continue
                 closing = item is None
-            if self._commit(db, waiting):
+            committed = self._commit(db, waiting)
+            if committed:
                 waiting = _Waiting()
             last_commit = time.monotonic()
             if isinstance(item, _Call):
-                item.run(db)
+                if committed:
+                    item.run(db)
+                else:
+                    item.refuse(StorageError("The database is locked by another program."))
         if waiting:
             _log.error("The database %s stayed locked: the newest rows of the progress log are lost.", self.path)
-        while not self._work.empty():  # asked for while closing
-            late = self._work.get()
-            if isinstance(late, _Call):
-                late.refuse(_closed(self.path))
         db.close()
 
     def _commit(self, db: Database, waiting: _Waiting) -> bool:
@@ -245,7 +256,8 @@ class DatabaseWriter:
             with db.atomic():
                 waiting.write(db)
         except Exception as error:  # noqa: BLE001  (this thread must live on; who wrote the bad row is told)
-            if getattr(error, "sqlite_errorcode", None) in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the plain code
+            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
                 return False
             self._errors |= waiting.write_one_by_one(db)
         return True
@@ -301,7 +313,7 @@ class _Waiting:
             *(append for rows in self._rows.values() for append in rows),
             *self._latest.values(),
         ]
-        for item in items:
+        for item in items:  # a transaction each: a full disk ends the whole transaction that it strikes
             try:
                 with db.atomic():
                     item.write(db)

@@ -222,7 +222,8 @@ class ProgressLog(ProgressReader):
         statement = (
             "UPDATE runs SET progress = ?, message = ?, phase = ?, step = coalesce(?, step), "
             "total_steps = coalesce(?, total_steps), "
-            "status = CASE WHEN ? AND status = 'preparing' THEN 'training' ELSE status END WHERE id = ?"
+            "status = CASE WHEN ? AND status = 'preparing' THEN 'training' ELSE status END "
+            "WHERE id = ? AND finished_at IS NULL"
         )
         values = [
             progress.progress,
@@ -238,7 +239,9 @@ class ProgressLog(ProgressReader):
         """Show what a run is doing just now, with the next commit."""
         self._writer.put_latest(
             f"message {run_id}",
-            lambda db: db.execute("UPDATE runs SET message = ? WHERE id = ?", [message, run_id]),
+            lambda db: db.execute(
+                "UPDATE runs SET message = ? WHERE id = ? AND finished_at IS NULL", [message, run_id]
+            ),
             owner=run_id,
         )
 
@@ -252,6 +255,10 @@ class ProgressLog(ProgressReader):
         if isinstance(record, Event):
             row["created_at"] = utc_now()
         self._writer.append(_TABLES[type(record)], row, owner=run_id)
+
+    def raise_refused(self, run_id: str) -> None:
+        """Write what is waiting; raises StorageError when a row of this run was refused and nobody was told yet."""
+        self._writer.raise_refused(run_id)
 
     def add_model(self, run_id: str, model: ModelArtifacts, files: Iterable[Row]) -> None:
         """Keep a finished model and its files (kind, path, bytes, sha256)."""
@@ -361,7 +368,10 @@ def _run(row: Row) -> Run:
 
 def _stored_config(text: str) -> tuple[TrainingConfig, str | None]:
     """A config as it was stored, perhaps by another version; what of it cannot be read, or None."""
-    values = json.loads(text)
+    try:
+        values = json.loads(text)
+    except ValueError as error:
+        return TrainingConfig(), f"They are not readable ({error})."
     try:
         return TrainingConfig.from_values(values), None
     except ConfigError as error:

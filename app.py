@@ -17,7 +17,7 @@ import streamlit as st
 
 from cognate_core.errors import CognateError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
-from pages.components.live_chart import plotly_route
+from pages.components.live_charts import routes
 
 
 @asynccontextmanager
@@ -39,7 +39,7 @@ def show_error(error: Exception) -> bool:
 app = st.App(
     Path(__file__).parent / "pages" / "navigation.py",
     lifespan=lifespan,
-    routes=[plotly_route],
+    routes=routes,
     on_script_error=show_error,
 )
 

@@ -1,21 +1,23 @@
 """Monitor: how far a run is, what it learns, and how to end it."""
 
-import math
 from typing import Any
 
 import streamlit as st
 
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
-from cognate_core.insight.charts import line_chart, loss_chart
 from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
-from pages.components.live_chart import live_chart
+from pages.components.live_charts import live_charts
 from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_seconds
 
-UPDATE_SECONDS = 1.0
+# Drawing a part of the page again takes processor time from the training (docs/experiments.md). The charts have their
+# own pace (components/live_charts.js).
+STATUS_SECONDS = {RunStatus.TRAINING: 10.0}
+OTHER_STATUS_SECONDS = 1.0  # while nothing trains yet or any more
+DETAILS_SECONDS = 20.0
 
 
 def choose_run(log: ProgressLog) -> Run | None:
@@ -90,27 +92,6 @@ def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str,
         )
         st.metric("Learning rate", f"{last['learning_rate']:.3g}" if last else "unknown", width="content")
         st.metric("Speed", f"{tokens / seconds:,.0f} tokens/s" if seconds else "unknown", width="content")
-
-
-def charts(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
-    """Loss large; learning rate and gradient size below it."""
-    st.subheader("How wrong it is (loss)", anchor=False)
-    if not metrics and not evaluations:
-        st.caption("The curve begins with the first training step.")
-        return
-    steps, dark = run.config.max_steps, st.context.theme.type == "dark"
-    figure = loss_chart(metrics, evaluations, math.log(run.config.vocab_size), steps, dark=dark)
-    live_chart(figure, key=f"loss-{run.id}", alt="Loss by step")
-    rate, gradient = st.columns(2)
-    with rate:
-        st.subheader("Learning rate", anchor=False)
-        figure = line_chart(metrics, {"learning_rate": "learning rate"}, "", steps, dark=dark)
-        live_chart(figure, key=f"rate-{run.id}", alt="Learning rate by step")
-    with gradient:
-        st.subheader("Gradient size", anchor=False, help="Before, and after clipping and GrokFast.")
-        lines = {"grad_norm": "before", "filtered_grad_norm": "after"}
-        figure = line_chart(metrics, lines, "norm", steps, dark=dark)
-        live_chart(figure, key=f"gradient-{run.id}", alt="Gradient norm by step")
 
 
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
@@ -195,37 +176,26 @@ def results(log: ProgressLog, run: Run) -> None:
                 )
 
 
-def view(manager: RunManager, run_id: str) -> None:
-    """Everything about the run, as it is now."""
+def status(manager: RunManager, run_id: str, model_name: str) -> None:
+    """What changes often: progress, messages, figures."""
     log = manager.log
     run = log.run(run_id)
-    if st.session_state.get("seen_status") not in (None, run.status) and run.status.is_terminal:
-        st.session_state["seen_status"] = run.status
-        st.rerun()  # ended just now: the whole page again, without the timer
-    st.session_state["seen_status"] = run.status
+    if run.status is not st.session_state["drawn_status"]:
+        st.rerun()  # the whole page again, with the timers that suit the new status
     header(manager, run)
     results(log, run)
-    events = log.events(run.id)
-    messages(run, events)
-    model_name = current_model(run)
-    metrics = [row for row in metrics_so_far(log, run.id) if row["model_name"] == model_name]
+    messages(run, log.events(run.id))
+    metrics = [row for row in log.last_metrics(run.id, PACE_STEPS) if row["model_name"] == model_name]
     evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
     figures(run, metrics, evaluations)
-    charts(run, metrics, evaluations)
-    samples(log, run, model_name)
+
+
+def details(manager: RunManager, run_id: str, model_name: str) -> None:
+    """What changes seldom: samples, data, the log."""
+    run = manager.log.run(run_id)
+    samples(manager.log, run, model_name)
     data_report(run)
-    event_log(events)
-
-
-def metrics_so_far(log: ProgressLog, run_id: str) -> list[dict[str, Any]]:
-    """All step rows; only those that are new since the last look are read."""
-    seen = st.session_state.get("metrics")
-    if seen is None or seen[0] != run_id:
-        seen = (run_id, [])
-        st.session_state["metrics"] = seen
-    rows: list[dict[str, Any]] = seen[1]
-    rows += log.metrics(run_id, after_id=rows[-1]["id"] if rows else 0)
-    return rows
+    event_log(manager.log.events(run.id))
 
 
 def current_model(run: Run) -> str:
@@ -258,8 +228,13 @@ if chosen is None:
         st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
 else:
     others = [run for run in manager.log.runs(30) if run.id != chosen.id]
-    st.session_state["seen_status"] = None
-    st.fragment(view, run_every=None if chosen.status.is_terminal else UPDATE_SECONDS)(manager, chosen.id)
+    st.session_state["drawn_status"] = chosen.status
+    going = not chosen.status.is_terminal
+    model_name = current_model(chosen)
+    seconds = STATUS_SECONDS.get(chosen.status, OTHER_STATUS_SECONDS) if going else None
+    st.fragment(status, run_every=seconds)(manager, chosen.id, model_name)
+    live_charts(manager.log, chosen, model_name)
+    st.fragment(details, run_every=DETAILS_SECONDS if going else None)(manager, chosen.id, model_name)
     if others:
         with st.expander("Other runs"):
             for other in others:

@@ -28,6 +28,7 @@ LABEL_GAP = 0.08  # least distance of two labels, as a share of the shown values
 GREY = "#808080"
 
 Row = Mapping[str, Any]
+Trace = dict[str, Any]
 Floats = npt.NDArray[np.float64]
 
 
@@ -49,44 +50,41 @@ def loss_chart(
         dark: whether it will stand on a dark ground.
     """
     blue = first_colour(dark)
-    figure = _figure("loss (nats a token)", total_steps, CHART_HEIGHT)
+    traces: list[Trace] = []
     labels = [_Label(uniform_loss, "pure guessing", GREY)]
-    figure.add_hline(y=uniform_loss, line={"color": GREY, "width": 1, "dash": "dot"})
     steps, losses = _column(metrics, "step"), _column(metrics, "loss")
     finite = np.isfinite(losses)
     if finite.any():
         x, y = downsample(steps[finite], losses[finite])
-        figure.add_scatter(x=x, y=y, name="training, each step", line={"color": blue, "width": 1}, opacity=0.3)
+        traces.append(_line(x, y, "training, each step", blue, 1, opacity=0.3))
         x, y = downsample(steps[finite], smoothed(losses[finite]))
-        figure.add_scatter(x=x, y=y, name="training", line={"color": blue, "width": 2})
+        traces.append(_line(x, y, "training", blue, 2))
         labels.append(_Label(y[-1], "training", blue))
     if not finite.all():
-        _mark_missing(figure, steps[~finite], float(losses[finite].max()) if finite.any() else uniform_loss)
+        height = float(losses[finite].max()) if finite.any() else uniform_loss
+        traces.append(_missing(steps[~finite], height))
     for number, dataset in enumerate(dict.fromkeys(row["dataset"] for row in evaluations)):
         colour = HELDOUT_COLOURS[number % len(HELDOUT_COLOURS)]
         rows = [row for row in evaluations if row["dataset"] == dataset and row["loss"] is not None]
         name = f"unseen {escape_html(dataset)}"
-        figure.add_scatter(
-            x=[row["step"] for row in rows],
-            y=[row["loss"] for row in rows],
-            name=name,
-            mode="lines+markers",
-            line={"color": colour, "width": 2},
-            marker={"size": 6},
-        )
+        x, y = [row["step"] for row in rows], [row["loss"] for row in rows]
+        traces.append(_line(x, y, name, colour, 2, mode="lines+markers", marker={"size": 6}))
         if rows:
-            labels.append(_Label(rows[-1]["loss"], name, colour))
-    _write_labels(figure, labels)
-    return figure
+            labels.append(_Label(y[-1], name, colour))
+    guessing = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": uniform_loss, "y1": uniform_loss}
+    layout = _layout("loss (nats a token)", total_steps, CHART_HEIGHT)
+    layout["shapes"] = [{**guessing, "line": {"color": GREY, "width": 1, "dash": "dot"}}]
+    layout["annotations"] = _annotations(traces, labels)
+    return go.Figure(traces, layout)
 
 
 def line_chart(
     metrics: Sequence[Row], lines: Mapping[str, str], unit: str, total_steps: int, *, dark: bool = False
 ) -> go.Figure:
     """One line for each column of `lines` (column -> label), by step."""
-    figure = _figure(unit, total_steps, SMALL_CHART_HEIGHT)
-    steps = _column(metrics, "step")
+    traces: list[Trace] = []
     labels = []
+    steps = _column(metrics, "step")
     for number, (column, label) in enumerate(lines.items()):
         values = _column(metrics, column)
         finite = np.isfinite(values)
@@ -94,13 +92,14 @@ def line_chart(
             continue
         colour = OKABE_ITO[number] if number else first_colour(dark)
         x, y = downsample(steps[finite], values[finite])
-        figure.add_scatter(x=x, y=y, name=label, line={"color": colour, "width": 1.5})
+        traces.append(_line(x, y, label, colour, 1.5))
         labels.append(_Label(y[-1], label, colour))
+    layout = _layout(unit, total_steps, SMALL_CHART_HEIGHT)
     if len(lines) > 1:
-        _write_labels(figure, labels)
+        layout["annotations"] = _annotations(traces, labels)
     else:
-        figure.update_layout(margin={"r": 16})
-    return figure
+        layout["margin"]["r"] = 16
+    return go.Figure(traces, layout)
 
 
 def first_colour(dark: bool) -> str:
@@ -133,29 +132,34 @@ def smoothed(values: Floats) -> Floats:
     return result
 
 
-def _figure(unit: str, total_steps: int, height: int) -> go.Figure:
-    figure = go.Figure()
-    figure.update_layout(
-        height=height,
-        margin={"l": 56, "r": 130, "t": 12, "b": 44},
-        showlegend=False,  # each line carries its name beside it
-        hovermode="x unified",
-        uirevision="keep",  # zoom stays as the person left it when new points come
-        xaxis={
+def _layout(unit: str, total_steps: int, height: int) -> dict[str, Any]:
+    """Traces and layout are plain dicts until the end: plotly checks a figure once, not at each change."""
+    return {
+        "height": height,
+        "margin": {"l": 56, "r": 130, "t": 12, "b": 44},
+        "showlegend": False,  # each line carries its name beside it
+        "hovermode": "x unified",
+        "uirevision": "keep",  # zoom stays as the person left it when new points come
+        "xaxis": {
             "title": {"text": "step", "font": {"size": FONT_SIZE}},
             "range": [0, total_steps],
             "showgrid": False,
             "tickformat": ",d",
             "tickfont": {"size": FONT_SIZE},
         },
-        yaxis={
+        "yaxis": {
             "title": {"text": unit, "font": {"size": FONT_SIZE}},
             "gridcolor": "rgba(128,128,128,0.18)",
             "zeroline": False,
             "tickfont": {"size": FONT_SIZE},
         },
-    )
-    return figure
+        "template": "none",
+    }
+
+
+def _line(x: list[Any], y: list[Any], name: str, colour: str, width: float, **more: Any) -> Trace:
+    line = {"color": colour, "width": width}
+    return {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name, "line": line, **more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,33 +171,38 @@ class _Label:
     colour: str
 
 
-def _write_labels(figure: go.Figure, labels: Sequence[_Label]) -> None:
-    """Write the names in the right margin, each at its line's last value, pushed apart where they would overlap."""
-    values = [y for trace in figure.data for y in trace.y if y is not None] + [label.y for label in labels]
+def _annotations(traces: Sequence[Trace], labels: Sequence[_Label]) -> list[dict[str, Any]]:
+    """The names in the right margin, each at its line's last value, pushed apart where they would overlap."""
+    values = [y for trace in traces for y in trace["y"]] + [label.y for label in labels]
     gap = (max(values) - min(values) or 1.0) * LABEL_GAP if values else 1.0
+    annotations = []
     lowest = -math.inf
     for label in sorted(labels, key=lambda label: label.y):
         lowest = max(label.y, lowest + gap)
-        figure.add_annotation(
-            xref="paper",
-            x=1,
-            y=lowest,
-            text=label.text,
-            showarrow=False,
-            xanchor="left",
-            xshift=8,
-            font={"color": label.colour, "size": FONT_SIZE},
+        annotations.append(
+            {
+                "xref": "paper",
+                "x": 1,
+                "y": lowest,
+                "text": label.text,
+                "showarrow": False,
+                "xanchor": "left",
+                "xshift": 8,
+                "font": {"color": label.colour, "size": FONT_SIZE},
+            }
         )
+    return annotations
 
 
-def _mark_missing(figure: go.Figure, steps: Floats, height: float) -> None:
-    figure.add_scatter(
-        x=steps.tolist(),
-        y=[height] * len(steps),
-        name="no number (NaN)",
-        mode="markers",
-        marker={"color": OKABE_ITO[5], "symbol": "x", "size": 10},
-    )
+def _missing(steps: Floats, height: float) -> Trace:
+    return {
+        "type": "scatter",
+        "x": steps.tolist(),
+        "y": [height] * len(steps),
+        "name": "no number (NaN)",
+        "mode": "markers",
+        "marker": {"color": OKABE_ITO[5], "symbol": "x", "size": 10},
+    }
 
 
 def _column(rows: Sequence[Row], name: str) -> Floats:

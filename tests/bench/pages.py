@@ -18,8 +18,8 @@ from cognate_core.storage.progress_log import ProgressReader
 from tests.bench.timing import heading, line
 from tests.browser.studio import Studio, launch_chromium, running_studio, wait_until_idle
 
-ROUNDS = 3  # with and without a page, in turns
-STEPS = 150
+ROUNDS = 2  # with and without a page, in turns
+STEPS = 120
 SKIPPED_STEPS = 10  # while memory and caches warm up
 
 

@@ -10,7 +10,8 @@ from tests.pages.conftest import open_page, texts
 
 def charts(page):
     """The figures as they are sent to the browser."""
-    return [json.loads(element.proto.json)["figure"] for element in page.get("bidi_component")]
+    (component,) = page.get("bidi_component")
+    return [chart["figure"] for chart in json.loads(component.proto.json)["charts"]]
 
 
 def test_without_a_run_it_says_what_to_do(studio: RunManager) -> None:

@@ -1,0 +1,110 @@
+"""The charts of a run, which follow it by themselves.
+
+`st.plotly_chart` (Streamlit 1.67) builds its chart anew whenever the data change: it flickers and loses the zoom, and
+drawing a page again each second slowed training by 42 % on two cores (docs/experiments.md). This component draws with
+the same library, asks `/live` for new points, and changes its charts in place.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import plotly
+import streamlit as st
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Route
+
+from cognate_core.errors import RunError
+from cognate_core.insight.charts import line_chart, loss_chart
+from cognate_core.runs import current_manager
+from cognate_core.storage.progress_log import ProgressLog, Run
+
+PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+OWN_HOSTS = ("127.0.0.1", "localhost")
+
+_component = st.components.v2.component(
+    "live_charts",
+    html='<div class="live-charts"></div><p class="live-problem" role="status"></p>',
+    js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
+    css="""
+    .live-charts { display: grid; grid-template-columns: 1fr 1fr; gap: 0.5rem 2rem; color: var(--st-text-color);
+                   font-family: var(--st-font); }
+    .live-charts section { min-width: 0; }
+    .live-charts .wide { grid-column: 1 / -1; }
+    .live-charts h3 { font-size: 1.15rem; font-weight: 600; margin: 0.75rem 0 0.25rem; padding: 0; }
+    .live-problem { color: var(--st-orange-text-color); margin: 0; }
+    @media (max-width: 760px) { .live-charts { grid-template-columns: 1fr; } }
+    """,
+    isolate_styles=False,  # Plotly puts its styles into the page's head
+)
+
+
+def live_charts(log: ProgressLog, run: Run, model_name: str) -> None:
+    """Show the charts of one model of a run; while the run goes on, they follow it."""
+    dark = st.context.theme.type == "dark"
+    charts, seen = run_charts(log, run, model_name, dark=dark)
+    address = None
+    if not run.status.is_terminal:
+        address = "/live?" + urlencode({"run": run.id, "model": model_name, "dark": int(dark)})
+    _component(key=f"charts-{run.id}-{model_name}", data={"charts": charts, "seen": seen, "address": address})
+
+
+def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> tuple[list[dict[str, Any]], str]:
+    """The charts as the component reads them, and a word that changes when there is something new to draw."""
+    metrics = [row for row in log.metrics(run.id) if row["model_name"] == model_name]
+    evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
+    steps = run.config.max_steps
+    gradient = {"grad_norm": "before", "filtered_grad_norm": "after"}
+    charts = [
+        {
+            "title": "How wrong it is (loss)",
+            "help": "Lower is better. Unseen: on text that was kept apart, the honest measure.",
+            "alt": "Loss by step",
+            "wide": True,
+            "figure": loss_chart(metrics, evaluations, math.log(run.config.vocab_size), steps, dark=dark),
+        },
+        {
+            "title": "Learning rate",
+            "help": "How far each step moves the weights.",
+            "alt": "Learning rate by step",
+            "wide": False,
+            "figure": line_chart(metrics, {"learning_rate": "learning rate"}, "", steps, dark=dark),
+        },
+        {
+            "title": "Gradient size",
+            "help": "Before, and after clipping and GrokFast.",
+            "alt": "Gradient norm by step",
+            "wide": False,
+            "figure": line_chart(metrics, gradient, "norm", steps, dark=dark),
+        },
+    ]
+    seen = f"{len(metrics)}-{len(evaluations)}"
+    return [{**chart, "figure": json.loads(chart["figure"].to_json())} for chart in charts], seen
+
+
+def _live(request: Request) -> Response:
+    """New points of a run, for the component. Answers this computer's own pages alone."""
+    if request.url.hostname not in OWN_HOSTS:
+        return JSONResponse({"problem": "This address is not served."}, status_code=403)
+    log = current_manager().log
+    try:
+        run = log.run(request.query_params.get("run", ""))
+    except RunError as error:
+        return JSONResponse({"problem": str(error)}, status_code=404)
+    dark = request.query_params.get("dark") == "1"
+    charts, seen = run_charts(log, run, request.query_params.get("model", ""), dark=dark)
+    news = {} if seen == request.query_params.get("after") else {"charts": charts, "seen": seen}
+    return JSONResponse(news, headers={"Cache-Control": "no-store"})
+
+
+def _plotly(_: Request) -> Response:
+    return FileResponse(PLOTLY_SCRIPT, headers={"Cache-Control": "public, max-age=86400"})
+
+
+routes = [Route("/live", _live), Route("/plotly.min.js", _plotly)]
+"""What the component asks the server for; app.py mounts them."""

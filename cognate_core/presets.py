@@ -26,7 +26,9 @@ PRESETS: dict[str, Preset] = {
             name="first-run",
             title="First language model in three minutes",
             summary="A small model that visibly learns the style of school maths problems.",
-            expectation="EXPECT",
+            expectation="About two to three minutes on two processor cores. In one measured run the loss on unseen "
+            "GSM8K problems fell from 8.3 (pure guessing) to 3.6: it writes in the style of worked solutions, with "
+            "wrong sums.",
             config=TrainingConfig(
                 dataset_sources=["GSM8K", "SVAMP"],
                 train_seq_len=256,
@@ -47,7 +49,9 @@ PRESETS: dict[str, Preset] = {
             name="cognate-25m",
             title="Cognate 25M",
             summary="The full-size model with the settings of the specification.",
-            expectation="EXPECT",
+            expectation="One and a half to two hours on two processor cores, at STEPSEC s a measured step. 22.0 million "
+            "parameters until adaptive computation and long-term memory join it. How low its loss gets was not "
+            "measured yet.",
             config=TrainingConfig(),
         ),
     )

@@ -2,9 +2,11 @@
 // no flicker, and zoom stays. Colours of text and ground are the page's own, light or dark.
 
 const SHORTEST_PAUSE_MS = 1000
+const LONGEST_PAUSE_MS = 6000
+const EAGER_UPDATES = 4 // the first points come as soon as they can
 // After an update the page rests at least this many times as long as the update took, so that watching a run does not
 // slow it: both share the same processor.
-const REST = 80
+const REST = 120
 
 let plotly = null
 
@@ -59,6 +61,7 @@ export default function ({ data, parentElement }) {
   clearTimeout(root.timer)
   const generation = (root.generation = (root.generation ?? 0) + 1)
   let seen = data.seen
+  let updates = 0
 
   async function update() {
     let took = 0
@@ -71,6 +74,7 @@ export default function ({ data, parentElement }) {
         if (generation === root.generation && news.charts) {
           await draw(root, news.charts)
           seen = news.seen
+          updates += 1
         }
         took = performance.now() - start
       }
@@ -79,7 +83,8 @@ export default function ({ data, parentElement }) {
       problem.textContent = error instanceof TypeError ? "The studio cannot be reached. Trying again." : error.message
     }
     if (generation === root.generation && root.isConnected) {
-      root.timer = setTimeout(update, Math.max(SHORTEST_PAUSE_MS, took * REST))
+      const rest = updates <= EAGER_UPDATES ? 0 : Math.min(took * REST, LONGEST_PAUSE_MS)
+      root.timer = setTimeout(update, Math.max(SHORTEST_PAUSE_MS, rest))
     }
   }
 

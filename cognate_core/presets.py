@@ -49,9 +49,9 @@ PRESETS: dict[str, Preset] = {
             name="cognate-25m",
             title="Cognate 25M",
             summary="The full-size model with the settings of the specification.",
-            expectation="One and a half to two hours on two processor cores, at STEPSEC s a measured step. 22.0 million "
-            "parameters until adaptive computation and long-term memory join it. How low its loss gets was not "
-            "measured yet.",
+            expectation="About two hours on two processor cores, at 3.7 s a measured step. 22.0 "
+            "million parameters until adaptive computation and long-term memory join it. How low its loss gets was "
+            "not measured yet.",
             config=TrainingConfig(),
         ),
     )

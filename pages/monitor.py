@@ -17,7 +17,7 @@ from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_
 # own pace (components/live_charts.js).
 STATUS_SECONDS = {RunStatus.TRAINING: 10.0}
 OTHER_STATUS_SECONDS = 1.0  # while nothing trains yet or any more
-DETAILS_SECONDS = 20.0
+DETAILS_SECONDS = 30.0
 
 
 def choose_run(log: ProgressLog) -> Run | None:

@@ -4,6 +4,7 @@
 const SHORTEST_PAUSE_MS = 1000
 const LONGEST_PAUSE_MS = 6000
 const EAGER_UPDATES = 4 // the first points come as soon as they can
+const SMALL_EVERY = 4 // the small charts follow at every fourth update
 // After an update the page rests at least this many times as long as the update took, so that watching a run does not
 // slow it: both share the same processor.
 const REST = 120
@@ -38,12 +39,13 @@ function placeOf(root, { title, help, alt, wide }) {
   return place
 }
 
-async function draw(root, charts) {
+async function draw(root, charts, all) {
   root.places ??= charts.map((chart) => placeOf(root, chart))
   const Plotly = await loadPlotly()
   const style = getComputedStyle(root)
   const config = { responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] }
-  charts.forEach(({ figure }, index) => {
+  charts.forEach(({ figure, wide }, index) => {
+    if (!wide && !all) return
     const layout = {
       ...figure.layout,
       autosize: true,
@@ -72,7 +74,7 @@ export default function ({ data, parentElement }) {
         const news = await reply.json()
         const start = performance.now()
         if (generation === root.generation && news.charts) {
-          await draw(root, news.charts)
+          await draw(root, news.charts, updates % SMALL_EVERY === 0)
           seen = news.seen
           updates += 1
         }
@@ -88,7 +90,7 @@ export default function ({ data, parentElement }) {
     }
   }
 
-  draw(root, data.charts)
+  draw(root, data.charts, true)
     .then(() => {
       if (data.address && generation === root.generation) root.timer = setTimeout(update, SHORTEST_PAUSE_MS)
     })

@@ -12,7 +12,7 @@ from tests.browser.studio import ROOT, Studio, launch_chromium, running_studio, 
 
 PICTURES = ROOT / "docs" / "pictures"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 860}
-STEPS = 300  # of the first-run preset: enough for a curve worth looking at
+STEPS = 200  # of the first-run preset: enough for a curve worth looking at
 
 
 def photograph(page: Page, name: str) -> None:

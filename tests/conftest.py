@@ -62,3 +62,8 @@ def open_manager(tmp_path: Path) -> Iterator[Callable[..., RunManager]]:
 def manager(open_manager: Callable[..., RunManager]) -> RunManager:
     """A RunManager that really trains."""
     return open_manager()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Browser tests last: Playwright keeps an event loop running in this thread, beside which asyncio.run refuses."""
+    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)

@@ -52,6 +52,7 @@ async function draw(root, charts, all) {
       paper_bgcolor: "transparent",
       plot_bgcolor: "transparent",
       font: { color: style.color, family: style.fontFamily, size: 14 },
+      modebar: { bgcolor: "transparent", color: "#808080", activecolor: style.color },
     }
     Plotly.react(root.places[index], figure.data, layout, config)
   })

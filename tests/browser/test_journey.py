@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import urllib.error
+import urllib.request
 import zipfile
 from pathlib import Path
 
@@ -51,9 +53,13 @@ def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: 
     address = page.url
     page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
     before = points_on_the_curve(page)
+    page.evaluate("document.querySelector('.js-plotly-plot').marked = true")
     page.wait_for_function(
         "n => document.querySelector('.js-plotly-plot').data.find(t => t.name === 'training').x.length > n", arg=before
     )
+
+    # It grew in place: the chart was not built anew, which would flicker and lose the zoom.
+    assert page.evaluate("document.querySelector('.js-plotly-plot').marked") is True
 
     page.reload()  # nothing is lost
     expect(page).to_have_url(address)
@@ -135,6 +141,16 @@ def test_stop_keeps_a_model_and_delete_asks_first(page: Page, studio: Studio) ->
     dialog.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("heading", name="Stopped early")).to_have_count(0)
     assert list((studio.home / "trash").glob("*/model.safetensors"))
+
+
+def test_new_points_are_given_to_this_computers_own_pages_alone(studio: Studio) -> None:
+    address = f"{studio.url}/live?run=nothing"
+    forged = urllib.request.Request(address, headers={"Host": "attacker.example"})
+    for request, status in ((forged, 403), (urllib.request.Request(address), 404)):
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(request)
+        assert refused.value.code == status
+        refused.value.close()
 
 
 @pytest.mark.parametrize("path", ["", "new-run", "monitor", "models"])

@@ -6,6 +6,7 @@ because a trainer may one day sit in another process.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -134,6 +135,11 @@ class Evaluation:
     dataset: str
     loss: float
     tokens: int
+
+
+def perplexity(loss: float) -> float:
+    """Among how many equally likely tokens a model with this loss (nats a token) is as unsure as choosing."""
+    return math.exp(loss) if loss < 700 else math.inf  # beyond, no float holds it
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,8 @@
 """Models: what was trained, with its figures and files, and a place to try it."""
 
-import math
-
 import streamlit as st
 
+from cognate_core.contracts import perplexity
 from cognate_core.errors import CognateError
 from cognate_core.insight.words import ago, compact, duration, size
 from cognate_core.runs import RunManager, current_manager
@@ -54,7 +53,7 @@ def figures(model: TrainedModel) -> None:
         return
     st.dataframe(
         [
-            {"dataset": dataset, "loss (nats a token)": loss, "as unsure as choosing among": math.exp(loss)}
+            {"dataset": dataset, "loss (nats a token)": loss, "as unsure as choosing among": perplexity(loss)}
             for dataset, loss in stats["heldout_loss"].items()
         ],
         hide_index=True,

@@ -26,7 +26,7 @@ class Estimate:
 
 
 def estimate(config: TrainingConfig) -> Estimate:
-    """What training with `config` will need. Memory is an estimate; docs/experiments.md compares it with runs."""
+    """What training with `config` will need. Memory is an estimate that was not yet compared with runs."""
     from cognate_core.model import count_parameters
 
     parameters = count_parameters(config)

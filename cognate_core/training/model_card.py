@@ -9,7 +9,7 @@ from importlib.metadata import version
 from typing import Any
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import DataReport
+from cognate_core.contracts import DataReport, perplexity
 from cognate_core.labels import escape_markdown
 
 
@@ -79,11 +79,6 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
-
-
-def perplexity(loss: float) -> float:
-    """Among how many equally likely tokens a model with this loss (nats a token) is as unsure as choosing."""
-    return math.exp(loss) if loss < 700 else math.inf  # beyond, no float holds it
 
 
 def _ending(status: str, stats: Mapping[str, Any]) -> str:

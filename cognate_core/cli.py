@@ -19,7 +19,14 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.presets import PRESETS, get_preset
-from cognate_core.runs import RunManager, current_manager, database_path, default_home
+from cognate_core.runs import (
+    MAX_MODELS,
+    RunManager,
+    current_manager,
+    database_path,
+    default_home,
+    numbered_names,
+)
 from cognate_core.storage.progress_log import ProgressReader, Run
 
 app = typer.Typer(
@@ -60,17 +67,16 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting. May be repeated."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="What the run is called. Default: the file's name.")] = None,
-    models: Annotated[int, typer.Option(min=1, max=20, help="How many models, each from another start.")] = 1,
+    models: Annotated[int, typer.Option(min=1, max=MAX_MODELS, help="How many models, each from another start.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Train without a page. Ctrl-C stops and saves; a second one cancels."""
     try:
         config = _read_config(config_file).with_overrides(_parse_overrides(overrides or []))
         title = name or config_file.stem
-        names = [title] if models == 1 else [f"{title} {number}" for number in range(1, models + 1)]
         manager = RunManager(default_home())
         try:
-            run_id = manager.start(config, title, names)
+            run_id = manager.start(config, title, numbered_names(title, models))
             ended = _follow(manager, run_id)
             artifacts = [model.details for model in reversed(manager.log.models(run_id))]
         finally:

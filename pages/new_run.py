@@ -16,11 +16,9 @@ from cognate_core.errors import CognateError, ConfigError, DataError
 from cognate_core.insight.estimates import Estimate, estimate
 from cognate_core.insight.words import compact, size
 from cognate_core.presets import PRESETS, Preset
-from cognate_core.runs import RunManager, current_manager
+from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
 from pages.components.config_form import ConfigForm
 from pages.components.layout import PAGES, page_header, shown
-
-MAX_MODELS = 20
 
 
 def choose_preset() -> Preset:
@@ -108,8 +106,7 @@ def _memory_help(needs: Estimate) -> str:
 def start(manager: RunManager, config: TrainingConfig, name: str, model_count: int) -> None:
     """Start the run and go to it. Pressing twice starts one: both presses carry the same key."""
     key = st.session_state.setdefault("start_key", uuid.uuid4().hex)
-    names = [name] if model_count == 1 else [f"{name} {number}" for number in range(1, model_count + 1)]
-    run_id = manager.start(config, name, names, start_key=key)
+    run_id = manager.start(config, name, numbered_names(name, model_count), start_key=key)
     st.session_state["start_key"] = uuid.uuid4().hex  # this press is done; the next one is another run
     st.switch_page(PAGES["monitor"], query_params={"run": run_id})
 

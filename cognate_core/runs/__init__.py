@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from cognate_core.errors import RunError
-from cognate_core.runs.manager import RunManager, database_path, default_home
+from cognate_core.runs.manager import MAX_MODELS, RunManager, database_path, default_home, numbered_names
 
 _lock = threading.Lock()
 _manager: RunManager | None = None
@@ -37,4 +37,12 @@ def close_manager(*, for_good: bool = False) -> None:
         manager.close()
 
 
-__all__ = ["RunManager", "close_manager", "current_manager", "database_path", "default_home"]
+__all__ = [
+    "MAX_MODELS",
+    "RunManager",
+    "close_manager",
+    "current_manager",
+    "database_path",
+    "default_home",
+    "numbered_names",
+]

@@ -42,6 +42,7 @@ HEARTBEAT_SECONDS = 10.0
 _BEGUN = tuple(status for status in RunStatus if status is not RunStatus.QUEUED)
 RETRY_SECONDS = 1.0  # between two tries to write how a run ended
 CLOSE_SECONDS = 8.0  # how long closing waits for running models to be saved
+MAX_MODELS = 20  # of one run, as page and command line offer it
 MAX_NAME_LENGTH = 80
 _TURNS_TEXT = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # would turn the text around it, too
 
@@ -332,6 +333,11 @@ def valid_name(name: str) -> str:
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in _TURNS_TEXT for letter in stripped):
         raise ConfigError({"name": "The name holds a character that cannot be shown. Type it again."})
     return stripped
+
+
+def numbered_names(name: str, count: int) -> list[str]:
+    """The names of a run's models: the run's own for one, else numbered."""
+    return [name] if count == 1 else [f"{name} {number}" for number in range(1, count + 1)]
 
 
 def database_path(home: Path) -> Path:

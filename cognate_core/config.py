@@ -6,6 +6,7 @@ files or pages.
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -34,7 +35,7 @@ DATASET_DESCRIPTIONS: dict[str, str] = {
     "Synthetic": "word problems made on this computer, no download",
 }
 
-Section = Literal["Data", "Model", "Training", "GrokFast", "Checking and saving"]
+Section = Literal["Data", "Model", "Pondering", "Memory", "Training", "GrokFast", "Checking and saving"]
 
 
 def _setting(
@@ -179,6 +180,117 @@ class TrainingConfig(BaseModel):
         le=65536,
     )
 
+    attention_window: int = _setting(
+        512,
+        title="Attention window",
+        help="How far back each layer looks directly. What lies further back reaches a token through long-term memory.",
+        section="Model",
+        unit="tokens",
+        ge=16,
+        le=65536,
+    )
+
+    # Pondering
+    act_enabled: bool = _setting(
+        True,
+        title="Pondering (ACT)",
+        help="Adaptive computation time: the middle layers go over a hard token several times and over an easy one "
+        "once or twice (arXiv 1603.08983). Off: each layer once.",
+        section="Pondering",
+        simple=True,
+    )
+    max_act_steps: int = _setting(
+        16,
+        title="Most ponder steps, learning",
+        help="While it learns, a token is gone over at most this often. Each batch draws its own limit up to this, so "
+        "that the model gets used to shorter ones.",
+        section="Pondering",
+        unit="steps",
+        ge=1,
+        le=64,
+    )
+    act_inference_steps: int = _setting(
+        6,
+        title="Most ponder steps, writing",
+        help="The finished model goes over a token at most this often, and never more often than while learning.",
+        section="Pondering",
+        unit="steps",
+        ge=1,
+        le=64,
+    )
+    act_threshold: float = _setting(
+        0.99,
+        title="Halting threshold",
+        help="After each step the model gives the probability that it has thought enough. A token is done when they "
+        "add up to this (1 - epsilon in the paper). Lower: fewer steps.",
+        section="Pondering",
+        gt=0,
+        le=1,
+    )
+    act_ponder_weight: float = _setting(
+        0.01,
+        title="Price of a step",
+        help="How much a ponder step costs in the loss (tau). Higher: the model thinks less. It grows from zero over "
+        "the first fifth of training.",
+        section="Pondering",
+        ge=0,
+        le=10,
+    )
+
+    # Memory
+    ltm_enabled: bool = _setting(
+        True,
+        title="Long-term memory (LTM)",
+        help="The model notes what surprised it, segment by segment, and every layer can look it up later, however "
+        "long ago it was (arXiv 2203.08913). Off: it knows only what its attention window holds.",
+        section="Memory",
+        simple=True,
+    )
+    d_mem: int = _setting(
+        216,
+        title="Memory width",
+        help="How many numbers one memory holds, and as many by which it is found.",
+        section="Memory",
+        ge=1,
+        le=4096,
+    )
+    mem_capacity: int = _setting(
+        4096,
+        title="Memory size",
+        help="How many memories are kept of one text. When it is full, what was used least goes.",
+        section="Memory",
+        unit="memories",
+        ge=1,
+        le=1_000_000,
+    )
+    mem_topk: int = _setting(
+        4,
+        title="Memories a token reads",
+        help="Each token looks at this many of the best matching memories at once, or at none of them.",
+        section="Memory",
+        unit="memories",
+        ge=1,
+        le=256,
+    )
+    mem_segment: int = _setting(
+        128,
+        title="Segment",
+        help="Text is read in segments of this length. What a segment wrote, later ones can read.",
+        section="Memory",
+        unit="tokens",
+        ge=8,
+        le=16384,
+    )
+    mem_writes: int = _setting(
+        16,
+        title="Memories a segment writes",
+        help="Of each segment, at most this many tokens are noted: those that were most surprising and new.",
+        section="Memory",
+        unit="memories",
+        ge=1,
+        le=4096,
+    )
+
     # Training
     max_steps: int = _setting(
         2000,
@@ -269,6 +381,13 @@ class TrainingConfig(BaseModel):
         "auto",
         title="Precision",
         help="bf16 is faster where the processor has it built in; auto uses it there and fp32 elsewhere.",
+        section="Training",
+    )
+    gradient_checkpointing: bool = _setting(
+        False,
+        title="Save memory",
+        help="Keeps less in memory while learning and computes it a second time instead (gradient checkpointing): "
+        "about a third slower.",
         section="Training",
     )
     seed: int = _setting(
@@ -365,6 +484,33 @@ class TrainingConfig(BaseModel):
     prepared_data: str | None = Field(default=None, exclude=True, repr=False)
     """Folder that the DatasetLoader made; set by the service for the trainer, never by a person."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _epsilon_of_the_paper(cls, values: Any) -> Any:
+        """act_epsilon is another way to write act_threshold: 1 - epsilon."""
+        if not isinstance(values, Mapping) or "act_epsilon" not in values:
+            return values
+        rest = {name: value for name, value in values.items() if name != "act_epsilon"}
+        try:
+            epsilon = float(values["act_epsilon"])
+        except (TypeError, ValueError):
+            epsilon = math.nan
+        if not 0 <= epsilon < 1:
+            raise ValueError(
+                f"act_epsilon: It must be a number from 0 to below 1, such as 0.01; got {values['act_epsilon']!r}."
+            )
+        threshold = round(1 - epsilon, 12)
+        try:
+            agrees = float(rest.get("act_threshold", threshold)) == threshold
+        except (TypeError, ValueError):
+            agrees = False
+        if not agrees:
+            raise ValueError(
+                f"act_epsilon: It means a halting threshold of {threshold}, but act_threshold is "
+                f"{rest['act_threshold']}. Give one of the two."
+            )
+        return {**rest, "act_threshold": threshold}
+
     @field_validator("*", mode="before")
     @classmethod
     def _thousands_commas(cls, value: Any) -> Any:
@@ -449,7 +595,10 @@ class TrainingConfig(BaseModel):
         Raises:
             ConfigError: as `from_values`.
         """
-        return self.from_values({**dict(self), **overrides})
+        current = dict(self)
+        if "act_epsilon" in overrides:
+            del current["act_threshold"]  # the same under another name
+        return self.from_values({**current, **overrides})
 
     def to_toml(self) -> str:
         """The config as TOML, each setting under a comment that explains it."""

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from cognate_core.config import TrainingConfig
 
 
+END_OF_TEXT_ID = 0
+"""The token that opens each training sequence and ends each document. What a document holds, the next must not see in
+its memory."""
+
+
+MEMORY_FILE = "memory.safetensors"
+"""In a model's folder: what its memory keeps of a conversation. Not one of its artifacts."""
+
+
 def utc_now() -> str:
     """The time now, as ISO 8601 in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -113,7 +122,10 @@ class ModelArtifacts:
 
 @dataclass(frozen=True, slots=True)
 class StepMetrics:
-    """One optimizer step. Seconds are wall-clock; `tokens` counts the target tokens of the step."""
+    """One optimizer step. `loss` is that of the language model alone, in nats a token; seconds are wall-clock.
+
+    `tokens` counts the target tokens of the step. None: the model does not have it, or no token did it.
+    """
 
     model_name: str
     step: int
@@ -124,6 +136,24 @@ class StepMetrics:
     tokens: int
     seconds: float
     elapsed_seconds: float  # since this model's training began
+    # Of a model that ponders: mean steps of a token, and what they cost in the loss.
+    ponder_steps: float | None = None
+    ponder_loss: float | None = None
+    # Of a model with a memory: notes held after a segment, share of tokens that were noted, mean opening of the gates
+    # (0 to 1), and share of the reading that went to no note, among the tokens that could have read one.
+    memory_notes: float | None = None
+    memory_written: float | None = None
+    memory_gate: float | None = None
+    memory_null_share: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PonderHistogram:
+    """How many tokens took how many ponder steps since the check before: counts[n] tokens took n."""
+
+    model_name: str
+    step: int
+    counts: list[int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +221,7 @@ class DataReport:
     from_cache: bool
 
 
-Record = StepMetrics | Evaluation | Sample | Event | DataReport
+Record = StepMetrics | PonderHistogram | Evaluation | Sample | Event | DataReport
 RecordSink = Callable[[Record], None]
 
 ProgressCallback = Callable[[int, int, float, float], None]

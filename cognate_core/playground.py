@@ -1,18 +1,62 @@
-"""The playground: a trained model's folder, opened to continue text. Knows files and text; no pages, no database."""
+"""The playground: a trained model's folder, opened to continue text and to show how it came about.
+
+Knows files and text; no pages, no database.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer
 
-from cognate_core.data.tokenizer import END_OF_TEXT_ID, load_tokenizer
+from cognate_core.contracts import END_OF_TEXT_ID
+from cognate_core.data.tokenizer import load_tokenizer
 from cognate_core.errors import StorageError
-from cognate_core.model import CognateModel
+from cognate_core.model import CognateModel, CognateState, MemoryBank, MemoryReads, load_memory, save_memory
+
+__all__ = ["Explanation", "Playground", "RecalledNote", "ShownWord", "load_memory", "problem_prompt", "save_memory"]
 
 INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # what a decoder shows for half a letter
+SHOWN_NOTES = 4  # of what a token read, at most
+
+
+@dataclass(frozen=True, slots=True)
+class RecalledNote:
+    """A note that was read. `word` wrote it; `place` is that word's index in the shown text, None: an earlier text."""
+
+    word: str
+    place: int | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShownWord:
+    """A stretch of text (a token, or the few tokens of one letter) and how the model came to expect it.
+
+    Attributes:
+        probability: what the model gave it, 0 to 1.
+        ponder_steps: how often the token before went through the core, to choose this one; None without pondering.
+        recall: how much of what the layers added came from memory's notes, gate times share, 0 to 1; None without one.
+        notes: what was read most, over all layers.
+    """
+
+    text: str
+    written: bool
+    probability: float
+    ponder_steps: int | None
+    recall: float | None
+    notes: list[RecalledNote]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """The words of a text, and the memory that it left for the next; None without a memory."""
+
+    words: list[ShownWord]
+    bank: MemoryBank | None
 
 
 class Playground:
@@ -38,6 +82,14 @@ class Playground:
             raise StorageError(f"The tokenizer in {folder.name} cannot be opened ({error}).") from error
         return cls(model, tokenizer)
 
+    @property
+    def ponders(self) -> bool:
+        return self.model.pondering is not None
+
+    @property
+    def remembers(self) -> bool:
+        return self.model.writer is not None
+
     def stream(
         self,
         prompt: str,
@@ -46,25 +98,91 @@ class Playground:
         temperature: float = 0.7,
         top_p: float = 0.9,
         seed: int = 0,
+        bank: MemoryBank | None = None,
     ) -> Iterator[str]:
-        """What the model writes after `prompt`, piece by piece, up to its own end or max_new_tokens."""
-        ids = [END_OF_TEXT_ID, *self.tokenizer.encode(prompt).ids]
+        """What the model writes after `prompt`, piece by piece, up to its own end or max_new_tokens.
+
+        `bank` is the memory of earlier texts.
+        """
         pending: list[int] = []
         for token in self.model.generate(
-            torch.tensor([ids]),
+            torch.tensor([self._ids(prompt)]),
             max_new_tokens,
             temperature=temperature,
             top_p=top_p,
             seed=seed,
             stop_id=END_OF_TEXT_ID,
+            bank=bank,
         ):
-            pending.append(token)
+            pending.append(token.id)
             text = self.tokenizer.decode(pending)
             if not text.endswith(INCOMPLETE):  # a letter may need several tokens
                 yield text
                 pending = []
         if pending:
             yield self.tokenizer.decode(pending)
+
+    @torch.no_grad()
+    def explain(self, prompt: str, written: str, bank: MemoryBank | None = None) -> Explanation:
+        """How the model comes to expect each word of a text, from reading it once more as a whole.
+
+        A text that is longer than the model can read is read from its end. `bank` is the memory of earlier texts.
+        """
+        prompt_ids, written_ids = self._ids(prompt), self.tokenizer.encode(written).ids
+        ids = (prompt_ids + written_ids)[-self.model.config.max_seq_len :]
+        first_written = len(ids) - len(written_ids)
+        state = CognateState(bank=bank)
+        output = self.model(torch.tensor([ids]), state=state)
+        self.model.end_segment(state)
+        probabilities = output.logits[0, :-1].float().softmax(-1)  # (time - 1, vocab_size)
+        steps, reads = output.ponder_steps, output.memory_reads
+        groups = self._whole_letters(ids[1:])  # token n of ids[1:] was chosen at position n of ids
+        texts = [self.tokenizer.decode([ids[1 + n] for n in group]) for group in groups]
+        words = [
+            ShownWord(
+                text=text,
+                written=group[0] + 1 >= first_written,
+                probability=float(torch.stack([probabilities[n, ids[n + 1]] for n in group]).prod()),
+                ponder_steps=None if steps is None else int(steps[0, group].max()),
+                recall=None if reads is None else float((reads.gate * (1 - reads.null))[0, group[0]].mean()),
+                notes=[] if reads is None else self._notes(reads, group[0], groups, texts),
+            )
+            for group, text in zip(groups, texts, strict=True)
+        ]
+        return Explanation(words, None if state.bank is None else state.bank.carried())
+
+    def _ids(self, prompt: str) -> list[int]:
+        return [END_OF_TEXT_ID, *self.tokenizer.encode(prompt).ids]
+
+    def _whole_letters(self, ids: list[int]) -> list[list[int]]:
+        """Indices of ids, grouped so that each group spells whole letters."""
+        groups: list[list[int]] = []
+        pending: list[int] = []
+        for index in range(len(ids)):
+            pending.append(index)
+            if not self.tokenizer.decode([ids[each] for each in pending]).endswith(INCOMPLETE):
+                groups.append(pending)
+                pending = []
+        return [*groups, pending] if pending else groups
+
+    def _notes(self, reads: MemoryReads, time: int, groups: list[list[int]], texts: list[str]) -> list[RecalledNote]:
+        """The notes read at one position, joined over the layers, the most read first."""
+        shares: dict[tuple[int, int], float] = {}
+        layers = reads.weights.shape[2]
+        positions, tokens, weights = (
+            x[0, time].flatten().tolist() for x in (reads.positions, reads.tokens, reads.weights)
+        )
+        for position, token, weight in zip(positions, tokens, weights, strict=True):
+            if token >= 0:
+                shares[position, token] = shares.get((position, token), 0.0) + weight / layers
+        place_of = {n + 1: place for place, group in enumerate(groups) for n in group}  # position in the text -> word
+        best = sorted(shares.items(), key=lambda item: -item[1])[:SHOWN_NOTES]
+        notes = []
+        for (position, token), share in best:
+            place = place_of.get(position)
+            word = self.tokenizer.decode([token]) if place is None else texts[place]
+            notes.append(RecalledNote(word, place, share))
+        return notes
 
 
 def problem_prompt(question: str) -> str:

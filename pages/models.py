@@ -1,13 +1,16 @@
 """Models: what was trained, with its figures and files, and a place to try it."""
 
+from pathlib import Path
+
 import streamlit as st
 
-from cognate_core.contracts import perplexity
+from cognate_core.contracts import MEMORY_FILE, perplexity
 from cognate_core.errors import CognateError
 from cognate_core.insight.words import ago, compact, duration, size
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.layout import PAGES, page_header, shown
+from pages.components.lens import lens
 
 KIND_WORDS = {
     "weights": "the weights",
@@ -17,6 +20,7 @@ KIND_WORDS = {
     "training_log": "every measured step",
     "model_card": "a description with the figures",
 }
+NOTHING_WRITTEN = "(the model ended its text at once)"
 EXAMPLE = "Maria has 12 apples. She gives 5 apples to her friend. How many apples does she have left?"
 
 
@@ -93,17 +97,16 @@ def files(manager: RunManager, model: TrainedModel) -> None:
 @st.cache_resource(max_entries=2, show_spinner="Opening the model")
 def opened(folder: str, _weights_sha256: str):
     """The model, kept open for a while. A changed file is another entry."""
-    from pathlib import Path
-
     from cognate_core.playground import Playground
 
     return Playground.from_folder(Path(folder))
 
 
 def playground(manager: RunManager, model: TrainedModel) -> None:
-    """Type a problem, read what the model makes of it."""
+    """Type a problem, read what the model makes of it, and see how it came to it."""
     st.subheader("Try it", anchor=False)
     st.caption("It has learned the style of word problems; it does not reliably solve them.")
+    remembers = model.details["ltm_enabled"]
     with st.form(f"try-{model.id}", border=False):
         question = st.text_area("A problem, or the beginning of a text", EXAMPLE, max_chars=4000)
         left, middle, right = st.columns(3)
@@ -118,29 +121,77 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
         length = middle.slider("Length (tokens)", 10, 400, 120, 10)
         seed = right.number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same text.")
         as_problem = st.toggle("Ask it as a word problem", True, help="Writes Problem: and Solution: around the text.")
+        remember = remembers and st.toggle(
+            "Keep its memory",
+            False,
+            help="What it notes of this text, it can still read in the next ones. Off: each text begins without notes.",
+        )
         pressed = st.form_submit_button("Write", type="primary", icon=":material/edit:")
-    if not pressed:
-        return
-    if not question.strip():
+    if pressed and not question.strip():
         st.error("The box is empty. Type a problem, or the beginning of a text.", icon=":material/error:")
         return
     weights = next(row for row in manager.log.artifacts(model.id) if row["kind"] == "weights")
     try:
         folder = manager.store.path(weights["path"]).parent
-        player = opened(str(folder), weights["sha256"])
     except CognateError as error:
         st.error(shown(str(error)), icon=":material/error:")
         return
-    from cognate_core.playground import problem_prompt
+    result = f"written-{model.id}"  # kept, so that a press of another button does not take it away
+    try:
+        if pressed:
+            st.session_state.pop(result, None)
+            player = opened(str(folder), weights["sha256"])
+            from cognate_core.playground import load_memory, problem_prompt, save_memory
 
-    prompt = problem_prompt(question) if as_problem else question
-    with st.container(border=True):
-        place, written = st.empty(), ""
-        for piece in player.stream(prompt, max_new_tokens=length, temperature=temperature, seed=int(seed)):
-            written += piece
-            place.text(written)
-        if not written:
-            place.text("(the model ended its text at once)")
+            prompt = problem_prompt(question) if as_problem else question
+            bank = load_memory(folder) if remember else None
+            with st.container(border=True):
+                place, written = st.empty(), ""
+                for piece in player.stream(
+                    prompt, max_new_tokens=length, temperature=temperature, seed=int(seed), bank=bank
+                ):
+                    written += piece
+                    place.text(written)
+                if not written:
+                    place.text(NOTHING_WRITTEN)
+            with st.spinner("Reading it once more"):
+                explanation = player.explain(prompt, written, bank)
+            if remember and explanation.bank is not None:
+                save_memory(folder, explanation.bank)
+            st.session_state[result] = (written, explanation.words)
+        elif result in st.session_state:
+            with st.container(border=True):
+                st.text(st.session_state[result][0] or NOTHING_WRITTEN)
+        if remembers:
+            kept_memory(folder)
+    except CognateError as error:
+        st.error(shown(str(error)), icon=":material/error:")
+        if (folder / MEMORY_FILE).exists():
+            forget_button(folder)
+    if result in st.session_state and (remembers or model.details["act_enabled"]):
+        st.subheader("How it came to each word", anchor=False)
+        st.caption("The text above, read once more as a whole. What you typed is in italics.")
+        lens(st.session_state[result][1], key=f"lens-{model.id}")
+
+
+def kept_memory(folder: Path) -> None:
+    """How much it remembers of earlier texts, and a way to end that."""
+    if not (folder / MEMORY_FILE).exists():
+        return
+    from cognate_core.playground import load_memory
+
+    bank = load_memory(folder)
+    notes = 0 if bank is None else int(bank.filled.sum())
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"It keeps {notes:,} notes of earlier texts, and reads them while 'Keep its memory' is on.")
+        forget_button(folder)
+
+
+def forget_button(folder: Path) -> None:
+    """Drop the kept memory."""
+    if st.button("Forget", icon=":material/delete_history:"):
+        (folder / MEMORY_FILE).unlink(missing_ok=True)
+        st.rerun()
 
 
 @st.dialog("Delete this model?")
@@ -166,6 +217,10 @@ else:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header(shown(model.name), anchor=False, width="content")
         st.badge(model.status, color="green" if model.status == "completed" else "gray")
+        if model.details["act_enabled"]:
+            st.badge("ponders", color="blue", help="Adaptive computation (ACT): it thinks longer about hard words.")
+        if model.details["ltm_enabled"]:
+            st.badge("remembers", color="orange", help="Long-term memory (LTM): it takes notes of what it reads.")
         st.page_link(
             PAGES["monitor"],
             label="Its run",

@@ -91,6 +91,20 @@ def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str,
             width="content",
         )
         st.metric("Learning rate", f"{last['learning_rate']:.3g}" if last else "unknown", width="content")
+        if last and last["ponder_steps"] is not None:
+            st.metric(
+                "Ponder steps",
+                f"{last['ponder_steps']:.1f}",
+                help="How often the middle layers go over a token, on average.",
+                width="content",
+            )
+        if last and last["memory_notes"] is not None:
+            st.metric(
+                "Notes in memory",
+                f"{last['memory_notes']:.0f}",
+                help="How many notes a text's memory holds after a segment, on average.",
+                width="content",
+            )
         st.metric("Speed", f"{tokens / seconds:,.0f} tokens/s" if seconds else "unknown", width="content")
 
 

@@ -90,7 +90,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "training": (LEAVES | {"model", "data", "training"}, set()),
     "runs": ({"config", "contracts", "errors", "service", "storage", "runs"}, {"data", "training"}),
     "insight": (LEAVES | {"insight"}, {"model"}),
-    "playground": ({"config", "errors", "data", "model"}, set()),
+    "playground": ({"config", "contracts", "errors", "data", "model"}, set()),
 }
 PAGES_MAY = LEAVES | {"runs", "insight", "storage", "presets"}
 # What a page may know of `data`: how a person's own file is read, so that New run can refuse it at once.

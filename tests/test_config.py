@@ -24,6 +24,14 @@ WHOLE_NUMBERS = {  # name -> lowest and highest allowed
     "n_heads": (1, 64),
     "vocab_size": (300, 65_536),
     "max_seq_len": (16, 65_536),
+    "attention_window": (16, 65_536),
+    "max_act_steps": (1, 64),
+    "act_inference_steps": (1, 64),
+    "d_mem": (1, 4096),
+    "mem_capacity": (1, 1_000_000),
+    "mem_topk": (1, 256),
+    "mem_segment": (8, 16_384),
+    "mem_writes": (1, 4096),
     "max_steps": (1, 10_000_000),
     "batch_size": (1, 4096),
     "gradient_accumulation_steps": (1, 1024),
@@ -45,12 +53,17 @@ DECIMALS = {  # name -> lowest and highest allowed
     "max_grad_norm": (0.0, 1000.0),
     "grokfast_alpha": (0.0, BELOW_ONE),
     "grokfast_lamb": (0.0, 100.0),
+    "act_threshold": (ABOVE_ZERO, 1.0),
+    "act_ponder_weight": (0.0, 10.0),
 }
 NUMBERS = {**WHOLE_NUMBERS, **DECIMALS}
 SWITCHES = (
     "loss_on_answer_only",
     "keep_calculator_marks",
     "hotpotqa_distractors",
+    "act_enabled",
+    "ltm_enabled",
+    "gradient_checkpointing",
     "grokfast_enabled",
     "grokfast_keep_step_size",
 )
@@ -502,3 +515,33 @@ def test_readable_toml_with_a_setting_that_cannot_be_used(text: str, field: str,
     with pytest.raises(ConfigError, match=words) as caught:
         TrainingConfig.from_toml(text)
     assert list(caught.value.problems) == [field]
+
+
+# The paper's epsilon
+
+
+@pytest.mark.parametrize("epsilon", [0.01, "0.01", 0.5, 0])
+def test_epsilon_is_another_way_to_give_the_threshold(epsilon: float | str) -> None:
+    config = TrainingConfig.from_values({"act_epsilon": epsilon})
+    assert config.act_threshold == pytest.approx(1 - float(epsilon), abs=1e-12)
+    assert "act_epsilon" not in config.to_toml()
+
+
+@pytest.mark.parametrize("threshold", [0.99, "0.99", "0.990"])
+def test_epsilon_and_threshold_may_both_stand_when_they_agree(threshold: float | str) -> None:
+    config = TrainingConfig.from_values({"act_epsilon": 0.01, "act_threshold": threshold})
+    assert config.act_threshold == 0.99
+
+
+def test_epsilon_and_threshold_must_agree() -> None:
+    text = sentence({"act_epsilon": 0.01, "act_threshold": 0.9}, "act_epsilon")
+    assert "0.99" in text and "0.9." in text
+
+
+@pytest.mark.parametrize("epsilon", ["much", None, [0.01], 1.5, -0.1, 1, "nan"])
+def test_an_epsilon_that_will_not_do_is_refused(epsilon: object) -> None:
+    assert repr(epsilon) in sentence({"act_epsilon": epsilon}, "act_epsilon")
+
+
+def test_epsilon_can_be_overridden() -> None:
+    assert TrainingConfig(act_threshold=0.5).with_overrides({"act_epsilon": "0.05"}).act_threshold == 0.95

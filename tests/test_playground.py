@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from cognate_core.config import TrainingConfig
-from cognate_core.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, train_tokenizer
+from cognate_core.contracts import END_OF_TEXT_ID, MEMORY_FILE
+from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
 from cognate_core.errors import StorageError
-from cognate_core.model import CognateModel
-from cognate_core.playground import INCOMPLETE, Playground, problem_prompt
+from cognate_core.model import CognateModel, GeneratedToken
+from cognate_core.playground import INCOMPLETE, Playground, load_memory, problem_prompt, save_memory
 
 CONFIG = TrainingConfig(d_model=16, n_layers=1, n_heads=2, vocab_size=300, max_seq_len=32, train_seq_len=16)
 
@@ -58,9 +59,9 @@ class Writes:
         self.tokens = tokens
         self.asked: list[tuple[list[int], int, dict[str, Any]]] = []
 
-    def generate(self, input_ids: torch.Tensor, max_new_tokens: int, **options: Any) -> Iterator[int]:
+    def generate(self, input_ids: torch.Tensor, max_new_tokens: int, **options: Any) -> Iterator[GeneratedToken]:
         self.asked.append((input_ids[0].tolist(), max_new_tokens, options))
-        return iter(self.tokens[:max_new_tokens])
+        return (GeneratedToken(token, 0.5, None, None) for token in self.tokens[:max_new_tokens])
 
 
 def playing(tokens: list[int], tokenizer: Tokenizer) -> tuple[Playground, Writes]:
@@ -105,7 +106,7 @@ def test_the_pieces_are_what_the_model_wrote(model: CognateModel, tokenizer: Tok
     options = {"temperature": 1.2, "top_p": 0.95, "seed": seed}
     pieces = list(Playground(model, tokenizer).stream(prompt, max_new_tokens=40, **options))
     ids = torch.tensor([[END_OF_TEXT_ID, *tokenizer.encode(prompt).ids]])
-    tokens = list(model.generate(ids, 40, stop_id=END_OF_TEXT_ID, **options))
+    tokens = [token.id for token in model.generate(ids, 40, stop_id=END_OF_TEXT_ID, **options)]
     assert "".join(pieces) == tokenizer.decode(tokens)
     assert len(pieces) > 1
 
@@ -116,7 +117,7 @@ def test_the_prompt_follows_the_end_of_the_text_before_as_in_training(tokenizer:
     ((ids, count, options),) = writes.asked
     assert ids == [END_OF_TEXT_ID, *tokenizer.encode("How many?").ids]
     assert count == 7
-    assert options == {"temperature": 0.3, "top_p": 0.5, "seed": 9, "stop_id": END_OF_TEXT_ID}
+    assert options == {"temperature": 0.3, "top_p": 0.5, "seed": 9, "stop_id": END_OF_TEXT_ID, "bank": None}
 
 
 def test_an_opened_model_writes_as_the_one_that_was_saved(
@@ -178,6 +179,127 @@ def test_a_config_without_a_setting_is_told_as_a_sentence(folder: Path, gone: st
     (folder / "config.json").write_text(json.dumps(shape))
     with pytest.raises(StorageError, match=rf"^The model in my-model cannot be opened \('{gone}'\)\.$"):
         Playground.from_folder(folder)
+
+
+# How it came to each word
+
+THINKING = TrainingConfig(
+    d_model=16,
+    n_layers=3,
+    n_heads=2,
+    vocab_size=300,
+    max_seq_len=128,
+    train_seq_len=16,
+    d_mem=12,
+    mem_segment=8,
+    mem_writes=3,
+    mem_topk=2,
+)
+
+
+@pytest.fixture(scope="module")
+def thinking(tokenizer: Tokenizer) -> Playground:
+    """A model that ponders and remembers, with weights large enough for its tokens to differ."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(5)
+        model = CognateModel(THINKING)
+        with torch.no_grad():
+            for weight in model.parameters():
+                if weight.dim() > 1:
+                    weight.normal_(std=0.3)
+    return Playground(model.eval(), tokenizer)
+
+
+def test_the_words_of_an_explanation_are_the_text(thinking: Playground) -> None:
+    words = thinking.explain("How many é apples?", " 1 + 2 = 🎉").words
+    assert "".join(word.text for word in words) == "How many é apples? 1 + 2 = 🎉"
+    assert "".join(word.text for word in words if word.written) == " 1 + 2 = 🎉"
+    assert any(word.text == "🎉" for word in words), "a letter of several tokens is one word"
+
+
+def test_an_explanation_has_the_figures_of_the_forward_pass(thinking: Playground) -> None:
+    prompt, written = "How many apples did", " Maria eat? 1 + 2 = 3 apples."
+    ids = [END_OF_TEXT_ID, *thinking.tokenizer.encode(prompt).ids, *thinking.tokenizer.encode(written).ids]
+    with torch.no_grad():
+        output = thinking.model(torch.tensor([ids]))
+    chances = output.logits[0].softmax(-1)
+    words = thinking.explain(prompt, written).words
+    assert len(words) == len(ids) - 1
+    assert len({word.ponder_steps for word in words}) > 1
+    for position, word in enumerate(words):  # the word after `position`
+        assert word.ponder_steps == output.ponder_steps[0, position]
+        assert word.probability == pytest.approx(float(chances[position, ids[position + 1]]), rel=1e-4)
+        read = output.memory_reads
+        taken = (read.gate[0, position] * (1 - read.null[0, position])).mean()
+        assert word.recall == pytest.approx(float(taken), abs=1e-6)
+        shares = {}
+        for place, weight in zip(
+            read.positions[0, position].flatten(), read.weights[0, position].flatten(), strict=True
+        ):
+            if place >= 0:
+                shares[int(place)] = shares.get(int(place), 0.0) + float(weight) / THINKING.n_layers
+        for note in word.notes:
+            assert note.share == pytest.approx(shares[note.place + 1], abs=1e-6)
+            assert note.word == words[note.place].text
+        assert len(word.notes) == min(4, len(shares))
+    assert any(word.notes for word in words)
+
+
+def test_a_plain_model_explains_with_probabilities_alone(model: CognateModel, tokenizer: Tokenizer) -> None:
+    plain = CognateModel(CONFIG.with_overrides({"act_enabled": False, "ltm_enabled": False})).eval()
+    explanation = Playground(plain, tokenizer).explain("How many?", " 3")
+    assert explanation.bank is None
+    assert {(word.ponder_steps, word.recall) for word in explanation.words} == {(None, None)}
+    assert all(0 < word.probability < 1 and word.notes == [] for word in explanation.words)
+
+
+@pytest.mark.parametrize("prompt", ["", "x" * 2_000])
+def test_any_length_of_text_is_explained(thinking: Playground, prompt: str) -> None:
+    words = thinking.explain(prompt, "")
+    assert len(words.words) == min(len(prompt), THINKING.max_seq_len - 1)
+
+
+# Memory from one text to the next
+
+
+def test_a_later_text_reads_what_an_earlier_one_left(thinking: Playground) -> None:
+    bank = thinking.explain("Maria has seven apples and a pear.", " She eats one.").bank
+    later = thinking.explain("How many?", " 7", bank)
+    alone = thinking.explain("How many?", " 7")
+    assert any(word.notes for word in later.words) and not any(word.notes for word in alone.words)
+    assert {note.place for word in later.words for note in word.notes} == {None}
+    assert [word.probability for word in later.words] != [word.probability for word in alone.words]
+    with_memory = list(thinking.stream("How many?", max_new_tokens=30, temperature=0, bank=bank))
+    assert with_memory == list(thinking.stream("How many?", max_new_tokens=30, temperature=0, bank=bank))
+    assert with_memory != list(thinking.stream("How many?", max_new_tokens=30, temperature=0))
+
+
+def test_a_kept_memory_opens_as_it_was(thinking: Playground, tmp_path: Path) -> None:
+    thinking.model.save_pretrained(tmp_path)
+    assert load_memory(tmp_path) is None
+    bank = thinking.explain("Maria has seven apples and a pear.", " She eats one.").bank
+    save_memory(tmp_path, bank)
+    opened = load_memory(tmp_path)
+    assert opened.slots == bank.slots > 0
+    for name in ("keys", "values", "log_weights", "usage", "age", "positions", "tokens"):
+        assert torch.equal(getattr(opened, name), getattr(bank, name))
+    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "config.json", MEMORY_FILE}
+
+
+def test_a_memory_of_other_weights_is_refused(thinking: Playground, tmp_path: Path) -> None:
+    thinking.model.save_pretrained(tmp_path)
+    save_memory(tmp_path, thinking.explain("Maria has seven apples.", "").bank)
+    CognateModel(THINKING).save_pretrained(tmp_path)
+    with pytest.raises(StorageError, match=r"^The kept memory belongs to other weights and is not used\. Forget it"):
+        load_memory(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"\x00" * 64])
+def test_a_damaged_memory_is_told_as_a_sentence(thinking: Playground, tmp_path: Path, content: bytes) -> None:
+    thinking.model.save_pretrained(tmp_path)
+    (tmp_path / MEMORY_FILE).write_bytes(content)
+    with pytest.raises(StorageError, match=r"^The kept memory cannot be opened \("):
+        load_memory(tmp_path)
 
 
 def test_a_question_is_put_in_the_layout_of_the_training_text() -> None:

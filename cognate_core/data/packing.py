@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cognate_core.data.tokenizer import END_OF_TEXT_ID
+from cognate_core.contracts import END_OF_TEXT_ID
 
 OPEN_SEQUENCES = 64  # sequences that still take documents; more packs tighter and searches longer
 

@@ -8,11 +8,10 @@ from pathlib import Path
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 END_OF_TEXT = "<|endoftext|>"
-END_OF_TEXT_ID = 0
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A tokenizer with at most `vocab_size` ids, which can spell any text. Id 0 is END_OF_TEXT.
+    """A tokenizer with at most `vocab_size` ids, which can spell any text. END_OF_TEXT has id END_OF_TEXT_ID.
 
     Digits stand alone, so that numbers are read digit by digit.
     """

@@ -102,6 +102,43 @@ def line_chart(
     return go.Figure(traces, layout)
 
 
+def ponder_chart(histograms: Sequence[Row], total_steps: int, *, dark: bool = False) -> go.Figure:
+    """Share of the tokens by ponder steps, as it changed: one column a check, darker where more tokens are.
+
+    Args:
+        histograms: rows with step and counts, counts[n] tokens having taken n ponder steps.
+        total_steps: where the step axis ends.
+    """
+    traces: list[Trace] = []
+    counts = [np.array(row["counts"], dtype=np.float64) for row in histograms]
+    if counts:
+        longest = max(len(row) for row in counts)
+        shares = np.zeros((longest, len(counts)))  # (ponder steps, checks)
+        for column, row in enumerate(counts):
+            shares[: len(row), column] = row / max(row.sum(), 1.0)
+        steps = [int(row["step"]) for row in histograms]
+        edges = [0, *steps] if steps[0] > 0 else [0, *(step + 1 for step in steps)]  # a check tells of what led to it
+        ground, blue = ("rgba(86,180,233,0)", BRIGHT_BLUE) if dark else ("rgba(0,114,178,0)", OKABE_ITO[0])
+        traces.append(
+            {
+                "type": "heatmap",
+                "x": edges,
+                "y": [n - 0.5 for n in range(1, longest + 1)],
+                "z": shares[1:].tolist(),
+                "colorscale": [[0, ground], [1, blue]],
+                "zmin": 0,
+                "zmax": 1,
+                "showscale": False,
+                "hovertemplate": "%{y:.0f} ponder steps: %{z:.0%} of the tokens<extra></extra>",
+            }
+        )
+    layout = _layout("ponder steps", total_steps, SMALL_CHART_HEIGHT)
+    layout["hovermode"] = "closest"
+    layout["margin"]["r"] = 16
+    layout["yaxis"]["dtick"] = 1
+    return go.Figure(traces, layout)
+
+
 def first_colour(dark: bool) -> str:
     """The colour of the most important line."""
     return BRIGHT_BLUE if dark else OKABE_ITO[0]

@@ -4,16 +4,25 @@ from cognate_core.model.cognate import (
     ARCHITECTURE_FIELDS,
     IGNORED_TARGET,
     CognateModel,
-    CognateOutput,
+    core_layers,
     count_parameters,
 )
-from cognate_core.model.layers import KeyValueCache
+from cognate_core.model.generation import GeneratedToken
+from cognate_core.model.memory import MemoryBank, MemoryReads
+from cognate_core.model.memory_file import load_memory, save_memory
+from cognate_core.model.state import CognateOutput, CognateState
 
 __all__ = [
     "ARCHITECTURE_FIELDS",
     "IGNORED_TARGET",
     "CognateModel",
     "CognateOutput",
-    "KeyValueCache",
+    "CognateState",
+    "GeneratedToken",
+    "MemoryBank",
+    "MemoryReads",
+    "core_layers",
     "count_parameters",
+    "load_memory",
+    "save_memory",
 ]

@@ -1,4 +1,4 @@
-"""CognateModel: the decoder that reads tokens and predicts the next one.
+"""CognateModel: the decoder that reads tokens and predicts the next one, pondering and remembering as it goes.
 
 It knows tensors only. Saving and loading go through safetensors and JSON; nothing is ever unpickled.
 """
@@ -6,35 +6,77 @@ It knows tensors only. Saving and loading go through safetensors and JSON; nothi
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cognate_core.config import TrainingConfig
-from cognate_core.model.layers import Block, KeyValueCache, rotary_angles
+from cognate_core.contracts import END_OF_TEXT_ID
+from cognate_core.model.generation import GeneratedToken, choose
+from cognate_core.model.layers import Block
+from cognate_core.model.memory import (
+    MemoryBank,
+    MemoryReader,
+    MemoryReads,
+    MemoryView,
+    MemoryWriter,
+    Read,
+    SegmentPart,
+    cleared,
+    described,
+    joined,
+    used,
+)
+from cognate_core.model.pondering import Pondering
+from cognate_core.model.rows import Chunk, Rows
+from cognate_core.model.state import CognateOutput, CognateState, MemoryFigures
 
 IGNORED_TARGET = -100
 """A target with this value does not count in the loss (padding, prompt tokens)."""
 
-ARCHITECTURE_FIELDS = ("d_model", "n_layers", "n_heads", "vocab_size", "max_seq_len")
-"""The settings of TrainingConfig that decide the shape of the model: what `config.json` holds."""
+ARCHITECTURE_FIELDS = (
+    "d_model",
+    "n_layers",
+    "n_heads",
+    "vocab_size",
+    "max_seq_len",
+    "attention_window",
+    "act_enabled",
+    "max_act_steps",
+    "act_inference_steps",
+    "act_threshold",
+    "ltm_enabled",
+    "d_mem",
+    "mem_capacity",
+    "mem_topk",
+    "mem_segment",
+    "mem_writes",
+)
+"""The settings of TrainingConfig that decide what the finished model computes: what `config.json` holds."""
+
+_FIRST_FIELDS = ARCHITECTURE_FIELDS[:5]  # all that a config.json had before pondering and memory,
+_FIRST_MEANING = {"act_enabled": False, "ltm_enabled": False, "attention_window": 65536}  # and what it meant
 
 
-@dataclass(frozen=True, slots=True)
-class CognateOutput:
-    """logits: (batch, time, vocab_size). loss: scalar, mean cross-entropy in nats a counted target, or None."""
-
-    logits: Tensor
-    loss: Tensor | None
+def core_layers(n_layers: int) -> range:
+    """The layers that pondering goes through again and again: all but about a quarter at each end."""
+    outer = (n_layers + 1) // 4
+    return range(outer, n_layers - outer)
 
 
 class CognateModel(nn.Module):
     """A pre-norm decoder with rotary positions, SwiGLU and an untied head.
+
+    With pondering (ACT) its layers are a prelude, a core that each token goes through as often as it needs, and a
+    coda. With long-term memory (LTM) text goes through in segments, and each layer reads what earlier ones wrote.
 
     Weights start from N(0, 0.02^2), those that write into the residual stream from N(0, 0.02^2 / (2 n_layers)),
     as in GPT-2.
@@ -44,55 +86,180 @@ class CognateModel(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        self.blocks = nn.ModuleList(Block(config.d_model, config.n_heads) for _ in range(config.n_layers))
+        d_mem = config.d_mem if config.ltm_enabled else None
+        self.blocks = nn.ModuleList(Block(config.d_model, config.n_heads, d_mem) for _ in range(config.n_layers))
+        self.core = core_layers(config.n_layers)
+        self.pondering = (
+            Pondering(config.d_model, config.max_act_steps, config.act_threshold) if config.act_enabled else None
+        )
         self.final_norm = nn.RMSNorm(config.d_model)
+        self.writer = (
+            MemoryWriter(
+                config.d_model, config.d_mem, config.mem_writes, config.mem_capacity, math.log(config.vocab_size)
+            )
+            if config.ltm_enabled
+            else None
+        )
         self.head = nn.Linear(config.d_model, config.vocab_size, bias=False)
-        self.cos: Tensor  # (max_seq_len, head_dim / 2)
-        self.sin: Tensor
-        angles = rotary_angles(config.max_seq_len, config.d_model // config.n_heads)
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
         residual_std = 0.02 / (2 * self.config.n_layers) ** 0.5
         for name, weight in self.named_parameters():
             if weight.dim() > 1:
-                writes_residual = name.endswith(("attention.out.weight", "feed_forward.down.weight"))
+                writes_residual = name.endswith(
+                    ("attention.out.weight", "memory.out.weight", "feed_forward.down.weight")
+                )
                 nn.init.normal_(weight, std=residual_std if writes_residual else 0.02)
+        if self.pondering is not None:
+            self.pondering.initialise()
+        if self.writer is not None:
+            self.writer.initialise()
+            for block in self.blocks:
+                cast(MemoryReader, block.memory).initialise(self.writer)
 
     def forward(
         self,
         input_ids: Tensor,
         targets: Tensor | None = None,
-        caches: list[KeyValueCache] | None = None,
+        state: CognateState | None = None,
+        *,
+        max_ponder_steps: int | None = None,
+        ponder_weight: float | None = None,
     ) -> CognateOutput:
         """Predict the token after each position.
 
         Args:
-            input_ids: (batch, time) token ids.
+            input_ids: (batch, time) token ids; time is at least 1.
             targets: (batch, time) the id that should follow each position, already shifted;
-                IGNORED_TARGET does not count.
-            caches: one per layer, when input_ids continue what they have seen.
+                IGNORED_TARGET does not count, and the loss is NaN when none does. How much a token surprised the
+                model is its loss by these.
+            state: when input_ids continue what it has seen; it is changed.
+            max_ponder_steps: most ponder steps of a token; None: max_act_steps in training, act_inference_steps else.
+            ponder_weight: price of a ponder step in the loss; None: act_ponder_weight.
 
         Raises:
-            ValueError: the text is longer than max_seq_len.
+            ValueError: the text is longer than max_seq_len, max_ponder_steps is below 1, or the state has a memory and
+                the model has none.
         """
-        start = caches[0].length if caches else 0
-        end = start + input_ids.shape[1]
+        state = CognateState() if state is None else state
+        batch, time = input_ids.shape
+        start, end = state.position, state.position + time
         if end > self.config.max_seq_len:
             raise ValueError(
                 f"The text has {end} tokens; this model reads {self.config.max_seq_len} at most. Shorten it."
             )
-        x = self.embedding(input_ids)  # (batch, time, d_model)
-        cos, sin = self.cos[start:end].to(x.dtype), self.sin[start:end].to(x.dtype)
-        for index, block in enumerate(self.blocks):
-            x = block(x, cos, sin, caches[index] if caches else None)
-        logits = self.head(self.final_norm(x))  # (batch, time, vocab_size)
-        loss = None
+        if self.writer is None and state.bank is not None:
+            raise ValueError("This model was built without a memory: it cannot take up one.")
+        if self.writer is not None and state.bank is None:
+            state.bank = MemoryBank.empty(batch, self.config.d_mem, input_ids.device)
+        if max_ponder_steps is None:
+            max_ponder_steps = self.config.max_act_steps if self.training else self.config.act_inference_steps
+        if max_ponder_steps < 1:
+            raise ValueError(f"A token needs at least 1 ponder step; got {max_ponder_steps}.")
+        pieces: list[_Piece] = []
+        while state.position < end:
+            here = slice(state.position - start, min(end, self._chunk_end(state.position)) - start)
+            chunk_targets = None if targets is None else targets[:, here]
+            pieces.append(self._read(input_ids[:, here], chunk_targets, state, max_ponder_steps))
+        if self.writer is not None and self.training:
+            surprise = torch.cat([piece.surprise for piece in pieces if piece.surprise is not None], dim=1)
+            self.writer.follow(surprise[~surprise.isnan() & (input_ids != END_OF_TEXT_ID)])  # padding tells nothing
+        return self._output(pieces, input_ids, targets, ponder_weight)
+
+    def end_segment(self, state: CognateState) -> None:
+        """Write what was read since the last full segment into the memory, for a text to come."""
+        if state.segment:
+            self._write(state)
+
+    def _chunk_end(self, position: int) -> int:
+        """Where the chunk that begins at `position` ends: there memory is written, or the window is full."""
+        length = self.config.attention_window if self.writer is None else self.config.mem_segment
+        return (position // length + 1) * length
+
+    def _read(self, ids: Tensor, targets: Tensor | None, state: CognateState, ponder_limit: int) -> _Piece:
+        """Take one chunk through all layers, and write the memory when a segment ends with it."""
+        batch, time = ids.shape
+        head_dim, window = self.config.d_model // self.config.n_heads, self.config.attention_window
+        chunk = Chunk(batch, time, state.position, min(state.position, window - 1), window, head_dim, ids.device)
+        opens = ids == END_OF_TEXT_ID
+        if state.position == 0:
+            opens[:, 0] = False  # nothing stands before it, except a memory that was given on purpose
+        layers = _Layers(self, chunk, state, opens)
+        every = chunk.rows()
+
+        def core(x: Tensor, index: Tensor | None) -> Tensor:
+            return layers.run(self.core, x, every if index is None else chunk.rows(index))
+
+        x = self.embedding(ids).flatten(0, 1)  # (batch * time, d_model)
+        early = x = layers.run(range(self.core.start), x, every)
+        pondered = None
+        if self.pondering is None:
+            x = layers.run(self.core, x, every)
+        else:
+            pondered = self.pondering(x, core, ponder_limit)
+            x = pondered.states
+        x = layers.run(range(self.core.stop, self.config.n_layers), x, every)
+        logits = self.head(self.final_norm(x)).view(batch, time, -1)  # (batch, time, vocab_size)
+        piece = _Piece(logits)
         if targets is not None:
-            loss = F.cross_entropy(logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED_TARGET)
-        return CognateOutput(logits, loss)
+            piece.losses = _losses(logits, _labels(ids, targets))
+        if pondered is not None:
+            piece.steps, piece.cost = pondered.steps.view(batch, time), pondered.cost.view(batch, time)
+        state.seen = layers.finished()
+        state.position += time
+        if state.bank is not None:
+            piece.reads = described(state.bank, layers.reads, batch)
+            state.bank = layers.used_bank()
+            piece.surprise = _surprise(logits, ids, piece.losses, state.last_logits)
+            states = early.view(batch, time, -1)
+            before = torch.zeros_like(states[:, 0]) if state.last_state is None else state.last_state
+            contexts = torch.cat((before[:, None], states[:, :-1]), dim=1)
+            state.segment.append(SegmentPart(contexts, states, piece.surprise, ids, opens))
+            state.last_state, state.last_logits = states[:, -1], logits[:, -1].detach()
+            if state.position % self.config.mem_segment == 0:
+                piece.notes, piece.noted = self._write(state)
+        return piece
+
+    def _write(self, state: CognateState) -> tuple[Tensor, Tensor]:
+        """Write the segment; for each row how many notes its bank has, and how many tokens were noted."""
+        segment = joined(state.segment)
+        texts = segment.opens.cumsum(1)  # only the newest text can still be read of: the others need no note
+        usable = (texts == texts[:, -1:]) & (segment.tokens != END_OF_TEXT_ID) & segment.surprise.isfinite()
+        time = segment.tokens.shape[1]
+        positions = torch.arange(state.position - time, state.position, device=usable.device).expand_as(texts)
+        writer = cast(MemoryWriter, self.writer)  # there is a segment only where there is a memory
+        bank = cleared(cast(MemoryBank, state.bank), texts[:, -1] > 0)
+        state.bank, noted = writer(bank, segment, usable, positions)
+        state.memory_keys, state.segment = [], []
+        return state.bank.filled.sum(-1), noted
+
+    def _output(
+        self, pieces: list[_Piece], input_ids: Tensor, targets: Tensor | None, ponder_weight: float | None
+    ) -> CognateOutput:
+        """One output of all chunks."""
+        loss = language_model_loss = ponder_loss = None
+        if targets is not None:
+            counted = targets != IGNORED_TARGET
+            losses = torch.cat([piece.losses for piece in pieces if piece.losses is not None], dim=1)
+            loss = language_model_loss = losses.where(counted, 0.0).sum() / counted.sum()
+            costs = [piece.cost for piece in pieces if piece.cost is not None]
+            if costs:
+                padding = (input_ids == END_OF_TEXT_ID) & ~counted
+                cost = torch.cat(costs, dim=1).where(~padding, 0.0).sum() / (~padding).sum().clamp_min(1)
+                ponder_loss = cost * (self.config.act_ponder_weight if ponder_weight is None else ponder_weight)
+                loss = language_model_loss + ponder_loss
+        steps = [piece.steps for piece in pieces if piece.steps is not None]
+        reads = [piece.reads for piece in pieces if piece.reads is not None]
+        return CognateOutput(
+            logits=torch.cat([piece.logits for piece in pieces], dim=1) if len(pieces) > 1 else pieces[0].logits,
+            loss=loss,
+            language_model_loss=language_model_loss,
+            ponder_loss=ponder_loss,
+            ponder_steps=torch.cat(steps, dim=1) if steps else None,
+            memory_reads=joined(reads) if reads else None,
+            memory_figures=_figures(pieces, self.config.mem_segment) if reads else None,
+        )
 
     @torch.no_grad()
     def generate(
@@ -104,7 +271,8 @@ class CognateModel(nn.Module):
         top_p: float = 1.0,
         seed: int = 0,
         stop_id: int | None = None,
-    ) -> Iterator[int]:
+        bank: MemoryBank | None = None,
+    ) -> Iterator[GeneratedToken]:
         """Continue one text, token by token.
 
         Args:
@@ -114,26 +282,33 @@ class CognateModel(nn.Module):
             top_p: choose among the likeliest tokens that together have this probability (arXiv 1904.09751).
             seed: the same seed gives the same text.
             stop_id: generation ends before this token.
+            bank: memory to begin with, of an earlier text.
         """
         if temperature < 0:
             raise ValueError(f"The temperature must be 0 or more; got {temperature}.")
         limit = self.config.max_seq_len
         generator = torch.Generator(device=input_ids.device).manual_seed(seed)
-        caches: list[KeyValueCache] = []
-        pending = input_ids[:, -limit:]
-        text = pending
+        state = CognateState(bank=bank)
+        pending = text = input_ids[:, -limit:]
         for _ in range(max_new_tokens):
-            if not caches or caches[0].length + pending.shape[1] > limit:
-                # Positions are absolute, so a full window starts again from its newer half.
-                pending = text[:, -limit:] if not caches else text[:, -(limit // 2) :]
-                caches = [KeyValueCache(limit) for _ in self.blocks]
-            logits = self(pending, caches=caches).logits[0, -1].float()  # (vocab_size,)
-            token = _choose(logits, temperature, top_p, generator)
+            if state.position + pending.shape[1] > limit:
+                # The longest text is full: go on from its newer half, with the memory of the whole.
+                self.end_segment(state)
+                pending = text[:, -(limit // 2) :]
+                state = CognateState(bank=None if state.bank is None else state.bank.carried())
+            output = self(pending, state=state)
+            logits = output.logits[0, -1].float()  # (vocab_size,)
+            token = choose(logits, temperature, top_p, generator)
             if token == stop_id:
                 return
             pending = torch.tensor([[token]], device=input_ids.device)
             text = torch.cat((text, pending), dim=1)
-            yield token
+            yield GeneratedToken(
+                token,
+                float(logits.softmax(-1)[token]),
+                None if output.ponder_steps is None else int(output.ponder_steps[0, -1]),
+                None if output.memory_reads is None else output.memory_reads.at(-1),
+            )
 
     def save_pretrained(self, folder: Path) -> None:
         """Write model.safetensors and config.json into an existing folder."""
@@ -152,45 +327,146 @@ class CognateModel(nn.Module):
             RuntimeError: the weights do not fit the config.
         """
         shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        config = config_of_shape({name: shape[name] for name in ARCHITECTURE_FIELDS})
-        model = cls(config)
+        if "act_enabled" in shape:
+            values = {name: shape[name] for name in ARCHITECTURE_FIELDS}
+        else:
+            values = {name: shape[name] for name in _FIRST_FIELDS} | _FIRST_MEANING
+        model = cls(config_of_shape(values))
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return model.eval()
 
 
-def config_of_shape(shape: dict[str, int]) -> TrainingConfig:
+@dataclass(slots=True)
+class _Piece:
+    """What one chunk gave: logits (batch, time, vocab_size), figures (batch, time), notes and noted (batch,)."""
+
+    logits: Tensor
+    losses: Tensor | None = None
+    steps: Tensor | None = None
+    cost: Tensor | None = None
+    reads: MemoryReads | None = None
+    surprise: Tensor | None = None
+    notes: Tensor | None = None
+    noted: Tensor | None = None
+
+
+class _Layers:
+    """One chunk's way through the blocks, with the keys and values that it leaves for the next."""
+
+    def __init__(self, model: CognateModel, chunk: Chunk, state: CognateState, opens: Tensor) -> None:
+        self._model, self._chunk, self._state = model, chunk, state
+        self._seen: list[list[Tensor]] = [[] for _ in model.blocks]  # by layer and ponder step
+        self._reads: dict[int, Read] = {}
+        self._views: list[MemoryView | None] = [None] * len(model.blocks)
+        bank = state.bank
+        if bank is not None:
+            earlier = [part.opens.any(1) for part in state.segment]
+            begun = torch.stack(earlier).any(0) if earlier else torch.zeros_like(opens[:, 0])
+            later = ((opens.cumsum(1) > 0) | begun[:, None]).flatten()
+            readable = ~later if later.any() else None
+            readers = [cast(MemoryReader, block.memory) for block in model.blocks]
+            if not state.memory_keys:
+                state.memory_keys = [reader.keys(bank) for reader in readers]
+            self._views = [MemoryView(bank, keys, readable, model.config.mem_topk) for keys in state.memory_keys]
+
+    @property
+    def reads(self) -> list[Read]:
+        """What each layer read, the last ponder step of each token."""
+        return [self._reads[layer] for layer in sorted(self._reads)]
+
+    def run(self, layers: range, x: Tensor, rows: Rows) -> Tensor:
+        """Take x, (rows, d_model), through some layers."""
+        for layer in layers:
+            x = self._block(layer, x, rows)
+        return x
+
+    def _block(self, layer: int, x: Tensor, rows: Rows) -> Tensor:
+        block, own = self._model.blocks[layer], self._seen[layer]
+        past = self._past(layer, len(own))
+        arguments = (x, rows, past, own[-1] if own else None, self._views[layer])
+        if self._model.training and self._model.config.gradient_checkpointing and torch.is_grad_enabled():
+            x, seen, read = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
+        else:
+            x, seen, read = block(*arguments)
+        own.append(seen)
+        if read is not None:
+            self._reads[layer] = self._reads[layer].updated(rows, read) if layer in self._reads else read
+        return x
+
+    def _past(self, layer: int, step: int) -> Tensor | None:
+        """What earlier chunks left for this ponder step. A token that halted before keeps what it had then."""
+        before = self._chunk.before
+        if not before:
+            return None
+        steps = self._state.seen[layer]
+        return steps[min(step, len(steps) - 1)][:, -before:]
+
+    def finished(self) -> list[list[Tensor]]:
+        """Keys and values for the next chunk."""
+        for layer, own in enumerate(self._seen):
+            for step in range(len(own), len(self._state.seen[layer]) if self._chunk.before else 0):
+                past = cast(Tensor, self._past(layer, step))
+                own.append(torch.cat((past, own[-1][:, -self._chunk.time :]), dim=1))
+        return self._seen
+
+    def used_bank(self) -> MemoryBank:
+        """The bank, with these reads added to the usage of its notes."""
+        reads, batch = self.reads, self._chunk.batch
+        slots = torch.cat([read.slots.view(batch, -1) for read in reads], dim=1)
+        weights = torch.cat([read.weights.view(batch, -1) for read in reads], dim=1)
+        return used(cast(MemoryBank, self._state.bank), slots, weights)
+
+
+def _labels(ids: Tensor, targets: Tensor) -> Tensor:
+    """The targets; where one does not count, the token that follows, whose surprise the memory wants to know."""
+    following = F.pad(ids[:, 1:], (0, 1))
+    return targets.where(targets != IGNORED_TARGET, following)
+
+
+def _losses(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of each position in nats, (batch, time)."""
+    return F.cross_entropy(logits.flatten(0, 1).float(), labels.flatten(), reduction="none").view(labels.shape)
+
+
+@torch.no_grad()
+def _surprise(logits: Tensor, ids: Tensor, losses: Tensor | None, last_logits: Tensor | None) -> Tensor:
+    """How unexpected each token was in nats, (batch, time); NaN for the first of all."""
+    first = torch.full_like(ids[:, :1], torch.nan, dtype=torch.float32)
+    if last_logits is not None:
+        first = _losses(last_logits[:, None], ids[:, :1])
+    rest = _losses(logits[:, :-1], ids[:, 1:]) if losses is None else losses[:, :-1].detach()
+    return torch.cat((first, rest), dim=1)
+
+
+def _figures(pieces: list[_Piece], segment: int) -> MemoryFigures:
+    notes = [piece.notes for piece in pieces if piece.notes is not None]
+    noted = [piece.noted for piece in pieces if piece.noted is not None]
+    if not notes:
+        return MemoryFigures(None, None)
+    return MemoryFigures(float(torch.cat(notes).float().mean()), float(torch.cat(noted).float().mean()) / segment)
+
+
+def config_of_shape(shape: dict[str, Any]) -> TrainingConfig:
     """A config with these architecture fields and everything else at its default."""
     return TrainingConfig.from_values({**shape, "train_seq_len": min(512, shape["max_seq_len"])})
-
-
-def _choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Generator) -> int:
-    if temperature == 0:
-        return int(logits.argmax())
-    probabilities = F.softmax(logits / temperature, dim=-1)
-    if top_p < 1:
-        ordered, order = probabilities.sort(descending=True)
-        # Keep a token while the ones before it have less than top_p together, and the likeliest always.
-        left_out = ordered.cumsum(0) - ordered >= top_p
-        left_out[0] = False
-        ordered[left_out] = 0
-        probabilities = torch.zeros_like(probabilities).scatter(0, order, ordered)
-    return int(torch.multinomial(probabilities, 1, generator=generator))
 
 
 def count_parameters(config: TrainingConfig) -> dict[str, int]:
     """Parameters by component, and "total": counted from the model itself, built without memory ("meta" device)."""
     with torch.device("meta"):
         model = CognateModel(config)
-    components = {
-        "embedding": "embedding.",
-        "attention": "attention.",
-        "feed_forward": "feed_forward.",
-        "norms": "norm.",
-        "head": "head.",
+    owners = {  # the first whose part of the name fits
+        "pondering.": "pondering",
+        "memory.": "memory",
+        "writer.": "memory",
+        "embedding.": "embedding",
+        "attention.": "attention",
+        "feed_forward.": "feed_forward",
+        "norm.": "norms",
+        "head.": "head",
     }
-    counts = dict.fromkeys(components, 0)
+    counts = dict.fromkeys(("embedding", "attention", "feed_forward", "norms", "pondering", "memory", "head"), 0)
     for name, weight in model.named_parameters():
-        owner = next(part for part, marker in components.items() if marker in name)
-        counts[owner] += weight.numel()
+        counts[next(owner for part, owner in owners.items() if part in name)] += weight.numel()
     counts["total"] = sum(weight.numel() for weight in model.parameters())
-    return counts
+    return {part: count for part, count in counts.items() if count}

@@ -1,4 +1,4 @@
-"""The parts of the decoder: RMSNorm, rotary positions, causal attention with a key-value cache, SwiGLU.
+"""The parts of the decoder: RMSNorm, rotary positions, windowed causal attention, SwiGLU.
 
 They know tensors only. Sources: RMSNorm (arXiv 1910.07467), RoPE (arXiv 2104.09864), SwiGLU (arXiv 2002.05202).
 """
@@ -11,44 +11,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-def rotary_angles(length: int, head_dim: int, theta: float = 1e4) -> Tensor:
-    """Rotation angle of each position and feature pair, (length, head_dim / 2), in fp32."""
-    frequencies = theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
-    return torch.outer(torch.arange(length, dtype=torch.float32), frequencies)
+from cognate_core.model.memory import MemoryReader, MemoryView, Read
+from cognate_core.model.rows import Rows
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each feature pair (i, i + head_dim / 2) of x by its position's angle.
 
     Args:
-        x: (batch, heads, time, head_dim)
-        cos, sin: (time, head_dim / 2)
+        x: (rows, heads, head_dim)
+        cos, sin: (rows, 1, head_dim / 2)
     """
     first, second = x.chunk(2, dim=-1)
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
-
-
-class KeyValueCache:
-    """Keys and values of the positions seen so far, for one layer; memory for `capacity` positions is taken once."""
-
-    def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self.length = 0
-        self._keys: Tensor | None = None
-        self._values: Tensor | None = None
-
-    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Append (batch, heads, new, head_dim) each; everything so far, (batch, heads, length, head_dim) each."""
-        if self._keys is None or self._values is None:
-            batch, heads, _, head_dim = keys.shape
-            self._keys = keys.new_empty(batch, heads, self.capacity, head_dim)
-            self._values = values.new_empty(batch, heads, self.capacity, head_dim)
-        end = self.length + keys.shape[2]
-        self._keys[:, :, self.length : end] = keys
-        self._values[:, :, self.length : end] = values
-        self.length = end
-        return self._keys[:, :, :end], self._values[:, :, :end]
 
 
 class Attention(nn.Module):
@@ -60,22 +35,39 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(d_model, 3 * d_model, bias=False)
         self.out = nn.Linear(d_model, d_model, bias=False)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        batch, time, d_model = x.shape
-        qkv = self.qkv(x).view(batch, time, 3, self.n_heads, d_model // self.n_heads)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (batch, heads, time, head_dim)
-        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
-        first_call = cache is None or cache.length == 0
-        if cache is not None:
-            k, v = cache.extend(k, v)
-        if first_call:
-            mixed = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        else:  # is_causal would align the mask with the first key instead of the last
-            seen = k.shape[2]
-            mask = torch.ones(time, seen, dtype=torch.bool, device=x.device).tril(seen - time)
-            mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
-        mixed = mixed.transpose(1, 2).reshape(batch, time, d_model)
-        return cast(Tensor, self.out(mixed))
+    def forward(
+        self, x: Tensor, rows: Rows, past: Tensor | None = None, previous: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Attend from the rows to everything that they may see.
+
+        Args:
+            x: (rows, d_model).
+            past: keys and values of earlier chunks, (batch, before, 2, n_heads, head_dim).
+            previous: what this returned for the same chunk at the ponder step before: a token that is not among
+                the rows keeps its keys and values from there.
+
+        Returns:
+            the output, (rows, d_model), and keys and values, (batch, before + time, 2, n_heads, head_dim).
+        """
+        d_model = x.shape[1]
+        batch, time = rows.chunk.batch, rows.chunk.time
+        qkv = self.qkv(x).view(len(x), 3, self.n_heads, d_model // self.n_heads)
+        query, key, value = qkv.unbind(1)  # each (rows, heads, head_dim)
+        cos, sin = rows.cos.to(qkv.dtype), rows.sin.to(qkv.dtype)
+        own = torch.stack((rotate(key, cos, sin), value), dim=1)  # (rows, 2, heads, head_dim)
+        if previous is not None:
+            own = rows.put(own, previous[:, -time:].reshape(batch * time, *own.shape[1:]))
+        seen = own.view(batch, time, *own.shape[1:])
+        if past is not None:
+            seen = torch.cat((past, seen), dim=1)
+        keys, values = seen.transpose(1, 3).unbind(2)  # each (batch, heads, before + time, head_dim)
+        queries = rows.spread(rotate(query, cos, sin)).transpose(1, 2)  # (batch, heads, widest, head_dim)
+        if rows.mask is None:  # a single token sees everything, and is_causal would hide all but the first key
+            mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=time > 1)
+        else:
+            mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=rows.mask[:, None])
+        mixed = rows.gather(mixed.transpose(1, 2)).reshape(len(x), d_model)
+        return cast(Tensor, self.out(mixed)), seen
 
 
 class FeedForward(nn.Module):
@@ -87,20 +79,34 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(4 * d_model, d_model, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.gate_up(x).chunk(2, dim=-1)  # each (batch, time, 4 d_model)
+        gate, up = self.gate_up(x).chunk(2, dim=-1)  # each (rows, 4 d_model)
         return cast(Tensor, self.down(F.silu(gate) * up))
 
 
 class Block(nn.Module):
-    """One layer: x + attention(norm x), then x + feed_forward(norm x)."""
+    """One layer: x + attention(norm x), then x + memory(norm x) where there is one, then x + feed_forward(norm x)."""
 
-    def __init__(self, d_model: int, n_heads: int) -> None:
+    def __init__(self, d_model: int, n_heads: int, d_mem: int | None = None) -> None:
         super().__init__()
         self.attention_norm = nn.RMSNorm(d_model)
         self.attention = Attention(d_model, n_heads)
+        self.memory = MemoryReader(d_model, d_mem) if d_mem is not None else None
         self.feed_forward_norm = nn.RMSNorm(d_model)
         self.feed_forward = FeedForward(d_model)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: KeyValueCache | None = None) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), cos, sin, cache)
-        return x + cast(Tensor, self.feed_forward(self.feed_forward_norm(x)))
+    def forward(
+        self,
+        x: Tensor,
+        rows: Rows,
+        past: Tensor | None = None,
+        previous: Tensor | None = None,
+        view: MemoryView | None = None,
+    ) -> tuple[Tensor, Tensor, Read | None]:
+        """x: (rows, d_model). Arguments and the second result as in Attention; the last is what memory gave."""
+        mixed, seen = self.attention(self.attention_norm(x), rows, past, previous)
+        x = x + mixed
+        read = None
+        if self.memory is not None and view is not None:
+            recalled, read = self.memory(x, rows, view)
+            x = x + recalled
+        return x + cast(Tensor, self.feed_forward(self.feed_forward_norm(x))), seen, read

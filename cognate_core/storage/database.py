@@ -141,6 +141,24 @@ def first_schema(db: Database) -> None:
     db.table("coordination").create({"key": str, "value": str, "updated_at": str}, pk="key")
 
 
+@migrations()
+def pondering_and_memory(db: Database) -> None:
+    """What models that ponder and remember are measured by. Runs from before had neither."""
+    figures = ("ponder_steps", "ponder_loss", "memory_notes", "memory_written", "memory_gate", "memory_null_share")
+    for figure in figures:
+        db.table("metrics").add_column(figure, float)
+    db.table("ponder_histograms").create(
+        {"id": int, "run_id": str, "model_name": str, "step": int, "counts": str},  # counts: JSON
+        pk="id",
+        foreign_keys=[("run_id", "runs", "id")],
+    )
+    db.table("ponder_histograms").create_index(["run_id", "id"])
+    db.execute(
+        "UPDATE runs SET config = json_set(config, '$.act_enabled', json('false'), '$.ltm_enabled', json('false')) "
+        "WHERE json_valid(config)"
+    )
+
+
 class DatabaseWriter:
     """The one writer. Every method may be called from any thread.
 

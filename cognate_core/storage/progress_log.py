@@ -23,6 +23,7 @@ from cognate_core.contracts import (
     Event,
     ModelArtifacts,
     Phase,
+    PonderHistogram,
     ProgressEmitter,
     Record,
     RunStatus,
@@ -109,6 +110,11 @@ class ProgressReader:
     def evaluations(self, run_id: str, after_id: int = 0) -> list[Row]:
         """Held-out measurements, in order of writing."""
         return self._rows("SELECT * FROM evaluations WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
+
+    def ponder_histograms(self, run_id: str) -> list[Row]:
+        """Counts of tokens by ponder steps, one row a check, in order of writing."""
+        rows = self._rows("SELECT * FROM ponder_histograms WHERE run_id = ? ORDER BY id", run_id)
+        return [{**row, "counts": json.loads(row["counts"])} for row in rows]
 
     def samples(self, run_id: str) -> list[Row]:
         """Text samples, in order of writing."""
@@ -333,6 +339,7 @@ class SQLiteProgressEmitter(ProgressEmitter):
 
 _TABLES: dict[type[Record], str] = {
     StepMetrics: "metrics",
+    PonderHistogram: "ponder_histograms",
     Evaluation: "evaluations",
     Sample: "samples",
     Event: "events",

@@ -12,22 +12,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Evaluation, Event, ProgressCallback, RecordSink, Sample, StepMetrics
+from cognate_core.contracts import (
+    END_OF_TEXT_ID,
+    Evaluation,
+    Event,
+    PonderHistogram,
+    ProgressCallback,
+    RecordSink,
+    Sample,
+    StepMetrics,
+)
 from cognate_core.data.packing import Packed
 from cognate_core.data.prepared import Batches, HeldoutPrompt, PreparedData
-from cognate_core.data.tokenizer import END_OF_TEXT_ID
 from cognate_core.errors import Diverged
-from cognate_core.model import IGNORED_TARGET, CognateModel
+from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput
 from cognate_core.training.checkpoint import Checkpoint, save_checkpoint
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
 from cognate_core.training.hardware import Precision
+from cognate_core.training.introspection import Introspection
 from cognate_core.training.schedule import learning_rate_at, peak_learning_rate
 
 BAD_STEPS_TO_DIVERGE = 3  # losses in a row that are no number
+PONDER_RAMP = 0.2  # over this share of the steps the price of pondering grows to its full value
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
 
 
@@ -77,6 +88,7 @@ class TrainingLoop:
             config.seed,
         )
         self._heldout = {name: data.packed(name, "heldout") for name in data.sources}
+        self._since_check = Introspection()
         self._bad_steps = 0
         self._started = time.perf_counter()
         self._last: tuple[float, float] = (math.nan, 0.0)  # loss and learning rate of the last step
@@ -151,12 +163,20 @@ class TrainingLoop:
         counts = [int((targets != IGNORED_TARGET).sum()) for _, targets in batches]
         total = sum(counts)
         loss_sum = 0.0
-        for (inputs, targets), count in zip(batches, counts, strict=True):
+        seen = Introspection()
+        for number, ((inputs, targets), count) in enumerate(zip(batches, counts, strict=True)):
             if not count:
                 continue  # a batch without a counted target has no mean
-            loss = self._forward(inputs, targets) * (count / total)
-            loss.backward()  # type: ignore[no-untyped-call]
-            loss_sum += float(loss.detach())
+            output = self._forward(
+                inputs,
+                targets,
+                max_ponder_steps=ponder_limit(config, step, number),
+                ponder_weight=ponder_weight_at(step, config),
+            )
+            (cast(Tensor, output.loss) * (count / total)).backward()  # type: ignore[no-untyped-call]
+            loss_sum += float(cast(Tensor, output.language_model_loss).detach()) * (count / total)
+            seen.add(output, targets)
+        self._since_check.add_counts(seen.ponder_counts)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm or math.inf))
         filtered_norm = math.nan
         if math.isfinite(loss_sum) and math.isfinite(grad_norm):
@@ -183,6 +203,7 @@ class TrainingLoop:
                 tokens=total,
                 seconds=time.perf_counter() - start,
                 elapsed_seconds=self.elapsed_seconds,
+                **seen.means(),
             )
         )
         self._progress_callback(step, config.max_steps, loss_sum, learning_rate)
@@ -192,12 +213,15 @@ class TrainingLoop:
                 f"{peak_learning_rate(config):g}, or with stronger gradient clipping."
             )
 
-    def _forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):
-            return cast(Tensor, self.model(inputs, targets).loss)  # never None: targets are given
+            return cast(CognateOutput, self.model(inputs, targets, **settings))
 
     def _check_heldout(self) -> None:
         """Measure each dataset's held-out loss, then let the model write."""
+        if len(self._since_check.ponder_counts):
+            self._record(PonderHistogram(self._name, self.step, self._since_check.ponder_counts.tolist()))
+            self._since_check = Introspection()
         for name, packed in self._heldout.items():
             loss, tokens = self._loss_over(packed, CHECK_TOKENS)
             if tokens:
@@ -210,20 +234,23 @@ class TrainingLoop:
     def _loss_over(self, packed: Packed, max_tokens: int | None) -> tuple[float, int]:
         """Mean loss in nats a counted token over the sequences, up to about max_tokens; and how many counted."""
         total, tokens = 0.0, 0
+        self.model.eval()
         for inputs, targets in _in_batches(packed, self._config.batch_size):
             counted = int((targets != IGNORED_TARGET).sum())
             if counted:
-                total += float(self._forward(inputs, targets)) * counted
+                total += float(cast(Tensor, self._forward(inputs, targets).language_model_loss)) * counted
                 tokens += counted
             self._poll()
             if max_tokens is not None and tokens >= max_tokens:
                 break
+        self.model.train()
         return (total / tokens if tokens else math.nan), tokens
 
     def _sample(self, prompt: HeldoutPrompt) -> Sample:
         config = self._config
         ids = self._tokenizer.encode(prompt.prompt).ids
         tokens = []
+        self.model.eval()
         for token in self.model.generate(
             torch.tensor([[END_OF_TEXT_ID, *ids]]),
             config.sample_tokens,
@@ -232,14 +259,27 @@ class TrainingLoop:
             seed=config.seed,
             stop_id=END_OF_TEXT_ID,
         ):
-            tokens.append(token)
+            tokens.append(token.id)
             self._poll()
+        self.model.train()
         text = self._tokenizer.decode(tokens)
         return Sample(self._name, self.step, prompt.dataset, prompt.prompt, text, prompt.expected)
 
     def _poll(self) -> None:
         """Let the callback interrupt between two steps too."""
         self._progress_callback(self.step, self._config.max_steps, *self._last)
+
+
+def ponder_limit(config: TrainingConfig, step: int, batch: int) -> int:
+    """Most ponder steps of this batch: drawn evenly from 2 to max_act_steps, from seed and place alone."""
+    rng = np.random.default_rng((config.seed, step, batch))
+    return int(rng.integers(min(2, config.max_act_steps), config.max_act_steps, endpoint=True))
+
+
+def ponder_weight_at(step: int, config: TrainingConfig) -> float:
+    """Price of a ponder step at optimizer step `step`, from 1: it grows evenly to act_ponder_weight."""
+    ramp = PONDER_RAMP * config.max_steps
+    return config.act_ponder_weight * min(1.0, step / ramp)
 
 
 def _gradient_filter(parameters: list[Any], config: TrainingConfig) -> GrokFastEMA | GrokFastMA | None:

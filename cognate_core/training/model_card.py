@@ -70,6 +70,7 @@ def model_card(
         "",
         f"- {config.n_layers} layers, width {config.d_model}, {config.n_heads} heads, vocabulary "
         f"{config.vocab_size:,} (the tokenizer uses {data.vocabulary:,})",
+        f"- attention over {config.attention_window:,} tokens; {_pondering(config)}; {_memory(config)}",
         f"- AdamW, {grokfast}, learning rate {config.learning_rate:g}, {config.batch_size} x "
         f"{config.gradient_accumulation_steps} sequences of {config.train_seq_len} tokens a step, seed {stats['seed']}",
         f"- {stats['tokens']:,} tokens in {stats['seconds']:,.0f} s ({stats['tokens_per_second']:,.0f} a second), "
@@ -79,6 +80,25 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _pondering(config: TrainingConfig) -> str:
+    if not config.act_enabled:
+        return "each layer once (no adaptive computation)"
+    most = min(config.act_inference_steps, config.max_act_steps)
+    return (
+        f"adaptive computation with a halting threshold of {config.act_threshold:g}, at most {config.max_act_steps} "
+        f"ponder steps while learning and {most} while writing"
+    )
+
+
+def _memory(config: TrainingConfig) -> str:
+    if not config.ltm_enabled:
+        return "no long-term memory"
+    return (
+        f"long-term memory of {config.mem_capacity:,} notes, {config.d_mem} wide, written after each "
+        f"{config.mem_segment} tokens"
+    )
 
 
 def _ending(status: str, stats: Mapping[str, Any]) -> str:

@@ -112,8 +112,8 @@ def _finish(
         "training_stats": stats,
         "datasets_used": [source.name for source in data.report.sources if source.train_sequences],
         "grokfast_enabled": config.grokfast_enabled,
-        "act_enabled": False,  # the model has neither yet
-        "ltm_enabled": False,
+        "act_enabled": loop.model.pondering is not None,
+        "ltm_enabled": loop.model.writer is not None,
     }
 
 

@@ -20,7 +20,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cognate_core.errors import RunError
-from cognate_core.insight.charts import line_chart, loss_chart
+from cognate_core.insight.charts import line_chart, loss_chart, ponder_chart
 from cognate_core.runs import current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 
@@ -59,7 +59,11 @@ def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> tu
     metrics = [row for row in log.metrics(run.id) if row["model_name"] == model_name]
     evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
     steps = run.config.max_steps
-    gradient = {"grad_norm": "before", "filtered_grad_norm": "after"}
+
+    def small(title: str, unit: str, lines: dict[str, str], explanation: str) -> dict[str, Any]:
+        figure = line_chart(metrics, lines, unit, steps, dark=dark)
+        return {"title": title, "help": explanation, "alt": f"{title} by step", "wide": False, "figure": figure}
+
     charts = [
         {
             "title": "How wrong it is (loss)",
@@ -68,21 +72,54 @@ def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> tu
             "wide": True,
             "figure": loss_chart(metrics, evaluations, math.log(run.config.vocab_size), steps, dark=dark),
         },
-        {
-            "title": "Learning rate",
-            "help": "How far each step moves the weights.",
-            "alt": "Learning rate by step",
-            "wide": False,
-            "figure": line_chart(metrics, {"learning_rate": "learning rate"}, "", steps, dark=dark),
-        },
-        {
-            "title": "Gradient size",
-            "help": "Before, and after clipping and GrokFast.",
-            "alt": "Gradient norm by step",
-            "wide": False,
-            "figure": line_chart(metrics, gradient, "norm", steps, dark=dark),
-        },
+        small("Learning rate", "", {"learning_rate": "learning rate"}, "How far each step moves the weights."),
+        small(
+            "Gradient size",
+            "norm",
+            {"grad_norm": "before", "filtered_grad_norm": "after"},
+            "Before, and after clipping and GrokFast.",
+        ),
     ]
+    if run.config.act_enabled:
+        histograms = [row for row in log.ponder_histograms(run.id) if row["model_name"] == model_name]
+        charts += [
+            small(
+                "How long it thinks (ponder steps)",
+                "steps a token",
+                {"ponder_steps": "ponder steps"},
+                "How often the middle layers go over a token, on average.",
+            ),
+            {
+                "title": "Which tokens think long",
+                "help": "Share of the tokens by ponder steps, between two checks. One dark row alone: every token is "
+                "treated alike.",
+                "alt": "Share of tokens by ponder steps",
+                "wide": False,
+                "figure": ponder_chart(histograms, steps, dark=dark),
+            },
+            small(
+                "Price of thinking (ponder loss)",
+                "nats",
+                {"ponder_loss": "ponder loss"},
+                "What the ponder steps add to the loss that is trained on. It is not part of the curves above.",
+            ),
+        ]
+    if run.config.ltm_enabled:
+        charts += [
+            small(
+                "Notes in memory",
+                "notes",
+                {"memory_notes": "notes"},
+                "How many notes a text's memory holds after a segment, on average. A new text begins with none.",
+            ),
+            small(
+                "How memory is used",
+                "share",
+                {"memory_written": "noted", "memory_gate": "gate open", "memory_null_share": "nothing read"},
+                "Noted: share of the tokens that became notes. Gate open: how far the layers let memory in. Nothing "
+                "read: where there were notes, share of the looking that chose none.",
+            ),
+        ]
     seen = f"{len(metrics)}-{len(evaluations)}"
     return [{**chart, "figure": json.loads(chart["figure"].to_json())} for chart in charts], seen
 

@@ -13,11 +13,10 @@ import pytest
 from tokenizers import Tokenizer
 
 from cognate_core.config import DATASETS, TrainingConfig
-from cognate_core.contracts import DataReport, Event, Record
+from cognate_core.contracts import END_OF_TEXT_ID, DataReport, Event, Record
 from cognate_core.data import loader as loader_module
 from cognate_core.data.loader import CACHED_PREPARATIONS, PROMPTS_PER_SOURCE, MixtureLoader
 from cognate_core.data.prepared import MANIFEST, PreparedData
-from cognate_core.data.tokenizer import END_OF_TEXT_ID
 from cognate_core.errors import CancelRequested, DataError
 
 SMALL = TrainingConfig(

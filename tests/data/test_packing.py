@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.data import packing
 from cognate_core.data.packing import EncodedDocument, Packed, pack
-from cognate_core.data.tokenizer import END_OF_TEXT_ID
 
 IDS = st.integers(1, 65_535)
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from cognate_core.contracts import DataReport, SourceReport
+from cognate_core.contracts import END_OF_TEXT_ID, DataReport, SourceReport
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import (
     MANIFEST,
@@ -21,7 +21,7 @@ from cognate_core.data.prepared import (
     report_from_json,
     write_prepared,
 )
-from cognate_core.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, train_tokenizer
+from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
 from cognate_core.errors import DataError
 
 LENGTH = 3

@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from cognate_core.data.tokenizer import END_OF_TEXT, END_OF_TEXT_ID, train_tokenizer
+from cognate_core.contracts import END_OF_TEXT_ID
+from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
 
 TEXTS = [f"Problem: Ann has {n} apples and buys {n * 37} more. 12 1234 99\nSolution: 12 + 34 = 46" for n in range(60)]
 

@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from cognate_core.config import DATASETS
 from cognate_core.insight import charts
-from cognate_core.insight.charts import MAX_POINTS, SMOOTHING_SPAN, downsample, line_chart, loss_chart, smoothed
+from cognate_core.insight.charts import (
+    MAX_POINTS,
+    SMOOTHING_SPAN,
+    downsample,
+    line_chart,
+    loss_chart,
+    ponder_chart,
+    smoothed,
+)
 
 GUESSING = math.log(400)
 
@@ -185,6 +193,24 @@ def test_long_run_is_thinned_out_and_its_worst_step_stays() -> None:
     drawn = trace(loss_chart(metrics(losses), [], GUESSING, 5000), "each step")
     assert len(drawn.x) <= MAX_POINTS
     assert (max(drawn.y), drawn.x[int(np.argmax(drawn.y))]) == (42.0, 3211.0)
+
+
+# Ponder steps
+
+
+def test_a_column_shows_the_shares_since_the_check_before() -> None:
+    rows = [{"step": 10, "counts": [0, 3, 1]}, {"step": 30, "counts": [0, 0, 4, 12]}]
+    (heat,) = ponder_chart(rows, 30).data
+    assert list(heat.x) == [0, 10, 30]
+    assert list(heat.y) == [0.5, 1.5, 2.5, 3.5], "a row is as high as one step and stands around its number"
+    assert [list(row) for row in heat.z] == [[0.75, 0.0], [0.25, 0.25], [0.0, 0.75]]
+    assert (heat.zmin, heat.zmax) == (0, 1)
+
+
+def test_nothing_pondered_gives_an_empty_chart() -> None:
+    assert len(ponder_chart([], 30).data) == 0
+    (heat,) = ponder_chart([{"step": 5, "counts": [0, 0]}], 30).data
+    assert [list(row) for row in heat.z] == [[0.0]]
 
 
 # All charts

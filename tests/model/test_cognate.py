@@ -1,8 +1,7 @@
-"""The model against a plain reference written from the papers; causality, gradients and files."""
+"""The plain backbone, without pondering and memory: a reference from the papers, causality, gradients and files."""
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,58 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
 
 from cognate_core.config import TrainingConfig
 from cognate_core.model import (
     ARCHITECTURE_FIELDS,
     IGNORED_TARGET,
     CognateModel,
-    KeyValueCache,
+    CognateState,
     count_parameters,
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny models are faster so, above all when the computer has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def config_of(
-    d_model: int = 16, n_layers: int = 2, n_heads: int = 2, vocab_size: int = 300, max_seq_len: int = 32
-) -> TrainingConfig:
-    return TrainingConfig(
-        d_model=d_model,
-        n_layers=n_layers,
-        n_heads=n_heads,
-        vocab_size=vocab_size,
-        max_seq_len=max_seq_len,
-        train_seq_len=16,
-    )
-
-
-def seeded(config: TrainingConfig, seed: int = 0) -> CognateModel:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return CognateModel(config)
-
-
-def lively(config: TrainingConfig, seed: int = 0) -> CognateModel:
-    """A model with large weights, so that every part of it shows in the logits."""
-    model = seeded(config, seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3 + ("norm" in name))
-    return model.eval()
-
-
-def token_ids(batch: int, time: int, seed: int = 0, vocab_size: int = 300) -> Tensor:
-    return torch.randint(vocab_size, (batch, time), generator=torch.Generator().manual_seed(seed))
+from tests.model.tiny import config_of, lively, seeded, token_ids
 
 
 @st.composite
@@ -99,7 +56,9 @@ def test_parameters_are_counted_by_component(config: TrainingConfig) -> None:
 
 
 def test_the_full_size_model_is_counted_at_once_and_without_memory() -> None:
-    counts = count_parameters(TrainingConfig(d_model=4096, n_layers=96, n_heads=64))
+    counts = count_parameters(
+        TrainingConfig(d_model=4096, n_layers=96, n_heads=64, act_enabled=False, ltm_enabled=False)
+    )
     assert counts["feed_forward"] == 96 * 12 * 4096**2
     assert counts["total"] == sum(count for part, count in counts.items() if part != "total")
 
@@ -252,15 +211,13 @@ def test_gradients_reach_every_parameter() -> None:
 @pytest.mark.parametrize("seen", [0, 20])
 def test_a_text_that_is_too_long_is_refused_in_plain_words(seen: int) -> None:
     model = seeded(config_of(max_seq_len=32))
-    caches = [KeyValueCache(40) for _ in model.blocks] if seen else None
+    state = CognateState()
     if seen:
-        model(token_ids(1, seen), caches=caches)
+        model(token_ids(1, seen), state=state)
     with pytest.raises(ValueError, match=r"^The text has 33 tokens; this model reads 32 at most\. Shorten it\.$"):
-        model(token_ids(1, 33 - seen), caches=caches)
-    fresh = [KeyValueCache(40) for _ in model.blocks] if seen else None
-    if seen:
-        model(token_ids(1, seen), caches=fresh)
-    assert model(token_ids(1, 32 - seen), caches=fresh).logits.shape[1] == 32 - seen
+        model(token_ids(1, 33 - seen), state=state)
+    assert state.position == seen, "what was refused was read all the same"
+    assert model(token_ids(1, 32 - seen), state=state).logits.shape[1] == 32 - seen
 
 
 @settings(max_examples=25, deadline=None)
@@ -268,14 +225,14 @@ def test_a_text_that_is_too_long_is_refused_in_plain_words(seen: int) -> None:
 def test_reading_piece_by_piece_gives_the_same_logits(pieces: list[int], seed: int) -> None:
     model = lively(config_of(max_seq_len=64), seed)
     ids = token_ids(2, sum(pieces), seed)
-    caches = [KeyValueCache(64) for _ in model.blocks]
+    state = CognateState()
     found, start = [], 0
     with torch.no_grad():
         for size in pieces:
-            found.append(model(ids[:, start : start + size], caches=caches).logits)
+            found.append(model(ids[:, start : start + size], state=state).logits)
             start += size
         whole = model(ids).logits
-    assert [cache.length for cache in caches] == [start] * len(caches)
+    assert state.position == start
     assert torch.allclose(torch.cat(found, dim=1), whole, atol=1e-4)
 
 
@@ -309,7 +266,34 @@ def test_the_files_are_plain_safetensors_and_json(tmp_path: Path) -> None:
         "n_heads": 2,
         "vocab_size": 300,
         "max_seq_len": 32,
+        "attention_window": 512,
+        "act_enabled": False,
+        "max_act_steps": 16,
+        "act_inference_steps": 6,
+        "act_threshold": 0.99,
+        "ltm_enabled": False,
+        "d_mem": 216,
+        "mem_capacity": 4096,
+        "mem_topk": 4,
+        "mem_segment": 128,
+        "mem_writes": 16,
     }
+
+
+def test_a_model_of_the_first_format_is_a_plain_one(tmp_path: Path) -> None:
+    """Before pondering and memory, config.json had the shape alone."""
+    model = lively(config_of(max_seq_len=700))
+    model.save_pretrained(tmp_path)
+    shape = json.loads((tmp_path / "config.json").read_text())
+    fields = ("model_type", "d_model", "n_layers", "n_heads", "vocab_size", "max_seq_len")
+    (tmp_path / "config.json").write_text(json.dumps({name: shape[name] for name in fields}))
+    again = CognateModel.from_pretrained(tmp_path)
+    assert (again.pondering, again.writer) == (None, None)
+    ids = token_ids(1, 700)
+    with torch.no_grad():
+        far = again(ids).logits
+        expected = lively(config_of(max_seq_len=700, attention_window=700))(ids).logits
+    assert torch.equal(far, expected), "it once looked back over the whole text"
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

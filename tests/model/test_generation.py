@@ -1,7 +1,7 @@
 """Writing text: the cache changes nothing, a full window goes on, and the seed decides everything."""
 
 from collections import Counter
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -9,50 +9,38 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cognate_core.config import TrainingConfig
 from cognate_core.model import CognateModel
+from tests.model.tiny import config_of, lively, seeded, token_ids
 
 LIMIT = 16
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny models are faster so, above all when the computer has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="module")
 def model() -> CognateModel:
-    config = TrainingConfig(
-        d_model=16, n_layers=2, n_heads=2, vocab_size=300, max_seq_len=LIMIT, train_seq_len=16, precision="fp32"
-    )
-    generator = torch.Generator().manual_seed(5)
-    model = CognateModel(config)
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3 + ("norm" in name))
-    return model.eval()
+    return lively(config_of(max_seq_len=LIMIT), seed=5)
 
 
 def text_of(length: int, seed: int = 0) -> Tensor:
-    return torch.randint(300, (1, length), generator=torch.Generator().manual_seed(seed))
+    return token_ids(1, length, seed)
+
+
+def written(model: CognateModel, ids: Tensor, count: int, **settings: Any) -> list[int]:
+    """The ids that the model writes after `ids`."""
+    return [token.id for token in model.generate(ids, count, **settings)]
 
 
 @torch.no_grad()
 def greedy_without_cache(model: CognateModel, ids: Tensor, count: int) -> list[int]:
     """The rule in plain words: read the window afresh for each token; a full window goes on from its newer half."""
     window = ids[0, -LIMIT:].tolist()
-    written: list[int] = []
+    chosen: list[int] = []
     for _ in range(count):
         if len(window) > LIMIT:
             window = window[-(LIMIT // 2) :]
         token = int(model(torch.tensor([window])).logits[0, -1].argmax())
-        written.append(token)
+        chosen.append(token)
         window.append(token)
-    return written
+    return chosen
 
 
 @settings(max_examples=12, deadline=None)
@@ -61,61 +49,59 @@ def test_greedy_writing_with_the_cache_is_greedy_writing_without(
     model: CognateModel, length: int, count: int, seed: int
 ) -> None:
     ids = text_of(length, seed)
-    written = list(model.generate(ids, count, temperature=0))
-    assert len(written) == count
-    assert written == greedy_without_cache(model, ids, count)
+    found = written(model, ids, count, temperature=0)
+    assert len(found) == count
+    assert found == greedy_without_cache(model, ids, count)
 
 
 @pytest.mark.parametrize("length", [1, LIMIT - 1, LIMIT, LIMIT + 1, 5 * LIMIT])
 def test_writing_past_the_longest_text_gives_as_many_tokens_as_asked_for(model: CognateModel, length: int) -> None:
-    written = list(model.generate(text_of(length), 60, temperature=1.0))
-    assert len(written) == 60
-    assert all(0 <= token < 300 for token in written)
+    found = written(model, text_of(length), 60, temperature=1.0)
+    assert len(found) == 60
+    assert all(0 <= token < 300 for token in found)
 
 
 def test_only_the_end_of_a_long_text_is_read(model: CognateModel) -> None:
     ids = text_of(3 * LIMIT)
-    assert list(model.generate(ids, 30)) == list(model.generate(ids[:, -LIMIT:], 30))
+    assert written(model, ids, 30) == written(model, ids[:, -LIMIT:], 30)
 
 
 def test_the_same_seed_writes_the_same_text_whatever_was_drawn_before(model: CognateModel) -> None:
-    first = list(model.generate(text_of(4), 40, temperature=2.0, seed=3))
+    first = written(model, text_of(4), 40, temperature=2.0, seed=3)
     torch.rand(7)
-    assert list(model.generate(text_of(4), 40, temperature=2.0, seed=3)) == first
+    assert written(model, text_of(4), 40, temperature=2.0, seed=3) == first
 
 
 def test_writing_draws_nothing_from_the_global_random_state(model: CognateModel) -> None:
     before = torch.random.get_rng_state()
-    list(model.generate(text_of(4), 5, temperature=2.0, seed=3))
+    written(model, text_of(4), 5, temperature=2.0, seed=3)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
 def test_another_seed_writes_another_text_when_it_is_hot(model: CognateModel) -> None:
-    texts = {tuple(model.generate(text_of(4), 20, temperature=5.0, seed=seed)) for seed in range(6)}
+    texts = {tuple(written(model, text_of(4), 20, temperature=5.0, seed=seed)) for seed in range(6)}
     assert len(texts) == 6
 
 
 def test_heat_zero_always_takes_the_likeliest(model: CognateModel) -> None:
-    texts = {tuple(model.generate(text_of(4), 20, temperature=0, seed=seed)) for seed in range(4)}
+    texts = {tuple(written(model, text_of(4), 20, temperature=0, seed=seed)) for seed in range(4)}
     assert texts == {tuple(greedy_without_cache(model, text_of(4), 20))}
 
 
 @pytest.mark.parametrize("top_p", [1e-9, 1e-3])
 def test_a_tiny_top_p_is_greedy(model: CognateModel, top_p: float) -> None:
-    written = list(model.generate(text_of(4), 40, temperature=1.0, top_p=top_p, seed=8))
-    assert written == greedy_without_cache(model, text_of(4), 40)
+    found = written(model, text_of(4), 40, temperature=1.0, top_p=top_p, seed=8)
+    assert found == greedy_without_cache(model, text_of(4), 40)
 
 
 def test_hardly_any_heat_is_greedy(model: CognateModel) -> None:
-    written = list(model.generate(text_of(4), 40, temperature=1e-4, seed=8))
-    assert written == greedy_without_cache(model, text_of(4), 40)
+    found = written(model, text_of(4), 40, temperature=1e-4, seed=8)
+    assert found == greedy_without_cache(model, text_of(4), 40)
 
 
 @pytest.mark.parametrize("top_p", [0.3, 0.8, 1.0])
 def test_tokens_are_drawn_as_often_as_their_probability_says(top_p: float) -> None:
-    model = CognateModel(
-        TrainingConfig(d_model=8, n_layers=1, n_heads=1, vocab_size=300, max_seq_len=16, train_seq_len=16)
-    )
+    model = seeded(config_of(d_model=8, n_layers=1, n_heads=1, max_seq_len=16))
     with torch.no_grad():  # one and the same guess after any text: each token is a draw of its own
         model.embedding.weight.copy_(torch.arange(8.0).repeat(300, 1))
         model.blocks[0].attention.out.weight.zero_()
@@ -129,7 +115,7 @@ def test_tokens_are_drawn_as_often_as_their_probability_says(top_p: float) -> No
         kept.append(token)
     total = sum(shares[n] for n in kept)
     draws = 800
-    count = Counter(model.generate(torch.tensor([[1]]), draws, temperature=0.8, top_p=top_p, seed=1))
+    count = Counter(written(model, torch.tensor([[1]]), draws, temperature=0.8, top_p=top_p, seed=1))
     assert set(count) <= set(kept)
     assert len(kept) >= 2
     for token in kept[:6]:
@@ -139,12 +125,12 @@ def test_tokens_are_drawn_as_often_as_their_probability_says(top_p: float) -> No
 def test_writing_ends_before_the_stop_token(model: CognateModel) -> None:
     whole = greedy_without_cache(model, text_of(4), 30)
     stop = whole[12]
-    ended = list(model.generate(text_of(4), 30, temperature=0, stop_id=stop))
+    ended = written(model, text_of(4), 30, temperature=0, stop_id=stop)
     assert ended == whole[: whole.index(stop)]
 
 
 def test_nothing_asked_for_is_nothing_written(model: CognateModel) -> None:
-    assert list(model.generate(text_of(4), 0)) == []
+    assert written(model, text_of(4), 0) == []
 
 
 def test_tokens_come_one_by_one(model: CognateModel) -> None:

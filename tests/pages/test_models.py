@@ -1,5 +1,11 @@
 from __future__ import annotations
 
+import json
+from typing import Any
+
+from streamlit.testing.v1 import AppTest
+
+from cognate_core.contracts import MEMORY_FILE
 from cognate_core.runs import RunManager
 from tests.pages.conftest import open_page, texts
 
@@ -29,6 +35,54 @@ def test_the_model_writes_and_the_same_seed_writes_the_same(trained_studio: RunM
         written.append(page.text[-1].value)
     assert written[0]
     assert written[0] == written[1]
+
+
+def lens_words(page: AppTest) -> list[dict[str, Any]]:
+    """What the lens shows."""
+    (component,) = page.get("bidi_component")
+    return json.loads(component.proto.json)["words"]
+
+
+def write(page: AppTest) -> AppTest:
+    next(button for button in page.button if button.label == "Write").click().run(timeout=60)
+    assert not page.exception
+    return page
+
+
+def test_each_word_tells_how_the_model_came_to_it(trained_studio: RunManager) -> None:
+    page = write(open_page("models"))
+    words = lens_words(page)
+    assert page.text[-1].value == "".join(word["text"] for word in words if word["written"])
+    assert all(word["ponder_steps"] >= 1 and 0 <= word["recall"] <= 1 for word in words)
+    assert any(word["notes"] for word in words), "the text is longer than a segment"
+    page.slider[0].set_value(1.0).run()
+    assert lens_words(page) == words, "it stays until the next text is written"
+
+
+def test_memory_is_kept_between_texts_only_when_asked(trained_studio: RunManager) -> None:
+    page = write(open_page("models"))
+    assert "notes of earlier texts" not in texts(page)
+    next(toggle for toggle in page.toggle if toggle.label == "Keep its memory").set_value(True)
+    write(page)
+    assert "notes of earlier texts" in texts(page)
+    write(page)
+    first = next(word for word in lens_words(page) if word["notes"])
+    assert first["text"] == lens_words(page)[0]["text"], "the first word reads what an earlier text left"
+    assert {note["place"] for note in first["notes"]} == {None}
+    next(button for button in page.button if button.label == "Forget").click().run()
+    assert "notes of earlier texts" not in texts(page)
+
+
+def test_a_damaged_memory_gets_a_sentence_and_can_be_forgotten(trained_studio: RunManager) -> None:
+    model = trained_studio.log.models()[0]
+    weights = next(row for row in trained_studio.log.artifacts(model.id) if row["kind"] == "weights")
+    memory = trained_studio.store.path(weights["path"]).parent / MEMORY_FILE
+    memory.write_bytes(b"nonsense")
+    page = open_page("models")
+    assert "The kept memory cannot be opened" in texts(page)
+    next(button for button in page.button if button.label == "Forget").click().run()
+    assert not memory.exists()
+    assert "cannot be opened" not in texts(page)
 
 
 def test_an_empty_prompt_gets_a_sentence(trained_studio: RunManager) -> None:

@@ -25,7 +25,7 @@ def test_an_address_without_a_run_is_told(studio: RunManager) -> None:
 def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("monitor", run=run.id)
-    loss, rate, gradient = charts(page)
+    loss, rate, gradient, *_ = charts(page)
     names = [trace["name"] for trace in loss["data"]]
     assert names == ["training, each step", "training", "unseen Synthetic"]
     assert loss["data"][0]["x"] == [1, 2, 3, 4]
@@ -38,6 +38,33 @@ def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: R
     sample = trained_studio.log.samples(run.id)[-1]
     assert sample["prompt"] in texts(page)
     assert "made on this computer" in page.dataframe[0].value.to_string()
+
+
+def test_pondering_and_memory_have_their_charts_and_figures(trained_studio: RunManager) -> None:
+    run = trained_studio.log.runs()[0]
+    page = open_page("monitor", run=run.id)
+    steps, tokens, price, notes, use = charts(page)[3:]
+    rows = trained_studio.log.metrics(run.id)
+    assert steps["data"][0]["y"] == [row["ponder_steps"] for row in rows]
+    assert price["data"][0]["y"] == [row["ponder_loss"] for row in rows]
+    assert notes["data"][0]["y"] == [row["memory_notes"] for row in rows]
+    columns = ("memory_written", "memory_gate", "memory_null_share")
+    assert [trace["y"] for trace in use["data"]] == [[row[column] for row in rows] for column in columns]
+    first = trained_studio.log.ponder_histograms(run.id)[0]["counts"]
+    assert [row[0] for row in tokens["data"][0]["z"]] == [count / sum(first) for count in first[1:]]
+    values = {metric.label: metric.value for metric in page.metric}
+    assert values["Ponder steps"] == f"{rows[-1]['ponder_steps']:.1f}"
+    assert values["Notes in memory"] == f"{rows[-1]['memory_notes']:.0f}"
+
+
+def test_a_plain_model_shows_neither(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    plain = tiny_config.with_overrides({"act_enabled": False, "ltm_enabled": False})
+    run_id = studio.log.create_run("r1", "mine", plain, ["m"], studio.home, None)
+    studio.log.record(run_id, StepMetrics("m", 1, 5.0, 0.1, 1.0, 3.0, 10, 0.1, 0.1))
+    studio.log.set_status(run_id, RunStatus.FAILED)
+    page = open_page("monitor", run=run_id)
+    assert len(charts(page)) == 3
+    assert not {"Ponder steps", "Notes in memory"} & {metric.label for metric in page.metric}
 
 
 def test_a_name_is_shown_as_typed_and_never_as_markup(trained_studio: RunManager) -> None:

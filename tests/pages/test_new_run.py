@@ -30,8 +30,10 @@ def test_the_form_starts_with_the_presets_values_and_counts_real_parameters(idle
     assert field(page, "Training steps").value == str(config.max_steps)
     assert field(page, "Learning rate").value == "0.002"
     metric = next(metric for metric in page.metric if metric.label == "Parameters")
-    assert metric.value == "2.1 million"
-    assert f"{count_parameters(config)['feed_forward']:,}" in texts(page)
+    counts = count_parameters(config)
+    assert metric.value == f"{counts['total'] / 1e6:.3g} million"
+    for part in ("feed_forward", "pondering", "memory"):
+        assert f"| {part.replace('_', ' ')} | {counts[part]:,} |" in texts(page)
 
 
 def test_every_setting_of_the_config_has_its_field(idle_studio: RunManager) -> None:
@@ -45,6 +47,12 @@ def test_every_setting_of_the_config_has_its_field(idle_studio: RunManager) -> N
         "Save every",
         "Mixture weights",
         "Keep the step size",
+        "Pondering (ACT)",
+        "Most ponder steps, learning",
+        "Halting threshold",
+        "Long-term memory (LTM)",
+        "Memories a token reads",
+        "Attention window",
     ):
         assert title in labels
 

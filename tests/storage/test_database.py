@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from sqlite_utils import Database
+from sqlite_utils import Database, Migrations
 
+from cognate_core.config import TrainingConfig
 from cognate_core.errors import DISK_FULL, StorageError
 from cognate_core.storage import database
 from cognate_core.storage.database import DatabaseWriter, migrations, reading
+from cognate_core.storage.progress_log import ProgressReader
 
 T = TypeVar("T")
 ENOUGH_SECONDS = 5.0  # for what takes milliseconds on an idle computer
@@ -394,6 +396,30 @@ class TestOpenAndClose:
             assert not thread.is_alive()
         assert not open_files(path), refusal  # the error is still held here, as a page holds the one it shows
         assert path.read_bytes() == content
+
+    def test_runs_of_the_first_schema_are_told_as_the_plain_models_they_were(self, path: Path) -> None:
+        connection = sqlite3.connect(path)
+        db = Database(connection)
+        first_only = Migrations("cognate_studio")
+        first_only()(database.first_schema)
+        first_only.apply(db)
+        new = {"name": "old", "status": "completed", "created_at": "2026-01-01T00:00:00+00:00", "model_names": "[]"}
+        db.table("runs").insert_all(
+            [
+                {**new, "id": "a", "config": TrainingConfig(d_model=64).model_dump_json(exclude={"act_enabled"})},
+                {**new, "id": "b", "config": "not JSON"},
+            ]
+        )
+        db.table("metrics").insert({"run_id": "a", "model_name": "m", "step": 1, "loss": 5.0})
+        connection.close()
+        DatabaseWriter(path).close()
+        reader = ProgressReader(path)
+        old = reader.run("a").config
+        assert (old.d_model, old.act_enabled, old.ltm_enabled) == (64, False, False)
+        assert reader.run("b").config_error is not None
+        (row,) = reader.metrics("a")
+        assert (row["loss"], row["ponder_steps"], row["memory_notes"]) == (5.0, None, None)
+        assert reader.ponder_histograms("a") == []
 
     def test_migrations_are_applied_once(self, path: Path) -> None:
         def schema() -> list[tuple[Any, ...]]:

@@ -16,7 +16,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import DataReport, Evaluation, Event, ProgressCallback, Record, Sample, StepMetrics
+from cognate_core.contracts import (
+    DataReport,
+    Evaluation,
+    Event,
+    PonderHistogram,
+    ProgressCallback,
+    Record,
+    Sample,
+    StepMetrics,
+)
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import Batches, HeldoutPrompt, PreparedData, write_prepared
@@ -27,7 +36,7 @@ from cognate_core.playground import Playground
 from cognate_core.training import loop as loop_module
 from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.hardware import Precision
-from cognate_core.training.loop import TrainingLoop, record_to_json
+from cognate_core.training.loop import TrainingLoop, ponder_limit, ponder_weight_at, record_to_json
 from cognate_core.training.schedule import learning_rate_at
 
 TINY = TrainingConfig(
@@ -48,6 +57,8 @@ TINY = TrainingConfig(
     sample_tokens=0,
     save_steps=1000,
     precision="fp32",
+    act_enabled=False,  # test_the_whole_cognate_* have both
+    ltm_enabled=False,
 )
 FP32 = Precision("fp32", "fp32, as set")
 BF16 = Precision("bf16", "bf16, as set")
@@ -233,6 +244,89 @@ def test_the_weights_are_those_of_the_formulas(answers: PreparedData, tmp_path: 
         assert (found - start[name]).abs().max() > 1e-3, f"{name} did not learn"
 
 
+# The whole Cognate, pondering and remembering
+
+WHOLE = {
+    "act_enabled": True,
+    "ltm_enabled": True,
+    "n_layers": 4,
+    "d_mem": 16,
+    "mem_segment": 32,
+    "mem_writes": 4,
+    "max_act_steps": 6,
+}
+
+
+def test_the_whole_cognate_learns(data: PreparedData, tmp_path: Path) -> None:
+    losses = Trained(data, tmp_path, {**WHOLE, "max_steps": 40, "batch_size": 4}).run().losses
+    assert losses[0] == pytest.approx(math.log(400), abs=0.2)
+    assert sum(losses[-5:]) / 5 < losses[0] - 1
+
+
+def test_the_whole_cognate_repeats_itself_to_the_bit(data: PreparedData, tmp_path: Path) -> None:
+    first, second = (Trained(data, tmp_path / name, WHOLE).run() for name in ("a", "b"))
+    assert first.losses == second.losses
+    assert same(first.weights, second.weights)
+
+
+def test_the_whole_cognate_records_how_it_thinks_and_remembers(data: PreparedData, tmp_path: Path) -> None:
+    trained = Trained(data, tmp_path, {**WHOLE, "max_steps": 6, "eval_interval": 3}).run()
+    for metrics in trained.steps:
+        assert 1 <= metrics.ponder_steps <= 6
+        assert metrics.ponder_loss > 0
+        assert metrics.memory_notes > 0
+        assert 0 < metrics.memory_written <= 4 / 32
+        assert 0 < metrics.memory_gate < 1
+        assert 0 <= metrics.memory_null_share <= 1
+    histograms = trained.of(PonderHistogram)
+    assert [histogram.step for histogram in histograms] == [3, 6]
+    for histogram, steps in zip(histograms, (trained.steps[:3], trained.steps[3:]), strict=True):
+        assert sum(histogram.counts) == sum(metrics.tokens for metrics in steps)
+        mean = sum(n * count for n, count in enumerate(histogram.counts)) / sum(histogram.counts)
+        weighted = sum(metrics.ponder_steps * metrics.tokens for metrics in steps) / sum(histogram.counts)
+        assert mean == pytest.approx(weighted)
+
+
+def test_the_price_of_pondering_is_not_in_the_loss_that_is_shown(data: PreparedData, tmp_path: Path) -> None:
+    free, dear = (
+        Trained(data, tmp_path / str(weight), {**WHOLE, "max_steps": 1, "act_ponder_weight": weight}).run().steps[0]
+        for weight in (0.0, 10.0)
+    )
+    assert free.loss == dear.loss
+    assert (free.ponder_loss, free.ponder_steps) == (0, dear.ponder_steps)
+    assert dear.ponder_loss > 10
+
+
+def test_a_price_makes_it_think_less(data: PreparedData, tmp_path: Path) -> None:
+    change = {**WHOLE, "max_steps": 30, "warmup_ratio": 0}
+    free, dear = (
+        Trained(data, tmp_path / str(weight), {**change, "act_ponder_weight": weight}).run().steps[-8:]
+        for weight in (0.0, 1.0)
+    )
+    assert sum(each.ponder_steps for each in dear) < 0.7 * sum(each.ponder_steps for each in free)
+
+
+def test_the_price_grows_over_the_first_fifth() -> None:
+    config = TINY.with_overrides({"max_steps": 100, "act_ponder_weight": 0.05})
+    assert [ponder_weight_at(step, config) for step in (10, 20, 21, 100)] == pytest.approx([0.025, 0.05, 0.05, 0.05])
+
+
+def test_each_batch_draws_its_own_limit_and_the_same_again() -> None:
+    config = TINY.with_overrides({"max_act_steps": 5})
+    drawn = [ponder_limit(config, step, batch) for step in range(1, 100) for batch in range(3)]
+    assert set(drawn) == {2, 3, 4, 5}
+    assert drawn == [ponder_limit(config, step, batch) for step in range(1, 100) for batch in range(3)]
+    assert {ponder_limit(config.with_overrides({"max_act_steps": 1}), step, 0) for step in range(9)} == {1}
+
+
+def test_a_check_uses_the_limit_for_writing(data: PreparedData, tmp_path: Path) -> None:
+    """With one step at most, and weights that think long, held-out loss is that of a single step."""
+    trained = Trained(data, tmp_path, {**WHOLE, "act_inference_steps": 1, "max_steps": 1}).run()
+    expected = held_out_loss(trained, data, max_ponder_steps=1)
+    assert trained.of(Evaluation)[-1].loss == pytest.approx(expected, rel=1e-5)
+    assert trained.loop.model.training, "the check left the model in evaluation mode"
+
+
 # What is recorded
 
 
@@ -305,13 +399,13 @@ def test_a_check_reads_part_of_the_held_out_text_and_the_end_reads_all(
 
 
 @torch.no_grad()
-def held_out_loss(trained: Trained, data: PreparedData) -> float:
+def held_out_loss(trained: Trained, data: PreparedData, **options: Any) -> float:
     """Token by token over every held-out row."""
     packed = data.packed("Synthetic", "heldout")
     losses = []
     for tokens, counted in zip(packed.tokens, packed.counted, strict=True):
         ids = torch.from_numpy(tokens.astype("int64"))
-        guesses = F.log_softmax(trained.loop.model(ids[None, :-1]).logits[0], dim=-1)
+        guesses = F.log_softmax(trained.loop.model(ids[None, :-1], **options).logits[0], dim=-1)
         losses += [-float(guesses[t - 1, ids[t]]) for t in range(1, len(ids)) if counted[t]]
     return sum(losses) / len(losses)
 
@@ -507,7 +601,10 @@ def spoil_losses(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool], va
         if not torch.is_grad_enabled() or output.loss is None:
             return output
         count += 1
-        return dataclasses.replace(output, loss=output.loss * value) if bad(count) else output
+        if not bad(count):
+            return output
+        spoilt_part = output.language_model_loss * value
+        return dataclasses.replace(output, loss=output.loss * value, language_model_loss=spoilt_part)
 
     monkeypatch.setattr(CognateModel, "forward", spoilt)
 
@@ -576,4 +673,10 @@ def test_a_record_becomes_json_with_null_for_what_is_no_number() -> None:
         "tokens": 5,
         "seconds": 0.2,
         "elapsed_seconds": 0.3,
+        "ponder_steps": None,
+        "ponder_loss": None,
+        "memory_notes": None,
+        "memory_written": None,
+        "memory_gate": None,
+        "memory_null_share": None,
     }

@@ -64,6 +64,15 @@ def test_the_figures_are_those_that_were_measured() -> None:
     assert "GrokFast EMA, lambda 2," in text
 
 
+def test_it_tells_how_the_model_thinks_and_remembers() -> None:
+    config = CONFIG.with_overrides({"max_act_steps": 4, "act_inference_steps": 6, "mem_segment": 96, "d_mem": 40})
+    text = card(config=config)
+    assert "at most 4 ponder steps while learning and 4 while writing" in text
+    assert "memory of 4,096 notes, 40 wide, written after each 96 tokens" in text
+    plain = card(config=CONFIG.with_overrides({"act_enabled": False, "ltm_enabled": False}))
+    assert "each layer once (no adaptive computation); no long-term memory" in plain
+
+
 def test_it_never_promises_more_than_style() -> None:
     assert "It does not reliably solve problems" in card()
 

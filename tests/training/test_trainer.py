@@ -1,6 +1,7 @@
 """TorchTrainer: the folder of artifacts that it leaves, whatever the model is called and however training ends."""
 
 import asyncio
+import dataclasses
 import errno
 import json
 import math
@@ -139,7 +140,7 @@ def test_the_result_tells_what_was_done(finished: Finished) -> None:
     assert result["training_status"] == "completed"
     assert result["parameter_count"] == count_parameters(config)["total"]
     assert result["datasets_used"] == ["Synthetic"]
-    assert (result["grokfast_enabled"], result["act_enabled"], result["ltm_enabled"]) == (True, False, False)
+    assert (result["grokfast_enabled"], result["act_enabled"], result["ltm_enabled"]) == (True, True, True)
     stats = result["training_stats"]
     steps = [record for record in records if isinstance(record, StepMetrics)]
     assert stats["steps"] == stats["planned_steps"] == len(steps) == 5
@@ -169,7 +170,9 @@ def test_the_weights_load_into_a_fresh_model(finished: Finished) -> None:
     stored = load_file(result["artifacts"]["weights"])
     fresh = CognateModel(config)
     fresh.load_state_dict(stored)
-    assert result["parameter_count"] == sum(weight.numel() for weight in stored.values())
+    learned = {name for name, _ in fresh.named_parameters()}
+    assert result["parameter_count"] == sum(stored[name].numel() for name in learned)
+    assert set(stored) - learned == {"writer.surprise_mean", "writer.surprise_variance"}
     opened = CognateModel.from_pretrained(folder_of(result))
     ids = torch.arange(20)[None]
     with torch.no_grad():
@@ -298,7 +301,8 @@ def test_a_loss_that_is_no_number_is_null_in_the_log(config: TrainingConfig, mon
     def spoilt(model: CognateModel, *arguments: Any, **options: Any) -> CognateOutput:
         output = forward(model, *arguments, **options)
         if torch.is_grad_enabled() and output.loss is not None:
-            return CognateOutput(output.logits, output.loss * math.nan)
+            spoilt_part = output.language_model_loss * math.nan
+            return dataclasses.replace(output, loss=output.loss * math.nan, language_model_loss=spoilt_part)
         return output
 
     monkeypatch.setattr(CognateModel, "forward", spoilt)

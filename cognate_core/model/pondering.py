@@ -1,0 +1,85 @@
+"""Adaptive computation time: how often each token goes through the core layers, decided token by token.
+
+After Graves 2016 (arXiv 1603.08983) and the Universal Transformer (arXiv 1807.03819). It knows tensors only; what one
+step does is given to it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+FIRST_HALTING_PROBABILITY = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Pondered:
+    """Result of pondering. states: (tokens, d_model). steps, cost: (tokens,); cost is N + R of the paper."""
+
+    states: Tensor
+    steps: Tensor
+    cost: Tensor
+
+
+class Pondering(nn.Module):
+    """s_n = core(s_(n-1) + e + step_embedding_n), halted at the first n where h_1 + ... + h_n reaches the threshold.
+
+    The result is sum p_n s_n with p_n = h_n, and what is left to 1 at the last step.
+    """
+
+    def __init__(self, d_model: int, max_steps: int, threshold: float) -> None:
+        super().__init__()
+        self.max_steps, self.threshold = max_steps, threshold
+        self.norm = nn.RMSNorm(d_model)
+        self.halting = nn.Linear(d_model, 1)
+        self.step_embedding = nn.Parameter(torch.empty(max_steps, d_model))
+
+    def initialise(self) -> None:
+        """Begin with about the same halting probability for every token."""
+        nn.init.constant_(self.halting.bias, math.log(FIRST_HALTING_PROBABILITY / (1 - FIRST_HALTING_PROBABILITY)))
+
+    def forward(self, e: Tensor, core: Callable[[Tensor, Tensor | None], Tensor], limit: int) -> Pondered:
+        """Ponder until no token is active.
+
+        Args:
+            e: (tokens, d_model), what goes in.
+            core: core(x, index) gives the next states of the tokens at `index` (None: of all), (rows, d_model).
+            limit: no token takes more steps, nor more than max_steps.
+        """
+        limit = min(limit, self.max_steps)
+        tokens = len(e)
+        index: Tensor | None = None
+        state, entry = e, e
+        halted_sum = e.new_zeros(tokens, dtype=torch.float32)  # h_1 + ... + h_(n-1) of the active tokens
+        every = torch.arange(tokens, device=e.device)
+        rows: list[Tensor] = []
+        shares: list[Tensor] = []  # p_n s_n, and to which token it belongs
+        ended: list[Tensor] = []
+        costs: list[Tensor] = []
+        steps = torch.zeros(tokens, dtype=torch.long, device=e.device)
+        for n in range(1, limit + 1):
+            state = core(state + entry + self.step_embedding[n - 1], index)
+            active = every if index is None else index
+            probability = torch.sigmoid(self.halting(self.norm(state)).float()).squeeze(-1)
+            remainder = 1 - halted_sum
+            total = halted_sum + probability
+            halts = total >= self.threshold if n < limit else torch.ones_like(total, dtype=torch.bool)
+            rows.append(active)
+            shares.append(torch.where(halts, remainder, probability)[:, None] * state)
+            ended.append(active[halts])
+            costs.append(n + remainder[halts])
+            steps[ended[-1]] = n
+            if len(ended[-1]) == len(active):
+                break
+            if not len(ended[-1]):  # nobody halted: all rows stay as they are
+                halted_sum = total
+                continue
+            going = ~halts
+            index, state, entry, halted_sum = active[going], state[going], entry[going], total[going]
+        states = torch.zeros_like(shares[0]).index_add(0, torch.cat(rows), torch.cat(shares))
+        cost = halted_sum.new_zeros(tokens).index_copy(0, torch.cat(ended), torch.cat(costs))
+        return Pondered(states, steps, cost)

@@ -1,0 +1,68 @@
+"""What a model gives and what it carries on: outputs of a forward pass, and the state between two stretches of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from cognate_core.model.memory import MemoryBank, MemoryReads, SegmentPart
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryFigures:
+    """How memory was used in one forward pass.
+
+    Attributes:
+        notes: how many notes a bank held after a segment, on average; None when no segment ended.
+        written: share of the tokens that were noted; None when no segment ended.
+    """
+
+    notes: float | None
+    written: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class CognateOutput:
+    """What a forward pass gave.
+
+    Attributes:
+        logits: (batch, time, vocab_size).
+        loss: scalar, language_model_loss + ponder_loss; None without targets.
+        language_model_loss: scalar, mean cross-entropy in nats a counted target; None without targets.
+        ponder_loss: scalar, the weighted price of the ponder steps; None without targets or pondering.
+        ponder_steps: (batch, time), how often each token went through the core; None without pondering.
+        memory_reads: what each token read; None without memory.
+        memory_figures: None without memory.
+    """
+
+    logits: Tensor
+    loss: Tensor | None
+    language_model_loss: Tensor | None
+    ponder_loss: Tensor | None
+    ponder_steps: Tensor | None
+    memory_reads: MemoryReads | None
+    memory_figures: MemoryFigures | None
+
+
+@dataclass(slots=True)
+class CognateState:
+    """Everything that a model carries from one stretch of text to the next. A fresh one is the beginning of a text.
+
+    Attributes:
+        position: tokens read so far.
+        seen: keys and values by layer and ponder step, (batch, positions, 2, n_heads, head_dim).
+        bank: the memory; give the bank of an earlier text to begin with what it left.
+        memory_keys: the bank's keys as each layer looks for them.
+        last_state: (batch, d_model), the early state (after the prelude) of the last token.
+        last_logits: (batch, vocab_size), what was expected of the next token.
+        segment: what was read of the segment that is not written yet.
+    """
+
+    position: int = 0
+    seen: list[list[Tensor]] = field(default_factory=list)
+    bank: MemoryBank | None = None
+    memory_keys: list[Tensor] = field(default_factory=list)
+    last_state: Tensor | None = None
+    last_logits: Tensor | None = None
+    segment: list[SegmentPart] = field(default_factory=list)

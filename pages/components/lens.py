@@ -1,0 +1,48 @@
+"""The lens: a text coloured by how long the model thought before each word, or by how much it took from memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+_component = st.components.v2.component(
+    "lens",
+    html="""
+    <div class="lens">
+      <div class="modes" role="radiogroup" aria-label="Colour the text by"></div>
+      <p class="legend"></p>
+      <div class="text" tabindex="0" role="listbox" aria-label="The text, word by word. Arrow keys move."></div>
+      <div class="word" role="status"></div>
+    </div>
+    """,
+    js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
+    css="""
+    .lens { color: var(--st-text-color); font-family: var(--st-font); font-size: 1rem; }
+    .lens .modes { display: flex; flex-wrap: wrap; gap: 0.5rem; }
+    .lens button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--st-border-color);
+                   border-radius: var(--st-button-radius); padding: 0.25rem 0.75rem; cursor: pointer; }
+    .lens button[aria-checked="true"] { border-color: var(--st-primary-color); color: var(--st-primary-color); }
+    .lens .legend { font-size: 0.875rem; margin: 0.5rem 0; }
+    .lens .legend span { padding: 0 0.4rem; border-radius: 3px; margin-right: 0.25rem; }
+    .lens .text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; padding: 0.75rem;
+                  border: 1px solid var(--st-border-color); border-radius: var(--st-base-radius); }
+    .lens .text span { border-radius: 3px; cursor: pointer; padding: 0.1rem 0; }
+    .lens .text .prompt { font-style: italic; }
+    .lens .text .chosen { outline: 2px solid var(--st-text-color); }
+    .lens .text .source { text-decoration: underline 3px #E69F00; text-underline-offset: 4px; }
+    .lens .word { min-height: 5.5rem; margin-top: 0.5rem; font-size: 0.9rem; }
+    .lens .word ul { margin: 0.25rem 0; padding-left: 1.25rem; }
+    """,
+)
+
+
+def lens(words: Sequence[Any], *, key: str) -> None:
+    """Show the words, each a ShownWord of the playground. What was typed stands in italics.
+
+    What the model does not have is not offered.
+    """
+    _component(key=key, data={"words": [dataclasses.asdict(word) for word in words]})

@@ -119,5 +119,5 @@ def test_the_smallest_task() -> None:
 
 
 def test_more_facts_than_keys_cannot_be_told() -> None:
-    with pytest.raises(ValueError, match="^There must be 1 to 2 facts"):
+    with pytest.raises(ValueError, match=r"^There must be 1 to 2 facts"):
         first_batch(RecallTask(keys=2, facts=3))

@@ -228,7 +228,7 @@ class TrainingConfig(BaseModel):
         le=1,
     )
     act_ponder_weight: float = _setting(
-        0.01,
+        0.003,
         title="Price of a step",
         help="How much a ponder step costs in the loss (tau). Higher: the model thinks less. It grows from zero over "
         "the first fifth of training.",

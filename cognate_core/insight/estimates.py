@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from cognate_core.config import TrainingConfig
 
 BYTES = 4  # weights, gradients and optimizer state are fp32
+ASSUMED_PONDER_STEPS = 5  # of fresh weights; they become fewer
+KEPT_OF_BLOCK, KEPT_OF_READ, KEPT_WITH_CHECKPOINTING = 30, 10, 8  # times the width
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,19 +28,32 @@ class Estimate:
 
 
 def estimate(config: TrainingConfig) -> Estimate:
-    """What training with `config` will need. Memory is an estimate that was not yet compared with runs."""
-    from cognate_core.model import count_parameters
+    """What training with `config` will need.
+
+    Activations are a formula that was set beside six measured peaks of the full-size model (docs/experiments.md). The
+    true need depends on how long the model ponders.
+    """
+    from cognate_core.model import core_layers, count_parameters
 
     parameters = count_parameters(config)
     total = parameters["total"]
     positions = config.batch_size * config.train_seq_len
-    per_position_and_layer = 30 * config.d_model  # what the backward pass keeps of a block, in numbers
+    passes = config.n_layers  # layers that a token goes through
+    if config.act_enabled:
+        passes += (min(ASSUMED_PONDER_STEPS, config.max_act_steps) - 1) * len(core_layers(config.n_layers))
+    # What the backward pass keeps of a block for each position, in numbers.
+    kept = (
+        KEPT_WITH_CHECKPOINTING if config.gradient_checkpointing else KEPT_OF_BLOCK + KEPT_OF_READ * config.ltm_enabled
+    )
+    segments = -(-config.train_seq_len // config.mem_segment) if config.ltm_enabled else 1
+    seen = min(config.attention_window, config.train_seq_len / 2) if segments > 1 else 0  # on average, by each segment
+    past = config.batch_size * segments * int(seen) * passes * 2 * config.d_model  # keys and values
     logits = 4 * config.vocab_size  # logits, their log-softmax and both gradients
     memory = {
         "weights and gradients": 2 * total * BYTES,
         "optimizer": 2 * total * BYTES,
         "GrokFast": _filter_copies(config) * total * BYTES,
-        "activations": positions * (config.n_layers * per_position_and_layer + logits) * BYTES,
+        "activations": (positions * (passes * kept * config.d_model + logits) + past) * BYTES,
     }
     return Estimate(parameters, memory, positions * config.gradient_accumulation_steps)
 

@@ -40,7 +40,7 @@ def page(chromium: Browser, studio: Studio, outside_requests: list[str]) -> Iter
             outside_requests.append(request.url) if not request.url.startswith((studio.url, "data:", "blob:")) else None
         ),
     )
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(60_000)
     yield page
     context.close()
     assert outside_requests == []

@@ -44,8 +44,40 @@ def points_on_the_curve(page: Page) -> int:
     )
 
 
+def look_through_the_lens(page: Page) -> None:
+    """Each word tells how it came about: by pointer and by keyboard, for thinking and for memory."""
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.get_by_label("A problem, or the beginning of a text").fill("<img src=x onerror=alert(1)> How many?")
+    page.get_by_text("Keep its memory").click()
+    page.get_by_role("button", name="Write").click()
+    lens = page.locator(".lens")
+    words = lens.get_by_role("option")
+    expect(words.filter(has_text="img").first).to_be_visible(timeout=60_000)
+    wait_until_idle(page)
+    assert "<img src=x onerror=alert(1)> How many?" in lens.get_by_role("listbox").inner_text()
+    assert dialogs == []
+
+    words.nth(3).click()
+    expect(lens.get_by_role("status")).to_contain_text(re.compile(r"the model gave it .* %, thought for \d+ ponder step"))
+    before = lens.get_by_role("status").inner_text()
+    lens.get_by_role("listbox").press("ArrowRight")
+    expect(lens.get_by_role("status")).not_to_have_text(before)
+    expect(words.nth(4)).to_have_class(re.compile("chosen"))
+    thinking = words.nth(4).get_attribute("style")
+    lens.get_by_role("radio", name="What it took from memory").click()
+    assert words.nth(4).get_attribute("style") != thinking
+    words.last.click()
+    expect(lens.get_by_role("listitem").first).to_contain_text("of the looking")
+    assert lens.locator(".text .source").count() > 0
+
+    expect(page.get_by_text("notes of earlier texts")).to_be_visible()
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_text("notes of earlier texts")).to_have_count(0)
+
+
 def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: Path) -> None:
-    open_new_run(page, studio, steps=150, name="Journey")
+    open_new_run(page, studio, steps=60, name="Journey")
     page.get_by_role("button", name="Start training").dblclick()  # pressed twice: one run
 
     expect(page.get_by_role("button", name="Stop and save")).to_be_visible()
@@ -68,13 +100,15 @@ def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: 
 
     expect(page.get_by_text("Training is complete")).to_be_visible(timeout=120_000)
     expect(page.get_by_role("button", name="Stop and save")).to_have_count(0)
-    expect(page.get_by_text("150 of 150")).to_be_visible()
+    expect(page.get_by_text("60 of 60")).to_be_visible()
 
     page.get_by_role("link", name="Try Journey").click()
     expect(page.get_by_role("heading", name="Journey")).to_be_visible()
     page.get_by_role("button", name="Write").click()
     written = page.locator("[data-testid=stText]").last
     expect(written).not_to_be_empty(timeout=60_000)
+
+    look_through_the_lens(page)
 
     with page.expect_download(timeout=60_000) as download:
         page.get_by_role("button", name="Download all as zip").click()

@@ -37,7 +37,7 @@ def test_weights_gradients_and_optimizer_are_two_numbers_for_each_parameter(tiny
 
 
 @pytest.mark.parametrize(
-    "more", [{"batch_size": 4}, {"train_seq_len": 512, "max_seq_len": 512}, {"vocab_size": 800}, {"n_layers": 3}]
+    "more", [{"batch_size": 4}, {"train_seq_len": 512, "max_seq_len": 512}, {"vocab_size": 800}, {"n_layers": 4}]
 )
 def test_more_work_at_once_takes_more_memory(tiny_config: TrainingConfig, more: dict[str, int]) -> None:
     assert needs(tiny_config, **more).memory_bytes["activations"] > needs(tiny_config).memory_bytes["activations"]
@@ -49,6 +49,19 @@ def test_activations_grow_with_the_batch_and_weights_do_not(tiny_config: Trainin
     assert {part: twice[part] for part in twice if part != "activations"} == {
         part: once[part] for part in once if part != "activations"
     }
+
+
+@pytest.mark.parametrize("part", ["act_enabled", "ltm_enabled"])
+def test_pondering_and_memory_take_more_memory(tiny_config: TrainingConfig, part: str) -> None:
+    plain = tiny_config.with_overrides({"act_enabled": False, "ltm_enabled": False})
+    with_it = needs(plain, **{part: True})
+    assert with_it.memory_bytes["activations"] > needs(plain).memory_bytes["activations"]
+    assert with_it.parameters["total"] > needs(plain).parameters["total"]
+
+
+def test_computing_twice_takes_less_memory(tiny_config: TrainingConfig) -> None:
+    less = needs(tiny_config, gradient_checkpointing=True)
+    assert less.memory_bytes["activations"] < needs(tiny_config).memory_bytes["activations"]
 
 
 def test_adding_up_batches_takes_no_more_memory(tiny_config: TrainingConfig) -> None:

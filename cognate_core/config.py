@@ -183,7 +183,8 @@ class TrainingConfig(BaseModel):
     attention_window: int = _setting(
         512,
         title="Attention window",
-        help="How far back each layer looks directly. What lies further back reaches a token through long-term memory.",
+        help="How far back each layer looks directly. Longer takes more time; what lies far behind it is for long-term "
+        "memory.",
         section="Model",
         unit="tokens",
         ge=16,
@@ -194,8 +195,8 @@ class TrainingConfig(BaseModel):
     act_enabled: bool = _setting(
         True,
         title="Pondering (ACT)",
-        help="Adaptive computation time: the middle layers go over a hard token several times and over an easy one "
-        "once or twice (arXiv 1603.08983). Off: each layer once.",
+        help="Adaptive computation time: the middle layers go over each token until the model finds that it has "
+        "thought enough, token by token (arXiv 1603.08983). Off: each layer once.",
         section="Pondering",
         simple=True,
     )
@@ -241,15 +242,15 @@ class TrainingConfig(BaseModel):
     ltm_enabled: bool = _setting(
         True,
         title="Long-term memory (LTM)",
-        help="The model notes what surprised it, segment by segment, and every layer can look it up later, however "
-        "long ago it was (arXiv 2203.08913). Off: it knows only what its attention window holds.",
+        help="The model takes notes of what surprised it, segment by segment, and every layer can look them up later "
+        "in the same text (arXiv 2203.08913). Off: it has its attention alone.",
         section="Memory",
         simple=True,
     )
     d_mem: int = _setting(
         216,
         title="Memory width",
-        help="How many numbers one memory holds, and as many by which it is found.",
+        help="How many numbers one note holds, and as many by which it is found.",
         section="Memory",
         ge=1,
         le=4096,
@@ -257,25 +258,26 @@ class TrainingConfig(BaseModel):
     mem_capacity: int = _setting(
         4096,
         title="Memory size",
-        help="How many memories are kept of one text. When it is full, what was used least goes.",
+        help="How many notes are kept of one text. When it is full, what was used least goes.",
         section="Memory",
-        unit="memories",
+        unit="notes",
         ge=1,
         le=1_000_000,
     )
     mem_topk: int = _setting(
         4,
-        title="Memories a token reads",
-        help="Each token looks at this many of the best matching memories at once, or at none of them.",
+        title="Notes a token reads",
+        help="Each token looks at this many of the best matching notes at once, or at none of them.",
         section="Memory",
-        unit="memories",
+        unit="notes",
         ge=1,
         le=256,
     )
     mem_segment: int = _setting(
         128,
         title="Segment",
-        help="Text is read in segments of this length. What a segment wrote, later ones can read.",
+        help="Text is read in segments of this length. What one segment noted, later ones can read. It should be "
+        "shorter than the texts that the model learns from.",
         section="Memory",
         unit="tokens",
         ge=8,
@@ -283,10 +285,10 @@ class TrainingConfig(BaseModel):
     )
     mem_writes: int = _setting(
         16,
-        title="Memories a segment writes",
+        title="Notes a segment writes",
         help="Of each segment, at most this many tokens are noted: those that were most surprising and new.",
         section="Memory",
-        unit="memories",
+        unit="notes",
         ge=1,
         le=4096,
     )
@@ -385,9 +387,9 @@ class TrainingConfig(BaseModel):
     )
     gradient_checkpointing: bool = _setting(
         False,
-        title="Save memory",
-        help="Keeps less in memory while learning and computes it a second time instead (gradient checkpointing): "
-        "about a third slower.",
+        title="Use less RAM",
+        help="Keeps less of the computer's memory while learning, and computes a part a second time instead (gradient "
+        "checkpointing). Slower.",
         section="Training",
     )
     seed: int = _setting(
@@ -576,6 +578,15 @@ class TrainingConfig(BaseModel):
             if not any(self.mixture_weights.get(name, 1.0) > 0 for name in self.dataset_sources):
                 raise ValueError("mixture_weights: At least one dataset needs a weight above zero.")
         return self
+
+    def doubts(self) -> list[str]:
+        """Sentences about settings that are allowed and will hardly do what was meant."""
+        if self.ltm_enabled and self.mem_segment >= self.train_seq_len:
+            return [
+                f"Long-term memory will not be learned: a segment ({self.mem_segment} tokens) is not shorter than the "
+                f"training length ({self.train_seq_len}), so nothing noted is ever read. Choose shorter segments."
+            ]
+        return []
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> TrainingConfig:

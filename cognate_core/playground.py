@@ -5,22 +5,42 @@ Knows files and text; no pages, no database.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.data.tokenizer import load_tokenizer
 from cognate_core.errors import StorageError
-from cognate_core.model import CognateModel, CognateState, MemoryBank, MemoryReads, load_memory, save_memory
+from cognate_core.model import CognateModel, CognateState, MemoryBank, MemoryReads, kept_notes, load_memory, save_memory
 
-__all__ = ["Explanation", "Playground", "RecalledNote", "ShownWord", "load_memory", "problem_prompt", "save_memory"]
+__all__ = [
+    "Explanation",
+    "Piece",
+    "Playground",
+    "RecalledNote",
+    "ShownWord",
+    "kept_notes",
+    "load_memory",
+    "problem_prompt",
+    "save_memory",
+]
 
 INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # what a decoder shows for half a letter
 SHOWN_NOTES = 4  # of what a token read, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of text as it is written: whole letters, and the tokens that spell them."""
+
+    text: str
+    ids: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +59,8 @@ class ShownWord:
     Attributes:
         probability: what the model gave it, 0 to 1.
         ponder_steps: how often the token before went through the core, to choose this one; None without pondering.
-        recall: how much of what the layers added came from memory's notes, gate times share, 0 to 1; None without one.
+        recall: how far the layers opened to memory's notes, mean of gate times the notes' share, 0 to 1; None without
+            a memory. It is no share of the answer.
         notes: what was read most, over all layers.
     """
 
@@ -53,9 +74,16 @@ class ShownWord:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """The words of a text, and the memory that it left for the next; None without a memory."""
+    """How a text came about.
+
+    Attributes:
+        words: from the beginning, or from where the model, which reads so much at once, could read it to its end.
+        shortened: whether the beginning is missing.
+        bank: the memory that these words left for the next text; None without a memory.
+    """
 
     words: list[ShownWord]
+    shortened: bool
     bank: MemoryBank | None
 
 
@@ -99,7 +127,7 @@ class Playground:
         top_p: float = 0.9,
         seed: int = 0,
         bank: MemoryBank | None = None,
-    ) -> Iterator[str]:
+    ) -> Iterator[Piece]:
         """What the model writes after `prompt`, piece by piece, up to its own end or max_new_tokens.
 
         `bank` is the memory of earlier texts.
@@ -117,24 +145,27 @@ class Playground:
             pending.append(token.id)
             text = self.tokenizer.decode(pending)
             if not text.endswith(INCOMPLETE):  # a letter may need several tokens
-                yield text
+                yield Piece(text, tuple(pending))
                 pending = []
         if pending:
-            yield self.tokenizer.decode(pending)
+            yield Piece(self.tokenizer.decode(pending), tuple(pending))
 
     @torch.no_grad()
-    def explain(self, prompt: str, written: str, bank: MemoryBank | None = None) -> Explanation:
+    def explain(self, prompt: str, written: Sequence[int], bank: MemoryBank | None = None) -> Explanation:
         """How the model comes to expect each word of a text, from reading it once more as a whole.
 
-        A text that is longer than the model can read is read from its end. `bank` is the memory of earlier texts.
+        Args:
+            written: the tokens that came after the prompt.
+            bank: the memory of earlier texts.
         """
-        prompt_ids, written_ids = self._ids(prompt), self.tokenizer.encode(written).ids
-        ids = (prompt_ids + written_ids)[-self.model.config.max_seq_len :]
+        whole = [*self._ids(prompt), *written]
+        ids, written_ids = whole[-self.model.config.max_seq_len :], list(written)
         first_written = len(ids) - len(written_ids)
         state = CognateState(bank=bank)
         output = self.model(torch.tensor([ids]), state=state)
         self.model.end_segment(state)
-        probabilities = output.logits[0, :-1].float().softmax(-1)  # (time - 1, vocab_size)
+        following = torch.tensor(ids[1:], dtype=torch.long)
+        surprise = F.cross_entropy(output.logits[0, :-1].float(), following, reduction="none")  # (time - 1,), nats
         steps, reads = output.ponder_steps, output.memory_reads
         groups = self._whole_letters(ids[1:])  # token n of ids[1:] was chosen at position n of ids
         texts = [self.tokenizer.decode([ids[1 + n] for n in group]) for group in groups]
@@ -142,14 +173,14 @@ class Playground:
             ShownWord(
                 text=text,
                 written=group[0] + 1 >= first_written,
-                probability=float(torch.stack([probabilities[n, ids[n + 1]] for n in group]).prod()),
+                probability=math.exp(-float(surprise[group].sum())),
                 ponder_steps=None if steps is None else int(steps[0, group].max()),
                 recall=None if reads is None else float((reads.gate * (1 - reads.null))[0, group[0]].mean()),
                 notes=[] if reads is None else self._notes(reads, group[0], groups, texts),
             )
             for group, text in zip(groups, texts, strict=True)
         ]
-        return Explanation(words, None if state.bank is None else state.bank.carried())
+        return Explanation(words, len(ids) < len(whole), None if state.bank is None else state.bank.carried())
 
     def _ids(self, prompt: str) -> list[int]:
         return [END_OF_TEXT_ID, *self.tokenizer.encode(prompt).ids]

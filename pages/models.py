@@ -1,6 +1,7 @@
 """Models: what was trained, with its figures and files, and a place to try it."""
 
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
@@ -137,61 +138,79 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
         st.error(shown(str(error)), icon=":material/error:")
         return
     result = f"written-{model.id}"  # kept, so that a press of another button does not take it away
-    try:
-        if pressed:
-            st.session_state.pop(result, None)
+    if pressed:
+        st.session_state.pop(result, None)
+        try:
             player = opened(str(folder), weights["sha256"])
-            from cognate_core.playground import load_memory, problem_prompt, save_memory
+            from cognate_core.playground import problem_prompt
+        except CognateError as error:
+            st.error(shown(str(error)), icon=":material/error:")
+            return
+        prompt = problem_prompt(question) if as_problem else question
+        bank = kept_bank(folder) if remember else None
+        with st.container(border=True):
+            place, pieces = st.empty(), []
+            for piece in player.stream(
+                prompt, max_new_tokens=length, temperature=temperature, seed=int(seed), bank=bank
+            ):
+                pieces.append(piece)
+                place.text("".join(each.text for each in pieces))
+            if not pieces:
+                place.text(NOTHING_WRITTEN)
+        with st.spinner("Reading it once more"):
+            explanation = player.explain(prompt, [token for piece in pieces for token in piece.ids], bank)
+        if remember and explanation.bank is not None:
+            keep_bank(folder, explanation.bank)
+        st.session_state[result] = ("".join(piece.text for piece in pieces), explanation)
+    elif result in st.session_state:
+        with st.container(border=True):
+            st.text(st.session_state[result][0] or NOTHING_WRITTEN)
+    if (folder / MEMORY_FILE).exists():
+        kept_memory(folder)
+    if result in st.session_state and (remembers or model.details["act_enabled"]):
+        explanation = st.session_state[result][1]
+        st.subheader("How it came to each word", anchor=False)
+        st.caption(
+            ("The end of the text, as much as the model reads at once. " if explanation.shortened else "")
+            + "What stood there before it wrote is in italics."
+        )
+        lens(explanation.words, key=f"lens-{model.id}")
 
-            prompt = problem_prompt(question) if as_problem else question
-            bank = load_memory(folder) if remember else None
-            with st.container(border=True):
-                place, written = st.empty(), ""
-                for piece in player.stream(
-                    prompt, max_new_tokens=length, temperature=temperature, seed=int(seed), bank=bank
-                ):
-                    written += piece
-                    place.text(written)
-                if not written:
-                    place.text(NOTHING_WRITTEN)
-            with st.spinner("Reading it once more"):
-                explanation = player.explain(prompt, written, bank)
-            if remember and explanation.bank is not None:
-                save_memory(folder, explanation.bank)
-            st.session_state[result] = (written, explanation.words)
-        elif result in st.session_state:
-            with st.container(border=True):
-                st.text(st.session_state[result][0] or NOTHING_WRITTEN)
-        if remembers:
-            kept_memory(folder)
+
+def kept_bank(folder: Path) -> Any:
+    """The memory of earlier texts; when it cannot be opened, that is said and the text begins without."""
+    from cognate_core.playground import load_memory
+
+    try:
+        return load_memory(folder)
+    except CognateError as error:
+        st.warning(shown(str(error)), icon=":material/warning:")
+        return None
+
+
+def keep_bank(folder: Path, bank: Any) -> None:
+    """Keep the memory for the next text."""
+    from cognate_core.playground import save_memory
+
+    try:
+        save_memory(folder, bank)
     except CognateError as error:
         st.error(shown(str(error)), icon=":material/error:")
-        if (folder / MEMORY_FILE).exists():
-            forget_button(folder)
-    if result in st.session_state and (remembers or model.details["act_enabled"]):
-        st.subheader("How it came to each word", anchor=False)
-        st.caption("The text above, read once more as a whole. What you typed is in italics.")
-        lens(st.session_state[result][1], key=f"lens-{model.id}")
 
 
 def kept_memory(folder: Path) -> None:
     """How much it remembers of earlier texts, and a way to end that."""
-    if not (folder / MEMORY_FILE).exists():
-        return
-    from cognate_core.playground import load_memory
+    from cognate_core.playground import kept_notes
 
-    bank = load_memory(folder)
-    notes = 0 if bank is None else int(bank.filled.sum())
+    try:
+        words = f"It keeps {kept_notes(folder):,} notes of earlier texts, and reads them while 'Keep its memory' is on."
+    except CognateError as error:
+        words = shown(str(error))
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"It keeps {notes:,} notes of earlier texts, and reads them while 'Keep its memory' is on.")
-        forget_button(folder)
-
-
-def forget_button(folder: Path) -> None:
-    """Drop the kept memory."""
-    if st.button("Forget", icon=":material/delete_history:"):
-        (folder / MEMORY_FILE).unlink(missing_ok=True)
-        st.rerun()
+        st.caption(words)
+        if st.button("Forget", icon=":material/delete_history:"):
+            (folder / MEMORY_FILE).unlink(missing_ok=True)
+            st.rerun()
 
 
 @st.dialog("Delete this model?")
@@ -218,7 +237,9 @@ else:
         st.header(shown(model.name), anchor=False, width="content")
         st.badge(model.status, color="green" if model.status == "completed" else "gray")
         if model.details["act_enabled"]:
-            st.badge("ponders", color="blue", help="Adaptive computation (ACT): it thinks longer about hard words.")
+            st.badge(
+                "ponders", color="blue", help="Adaptive computation (ACT): how long it thinks is decided word by word."
+            )
         if model.details["ltm_enabled"]:
             st.badge("remembers", color="orange", help="Long-term memory (LTM): it takes notes of what it reads.")
         st.page_link(

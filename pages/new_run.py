@@ -161,4 +161,7 @@ if pressed and config is not None:
     except CognateError as error:
         st.error(shown(str(error)), icon=":material/error:")
 if config is not None:
+    with form_column:
+        for doubt in config.doubts():
+            st.warning(doubt, icon=":material/warning:")
     show_estimate(place, config)

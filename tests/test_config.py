@@ -545,3 +545,12 @@ def test_an_epsilon_that_will_not_do_is_refused(epsilon: object) -> None:
 
 def test_epsilon_can_be_overridden() -> None:
     assert TrainingConfig(act_threshold=0.5).with_overrides({"act_epsilon": "0.05"}).act_threshold == 0.95
+
+
+# Allowed, and hardly what was meant
+
+
+def test_a_segment_as_long_as_the_training_text_is_doubtful() -> None:
+    (doubt,) = TrainingConfig(mem_segment=512).doubts()
+    assert "512" in doubt and "nothing noted is ever read" in doubt
+    assert TrainingConfig().doubts() == TrainingConfig(mem_segment=512, ltm_enabled=False).doubts() == []

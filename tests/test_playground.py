@@ -1,7 +1,8 @@
 """The playground: what a model writes arrives in whole letters, and a folder that will not do is named."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cognate_core.contracts import END_OF_TEXT_ID, MEMORY_FILE
 from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
 from cognate_core.errors import StorageError
 from cognate_core.model import CognateModel, GeneratedToken
-from cognate_core.playground import INCOMPLETE, Playground, load_memory, problem_prompt, save_memory
+from cognate_core.playground import INCOMPLETE, Piece, Playground, kept_notes, load_memory, problem_prompt, save_memory
 
 CONFIG = TrainingConfig(d_model=16, n_layers=1, n_heads=2, vocab_size=300, max_seq_len=32, train_seq_len=16)
 
@@ -64,6 +65,10 @@ class Writes:
         return (GeneratedToken(token, 0.5, None, None) for token in self.tokens[:max_new_tokens])
 
 
+def texts(pieces: Iterable[Piece]) -> list[str]:
+    return [piece.text for piece in pieces]
+
+
 def playing(tokens: list[int], tokenizer: Tokenizer) -> tuple[Playground, Writes]:
     writes = Writes(tokens)
     return Playground(writes, tokenizer), writes  # type: ignore[arg-type]
@@ -73,7 +78,7 @@ def playing(tokens: list[int], tokenizer: Tokenizer) -> tuple[Playground, Writes
 @given(text=st.text(min_size=1, max_size=30))
 def test_any_text_arrives_whole_and_in_whole_letters(tokenizer: Tokenizer, text: str) -> None:
     playground, _ = playing(tokenizer.encode(text).ids, tokenizer)
-    pieces = list(playground.stream("x", max_new_tokens=10_000))
+    pieces = texts(playground.stream("x", max_new_tokens=10_000))
     assert "".join(pieces) == text
     if INCOMPLETE not in text:
         assert all(INCOMPLETE not in piece for piece in pieces)
@@ -81,20 +86,20 @@ def test_any_text_arrives_whole_and_in_whole_letters(tokenizer: Tokenizer, text:
 
 def test_letters_of_several_tokens_come_in_one_piece(tokenizer: Tokenizer) -> None:
     playground, _ = playing(tokenizer.encode("é🎉 ok").ids, tokenizer)
-    assert list(playground.stream("x")) == ["é", "🎉", " ", "o", "k"]
+    assert texts(playground.stream("x")) == ["é", "🎉", " ", "o", "k"]
 
 
 @settings(max_examples=100, deadline=None)
 @given(tokens=st.lists(st.integers(1, 299), max_size=40))
 def test_the_pieces_are_the_whole_even_of_nonsense(tokenizer: Tokenizer, tokens: list[int]) -> None:
     playground, _ = playing(tokens, tokenizer)
-    assert "".join(playground.stream("x")) == tokenizer.decode(tokens)
+    assert "".join(texts(playground.stream("x"))) == tokenizer.decode(tokens)
 
 
 def test_half_a_letter_at_the_end_is_not_kept_back(tokenizer: Tokenizer) -> None:
     tokens = tokenizer.encode("a🎉").ids[:-1]
     playground, _ = playing(tokens, tokenizer)
-    pieces = list(playground.stream("x"))
+    pieces = texts(playground.stream("x"))
     assert pieces[0] == "a"
     assert "".join(pieces) == tokenizer.decode(tokens)
     assert pieces[-1].endswith(INCOMPLETE)
@@ -107,13 +112,14 @@ def test_the_pieces_are_what_the_model_wrote(model: CognateModel, tokenizer: Tok
     pieces = list(Playground(model, tokenizer).stream(prompt, max_new_tokens=40, **options))
     ids = torch.tensor([[END_OF_TEXT_ID, *tokenizer.encode(prompt).ids]])
     tokens = [token.id for token in model.generate(ids, 40, stop_id=END_OF_TEXT_ID, **options)]
-    assert "".join(pieces) == tokenizer.decode(tokens)
+    assert "".join(texts(pieces)) == tokenizer.decode(tokens)
+    assert [token for piece in pieces for token in piece.ids] == tokens
     assert len(pieces) > 1
 
 
 def test_the_prompt_follows_the_end_of_the_text_before_as_in_training(tokenizer: Tokenizer) -> None:
     playground, writes = playing([], tokenizer)
-    assert list(playground.stream("How many?", max_new_tokens=7, temperature=0.3, top_p=0.5, seed=9)) == []
+    assert texts(playground.stream("How many?", max_new_tokens=7, temperature=0.3, top_p=0.5, seed=9)) == []
     ((ids, count, options),) = writes.asked
     assert ids == [END_OF_TEXT_ID, *tokenizer.encode("How many?").ids]
     assert count == 7
@@ -125,17 +131,16 @@ def test_an_opened_model_writes_as_the_one_that_was_saved(
 ) -> None:
     opened = Playground.from_folder(folder)
     assert not opened.model.training
-    written = "".join(opened.stream("How many?", max_new_tokens=30, temperature=1.0, seed=4))
-    assert written == "".join(
-        Playground(model, tokenizer).stream("How many?", max_new_tokens=30, temperature=1.0, seed=4)
-    )
+    asked = {"max_new_tokens": 30, "temperature": 1.0, "seed": 4}
+    saved = Playground(model, tokenizer)
+    assert texts(opened.stream("How many?", **asked)) == texts(saved.stream("How many?", **asked))
 
 
 def test_the_end_mark_in_a_persons_prompt_is_text(folder: Path) -> None:
     # as in training, where a row that spells it is text too
     opened = Playground.from_folder(folder)
     playground, writes = playing([], opened.tokenizer)
-    list(playground.stream(f"What does {END_OF_TEXT} mean?"))
+    texts(playground.stream(f"What does {END_OF_TEXT} mean?"))
     ((ids, _, _),) = writes.asked
     assert ids.count(END_OF_TEXT_ID) == 1, "only the one that stands before each text"
 
@@ -210,8 +215,12 @@ def thinking(tokenizer: Tokenizer) -> Playground:
     return Playground(model.eval(), tokenizer)
 
 
+def spelt(playground: Playground, text: str) -> list[int]:
+    return playground.tokenizer.encode(text).ids
+
+
 def test_the_words_of_an_explanation_are_the_text(thinking: Playground) -> None:
-    words = thinking.explain("How many é apples?", " 1 + 2 = 🎉").words
+    words = thinking.explain("How many é apples?", spelt(thinking, " 1 + 2 = 🎉")).words
     assert "".join(word.text for word in words) == "How many é apples? 1 + 2 = 🎉"
     assert "".join(word.text for word in words if word.written) == " 1 + 2 = 🎉"
     assert any(word.text == "🎉" for word in words), "a letter of several tokens is one word"
@@ -223,7 +232,7 @@ def test_an_explanation_has_the_figures_of_the_forward_pass(thinking: Playground
     with torch.no_grad():
         output = thinking.model(torch.tensor([ids]))
     chances = output.logits[0].softmax(-1)
-    words = thinking.explain(prompt, written).words
+    words = thinking.explain(prompt, spelt(thinking, written)).words
     assert len(words) == len(ids) - 1
     assert len({word.ponder_steps for word in words}) > 1
     for position, word in enumerate(words):  # the word after `position`
@@ -245,9 +254,20 @@ def test_an_explanation_has_the_figures_of_the_forward_pass(thinking: Playground
     assert any(word.notes for word in words)
 
 
-def test_a_plain_model_explains_with_probabilities_alone(model: CognateModel, tokenizer: Tokenizer) -> None:
-    plain = CognateModel(CONFIG.with_overrides({"act_enabled": False, "ltm_enabled": False})).eval()
-    explanation = Playground(plain, tokenizer).explain("How many?", " 3")
+def test_it_explains_the_very_tokens_that_were_written(thinking: Playground) -> None:
+    """Not those that spell the same text anew: a model may write a word in other pieces than the tokenizer would."""
+    pieces = list(thinking.stream("How many?", max_new_tokens=60, temperature=1.5, seed=2))
+    ids = [token for piece in pieces for token in piece.ids]
+    assert ids != spelt(thinking, "".join(texts(pieces))), "the seed shows nothing"
+    words = [word for word in thinking.explain("How many?", ids).words if word.written]
+    assert [word.text for word in words] == texts(pieces)
+
+
+def test_a_plain_model_explains_with_probabilities_alone(tokenizer: Tokenizer) -> None:
+    plain = Playground(
+        CognateModel(CONFIG.with_overrides({"act_enabled": False, "ltm_enabled": False})).eval(), tokenizer
+    )
+    explanation = plain.explain("How many?", spelt(plain, " 3"))
     assert explanation.bank is None
     assert {(word.ponder_steps, word.recall) for word in explanation.words} == {(None, None)}
     assert all(0 < word.probability < 1 and word.notes == [] for word in explanation.words)
@@ -255,32 +275,34 @@ def test_a_plain_model_explains_with_probabilities_alone(model: CognateModel, to
 
 @pytest.mark.parametrize("prompt", ["", "x" * 2_000])
 def test_any_length_of_text_is_explained(thinking: Playground, prompt: str) -> None:
-    words = thinking.explain(prompt, "")
-    assert len(words.words) == min(len(prompt), THINKING.max_seq_len - 1)
+    explanation = thinking.explain(prompt, [])
+    assert len(explanation.words) == min(len(prompt), THINKING.max_seq_len - 1)
+    assert explanation.shortened is (len(prompt) > THINKING.max_seq_len - 1)
 
 
 # Memory from one text to the next
 
 
 def test_a_later_text_reads_what_an_earlier_one_left(thinking: Playground) -> None:
-    bank = thinking.explain("Maria has seven apples and a pear.", " She eats one.").bank
-    later = thinking.explain("How many?", " 7", bank)
-    alone = thinking.explain("How many?", " 7")
+    bank = thinking.explain("Maria has seven apples and a pear.", spelt(thinking, " She eats one.")).bank
+    later = thinking.explain("How many?", spelt(thinking, " 7"), bank)
+    alone = thinking.explain("How many?", spelt(thinking, " 7"))
     assert any(word.notes for word in later.words) and not any(word.notes for word in alone.words)
     assert {note.place for word in later.words for note in word.notes} == {None}
     assert [word.probability for word in later.words] != [word.probability for word in alone.words]
-    with_memory = list(thinking.stream("How many?", max_new_tokens=30, temperature=0, bank=bank))
-    assert with_memory == list(thinking.stream("How many?", max_new_tokens=30, temperature=0, bank=bank))
-    assert with_memory != list(thinking.stream("How many?", max_new_tokens=30, temperature=0))
+    with_memory = texts(thinking.stream("How many?", max_new_tokens=30, temperature=0, bank=bank))
+    assert with_memory == texts(thinking.stream("How many?", max_new_tokens=30, temperature=0, bank=bank))
+    assert with_memory != texts(thinking.stream("How many?", max_new_tokens=30, temperature=0))
 
 
 def test_a_kept_memory_opens_as_it_was(thinking: Playground, tmp_path: Path) -> None:
     thinking.model.save_pretrained(tmp_path)
-    assert load_memory(tmp_path) is None
-    bank = thinking.explain("Maria has seven apples and a pear.", " She eats one.").bank
+    assert (load_memory(tmp_path), kept_notes(tmp_path)) == (None, 0)
+    bank = thinking.explain("Maria has seven apples and a pear.", spelt(thinking, " She eats one.")).bank
     save_memory(tmp_path, bank)
     opened = load_memory(tmp_path)
     assert opened.slots == bank.slots > 0
+    assert kept_notes(tmp_path) == int(bank.filled.sum())
     for name in ("keys", "values", "log_weights", "usage", "age", "positions", "tokens"):
         assert torch.equal(getattr(opened, name), getattr(bank, name))
     assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "config.json", MEMORY_FILE}
@@ -288,7 +310,7 @@ def test_a_kept_memory_opens_as_it_was(thinking: Playground, tmp_path: Path) -> 
 
 def test_a_memory_of_other_weights_is_refused(thinking: Playground, tmp_path: Path) -> None:
     thinking.model.save_pretrained(tmp_path)
-    save_memory(tmp_path, thinking.explain("Maria has seven apples.", "").bank)
+    save_memory(tmp_path, thinking.explain("Maria has seven apples.", []).bank)
     CognateModel(THINKING).save_pretrained(tmp_path)
     with pytest.raises(StorageError, match=r"^The kept memory belongs to other weights and is not used\. Forget it"):
         load_memory(tmp_path)
@@ -300,6 +322,23 @@ def test_a_damaged_memory_is_told_as_a_sentence(thinking: Playground, tmp_path: 
     (tmp_path / MEMORY_FILE).write_bytes(content)
     with pytest.raises(StorageError, match=r"^The kept memory cannot be opened \("):
         load_memory(tmp_path)
+
+
+def test_many_can_keep_their_memory_at_once(thinking: Playground, tmp_path: Path) -> None:
+    """The last one stays; nobody sees half a file."""
+    thinking.model.save_pretrained(tmp_path)
+    banks = [thinking.explain(text, []).bank for text in ("Maria has seven apples.", "He sold a lot of pears.")]
+    with ThreadPoolExecutor(4) as pool:
+        for done in [pool.submit(save_memory, tmp_path, banks[n % 2]) for n in range(40)]:
+            done.result()
+    opened = load_memory(tmp_path)
+    assert any(torch.equal(opened.tokens, bank.tokens) for bank in banks)
+    assert len(list(tmp_path.iterdir())) == 3, "no temporary file is left"
+
+
+def test_a_memory_that_cannot_be_written_is_told_as_a_sentence(thinking: Playground, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"^The memory cannot be kept \("):
+        save_memory(tmp_path / "gone", thinking.explain("Maria has seven apples.", []).bank)
 
 
 def test_a_question_is_put_in_the_layout_of_the_training_text() -> None:

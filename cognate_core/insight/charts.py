@@ -25,6 +25,7 @@ SMOOTHING_SPAN = 0.02  # the smoothed line averages over this share of the shown
 CHART_HEIGHT, SMALL_CHART_HEIGHT = 360, 260
 FONT_SIZE = 14  # readable from the last row
 LABEL_GAP = 0.08  # least distance of two labels, as a share of the shown values
+MAX_STEP_TICKS = 8  # numbers on the axis of ponder steps
 GREY = "#808080"
 
 Row = Mapping[str, Any]
@@ -110,14 +111,15 @@ def ponder_chart(histograms: Sequence[Row], total_steps: int, *, dark: bool = Fa
         total_steps: where the step axis ends.
     """
     traces: list[Trace] = []
-    counts = [np.array(row["counts"], dtype=np.float64) for row in histograms]
-    if counts:
-        longest = max(len(row) for row in counts)
-        shares = np.zeros((longest, len(counts)))  # (ponder steps, checks)
-        for column, row in enumerate(counts):
-            shares[: len(row), column] = row / max(row.sum(), 1.0)
-        steps = [int(row["step"]) for row in histograms]
-        edges = [0, *steps] if steps[0] > 0 else [0, *(step + 1 for step in steps)]  # a check tells of what led to it
+    longest = max((len(row["counts"]) for row in histograms), default=0)
+    if histograms:
+        together = -(-len(histograms) // MAX_POINTS)  # checks in one column
+        counts = np.zeros((longest, -(-len(histograms) // together)))  # (ponder steps, columns)
+        for number, row in enumerate(histograms):
+            counts[: len(row["counts"]), number // together] += row["counts"]
+        shares = counts / np.maximum(counts.sum(0), 1.0)
+        ends = [int(row["step"]) for row in histograms]  # a check tells of the steps that led to it
+        edges = [0, *(ends[min(n + together, len(ends)) - 1] for n in range(0, len(ends), together))]
         ground, blue = ("rgba(86,180,233,0)", BRIGHT_BLUE) if dark else ("rgba(0,114,178,0)", OKABE_ITO[0])
         traces.append(
             {
@@ -135,7 +137,7 @@ def ponder_chart(histograms: Sequence[Row], total_steps: int, *, dark: bool = Fa
     layout = _layout("ponder steps", total_steps, SMALL_CHART_HEIGHT)
     layout["hovermode"] = "closest"
     layout["margin"]["r"] = 16
-    layout["yaxis"]["dtick"] = 1
+    layout["yaxis"]["dtick"] = max(1, -(-longest // MAX_STEP_TICKS))
     return go.Figure(traces, layout)
 
 

@@ -8,13 +8,14 @@ from cognate_core.model.cognate import (
     count_parameters,
 )
 from cognate_core.model.generation import GeneratedToken
-from cognate_core.model.memory import MemoryBank, MemoryReads
-from cognate_core.model.memory_file import load_memory, save_memory
+from cognate_core.model.memory import NOTHING, MemoryBank, MemoryReads
+from cognate_core.model.memory_file import kept_notes, load_memory, save_memory
 from cognate_core.model.state import CognateOutput, CognateState
 
 __all__ = [
     "ARCHITECTURE_FIELDS",
     "IGNORED_TARGET",
+    "NOTHING",
     "CognateModel",
     "CognateOutput",
     "CognateState",
@@ -23,6 +24,7 @@ __all__ = [
     "MemoryReads",
     "core_layers",
     "count_parameters",
+    "kept_notes",
     "load_memory",
     "save_memory",
 ]

@@ -218,11 +218,11 @@ class CognateModel(nn.Module):
             state.segment.append(SegmentPart(contexts, states, piece.surprise, ids, opens))
             state.last_state, state.last_logits = states[:, -1], logits[:, -1].detach()
             if state.position % self.config.mem_segment == 0:
-                piece.notes, piece.noted = self._write(state)
+                piece.notes, piece.noted, piece.usable = self._write(state)
         return piece
 
-    def _write(self, state: CognateState) -> tuple[Tensor, Tensor]:
-        """Write the segment; for each row how many notes its bank has, and how many tokens were noted."""
+    def _write(self, state: CognateState) -> tuple[Tensor, Tensor, Tensor]:
+        """Write the segment; for each row the notes in its bank, the tokens that were noted, and that could be."""
         segment = joined(state.segment)
         texts = segment.opens.cumsum(1)  # only the newest text can still be read of: the others need no note
         usable = (texts == texts[:, -1:]) & (segment.tokens != END_OF_TEXT_ID) & segment.surprise.isfinite()
@@ -232,7 +232,7 @@ class CognateModel(nn.Module):
         bank = cleared(cast(MemoryBank, state.bank), texts[:, -1] > 0)
         state.bank, noted = writer(bank, segment, usable, positions)
         state.memory_keys, state.segment = [], []
-        return state.bank.filled.sum(-1), noted
+        return state.bank.filled.sum(-1), noted, usable.sum(-1)
 
     def _output(
         self, pieces: list[_Piece], input_ids: Tensor, targets: Tensor | None, ponder_weight: float | None
@@ -258,7 +258,7 @@ class CognateModel(nn.Module):
             ponder_loss=ponder_loss,
             ponder_steps=torch.cat(steps, dim=1) if steps else None,
             memory_reads=joined(reads) if reads else None,
-            memory_figures=_figures(pieces, self.config.mem_segment) if reads else None,
+            memory_figures=_figures(pieces) if reads else None,
         )
 
     @torch.no_grad()
@@ -324,7 +324,8 @@ class CognateModel(nn.Module):
 
         Raises:
             OSError: a file is missing.
-            RuntimeError: the weights do not fit the config.
+            ValueError, KeyError, ConfigError: config.json is damaged.
+            RuntimeError, SafetensorError: the weights are damaged or do not fit the config.
         """
         shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if "act_enabled" in shape:
@@ -338,7 +339,7 @@ class CognateModel(nn.Module):
 
 @dataclass(slots=True)
 class _Piece:
-    """What one chunk gave: logits (batch, time, vocab_size), figures (batch, time), notes and noted (batch,)."""
+    """What one chunk gave: logits (batch, time, vocab_size), figures (batch, time), the last three (batch,)."""
 
     logits: Tensor
     losses: Tensor | None = None
@@ -348,6 +349,7 @@ class _Piece:
     surprise: Tensor | None = None
     notes: Tensor | None = None
     noted: Tensor | None = None
+    usable: Tensor | None = None
 
 
 class _Layers:
@@ -438,12 +440,17 @@ def _surprise(logits: Tensor, ids: Tensor, losses: Tensor | None, last_logits: T
     return torch.cat((first, rest), dim=1)
 
 
-def _figures(pieces: list[_Piece], segment: int) -> MemoryFigures:
-    notes = [piece.notes for piece in pieces if piece.notes is not None]
-    noted = [piece.noted for piece in pieces if piece.noted is not None]
-    if not notes:
+def _figures(pieces: list[_Piece]) -> MemoryFigures:
+    """Over the rows and segments that had something to note: padding says nothing of memory."""
+    ended = [piece for piece in pieces if piece.usable is not None]
+    if not ended:
         return MemoryFigures(None, None)
-    return MemoryFigures(float(torch.cat(notes).float().mean()), float(torch.cat(noted).float().mean()) / segment)
+    notes, noted, usable = (
+        torch.cat([cast(Tensor, getattr(piece, name)) for piece in ended]) for name in ("notes", "noted", "usable")
+    )
+    if not usable.any():
+        return MemoryFigures(None, None)
+    return MemoryFigures(float(notes[usable > 0].float().mean()), float(noted.sum() / usable.sum()))
 
 
 def config_of_shape(shape: dict[str, Any]) -> TrainingConfig:

@@ -161,7 +161,7 @@ class MemoryReader(nn.Module):
         return gate * self.out(self.value(recalled)), _read(slots, shares.detach(), gate.detach(), view.topk)
 
     def _look_up(self, query: Tensor, rows: Rows, view: MemoryView) -> tuple[Tensor, Tensor, Tensor]:
-        """What was recalled, (rows, d_mem), the slots, (rows, k), and their shares, (rows, k + 1), the null's last."""
+        """What was recalled, (rows, d_mem), the slots, (rows, k), and shares, (rows, k + 1), the null's last."""
         query = self.log_scale.exp() * F.normalize(query, dim=-1, eps=1e-6)
         null = (query @ F.normalize(self.null_key, dim=0, eps=1e-6))[:, None]  # (rows, 1)
         k = min(view.topk, view.bank.slots)
@@ -173,19 +173,19 @@ class MemoryReader(nn.Module):
         if view.readable is not None:
             scores = scores.masked_fill(~rows.of(view.readable)[:, None], -torch.inf)
         best, slots = scores.topk(k, dim=-1)
+        found = slots.where(best > -torch.inf, NOTHING)
         shares = torch.cat((best, null), dim=-1).softmax(-1)
         attention = torch.zeros_like(scores).scatter(1, slots, shares[:, :k])
         recalled = rows.gather(rows.spread(attention) @ view.bank.values)
-        return recalled + shares[:, k:] * self.null_value, slots, shares
+        return recalled + shares[:, k:] * self.null_value, found, shares
 
 
 def _read(slots: Tensor, shares: Tensor, gate: Tensor, topk: int) -> Read:
-    """`shares` has the null slot last. A slot that was masked out got no share: it was not read."""
+    """`shares` has the null slot last."""
     k = slots.shape[1]
-    weights = shares[:, :k]
-    slots = slots.where(weights > 0, NOTHING)
+    missing = (0, topk - k)
     return Read(
-        F.pad(slots, (0, topk - k), value=NOTHING), F.pad(weights, (0, topk - k)), shares[:, k].clone(), gate.mean(-1)
+        F.pad(slots, missing, value=NOTHING), F.pad(shares[:, :k], missing), shares[:, k].clone(), gate.mean(-1)
     )
 
 

@@ -14,8 +14,8 @@ class MemoryFigures:
     """How memory was used in one forward pass.
 
     Attributes:
-        notes: how many notes a bank held after a segment, on average; None when no segment ended.
-        written: share of the tokens that were noted; None when no segment ended.
+        notes: how many notes a bank held after a segment, on average; None when no segment with text ended.
+        written: share of the tokens that were noted, among those that could be; None as above.
     """
 
     notes: float | None

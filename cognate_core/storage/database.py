@@ -154,8 +154,8 @@ def pondering_and_memory(db: Database) -> None:
     )
     db.table("ponder_histograms").create_index(["run_id", "id"])
     db.execute(
-        "UPDATE runs SET config = json_set(config, '$.act_enabled', json('false'), '$.ltm_enabled', json('false')) "
-        "WHERE json_valid(config)"
+        "UPDATE runs SET config = json_set(config, '$.act_enabled', json('false'), '$.ltm_enabled', json('false'), "
+        "'$.attention_window', 65536) WHERE json_valid(config)"
     )
 
 

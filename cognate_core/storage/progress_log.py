@@ -116,6 +116,16 @@ class ProgressReader:
         rows = self._rows("SELECT * FROM ponder_histograms WHERE run_id = ? ORDER BY id", run_id)
         return [{**row, "counts": json.loads(row["counts"])} for row in rows]
 
+    def newest_ids(self, run_id: str) -> tuple[int, ...]:
+        """Ids of the newest step row, held-out measurement and histogram, 0 for none: they tell whether more came."""
+        (row,) = self._rows(
+            "SELECT (SELECT max(id) FROM metrics WHERE run_id = ?1) AS metrics, "
+            "(SELECT max(id) FROM evaluations WHERE run_id = ?1) AS evaluations, "
+            "(SELECT max(id) FROM ponder_histograms WHERE run_id = ?1) AS histograms",
+            run_id,
+        )
+        return tuple(newest or 0 for newest in row.values())
+
     def samples(self, run_id: str) -> list[Row]:
         """Text samples, in order of writing."""
         return self._rows("SELECT * FROM samples WHERE run_id = ? ORDER BY id", run_id)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from cognate_core.model import IGNORED_TARGET, CognateOutput
+from cognate_core.model import IGNORED_TARGET, NOTHING, CognateOutput
 
 
 @dataclass(slots=True)
@@ -30,12 +30,13 @@ class Introspection:
             self.add_counts(torch.bincount(output.ponder_steps[counted]))
         if output.ponder_loss is not None:
             self._put("ponder_loss", float(output.ponder_loss.detach()), 1)
-        if output.memory_figures is not None and output.memory_figures.notes is not None:
-            self._put("memory_notes", output.memory_figures.notes, 1)
-            self._put("memory_written", output.memory_figures.written or 0.0, 1)
+        figures = output.memory_figures
+        if figures is not None and figures.notes is not None and figures.written is not None:
+            self._put("memory_notes", figures.notes, 1)
+            self._put("memory_written", figures.written, 1)
         if output.memory_reads is not None:
             gate, null = output.memory_reads.gate[counted], output.memory_reads.null[counted]  # (counted, n_layers)
-            could_read = output.memory_reads.weights[..., 0][counted] > 0
+            could_read = output.memory_reads.positions[..., 0][counted] != NOTHING
             self._put("memory_gate", float(gate.sum()), gate.numel())
             self._put("memory_null_share", float(null[could_read].sum()), int(could_read.sum()))
 

@@ -108,6 +108,8 @@ class TrainingLoop:
             StopRequested, CancelRequested: the progress callback asked for it.
         """
         config = self._config
+        for doubt in config.doubts():
+            self._record(Event("warning", doubt, self._name, 0))
         self._check_heldout()
         for step in range(1, config.max_steps + 1):
             self._one_step(step)
@@ -117,9 +119,10 @@ class TrainingLoop:
                 self.save()
 
     def save(self) -> None:
-        """Write a checkpoint of the current step, unless there is one."""
+        """Write a checkpoint of the current step, unless there is one, and what was counted on the way to it."""
         if self.step == self._saved_step:
             return
+        self._record_ponder_counts()  # a stop comes between two checks
         start = time.perf_counter()
         tensors, scalars = _optimizer_tensors(self._optimizer)
         filter_state = self._filter.state_dict() if self._filter else {}
@@ -219,9 +222,7 @@ class TrainingLoop:
 
     def _check_heldout(self) -> None:
         """Measure each dataset's held-out loss, then let the model write."""
-        if len(self._since_check.ponder_counts):
-            self._record(PonderHistogram(self._name, self.step, self._since_check.ponder_counts.tolist()))
-            self._since_check = Introspection()
+        self._record_ponder_counts()
         for name, packed in self._heldout.items():
             loss, tokens = self._loss_over(packed, CHECK_TOKENS)
             if tokens:
@@ -229,6 +230,12 @@ class TrainingLoop:
         if self._config.sample_tokens:
             for prompt in {prompt.dataset: prompt for prompt in reversed(self._data.prompts)}.values():
                 self._record(self._sample(prompt))
+
+    def _record_ponder_counts(self) -> None:
+        """The histogram since the last one; at most one a step."""
+        if len(self._since_check.ponder_counts):
+            self._record(PonderHistogram(self._name, self.step, self._since_check.ponder_counts.tolist()))
+            self._since_check = Introspection()
 
     @torch.no_grad()
     def _loss_over(self, packed: Packed, max_tokens: int | None) -> tuple[float, int]:

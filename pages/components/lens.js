@@ -1,8 +1,8 @@
 // Colours words by ponder steps or by memory, and tells of the word that a person chose. Text is only ever set as text.
 
-const BLUE = [0, 114, 178]
-const ORANGE = [230, 159, 0]
-const STRONGEST = 0.75 // opacity of the strongest colour, so that the words stay readable in light and dark
+// The opacity of the strongest colour leaves the words readable (4.5 : 1) on a light and on a dark ground.
+const BLUE = { light: [0, 114, 178, 0.75], dark: [0, 114, 178, 0.75] }
+const ORANGE = { light: [230, 159, 0, 0.75], dark: [230, 159, 0, 0.45] }
 
 const MODES = {
   thinking: {
@@ -16,18 +16,18 @@ const MODES = {
     },
     legend: ([low, high]) =>
       low === high
-        ? `Every word took ${low} ponder steps: the model treats all alike.`
+        ? `Every word took ${low} ponder step${low === 1 ? "" : "s"}: the model treats all alike.`
         : "Ponder steps before each word:",
     marks: ([low, high]) => Array.from({ length: high - low + 1 }, (_, n) => [low + n, `${low + n}`]),
   },
   memory: {
-    label: "What it took from memory",
+    label: "How far it opened to memory",
     has: (word) => word.recall !== null,
     colour: ORANGE,
     value: (word) => word.recall,
     scale: (words) => [0, Math.max(0.001, ...words.map((word) => word.recall))],
     legend: ([, high]) =>
-      high <= 0.001 ? "Nothing was read from memory: the text is shorter than a segment." : "Taken from memory's notes:",
+      high <= 0.001 ? "It hardly looked at any note: there are none yet, or none was of use." : "Opened to its notes:",
     marks: ([, high]) => (high <= 0.001 ? [] : [0, 0.5, 1].map((part) => [part * high, percent(part * high)])),
   },
 }
@@ -36,34 +36,38 @@ function percent(share) {
   return `${(share * 100).toFixed(share < 0.1 ? 1 : 0)} %`
 }
 
-function shade(colour, value, [low, high]) {
+function shade([red, green, blue, strongest], value, [low, high]) {
   const strength = high > low ? (value - low) / (high - low) : 0
-  return `rgba(${colour.join(",")},${(strength * STRONGEST).toFixed(3)})`
+  return `rgba(${red},${green},${blue},${(strength * strongest).toFixed(3)})`
 }
 
 function quoted(text) {
-  return `“${text.replace(/\n/g, "⏎").trim() || text.replace(/\n/g, "⏎")}”`
+  const line = text.replace(/\n/g, "⏎")
+  return `“${line.trim() || line}”`
 }
 
-function element(tag, text, className) {
+function element(tag, text, className = "") {
   const made = document.createElement(tag)
   made.textContent = text
-  if (className) made.className = className
+  made.className = className
   return made
 }
 
 export default function ({ data, parentElement }) {
   const words = data.words
-  const [modes, legend, text, about] = ["modes", "legend", "text", "word"].map((name) =>
-    parentElement.querySelector(`.lens .${name}`),
-  )
+  const ground = data.dark ? "dark" : "light"
+  const root = parentElement.querySelector(".lens")
+  const [modes, legend, text, about] = ["modes", "legend", "text", "word"].map((name) => root.querySelector(`.${name}`))
   const offered = Object.keys(MODES).filter((name) => words.length && words.every(MODES[name].has))
+  const isSameText = root.words && JSON.stringify(root.words) === JSON.stringify(words)
+  root.words = words
   let chosen = -1
 
   text.replaceChildren(
     ...words.map((word, index) => {
       const span = element("span", word.text, word.written ? "" : "prompt")
       span.setAttribute("role", "option")
+      span.setAttribute("aria-selected", "false")
       span.id = `word-${index}`
       span.onclick = () => choose(index)
       return span
@@ -74,7 +78,6 @@ export default function ({ data, parentElement }) {
     ...offered.map((name) => {
       const button = element("button", MODES[name].label)
       button.type = "button"
-      button.setAttribute("role", "radio")
       button.dataset.mode = name
       button.onclick = () => colour(name)
       return button
@@ -82,54 +85,72 @@ export default function ({ data, parentElement }) {
   )
 
   function colour(name) {
+    root.mode = name
     const mode = MODES[name]
     const scale = mode.scale(words)
-    spans.forEach((span, index) => (span.style.background = shade(mode.colour, mode.value(words[index]), scale)))
-    for (const button of modes.children) button.setAttribute("aria-checked", String(button.dataset.mode === name))
+    spans.forEach((span, index) => {
+      span.style.background = shade(mode.colour[ground], mode.value(words[index]), scale)
+    })
+    for (const button of modes.children) button.setAttribute("aria-pressed", String(button.dataset.mode === name))
     legend.replaceChildren(`${mode.legend(scale)} `)
     if (scale[0] === scale[1]) return
     for (const [value, label] of mode.marks(scale)) {
       const mark = element("span", label)
-      mark.style.background = shade(mode.colour, value, scale)
+      mark.style.background = shade(mode.colour[ground], value, scale)
       legend.append(mark)
     }
   }
 
   function choose(index) {
+    if (!words[index]) return
     spans[chosen]?.classList.remove("chosen")
+    spans[chosen]?.setAttribute("aria-selected", "false")
     spans.forEach((span) => span.classList.remove("source"))
-    chosen = index
+    chosen = root.chosen = index
     const word = words[index]
     spans[index].classList.add("chosen")
+    spans[index].setAttribute("aria-selected", "true")
+    spans[index].scrollIntoView({ block: "nearest" })
     text.setAttribute("aria-activedescendant", spans[index].id)
     const facts = [`${quoted(word.text)}: the model gave it ${percent(word.probability)}`]
     if (word.ponder_steps !== null) {
       facts.push(`thought for ${word.ponder_steps} ponder step${word.ponder_steps === 1 ? "" : "s"}`)
     }
-    if (word.recall !== null) facts.push(`took ${percent(word.recall)} from memory`)
+    if (word.recall !== null) facts.push(`opened ${percent(word.recall)} to memory`)
     about.replaceChildren(element("div", `${facts.join(", ")}.`))
     if (word.recall === null) return
     if (!word.notes.length) {
-      about.append(element("div", "It read no note: none was written yet, or none fitted."))
+      about.append(element("div", "It looked at no note: none was written yet."))
       return
     }
-    about.append(element("div", "Notes that it looked at (underlined in the text):"))
+    about.append(element("div", "Notes that it looked at (those of this text are underlined):"))
     const list = document.createElement("ul")
     for (const note of word.notes) {
-      const around = note.place === null ? "an earlier text" : quoted(words.slice(Math.max(0, note.place - 4), note.place + 1).map((each) => each.text).join(""))
-      list.append(element("li", `${quoted(note.word)}, ${percent(note.share)} of the looking, from ${around}`))
+      const before = words.slice(Math.max(0, note.place - 4), note.place + 1)
+      const origin = note.place === null ? "an earlier text" : quoted(before.map((each) => each.text).join(""))
+      list.append(element("li", `${quoted(note.word)}, ${percent(note.share)} of the looking, from ${origin}`))
       if (note.place !== null) spans[note.place].classList.add("source")
     }
     about.append(list)
   }
 
   text.onkeydown = (event) => {
-    const move = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key]
-    if (!move) return
+    const last = words.length - 1
+    const next = {
+      ArrowRight: chosen + 1,
+      ArrowDown: chosen + 1,
+      ArrowLeft: chosen - 1,
+      ArrowUp: chosen - 1,
+      Home: 0,
+      End: last,
+    }[event.key]
+    if (next === undefined) return
     event.preventDefault()
-    choose(Math.min(words.length - 1, Math.max(0, chosen + move)))
+    choose(Math.min(last, Math.max(0, next)))
   }
 
-  if (offered.length) colour(offered[0])
   about.textContent = words.length ? "Choose a word to see more." : ""
+  if (offered.length) colour(isSameText && offered.includes(root.mode) ? root.mode : offered[0])
+  if (isSameText && root.chosen !== undefined) choose(root.chosen)
+  else delete root.chosen
 }

@@ -13,7 +13,7 @@ _component = st.components.v2.component(
     "lens",
     html="""
     <div class="lens">
-      <div class="modes" role="radiogroup" aria-label="Colour the text by"></div>
+      <div class="modes" role="group" aria-label="Colour the text by"></div>
       <p class="legend"></p>
       <div class="text" tabindex="0" role="listbox" aria-label="The text, word by word. Arrow keys move."></div>
       <div class="word" role="status"></div>
@@ -25,7 +25,7 @@ _component = st.components.v2.component(
     .lens .modes { display: flex; flex-wrap: wrap; gap: 0.5rem; }
     .lens button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--st-border-color);
                    border-radius: var(--st-button-radius); padding: 0.25rem 0.75rem; cursor: pointer; }
-    .lens button[aria-checked="true"] { border-color: var(--st-primary-color); color: var(--st-primary-color); }
+    .lens button[aria-pressed="true"] { border-color: var(--st-primary-color); color: var(--st-primary-color); }
     .lens .legend { font-size: 0.875rem; margin: 0.5rem 0; }
     .lens .legend span { padding: 0 0.4rem; border-radius: 3px; margin-right: 0.25rem; }
     .lens .text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; padding: 0.75rem;
@@ -45,4 +45,5 @@ def lens(words: Sequence[Any], *, key: str) -> None:
 
     What the model does not have is not offered.
     """
-    _component(key=key, data={"words": [dataclasses.asdict(word) for word in words]})
+    dark = st.context.theme.type == "dark"
+    _component(key=key, data={"words": [dataclasses.asdict(word) for word in words], "dark": dark})

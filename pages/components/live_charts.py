@@ -47,15 +47,21 @@ _component = st.components.v2.component(
 def live_charts(log: ProgressLog, run: Run, model_name: str) -> None:
     """Show the charts of one model of a run; while the run goes on, they follow it."""
     dark = st.context.theme.type == "dark"
-    charts, seen = run_charts(log, run, model_name, dark=dark)
+    seen = newest(log, run)  # before the charts: what comes between is drawn twice and never missed
+    charts = run_charts(log, run, model_name, dark=dark)
     address = None
     if not run.status.is_terminal:
         address = "/live?" + urlencode({"run": run.id, "model": model_name, "dark": int(dark)})
     _component(key=f"charts-{run.id}-{model_name}", data={"charts": charts, "seen": seen, "address": address})
 
 
-def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> tuple[list[dict[str, Any]], str]:
-    """The charts as the component reads them, and a word that changes when there is something new to draw."""
+def newest(log: ProgressLog, run: Run) -> str:
+    """A word that changes when there is something new to draw."""
+    return "-".join(map(str, log.newest_ids(run.id)))
+
+
+def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> list[dict[str, Any]]:
+    """The charts as the component reads them."""
     metrics = [row for row in log.metrics(run.id) if row["model_name"] == model_name]
     evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
     steps = run.config.max_steps
@@ -120,8 +126,7 @@ def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> tu
                 "read: where there were notes, share of the looking that chose none.",
             ),
         ]
-    seen = f"{len(metrics)}-{len(evaluations)}"
-    return [{**chart, "figure": json.loads(chart["figure"].to_json())} for chart in charts], seen
+    return [{**chart, "figure": json.loads(chart["figure"].to_json())} for chart in charts]
 
 
 def _live(request: Request) -> Response:
@@ -134,8 +139,9 @@ def _live(request: Request) -> Response:
     except RunError as error:
         return JSONResponse({"problem": str(error)}, status_code=404)
     dark = request.query_params.get("dark") == "1"
-    charts, seen = run_charts(log, run, request.query_params.get("model", ""), dark=dark)
-    news = {} if seen == request.query_params.get("after") else {"charts": charts, "seen": seen}
+    seen, news = newest(log, run), {}
+    if seen != request.query_params.get("after"):
+        news = {"charts": run_charts(log, run, request.query_params.get("model", ""), dark=dark), "seen": seen}
     return JSONResponse(news, headers={"Cache-Control": "no-store"})
 
 

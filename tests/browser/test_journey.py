@@ -59,13 +59,15 @@ def look_through_the_lens(page: Page) -> None:
     assert dialogs == []
 
     words.nth(3).click()
-    expect(lens.get_by_role("status")).to_contain_text(re.compile(r"the model gave it .* %, thought for \d+ ponder step"))
+    expect(lens.get_by_role("status")).to_contain_text(
+        re.compile(r"the model gave it .* %, thought for \d+ ponder step")
+    )
     before = lens.get_by_role("status").inner_text()
     lens.get_by_role("listbox").press("ArrowRight")
     expect(lens.get_by_role("status")).not_to_have_text(before)
     expect(words.nth(4)).to_have_class(re.compile("chosen"))
     thinking = words.nth(4).get_attribute("style")
-    lens.get_by_role("radio", name="What it took from memory").click()
+    lens.get_by_role("button", name="How far it opened to memory").click()
     assert words.nth(4).get_attribute("style") != thinking
     words.last.click()
     expect(lens.get_by_role("listitem").first).to_contain_text("of the looking")
@@ -118,7 +120,7 @@ def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: 
         assert zipped.testzip() is None
         zipped.extractall(tmp_path / "model")
     model = Playground.from_folder(tmp_path / "model")
-    assert "".join(model.stream("Problem: ", max_new_tokens=5))
+    assert "".join(piece.text for piece in model.stream("Problem: ", max_new_tokens=5))
     assert all(torch.isfinite(weight).all() for weight in model.model.parameters())
 
     page.goto(studio.url)

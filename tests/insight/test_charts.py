@@ -207,6 +207,20 @@ def test_a_column_shows_the_shares_since_the_check_before() -> None:
     assert (heat.zmin, heat.zmax) == (0, 1)
 
 
+def test_many_checks_share_columns_and_no_token_is_lost() -> None:
+    rows = [{"step": 10 * (n + 1), "counts": [0, 1, n % 2]} for n in range(2 * MAX_POINTS + 1)]
+    (heat,) = ponder_chart(rows, rows[-1]["step"]).data
+    assert len(heat.z[0]) == len(heat.x) - 1 <= MAX_POINTS
+    assert (heat.x[0], heat.x[-1]) == (0, rows[-1]["step"])
+    assert all(sum(column) == pytest.approx(1) for column in zip(*heat.z, strict=True))
+
+
+def test_the_axis_of_steps_has_room_for_its_numbers() -> None:
+    for longest, ticks in ((3, 1), (17, 3), (65, 9)):
+        counts = [0] * (longest - 1) + [5]
+        assert ponder_chart([{"step": 5, "counts": counts}], 30).layout.yaxis.dtick == ticks
+
+
 def test_nothing_pondered_gives_an_empty_chart() -> None:
     assert len(ponder_chart([], 30).data) == 0
     (heat,) = ponder_chart([{"step": 5, "counts": [0, 0]}], 30).data
@@ -250,5 +264,9 @@ def test_line_chart_leaves_out_what_was_not_measured() -> None:
 
 def test_every_chart_becomes_json() -> None:
     rows = metrics([5.0, None, 3.0])
-    for figure in (loss_chart(rows, [evaluation("SVAMP", 4.0)], GUESSING, 3), line_chart(rows, LINES, "norm", 3)):
+    for figure in (
+        loss_chart(rows, [evaluation("SVAMP", 4.0)], GUESSING, 3),
+        line_chart(rows, LINES, "norm", 3),
+        ponder_chart([{"step": 3, "counts": [0, 2]}, {"step": 4, "counts": [0, 0]}], 4),
+    ):
         assert "NaN" not in figure.to_json().replace("(NaN)", "")

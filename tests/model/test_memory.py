@@ -435,9 +435,18 @@ def test_the_figures_say_how_much_was_noted_and_kept() -> None:
     model = lively(whole_config(mem_capacity=6, mem_writes=4, mem_segment=8), 1)
     figures = model(token_ids(2, 24, first=1)).memory_figures
     assert figures.notes == pytest.approx((4 + 6 + 6) / 3), "after each of three segments"
-    assert figures.written == pytest.approx(4 / 8)
+    assert figures.written == pytest.approx(3 * 4 / 23), "of 24 tokens, less the first, whose surprise is not known"
     assert model(token_ids(2, 7)).memory_figures.notes is None
     assert model(token_ids(2, 7)).memory_figures.written is None
+
+
+def test_padding_does_not_dilute_the_figures() -> None:
+    model = lively(whole_config(mem_capacity=64, mem_writes=4, mem_segment=8), 1)
+    ids = token_ids(1, 24, first=1)
+    padding = torch.zeros_like(ids)
+    alone = model(ids).memory_figures
+    assert model(torch.cat((ids, padding))).memory_figures == alone
+    assert model(padding).memory_figures.notes is None
 
 
 def test_a_segment_that_is_not_full_is_written_when_it_is_ended() -> None:

@@ -51,7 +51,7 @@ def test_every_setting_of_the_config_has_its_field(idle_studio: RunManager) -> N
         "Most ponder steps, learning",
         "Halting threshold",
         "Long-term memory (LTM)",
-        "Memories a token reads",
+        "Notes a token reads",
         "Attention window",
     ):
         assert title in labels

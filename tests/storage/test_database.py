@@ -416,6 +416,7 @@ class TestOpenAndClose:
         reader = ProgressReader(path)
         old = reader.run("a").config
         assert (old.d_model, old.act_enabled, old.ltm_enabled) == (64, False, False)
+        assert old.attention_window == 65536, "they attended to all of the text"
         assert reader.run("b").config_error is not None
         (row,) = reader.metrics("a")
         assert (row["loss"], row["ponder_steps"], row["memory_notes"]) == (5.0, None, None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cognate_core.model import IGNORED_TARGET, CognateOutput, MemoryReads
+from cognate_core.model import IGNORED_TARGET, NOTHING, CognateOutput, MemoryReads
 from cognate_core.model.state import MemoryFigures
 from cognate_core.training.introspection import Introspection
 
@@ -33,7 +33,7 @@ def output_of(
 
 def reads_of(weights: Tensor, null: Tensor, gate: Tensor) -> MemoryReads:
     """weights: (batch, time, n_layers, topk); null, gate: (batch, time, n_layers)."""
-    places = torch.zeros(weights.shape, dtype=torch.long)
+    places = torch.zeros(weights.shape, dtype=torch.long).where(weights > 0, NOTHING)
     return MemoryReads(places, places, weights, null, gate)
 
 

@@ -1,4 +1,5 @@
-"""The 25M backbone: tokens a second, and what share of the machine's own matrix product rate that is."""
+"""The model: tokens a second of the plain backbone beside the machine's own matrix product rate, and what pondering and
+memory cost on top."""
 
 from __future__ import annotations
 
@@ -9,6 +10,9 @@ from cognate_core.model import CognateModel, count_parameters
 from cognate_core.presets import PRESETS
 from cognate_core.training.hardware import choose_precision, keep_freed_memory
 from tests.bench.timing import heading, line, seconds
+
+PLAIN = {"act_enabled": False, "ltm_enabled": False}
+ROUNDS = 6
 
 
 def matmul_flops(dtype: torch.dtype) -> float:
@@ -46,7 +50,7 @@ def main() -> None:
     line("matrix product, bf16", f"{rates['bf16'] / 1e9:.0f} GFLOP/s", ratio)
     line("chosen here", choose_precision("auto").name)
     for name in ("first-run", "cognate-25m"):
-        config = PRESETS[name].config
+        config = PRESETS[name].config.with_overrides(PLAIN)
         tokens = config.batch_size * config.train_seq_len
         before = step_seconds(config, "fp32")
         keep_freed_memory()
@@ -59,3 +63,36 @@ def main() -> None:
             if precision == "fp32":
                 note = f"{before / took:.2f} x faster than without (first preset only: it cannot be switched back)"
                 line(f"{name}, fp32, freed memory kept", f"{took * 1000:.0f} ms", note if name == "first-run" else "")
+    overheads()
+
+
+def overheads() -> None:
+    """Forward and backward of the full-size model, fresh weights, in turns with the plain backbone."""
+    heading("Model: what pondering and memory cost, forward and backward, fp32")
+    base = PRESETS["cognate-25m"].config
+    kinds = {
+        "plain backbone": PLAIN,
+        "with memory": {"act_enabled": False},
+        "with pondering": {"ltm_enabled": False},
+        "with both": {},
+    }
+    models = {name: CognateModel(base.with_overrides(change)) for name, change in kinds.items()}
+    ids = torch.randint(1, base.vocab_size, (base.batch_size, base.train_seq_len))
+    best = dict.fromkeys(models, float("inf"))
+    steps: dict[str, float | None] = dict.fromkeys(models)
+    for _ in range(ROUNDS):
+        for name, model in models.items():
+
+            def step(name: str = name, model: CognateModel = model) -> None:
+                output = model(ids, ids)
+                output.loss.backward()
+                model.zero_grad()
+                if output.ponder_steps is not None:
+                    steps[name] = float(output.ponder_steps.float().mean())
+
+            best[name] = min(best[name], seconds(step, repeats=1, warmups=0))
+    for name, took in best.items():
+        ratio = f"{took / best['plain backbone']:.2f} x the plain backbone"
+        mean = steps[name]
+        limit = ", must be 1.5 x or less" if name == "with memory" else ""
+        line(name, f"{took:.2f} s", ratio + limit + (f", {mean:.1f} ponder steps" if mean is not None else ""))

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 
 from cognate_core.config import TrainingConfig
 from cognate_core.data.loader import MixtureLoader
@@ -91,29 +92,22 @@ def trained(data: PreparedData, fixed_steps: int | None = None) -> CognateModel:
 
 
 @torch.no_grad()
-def measured(model: CognateModel, data: PreparedData, limit: int | None = None) -> tuple[float, torch.Tensor]:
-    """Held-out loss in nats a token, and how many tokens took how many steps."""
+def measured(model: CognateModel, data: PreparedData, limit: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+    """For each held-out token: its loss in nats, and its ponder steps."""
     packed = data.packed(data.sources[0], "heldout")
-    total, count, steps = 0.0, 0, torch.zeros(CONFIG.max_act_steps + 1, dtype=torch.long)
+    losses, steps = [], []
     for start in range(0, min(len(packed.tokens), 96), 16):
         rows = slice(start, start + 16)
-        tokens, counted = (torch.from_numpy(each[rows].astype("int64")) for each in (packed.tokens, packed.counted))
-        inputs, targets = _pair(tokens, counted)
+        inputs, targets = _pair(*(torch.from_numpy(x[rows].astype("int64")) for x in (packed.tokens, packed.counted)))
         output = model(inputs, targets, max_ponder_steps=limit)
-        number = int((targets != IGNORED_TARGET).sum())
-        total, count = total + float(output.language_model_loss) * number, count + number
-        taken = output.ponder_steps[targets != IGNORED_TARGET]
-        steps += torch.bincount(taken, minlength=len(steps))
-    return total / count, steps
+        counted = targets != IGNORED_TARGET
+        losses.append(F.cross_entropy(output.logits[counted], targets[counted], reduction="none"))
+        steps.append(output.ponder_steps[counted])
+    return torch.cat(losses), torch.cat(steps)
 
 
 def _pair(tokens: torch.Tensor, counted: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return tokens[:, :-1], tokens[:, 1:].where(counted[:, 1:].bool(), IGNORED_TARGET)
-
-
-def mean_of(steps: torch.Tensor) -> float:
-    """Mean number of steps of a histogram."""
-    return float((torch.arange(len(steps)) * steps).sum() / steps.sum())
 
 
 @torch.no_grad()
@@ -170,13 +164,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         data = prepared(Path(folder))
         model = trained(data)
-        loss, steps = measured(model, data)
-        mean = mean_of(steps)
-        shares = ", ".join(f"{n}: {int(c) / int(steps.sum()):.0%}" for n, c in enumerate(steps.tolist()) if c)
-        line("learned halting", f"{loss:.3f} nats", f"{mean:.2f} steps a token on average ({shares})")
+        losses, steps = measured(model, data)
+        mean = float(steps.float().mean())
+        line("learned halting, held-out loss", f"{losses.mean():.3f} nats", f"{mean:.2f} steps a token on average")
+        for n in steps.unique().tolist():
+            own = steps == n
+            line(f"  tokens that took {n}", f"{own.float().mean():.1%}", f"their loss {losses[own].mean():.2f} nats")
         for depth in sorted({math.floor(mean), math.ceil(mean)}):
-            control, _ = measured(trained(data, depth), data, limit=depth)
-            line(f"control, {depth} steps for each token", f"{control:.3f} nats", f"{control - loss:+.3f}")
+            control = measured(trained(data, depth), data, limit=depth)[0].mean()
+            worse = f"{control - losses.mean():+.3f}; learned halting must not be worse"
+            line(f"control, {depth} steps for each token", f"{control:.3f} nats", worse)
         packed = data.packed(data.sources[0], "heldout").tokens[:16, :-1]
         speed, ratio = saving(model, torch.from_numpy(packed.astype("int64")), CONFIG.act_inference_steps)
         line(

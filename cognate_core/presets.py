@@ -27,7 +27,8 @@ PRESETS: dict[str, Preset] = {
             title="First language model in three minutes",
             summary="A small model that visibly learns the style of school maths problems.",
             expectation="About three minutes on two processor cores. In one measured run the loss on unseen GSM8K "
-            "problems fell from 8.3 (pure guessing) to 3.8: it writes in the style of worked solutions, with wrong sums.",
+            "problems fell from 8.3 (pure guessing) to 3.8: it writes in the style of worked solutions, with wrong "
+            "sums.",
             config=TrainingConfig(
                 dataset_sources=["GSM8K", "SVAMP"],
                 train_seq_len=256,
@@ -55,8 +56,8 @@ PRESETS: dict[str, Preset] = {
             title="Cognate 25M",
             summary="The full-size model, 24.7 million parameters, with the settings of the specification.",
             expectation="About four hours on two processor cores, reckoned from 6 to 7 s a measured step. After the "
-            "first 200 steps the loss on unseen GSM8K problems had fallen from 10.4 to 4.9. How low a whole run gets was "
-            "not measured yet.",
+            "first 200 steps the loss on unseen GSM8K problems had fallen from 10.4 to 4.9. How low a whole run gets "
+            "was not measured yet.",
             config=TrainingConfig(),
         ),
     )

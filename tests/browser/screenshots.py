@@ -47,8 +47,10 @@ def tour(page: Page, studio: Studio) -> tuple[str, str]:
     photograph(page, "monitor")
     page.get_by_role("link", name="Try First language model").click(timeout=300_000)
     page.get_by_role("button", name="Write").click()
-    page.locator("[data-testid=stText]").last.wait_for()
-    page.get_by_text("Try it", exact=True).scroll_into_view_if_needed()
+    words = page.locator(".lens .text span")
+    words.first.wait_for(timeout=120_000)
+    words.last.click()
+    page.locator(".lens").evaluate("lens => lens.scrollIntoView({block: 'end'})")
     photograph(page, "models")
     return run, page.url
 

@@ -7,7 +7,7 @@ import streamlit as st
 
 from cognate_core.contracts import MEMORY_FILE, perplexity
 from cognate_core.errors import CognateError
-from cognate_core.insight.words import ago, compact, duration, size
+from cognate_core.insight.words import compact, duration, size
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.layout import PAGES, page_header, shown
@@ -37,7 +37,8 @@ def choose_model(models: list[TrainedModel]) -> TrainedModel:
     chosen = st.selectbox(
         "Model",
         list(by_id),
-        format_func=lambda model_id: f"{by_id[model_id].name}, {ago(by_id[model_id].created_at)}",
+        # A time that does not change while the page is open: Streamlit knows the choice by these words.
+        format_func=lambda model_id: f"{by_id[model_id].name}, {by_id[model_id].created_at[:16].replace('T', ' ')} UTC",
         key="chosen_model",
     )
     st.session_state["addressed_model"] = st.query_params["model"] = chosen

@@ -110,14 +110,6 @@ class Playground:
             raise StorageError(f"The tokenizer in {folder.name} cannot be opened ({error}).") from error
         return cls(model, tokenizer)
 
-    @property
-    def ponders(self) -> bool:
-        return self.model.pondering is not None
-
-    @property
-    def remembers(self) -> bool:
-        return self.model.writer is not None
-
     def stream(
         self,
         prompt: str,

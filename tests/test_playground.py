@@ -22,13 +22,7 @@ from cognate_core.playground import INCOMPLETE, Piece, Playground, kept_notes, l
 CONFIG = TrainingConfig(d_model=16, n_layers=1, n_heads=2, vocab_size=300, max_seq_len=32, train_seq_len=16)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny models are faster so, above all when the computer has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,8 @@
-"""Fixtures of the model's tests."""
-
-from collections.abc import Iterator
+"""All tests of the model run on one thread."""
 
 import pytest
-import torch
 
 
 @pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Tiny models are faster so, above all when the computer has other work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def _one_thread(one_thread: None) -> None:
+    """As `one_thread`, without being asked for."""

@@ -4,13 +4,17 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 VENV := .venv/bin
 
-.PHONY: run test lint bench screenshots clean
+.PHONY: run test soak lint bench screenshots clean
 
 run: .venv/installed
 	$(VENV)/cognate run
 
 test: .venv/installed-dev .venv/browser
 	$(VENV)/python -m pytest
+
+# Every fault as often as it takes to trust the answer; `make test` tries each a few times.
+soak: .venv/installed-dev .venv/browser
+	COGNATE_SOAK=1 $(VENV)/python -m pytest tests/faults --timeout=3600
 
 lint: .venv/installed-dev
 	$(VENV)/ruff check .

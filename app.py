@@ -15,14 +15,28 @@ from typing import Any
 
 import streamlit as st
 
-from cognate_core.errors import CognateError, plain_sentence
+from cognate_core.errors import CognateError, RunError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
 from pages.components.live_charts import routes
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+def refuse_other_addresses() -> None:
+    """The page has no password: whoever reaches it may start, stop and delete. Raises RunError unless only this
+    computer reaches it."""
+    address = st.get_option("server.address")
+    if address not in LOOPBACK:
+        raise RunError(
+            f"The studio would be reached from other computers at {address or 'every address'}, and has no password. "
+            "Take server.address (STREAMLIT_SERVER_ADDRESS) away, or set it to 127.0.0.1."
+        )
 
 
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """Open the RunManager before the first page, and let it save what is being trained before the end."""
+    refuse_other_addresses()
     current_manager()
     yield {}
     await asyncio.to_thread(close_manager, for_good=True)

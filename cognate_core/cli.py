@@ -76,13 +76,33 @@ def train(
         title = name or config_file.stem
         manager = RunManager(default_home())
         try:
-            run_id = manager.start(config, title, numbered_names(title, models))
-            ended = _follow(manager, run_id)
-            artifacts = [model.details for model in reversed(manager.log.models(run_id))]
+            _to_its_end(manager, manager.start(config, title, numbered_names(title, models)), as_json)
         finally:
             manager.close()
     except CognateError as error:
         _fail(str(error))
+
+
+@app.command()
+def resume(
+    run_id: Annotated[str, typer.Argument(help="Its id; `cognate runs` lists them.")], as_json: JsonOption = False
+) -> None:
+    """Go on with a run that was paused, stopped or broken off, from its last checkpoint."""
+    try:
+        manager = RunManager(default_home())
+        try:
+            manager.resume(run_id)
+            _to_its_end(manager, run_id, as_json)
+        finally:
+            manager.close()
+    except CognateError as error:
+        _fail(str(error))
+
+
+def _to_its_end(manager: RunManager, run_id: str, as_json: bool) -> None:
+    """Follow a run, then say how it ended and where its models are."""
+    ended = _follow(manager, run_id)
+    artifacts = [model.details for model in reversed(manager.log.models(run_id))]
     _messages.print(Text(f"{ended.status.capitalize()}. {ended.error or ended.message}"))
     if as_json:
         print(json.dumps(artifacts))  # noqa: T201  (plain, so that no terminal width breaks the line)
@@ -111,7 +131,10 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset a
 def runs(as_json: JsonOption = False) -> None:
     """List the runs, the newest first."""
     reader = _reader()
-    found = reader.runs() if reader else []
+    try:
+        found = reader.runs() if reader else []
+    except CognateError as error:
+        _fail(str(error))
     columns = ("id", "name", "status", "step", "total_steps", "created_at")
     _list(columns, [{column: getattr(run, column) for column in columns} for run in found], as_json)
 
@@ -120,7 +143,10 @@ def runs(as_json: JsonOption = False) -> None:
 def models(as_json: JsonOption = False) -> None:
     """List the trained models, the newest first."""
     reader = _reader()
-    found = reader.models() if reader else []
+    try:
+        found = reader.models() if reader else []
+    except CognateError as error:
+        _fail(str(error))
     columns = ("id", "name", "run_name", "status", "parameter_count", "created_at")
     rows = [
         {**{column: getattr(model, column) for column in columns}, "folder": _folder(model.details)} for model in found
@@ -167,7 +193,7 @@ def _follow(manager: RunManager, run_id: str) -> Run:
             try:
                 current = manager.log.run(run_id)
                 bar.update(task, completed=current.progress, description=_describe(manager, current))
-                if current.status.is_terminal:
+                if current.status.is_terminal or current.status is RunStatus.PAUSED:
                     return current
                 manager.wait(run_id, POLL_SECONDS)
             except KeyboardInterrupt:

@@ -1,7 +1,7 @@
 """The words that the parts of Cognate Studio say to each other, and the three seams between them.
 
 Plain data and abstract classes only: no files, no database, no tensors. Everything here can be written as JSON,
-because a trainer may one day sit in another process.
+because a trainer sits in another process.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
+
+from cognate_core.lifecycle import RunStatus as RunStatus  # one of the words
 
 if TYPE_CHECKING:
     from cognate_core.config import TrainingConfig
@@ -27,44 +29,13 @@ MEMORY_FILE = "memory.safetensors"
 """In a model's folder: what its memory keeps of a conversation. Not one of its artifacts."""
 
 
+CHECKPOINT_MANIFEST = "manifest.json"
+"""In a checkpoint's folder, written last: without it, there is no checkpoint."""
+
+
 def utc_now() -> str:
     """The time now, as ISO 8601 in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-class RunStatus(StrEnum):
-    """Where a run is in its life. The values are the words that people read."""
-
-    QUEUED = "queued"
-    PREPARING = "preparing"
-    TRAINING = "training"
-    STOPPING = "stopping"
-    CANCELLING = "cancelling"
-    STOPPED = "stopped"
-    CANCELLED = "cancelled"
-    COMPLETED = "completed"
-    COMPLETED_WITH_FAILURES = "completed with failures"
-    FAILED = "failed"
-    DIVERGED = "diverged"
-    INTERRUPTED = "interrupted"
-
-    @property
-    def is_terminal(self) -> bool:
-        """True once nothing more will happen to the run. A terminal status is never overwritten."""
-        return self in _TERMINAL
-
-
-_TERMINAL = frozenset(
-    {
-        RunStatus.STOPPED,
-        RunStatus.CANCELLED,
-        RunStatus.COMPLETED,
-        RunStatus.COMPLETED_WITH_FAILURES,
-        RunStatus.FAILED,
-        RunStatus.DIVERGED,
-        RunStatus.INTERRUPTED,
-    }
-)
 
 
 class Phase(StrEnum):
@@ -192,6 +163,7 @@ class Event:
     message: str
     model_name: str | None = None
     step: int | None = None
+    created_at: str = field(default_factory=utc_now, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,15 +193,27 @@ class DataReport:
     from_cache: bool
 
 
-Record = StepMetrics | PonderHistogram | Evaluation | Sample | Event | DataReport
+@dataclass(frozen=True, slots=True)
+class Rewind:
+    """A resumed model goes on after `step`: what was recorded of later steps is void.
+
+    `checked_step` is the last step whose held-out measurements and samples are whole. -1: nothing is.
+    """
+
+    model_name: str
+    step: int
+    checked_step: int
+
+
+Record = StepMetrics | PonderHistogram | Evaluation | Sample | Event | DataReport | Rewind
 RecordSink = Callable[[Record], None]
 
 ProgressCallback = Callable[[int, int, float, float], None]
 """`progress_callback(step, total_steps, loss, learning_rate)`: an ordinary function, called from any thread.
 
-It may raise `StopRequested` or `CancelRequested` (see errors.py). A trainer answers a stop by saving what there is and
-returning with `training_status` "stopped" (or lets it through when there is nothing to save yet), and lets a cancel
-through.
+It may raise an Interruption (see errors.py). A trainer answers a stop by saving what there is and returning with
+`training_status` "stopped" (or lets it through when there is nothing to save yet), writes a checkpoint before it lets
+a pause through, and lets a cancel through at once.
 """
 
 
@@ -291,4 +275,5 @@ class ModelTrainer(ABC):
         Raises:
             TrainingError: the model could not be trained.
             CancelRequested: the callback asked for it; nothing is kept.
+            PauseRequested: the callback asked for it; the same call on a trainer that resumes goes on from there.
         """

@@ -5,17 +5,20 @@
     ├── DataError              training text could not be had or could not be used
     │   └── DatasetUnavailable   one named dataset could not be reached (others may still be)
     ├── TrainingError          a model could not be trained
-    │   └── Diverged             the loss is no longer a number
+    │   ├── Diverged             the loss is no longer a number
+    │   └── OutOfMemory          the computer has no room for it
     ├── StorageError           the disk or the database refused
+    │   └── DiskFull             there is no room left
     └── RunError               a run or model does not exist, or cannot do what was asked now
 
 Each message is a sentence for the person at the screen: what happened, why, and what to do.
 
-Two more are requests and no errors: they travel from a progress callback into a trainer or loader to say
+Three more are requests and no errors: they travel from a progress callback into a trainer or loader to say
 that the person wants it to end. They stand outside the tree, so that nothing that handles errors takes them for one.
 
     Interruption
-    ├── StopRequested          save what there is, then end
+    ├── PauseRequested         write a checkpoint, then end: the run goes on later
+    ├── StopRequested          save the model as it is, then end
     └── CancelRequested        end without saving
 """
 
@@ -56,8 +59,16 @@ class Diverged(TrainingError):
     """The loss stopped being a number."""
 
 
+class OutOfMemory(TrainingError):
+    """The computer has no room for what training needs."""
+
+
 class StorageError(CognateError):
     """The disk or the database refused."""
+
+
+class DiskFull(StorageError):
+    """There is no room left on the disk."""
 
 
 class RunError(CognateError):
@@ -68,15 +79,21 @@ class Interruption(Exception):
     """A person asked for the work to end."""
 
 
+class PauseRequested(Interruption):
+    """Write a checkpoint, then end: the run goes on later."""
+
+
 class StopRequested(Interruption):
-    """Save what there is, then end."""
+    """Save the model as it is, then end."""
 
 
 class CancelRequested(Interruption):
     """End without saving."""
 
 
-DISK_FULL = "The disk is full. Free some space, then start the run again."
+DISK_FULL = "The disk is full. Free some space, then resume the run."
+OUT_OF_MEMORY = "The computer ran out of memory. Choose a smaller batch size, sequence length or model."
+_NO_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")  # of torch's allocators
 
 
 def plain_sentence(error: BaseException) -> str:
@@ -85,6 +102,18 @@ def plain_sentence(error: BaseException) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return DISK_FULL
-    if isinstance(error, MemoryError):
-        return "The computer ran out of memory. Choose a smaller batch size, sequence length or model."
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
     return f"Something unexpected went wrong: {type(error).__name__}: {error}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, also when that only led to `error`. Torch has a RuntimeError of its own words."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, MemoryError | OutOfMemory):
+            return True
+        if isinstance(cause, RuntimeError) and any(words in str(cause) for words in _NO_MEMORY_WORDS):
+            return True
+        cause = cause.__context__
+    return False

@@ -32,6 +32,7 @@ from cognate_core.errors import (
     ConfigError,
     Diverged,
     Interruption,
+    PauseRequested,
     RunError,
     StopRequested,
     TrainingError,
@@ -64,7 +65,7 @@ class TrainingSession:
     failures: dict[str, str] = field(default_factory=dict)  # model name -> sentence
     created_at: str = field(default_factory=utc_now)
     finished_at: str | None = None
-    interruption: type[StopRequested] | type[CancelRequested] | None = None
+    interruption: type[Interruption] | None = None
 
 
 class TrainingService:
@@ -88,8 +89,11 @@ class TrainingService:
         task_id: str,
         training_parameters: Mapping[str, Any] | None = None,
         model_names: Sequence[str] | None = None,
+        completed_models: Sequence[ModelArtifacts] = (),
     ) -> TrainingSession:
         """Register a session. `training_parameters` override the service's config for this session.
+
+        `completed_models`: what an earlier life of the session finished; models of these names are not trained again.
 
         Raises:
             ConfigError: a parameter cannot be used, or the model names are empty or not distinct.
@@ -105,7 +109,8 @@ class TrainingService:
             or not all(name.strip() for name in names)
         ):
             raise ConfigError({"model_names": "Each model needs a name of its own; at least one model is needed."})
-        session = TrainingSession(task_id, self._config.with_overrides(training_parameters or {}), names)
+        config = self._config.with_overrides(training_parameters or {})
+        session = TrainingSession(task_id, config, names, models=list(completed_models))
         self._sessions[task_id] = session
         await self._emit(session, 0.0, "Training is being set up", Phase.INITIALIZATION)
         return session
@@ -131,6 +136,8 @@ class TrainingService:
             await self._train_models(session, config)
         except CancelRequested:
             await self._finish(session, RunStatus.CANCELLED, "Cancelled", Phase.CANCELLED)
+        except PauseRequested:
+            await self._finish(session, RunStatus.PAUSED, "Paused", session.progress.phase_name)
         except StopRequested:
             if session.models:
                 await self._finish(session, RunStatus.STOPPED, "Stopped and saved", Phase.COMPLETE)
@@ -177,14 +184,13 @@ class TrainingService:
             del self._sessions[task_id]
         return len(old)
 
-    def interrupt(self, task_id: str, kind: type[StopRequested] | type[CancelRequested]) -> bool:
-        """Ask for a stop or a cancel, from any thread. False when the session has ended already."""
+    def interrupt(self, task_id: str, kind: type[Interruption]) -> bool:
+        """Ask for a pause, stop or cancel, from any thread. False when the session has ended already."""
         session = self._session(task_id)
-        if session.status.is_terminal:
+        if session.finished_at is not None:
             return False
-        if session.interruption is not CancelRequested:  # a stop does not take a cancel back
-            session.interruption = kind
-            session.status = RunStatus.CANCELLING if kind is CancelRequested else RunStatus.STOPPING
+        session.interruption = stronger(session.interruption, kind)
+        session.status = _INTERRUPTIONS[session.interruption]
         return True
 
     def raise_if_interrupted(self, task_id: str) -> None:
@@ -223,7 +229,10 @@ class TrainingService:
         session.status = RunStatus.TRAINING
         share = (_TRAIN_END - _TRAIN_START) / len(session.model_names)
         errors: list[Exception] = []
+        done = {model.model_name for model in session.models}
         for index, (name, seed) in enumerate(zip(session.model_names, seeds_from(config.seed), strict=False)):
+            if name in done:
+                continue
             self.raise_if_interrupted(session.task_id)
             start = _TRAIN_START + index * share
             await self._emit(session, start, f"Training {name}", Phase.TRAINING)
@@ -260,14 +269,14 @@ class TrainingService:
         session: TrainingSession,
         progress: float,
         message: str,
-        phase: Phase,
+        phase: str,
         **figures: Any,
     ) -> None:
         never_back = min(1.0, max(progress, session.progress.progress))
         session.progress = TrainingProgress(never_back, message, phase, **figures)
         await self._emitter.emit_progress(session.progress)
 
-    async def _finish(self, session: TrainingSession, status: RunStatus, message: str, phase: Phase) -> None:
+    async def _finish(self, session: TrainingSession, status: RunStatus, message: str, phase: str) -> None:
         session.status = status
         session.finished_at = utc_now()
         progress = 1.0 if phase is Phase.COMPLETE else session.progress.progress
@@ -328,6 +337,19 @@ class _ProgressRelay:
                 )
             except Exception as error:  # noqa: BLE001  (whatever it is, the trainer and the caller get it)
                 self.error = error
+
+
+_INTERRUPTIONS: dict[type[Interruption], RunStatus] = {  # the weaker ones first
+    PauseRequested: RunStatus.PAUSING,
+    StopRequested: RunStatus.STOPPING,
+    CancelRequested: RunStatus.CANCELLING,
+}
+
+
+def stronger(one: type[Interruption] | None, other: type[Interruption]) -> type[Interruption]:
+    """Of two wishes the one that holds: a cancel outdoes a stop, and a stop a pause."""
+    order = list(_INTERRUPTIONS)
+    return other if one is None else max(one, other, key=order.index)
 
 
 def seeds_from(seed: int) -> itertools.chain[int]:

@@ -2,25 +2,31 @@
 
 import streamlit as st
 
+from cognate_core.contracts import RunStatus
 from cognate_core.insight.words import ago, compact, duration
 from cognate_core.presets import PRESETS
-from cognate_core.runs import current_manager
+from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
+from pages.components.run_actions import act, resume_button
 from pages.components.run_figures import measured_seconds_left, run_seconds
 
 RECENT_RUNS = 8
+RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
 
 
 @st.fragment(run_every=2.0)
-def running_now(log: ProgressLog) -> None:
-    """Cards of the runs that have not ended; they move by themselves."""
-    active = [run for run in log.runs() if not run.status.is_terminal]
-    if [run.id for run in active] != st.session_state.get("active_runs", []):
+def running_now(manager: RunManager) -> None:
+    """Cards of the runs that are going on, and of those that wait; they move by themselves."""
+    log = manager.log
+    runs = {run.id: run for run in log.runs()}
+    active = [run for run in runs.values() if run.status.is_active]
+    queue = [runs[run_id] for run_id in log.queued_run_ids() if run_id in runs]
+    if [run.id for run in active + queue] != st.session_state.get("active_runs", []):
         changed = "active_runs" in st.session_state
-        st.session_state["active_runs"] = [run.id for run in active]
+        st.session_state["active_runs"] = [run.id for run in active + queue]
         if changed:
-            st.rerun()  # a run began or ended: the list below changes too
+            st.rerun()  # a run began or ended: the lists below change too
     for run in active:
         with st.container(border=True):
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -28,6 +34,67 @@ def running_now(log: ProgressLog) -> None:
                 status_badge(run.status)
             left = measured_seconds_left(log, run)
             st.progress(run.progress, text=shown(run.message) + (f", about {duration(left)} left" if left else ""))
+    for place, run in enumerate(queue):
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            run_link(run)
+            status_badge(run.status)
+            queue_buttons(manager, run, first=place == 0, last=place == len(queue) - 1)
+
+
+def queue_buttons(manager: RunManager, run: Run, *, first: bool, last: bool) -> None:
+    """Earlier, later, or not at all."""
+    fixed = bool(manager.read_only)
+    name = shown(run.name)
+    if st.button("Earlier", icon=":material/arrow_upward:", key=f"up-{run.id}", disabled=fixed or first, help=name):
+        manager.move_in_queue(run.id, -1)
+        st.rerun()
+    if st.button("Later", icon=":material/arrow_downward:", key=f"down-{run.id}", disabled=fixed or last, help=name):
+        manager.move_in_queue(run.id, 1)
+        st.rerun()
+    if st.button("Take out", icon=":material/close:", key=f"out-{run.id}", disabled=fixed, help=name):
+        manager.cancel(run.id)
+        st.rerun()
+
+
+def resting_runs(manager: RunManager, runs: list[Run]) -> None:
+    """Runs that were paused or broken off: they can go on."""
+    st.subheader("These can go on", anchor=False)
+    for run in runs:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            run_link(run)
+            status_badge(run.status)
+            st.caption(shown(run.message))
+            resume_button(manager, run)
+
+
+def recovery_note(manager: RunManager) -> None:
+    """What was rebuilt after the database was found damaged, until somebody has read it."""
+    note = manager.recovery_note()
+    if note:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.warning(shown(note), icon=":material/healing:")
+            if st.button("Understood", disabled=bool(manager.read_only)):
+                manager.forget_recovery_note()
+                st.rerun()
+
+
+def trash(manager: RunManager) -> None:
+    """What was deleted, to be put back or removed for good."""
+    entries = manager.trash.entries()
+    if not entries:
+        return
+    fixed = bool(manager.read_only)
+    with st.expander(f"Trash ({len(entries)})"):
+        for entry in entries:
+            with st.container(horizontal=True, vertical_alignment="center"):
+                st.write(shown(entry.name))
+                st.caption(f"{entry.kind}, deleted {ago(entry.deleted_at)}")
+                if st.button("Put back", icon=":material/undo:", key=f"back-{entry.id}", disabled=fixed):
+                    act(manager.put_back, entry.id)
+                if st.button(
+                    "Remove for good", icon=":material/delete_forever:", key=f"gone-{entry.id}", disabled=fixed
+                ):
+                    act(manager.remove_for_good, entry.id)
 
 
 def preset_cards() -> None:
@@ -72,11 +139,16 @@ def _figures(log: ProgressLog, run: Run) -> str:
     return ", ".join(parts) or "nothing was trained"
 
 
-log = current_manager().log
+manager = current_manager()
+log = manager.log
 runs = log.runs()
 page_header("Cognate Studio", "Train a small language model on this computer, watch it learn, and try it out.")
-running_now(log)
-ended = [run for run in runs if run.status.is_terminal]
+recovery_note(manager)
+running_now(manager)
+resting = [run for run in runs if run.status in RESTING]
+if resting:
+    resting_runs(manager, resting)
+ended = [run for run in runs if run.status.is_terminal and run.status not in RESTING]
 st.subheader("Start here" if not runs else "Start another run", anchor=False)
 if not runs:
     st.write("Choose a preset, press **Start training**, and watch the curve fall. Nothing leaves this computer.")
@@ -91,3 +163,4 @@ if models:
         f"{len(models)} trained model{'s' if len(models) > 1 else ''}, {compact(parameters)} parameters together"
     )
     st.page_link(PAGES["models"], label="See all models", icon=":material/deployed_code:")
+trash(manager)

@@ -216,12 +216,16 @@ def kept_memory(folder: Path) -> None:
 
 @st.dialog("Delete this model?")
 def confirm_delete(manager: RunManager, model: TrainedModel) -> None:
-    """Ask once, then move the files to the trash folder."""
-    st.write(f"**{shown(model.name)}** and its files move to the trash folder of the studio.")
+    """Ask once, then move the model to the trash."""
+    st.write(f"**{shown(model.name)}** and its files move to the trash. Home has the trash.")
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:"):
-            manager.delete_model(model.id)
-            st.rerun()
+            try:
+                manager.delete_model(model.id)
+            except CognateError as error:
+                st.error(shown(str(error)), icon=":material/error:")
+            else:
+                st.rerun()
         if st.button("Keep it"):
             st.rerun()
 
@@ -253,5 +257,5 @@ else:
     playground(manager, model)
     st.subheader("Files", anchor=False)
     files(manager, model)
-    if st.button("Delete this model", icon=":material/delete:"):
+    if st.button("Delete this model", icon=":material/delete:", disabled=bool(manager.read_only)):
         confirm_delete(manager, model)

@@ -11,6 +11,7 @@ from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
 from pages.components.live_charts import live_charts
+from pages.components.run_actions import active_buttons, confirm_delete, resume_button
 from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_seconds
 
 # Drawing a part of the page again takes processor time from the training (docs/experiments.md). The charts have their
@@ -18,6 +19,7 @@ from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_
 STATUS_SECONDS = {RunStatus.TRAINING: 10.0}
 OTHER_STATUS_SECONDS = 1.0  # while nothing trains yet or any more
 DETAILS_SECONDS = 30.0
+LAST_STEPS = 5  # that are shown of a run that went wrong
 
 
 def choose_run(log: ProgressLog) -> Run | None:
@@ -27,45 +29,34 @@ def choose_run(log: ProgressLog) -> Run | None:
         runs = log.runs()
         if not runs:
             return None
-        active = [run for run in runs if not run.status.is_terminal and run.status is not RunStatus.QUEUED]
+        active = [run for run in runs if run.status.is_active]
         wanted = (active or runs)[0].id
         st.query_params["run"] = wanted
     return log.run(wanted)
 
 
 def header(manager: RunManager, run: Run) -> None:
-    """Name, status, progress, and the buttons that end the run."""
+    """Name, status, progress, and what can be done with the run now."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(shown(run.name), anchor=False, width="content")
         status_badge(run.status)
-    if run.status.is_terminal:
-        seconds = run_seconds(run)
-        st.caption(
-            f"Ended {ago(run.finished_at or run.created_at)}"
-            + (f", after {duration(seconds)}" if seconds is not None else "")
-            + f". {shown(run.message)}"
-        )
+    if run.status.is_active or run.status is RunStatus.QUEUED:
+        left = measured_seconds_left(manager.log, run)
+        st.progress(run.progress, text=f"{run.progress:.0%}, {shown(run.message)}")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            active_buttons(manager, run)
+            st.caption(f"about {duration(left)} left" if left else "time left: not known yet")
         return
-    left = measured_seconds_left(manager.log, run)
-    st.progress(run.progress, text=f"{run.progress:.0%}, {shown(run.message)}")
+    seconds = run_seconds(run)
+    words = ["Rests" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"]
+    words += [f", after {duration(seconds)} of work"] * (seconds is not None)
+    words += [f". {shown(run.message)}"] * (run.error is None)  # an error has a card of its own
+    st.caption("".join(words))
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button(
-            "Stop and save",
-            icon=":material/stop_circle:",
-            disabled=run.status in (RunStatus.STOPPING, RunStatus.CANCELLING, RunStatus.QUEUED),
-            help="Ends training now and keeps the model as it is.",
-        ):
-            manager.stop(run.id)
-            st.rerun()
-        if st.button(
-            "Cancel",
-            icon=":material/cancel:",
-            disabled=run.status is RunStatus.CANCELLING,
-            help="Ends training now. The model that is being trained is not kept.",
-        ):
-            manager.cancel(run.id)
-            st.rerun()
-        st.caption(f"about {duration(left)} left" if left else "time left: not known yet")
+        if run.status.can_resume:
+            resume_button(manager, run)
+        if st.button("Delete this run", icon=":material/delete:", disabled=bool(manager.read_only)):
+            confirm_delete(manager, run)
 
 
 def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
@@ -156,16 +147,47 @@ def data_report(run: Run) -> None:
         )
 
 
-def messages(run: Run, events: list[dict[str, Any]]) -> None:
-    """What the person must know: an error, a fallback, warnings."""
+def messages(log: ProgressLog, run: Run, events: list[dict[str, Any]]) -> None:
+    """What the person must know: what went wrong, a fallback, warnings."""
     if run.error:
-        st.error(shown(run.error), icon=":material/error:", title="What went wrong")
-        if run.error_details:
-            with st.expander("Details"):
-                st.code(run.error_details, language=None)
+        crash_card(log, run)
+    if log.delayed_seconds:
+        st.warning(
+            f"The log is delayed: figures have been waiting for {duration(log.delayed_seconds)} to be written. "
+            "Training goes on. Another program may have the database open, or the disk is busy.",
+            icon=":material/hourglass:",
+        )
     for event in events:
         if event["level"] != "info":
             st.warning(shown(event["message"]), icon=":material/warning:")
+
+
+def crash_card(log: ProgressLog, run: Run) -> None:
+    """The cause in plain words, the last steps before it, and the details one click away."""
+    st.error(shown(run.error or ""), icon=":material/error:", title="What went wrong")
+    last = log.last_metrics(run.id, LAST_STEPS)
+    if not last and not run.error_details:
+        return
+    with st.expander("The last steps and details"):
+        if last:
+            st.dataframe(
+                [
+                    {
+                        "step": row["step"],
+                        "loss": row["loss"],
+                        "learning rate": row["learning_rate"],
+                        "gradient": row["grad_norm"],
+                        "seconds": row["seconds"],
+                    }
+                    for row in last
+                ],
+                hide_index=True,
+                column_config={"learning rate": st.column_config.NumberColumn(format="%.3g")},
+                width="content",
+            )
+            st.caption("An empty loss or gradient was no number.")
+        if run.error_details:
+            st.code(run.error_details, language=None)
 
 
 def event_log(events: list[dict[str, Any]]) -> None:
@@ -198,7 +220,7 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
         st.rerun()  # the whole page again, with the timers that suit the new status
     header(manager, run)
     results(log, run)
-    messages(run, log.events(run.id))
+    messages(log, run, log.events(run.id))
     metrics = [row for row in log.last_metrics(run.id, PACE_STEPS) if row["model_name"] == model_name]
     evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
     figures(run, metrics, evaluations)
@@ -243,7 +265,7 @@ if chosen is None:
 else:
     others = [run for run in manager.log.runs(30) if run.id != chosen.id]
     st.session_state["drawn_status"] = chosen.status
-    going = not chosen.status.is_terminal
+    going = chosen.status.is_active or chosen.status is RunStatus.QUEUED
     model_name = current_model(chosen)
     seconds = STATUS_SECONDS.get(chosen.status, OTHER_STATUS_SECONDS) if going else None
     st.fragment(status, run_every=seconds)(manager, chosen.id, model_name)

@@ -4,8 +4,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from pages.components.layout import PAGES
+from cognate_core.runs import current_manager
+from pages.components.layout import PAGES, shown
 
 # A file, because a Material icon here would be fetched from the network.
 st.set_page_config(page_title="Cognate Studio", page_icon=Path(__file__).with_name("icon.png"), layout="wide")
-st.navigation(list(PAGES.values()), position="top").run()
+page = st.navigation(list(PAGES.values()), position="top")
+read_only = current_manager().read_only
+if read_only:
+    st.warning(f"Only looking: {shown(read_only)}", icon=":material/visibility:")
+page.run()

@@ -147,7 +147,7 @@ with summary_column, st.container(border=True):
         "Start training",
         type="primary",
         icon=":material/play_arrow:",
-        disabled=config is None,
+        disabled=config is None or bool(manager.read_only),
         width="stretch",
     )
     if config is None:

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.runs.manager import BuildService, RunManager, build_real_service
+from cognate_core.runs.execution import BuildService, build_real_service
+from cognate_core.runs.manager import Executor, RunManager
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +33,19 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    """One Chromium for all tests that need a browser."""
+    from playwright.sync_api import sync_playwright  # here, because most tests need none of it
+
+    from tests.browser.studio import launch_chromium
+
+    with sync_playwright() as playwright:
+        browser = launch_chromium(playwright)
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
@@ -56,11 +74,13 @@ def tiny_config() -> TrainingConfig:
 
 @pytest.fixture
 def open_manager(tmp_path: Path) -> Iterator[Callable[..., RunManager]]:
-    """`open_manager(build_service=..., max_parallel=...)`: a RunManager on the test's own home, closed at the end."""
+    """`open_manager(build_service=..., max_parallel=..., executor=...)`: a RunManager on the test's own home."""
     opened: list[RunManager] = []
 
-    def open_one(build_service: BuildService = build_real_service, max_parallel: int = 1) -> RunManager:
-        manager = RunManager(tmp_path / "home", max_parallel=max_parallel, build_service=build_service)
+    def open_one(
+        build_service: BuildService = build_real_service, max_parallel: int = 1, executor: Executor = "thread"
+    ) -> RunManager:
+        manager = RunManager(tmp_path / "home", max_parallel, executor, build_service)
         opened.append(manager)
         return manager
 

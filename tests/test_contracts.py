@@ -28,6 +28,7 @@ from cognate_core.contracts import (
     PonderHistogram,
     ProgressEmitter,
     Record,
+    Rewind,
     RunStatus,
     Sample,
     SourceReport,
@@ -105,6 +106,7 @@ EXAMPLES: list[Any] = [
     Event("warning", "GSM8K could not be had.", None, None),
     SOURCE,
     DataReport([SOURCE], False, "abc", 400, True),
+    Rewind("a", 400, 250),
 ]
 
 
@@ -151,8 +153,9 @@ def test_names_of_the_phases() -> None:
 
 
 def test_which_status_is_the_end() -> None:
-    going_on = {"queued", "preparing", "training", "stopping", "cancelling"}
-    ended = {"stopped", "cancelled", "completed", "completed with failures", "failed", "diverged", "interrupted"}
+    going_on = {"queued", "preparing", "training", "pausing", "paused", "stopping", "cancelling"}
+    ended = {"stopped", "cancelled", "completed", "completed with failures", "failed", "crashed", "diverged"}
+    ended |= {"interrupted"}
     assert {status.value for status in RunStatus if not status.is_terminal} == going_on
     assert {status.value for status in RunStatus if status.is_terminal} == ended
 
@@ -200,7 +203,8 @@ def watched(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Watched]
         return
     home = tmp_path / "home"
     log = ProgressLog(home / "studio.sqlite")
-    log.create_run("r1", "a run", TrainingConfig(), ["a"], home / "runs" / "r1", None)
+    log.create_run("r1", "a run", TrainingConfig(), ["a", "b"], home / "runs" / "r1", None)
+    assert log.claim("r1")
     emitter = SQLiteProgressEmitter(log, "r1", ArtifactStore(home))
 
     def newest() -> tuple[float, str, str, int | None, int | None]:
@@ -237,8 +241,8 @@ def test_emitter_shows_every_model(watched: Watched, tmp_path: Path) -> None:
     weights.write_bytes(b"weights")
     example = next(item for item in EXAMPLES if isinstance(item, ModelArtifacts))
     made = [
-        dataclasses.replace(example, model_id=model_id, artifacts={"weights": str(weights)})
-        for model_id in ("m1", "m2")
+        dataclasses.replace(example, model_id=model_id, model_name=name, artifacts={"weights": str(weights)})
+        for model_id, name in (("m1", "a"), ("m2", "b"))
     ]
 
     async def emit() -> None:

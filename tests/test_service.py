@@ -22,13 +22,15 @@ from cognate_core.errors import (
     ConfigError,
     DataError,
     Diverged,
+    Interruption,
+    PauseRequested,
     RunError,
     StopRequested,
     StorageError,
     TrainingError,
 )
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
-from cognate_core.service import TrainingService, TrainingSession, seeds_from
+from cognate_core.service import TrainingService, TrainingSession, seeds_from, stronger
 
 TASK = "training_001"
 FIVE_STEPS = TrainingConfig(max_steps=5)
@@ -829,3 +831,97 @@ def test_finished_sessions_are_forgotten_after_their_time() -> None:
 def test_age_zero_forgets_whatever_has_ended(failing: bool) -> None:
     outcome = run(trainer=MockModelTrainer({"a": TrainingError("Dry.")} if failing else None))
     assert outcome.service.cleanup_completed_sessions(max_age_hours=0) == 1
+
+
+# Pause, and going on
+
+
+def paused_at(hook_of: Callable[[Hook], dict[str, Any]], names: Sequence[str] = ("a", "b")) -> Outcome:
+    """A session that a person pauses from the hook that `hook_of` puts somewhere."""
+    holder: list[TrainingService] = []
+
+    async def ask(_: object = None) -> None:
+        assert holder[0].interrupt(TASK, PauseRequested)
+        assert (await holder[0].get_training_status(TASK)).status is RunStatus.PAUSING
+
+    return run(names, connect=holder.append, **hook_of(ask))
+
+
+@pytest.mark.parametrize(
+    ("hook_of", "phase", "finished"),
+    [
+        (lambda ask: {"prepare": ask}, Phase.INITIALIZATION, []),
+        (lambda ask: {"loader": HookedLoader(downloading=ask)}, Phase.DATASETS, []),
+        (lambda ask: {"trainer": StepTrainer(hook=ask)}, Phase.TRAINING, []),
+        (lambda ask: {"emitter": HookedEmitter(model_hook=ask)}, Phase.TRAINING, ["a"]),
+    ],
+    ids=["before it is executed", "while a dataset is fetched", "while a model trains", "between two models"],
+)
+def test_a_pause_ends_where_it_is_and_is_no_error(
+    hook_of: Callable[[Hook], dict[str, Any]], phase: Phase, finished: list[str]
+) -> None:
+    outcome = paused_at(hook_of)
+    assert outcome.error is None
+    assert outcome.session.status is RunStatus.PAUSED
+    assert (outcome.last.phase_name, outcome.last.message) == (phase, "Paused")
+    assert [model.model_name for model in outcome.models] == finished
+    assert outcome.last.progress < 1.0 and outcome.shares == sorted(outcome.shares)
+    assert outcome.service.interrupt(TASK, CancelRequested) is False, "this life of it has ended"
+
+
+def test_models_that_an_earlier_life_finished_are_not_trained_again() -> None:
+    first = paused_at(lambda ask: {"emitter": HookedEmitter(model_hook=ask)}, names=("a", "b", "c"))
+    emitter, trainer = MockProgressEmitter(), MockModelTrainer()
+    service = TrainingService(emitter, MockDatasetLoader(), trainer, FIVE_STEPS)
+
+    async def go_on() -> list[ModelArtifacts]:
+        await service.start_training_session(TASK, None, ["a", "b", "c"], completed_models=first.models)
+        return await service.execute_training_pipeline(TASK)
+
+    models = asyncio.run(go_on())
+    assert [model.model_name for model in models] == ["a", "b", "c"]
+    assert models[0] is first.models[0]
+    assert {name: config.seed for name, config in trainer.configs.items()} == {"b": 1337, "c": 2023}, (
+        "each has the seed that it would have had"
+    )
+    assert [model.model_name for model in emitter.models] == ["b", "c"], "the first was shown before"
+    assert first.models == first.session.models, "the list that was given is left alone"
+
+
+def test_a_session_whose_models_are_all_finished_is_complete() -> None:
+    first = run(["a"])
+    trainer = MockModelTrainer()
+    service = TrainingService(MockProgressEmitter(), MockDatasetLoader(), trainer, FIVE_STEPS)
+
+    async def go_on() -> TrainingSession:
+        session = await service.start_training_session(TASK, None, ["a"], completed_models=first.models)
+        await service.execute_training_pipeline(TASK)
+        return session
+
+    assert asyncio.run(go_on()).status is RunStatus.COMPLETED
+    assert trainer.configs == {}
+
+
+WISHES: list[type[Interruption]] = [PauseRequested, StopRequested, CancelRequested]
+
+
+@pytest.mark.parametrize("first", WISHES)
+@pytest.mark.parametrize("second", WISHES)
+def test_the_stronger_of_two_wishes_holds_in_whatever_order_they_come(
+    first: type[Interruption], second: type[Interruption]
+) -> None:
+    wanted = WISHES[max(WISHES.index(first), WISHES.index(second))]
+    assert stronger(first, second) is stronger(second, first) is wanted
+    assert stronger(None, first) is first
+    holder: list[TrainingService] = []
+
+    async def ask() -> None:
+        assert holder[0].interrupt(TASK, first) and holder[0].interrupt(TASK, second)
+
+    outcome = run(trainer=StepTrainer(hook=ask), connect=holder.append)
+    ends = {
+        PauseRequested: RunStatus.PAUSED,
+        StopRequested: RunStatus.STOPPED,
+        CancelRequested: RunStatus.CANCELLED,
+    }
+    assert outcome.session.status is ends[wanted]

@@ -92,7 +92,8 @@ def own_file_document(row: Row, config: TrainingConfig) -> Document:
     if "text" in row:
         return Document("", _text(row, "text"))
     pairs = ", ".join(f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)
-    raise UnusableRow(f"none of the columns text, {pairs} is there (found: {', '.join(map(str, row)) or 'none'})")
+    found = ", ".join(map(str, row))[:200].encode(errors="replace").decode()  # a name may hold half a letter, too
+    raise UnusableRow(f"none of the columns text, {pairs} is there (found: {found or 'none'})")
 
 
 RowFormat = Callable[[Row, TrainingConfig], Document]

@@ -19,7 +19,9 @@ from cognate_core.errors import DataError
 
 SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".md")
 MAX_ROW_BYTES = 1_000_000
-csv.field_size_limit(MAX_ROW_BYTES)
+TOO_LONG = f"the row is longer than {MAX_ROW_BYTES // 1_000_000} MB"
+NOT_UTF8 = "the row is not UTF-8 text (save the file as UTF-8)"
+csv.field_size_limit(20 * MAX_ROW_BYTES)  # a row that is far too long is read to its end, so that the next begins there
 TEXT_BLOCK_CHARACTERS = 1500  # plain text is cut into blocks of about this size, between paragraphs
 
 NumberedRow = tuple[str, Row | UnusableRow]
@@ -66,59 +68,83 @@ def _json_lines(path: Path) -> Iterator[NumberedRow]:
 
 def _json_row(line: bytes) -> Row | UnusableRow:
     if len(line) > MAX_ROW_BYTES:
-        return UnusableRow(f"the row is longer than {MAX_ROW_BYTES // 1_000_000} MB")
+        return UnusableRow(TOO_LONG)
     try:
         row = json.loads(line)
     except UnicodeDecodeError:
-        return UnusableRow("the row is not UTF-8 text")
+        return UnusableRow(NOT_UTF8)
     except (ValueError, RecursionError):
         return UnusableRow("the row is not valid JSON (one object on each line is expected)")
     return row if isinstance(row, dict) else UnusableRow("the row is no JSON object")
 
 
 def _csv(path: Path) -> Iterator[NumberedRow]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.DictReader(file, strict=True)
         while True:
             try:
                 row = next(reader)
             except StopIteration:
                 return
-            except UnicodeDecodeError as error:
-                raise DataError(f"{path.name} is not UTF-8 text. Save it as UTF-8 and try again.") from error
             except csv.Error as error:
                 yield (
                     f"{path.name}, line {reader.reader.line_num}",
                     UnusableRow(f"the row is not valid CSV ({error})"),
                 )
                 continue
-            yield f"{path.name}, line {reader.line_num}", row
+            if not _is_utf8("".join(reader.fieldnames or ())):
+                raise DataError(f"{path.name}, line 1 is not UTF-8 text. Save the file as UTF-8 and try again.")
+            cells = [cell for cell in row.values() if isinstance(cell, str)]
+            yield (
+                f"{path.name}, line {reader.line_num}",
+                row if _is_utf8("".join(cells)) else UnusableRow(NOT_UTF8),
+            )
 
 
 def _parquet(path: Path) -> Iterator[NumberedRow]:
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
             number = 0
-            for batch in file.iter_batches(batch_size=1000):
-                for row in batch.to_pylist():
+            for batch in file.iter_batches(batch_size=100):
+                for row in _parquet_rows(batch):
                     number += 1
                     yield f"{path.name}, row {number}", row
-    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+    except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{path.name} is no readable Parquet file ({error}).") from error
 
 
-def _text(path: Path) -> Iterator[NumberedRow]:
+def _parquet_rows(batch: pyarrow.RecordBatch) -> list[Row | UnusableRow]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path.name} is not UTF-8 text. Save it as UTF-8 and try again.") from error
+        return list(batch.to_pylist())
+    except UnicodeDecodeError:
+        if batch.num_rows == 1:
+            return [UnusableRow(NOT_UTF8)]
+        return [row for n in range(batch.num_rows) for row in _parquet_rows(batch.slice(n, 1))]
+
+
+def _text(path: Path) -> Iterator[NumberedRow]:
+    text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
     block: list[str] = []
     first_line = line = 1
     for paragraph in text.split("\n\n"):
         block.append(paragraph)
         line += paragraph.count("\n") + 2
         if sum(map(len, block)) >= TEXT_BLOCK_CHARACTERS:
-            yield f"{path.name}, line {first_line}", {"text": "\n\n".join(block)}
+            yield f"{path.name}, line {first_line}", _text_row(block)
             block, first_line = [], line
     if any(part.strip() for part in block):
-        yield f"{path.name}, line {first_line}", {"text": "\n\n".join(block)}
+        yield f"{path.name}, line {first_line}", _text_row(block)
+
+
+def _text_row(paragraphs: list[str]) -> Row | UnusableRow:
+    text = "\n\n".join(paragraphs)
+    return {"text": text} if _is_utf8(text) else UnusableRow(NOT_UTF8)
+
+
+def _is_utf8(text: str) -> bool:
+    """False where a file's bytes were no UTF-8: `surrogateescape` keeps them as what UTF-8 cannot hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

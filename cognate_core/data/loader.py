@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+import time
 import uuid
 from pathlib import Path
 
@@ -20,22 +21,33 @@ from cognate_core.data.prepared import HeldoutPrompt, PreparedData, write_prepar
 from cognate_core.data.sources import SourceDocuments, Tell, load_source, own_file_source, synthetic_source
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable
+from cognate_core.files import sync_folder
 
-LAYOUT_VERSION = 1  # of the prepared folder: raise it when the same text must be prepared anew
+LAYOUT_VERSION = 2  # of the prepared folder: raise it when the same text must be prepared anew
 PROMPTS_PER_SOURCE = 4
+LEFTOVER_SECONDS = 24 * 3600.0  # after that, what is not complete was left by a studio that was killed
 CACHED_PREPARATIONS = 8  # the newest ones stay
 
 
 class MixtureLoader(DatasetLoader):
-    """Fetches what the config asks for, falls back to synthetic text visibly, packs, and caches by content hash."""
+    """Fetches what the config asks for, falls back to synthetic text visibly, packs, and caches by content hash.
 
-    def __init__(self, config: TrainingConfig, cache: Path, record: RecordSink, tell: Tell) -> None:
+    `earlier_hash`: of the data that an earlier life of the run trained on. While that is still there, nothing is
+    fetched: the run goes on with the same.
+    """
+
+    def __init__(
+        self, config: TrainingConfig, cache: Path, record: RecordSink, tell: Tell, earlier_hash: str | None = None
+    ) -> None:
         self._config, self._cache = config, cache
         self._record, self._tell = record, tell
+        self._earlier = _prepared_before(cache / "prepared" / earlier_hash) if earlier_hash else None
         self._loaded: dict[str, SourceDocuments] = {}
         self._unavailable: dict[str, SourceReport] = {}
 
     async def download_dataset(self, dataset_name: str, dataset_id: str) -> bool:
+        if self._earlier is not None:
+            return self.get_dataset_results().get(dataset_name, False)
         try:
             source = await asyncio.to_thread(self._load, dataset_name)
         except DatasetUnavailable as error:
@@ -51,6 +63,8 @@ class MixtureLoader(DatasetLoader):
         return str(await asyncio.to_thread(self._prepare))
 
     def get_dataset_results(self) -> dict[str, bool]:
+        if self._earlier is not None:
+            return {source.name: source.loaded for source in self._earlier.report.sources}
         return {**dict.fromkeys(self._loaded, True), **dict.fromkeys(self._unavailable, False)}
 
     def _load(self, name: str) -> SourceDocuments:
@@ -59,6 +73,10 @@ class MixtureLoader(DatasetLoader):
         return load_source(name, self._config, self._cache, self._tell)
 
     def _prepare(self) -> Path:
+        if self._earlier is not None:
+            self._tell("The run goes on with the data that it began with")
+            self._earlier.folder.touch()
+            return self._earlier.folder
         sources = list(self._loaded.values())
         fallback = not sources
         if fallback:
@@ -72,6 +90,8 @@ class MixtureLoader(DatasetLoader):
         folder = self._cache / "prepared" / key
         cached = _prepared_before(folder)
         if cached is None:
+            if folder.exists():
+                self._record(Event("warning", "The data that was prepared before is damaged. It is prepared anew."))
             report = self._build(sources, folder, key, fallback)
         else:
             self._tell("The same data was prepared before and is used again")
@@ -138,8 +158,9 @@ class MixtureLoader(DatasetLoader):
         try:
             write_prepared(temporary, tokenizer, packed, prompts, report)
             if folder.exists() and _prepared_before(folder) is None:
-                shutil.rmtree(folder)  # damaged: it could not be read
+                shutil.rmtree(folder)  # damaged
             temporary.rename(folder)
+            sync_folder(folder.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
             if _prepared_before(folder) is None:  # else another run made the same meanwhile
@@ -206,6 +227,9 @@ def _prompts(source: SourceDocuments) -> list[HeldoutPrompt]:
 
 def _keep_newest(folder: Path, count: int) -> None:
     complete = [path for path in folder.iterdir() if ".tmp-" not in path.name]
+    for leftover in set(folder.iterdir()) - set(complete):
+        if leftover.stat().st_mtime < time.time() - LEFTOVER_SECONDS:  # else another run may be at it
+            shutil.rmtree(leftover, ignore_errors=True)
     newest_first = sorted(complete, key=lambda path: path.stat().st_mtime, reverse=True)
     for old in newest_first[count:]:
         shutil.rmtree(old, ignore_errors=True)

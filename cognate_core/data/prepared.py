@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from cognate_core.contracts import DataReport, SourceReport
 from cognate_core.data.packing import Packed
 from cognate_core.data.tokenizer import load_tokenizer
 from cognate_core.errors import DataError
+from cognate_core.files import replace_durably, require_space, sync_folder, write_durably
 
 MANIFEST = "manifest.json"
 
@@ -33,21 +35,28 @@ class HeldoutPrompt:
 class PreparedData:
     """A folder that the DatasetLoader made: tokenizer, packed sequences of each source, and where they came from.
 
-    The manifest is written last: a folder without one is not complete.
+    The manifest holds a checksum of each file and of itself, and is written last.
+
+    Raises:
+        DataError: the folder is not complete, or a file is not what was written.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            manifest = _read_manifest(folder)
+            for name, checksum in manifest["sha256"].items():
+                with (folder / name).open("rb") as file:
+                    if hashlib.file_digest(file, "sha256").hexdigest() != checksum:
+                        raise ValueError(f"{name} differs from what was written")
             self.report = report_from_json(manifest["report"])
             self.sources: list[str] = manifest["sources"]
             self.prompts = [HeldoutPrompt(**prompt) for prompt in manifest["prompts"]]
-            sizes: dict[str, int] = manifest["sizes"]
-            if any((folder / name).stat().st_size != size for name, size in sizes.items()):
-                raise ValueError("a file is cut short")
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"The prepared data in {folder} is not complete. Start the run again.") from error
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"The prepared data in {folder} is not complete or damaged ({error}). Start the run again: it is then "
+                "prepared anew."
+            ) from error
 
     def tokenizer(self) -> Tokenizer:
         """The tokenizer that made the tokens."""
@@ -71,26 +80,55 @@ def write_prepared(
     report: DataReport,
 ) -> None:
     """Write what PreparedData reads into an existing folder. `packed` is source -> split -> sequences."""
-    tokenizer.save(str(folder / "tokenizer.json"))
+    arrays: dict[str, npt.NDArray[Any]] = {}
     for number, splits in enumerate(packed.values()):
         for split, sequences in splits.items():
-            np.save(folder / f"{number}-{split}-tokens.npy", sequences.tokens, allow_pickle=False)
-            np.save(folder / f"{number}-{split}-counted.npy", sequences.counted, allow_pickle=False)
+            arrays[f"{number}-{split}-tokens.npy"] = sequences.tokens
+            arrays[f"{number}-{split}-counted.npy"] = sequences.counted
+    require_space(folder, sum(array.nbytes for array in arrays.values()), "The prepared data")
+    checksums: dict[str, str] = {}
+
+    def write(name: str, content: bytes) -> None:
+        write_durably(folder / name, content)
+        checksums[name] = hashlib.sha256(content).hexdigest()
+
+    write("tokenizer.json", tokenizer.to_str(pretty=True).encode())
+    for name, array in arrays.items():
+        write(name, _npy(array))
     manifest = {
         "sources": list(packed),
         "prompts": [asdict(prompt) for prompt in prompts],
         "report": asdict(report),
-        "sizes": {path.name: path.stat().st_size for path in folder.iterdir()},
+        "sha256": checksums,
     }
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    write_durably(folder / MANIFEST, _manifest(manifest))
+    sync_folder(folder)
 
 
 def write_report(folder: Path, report: DataReport) -> None:
     """Put the report of the newest run that uses the folder in place of the one before, whole or not at all."""
-    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    temporary = folder / f"{MANIFEST}.tmp-{uuid.uuid4().hex}"
-    temporary.write_text(json.dumps({**manifest, "report": asdict(report)}, indent=1), encoding="utf-8")
-    temporary.replace(folder / MANIFEST)
+    replace_durably(folder / MANIFEST, _manifest({**_read_manifest(folder), "report": asdict(report)}))
+
+
+def _manifest(values: Mapping[str, Any]) -> bytes:
+    return json.dumps({**values, "own_sha256": _checksum(values)}, indent=1).encode()
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if values.pop("own_sha256") != _checksum(values):
+        raise ValueError(f"{MANIFEST} differs from what was written")
+    return values
+
+
+def _checksum(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values).encode()).hexdigest()
+
+
+def _npy(array: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def report_from_json(values: Mapping[str, Any]) -> DataReport:

@@ -6,10 +6,11 @@ counted; more than one in a hundred of them is an error that names the first.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
+import queue
+import threading
 import time
 import uuid
 from collections import Counter
@@ -29,15 +30,17 @@ from cognate_core.data.documents import (
     svamp_document,
     word_problem_document,
 )
-from cognate_core.data.files import NumberedRow, read_rows
+from cognate_core.data.files import MAX_ROW_BYTES, TOO_LONG, NumberedRow, read_rows
 from cognate_core.data.word_problems import word_problems
 from cognate_core.errors import DataError, DatasetUnavailable, Interruption
+from cognate_core.files import is_disk_full, sync_folder
 
 Tell = Callable[[str], None]
 """Shows a message to the person. It may raise an Interruption when they asked for the end."""
 
 HUB_TRIES = 3
 HUB_TIMEOUT_SECONDS = 10.0
+HUB_SILENCE_SECONDS = 60.0  # without a row, a try is given up: the hub's client would go on for half an hour
 MAX_BAD_SHARE = 0.01
 OWN_FILE_HELDOUT_SHARE = 0.05
 
@@ -161,6 +164,9 @@ def _read_splits(
         _documents(read_rows(heldout), dataset.row_format, config, skipped, config.max_eval_samples)
     )
     train_documents = list(_documents(read_rows(train), dataset.row_format, config, skipped, config.max_train_samples))
+    for path, documents in ((train, train_documents), (heldout, heldout_documents)):
+        if not documents:
+            raise DataError(f"{path.name} of {name} holds no row. Put its rows there, or train without {name}.")
     return SourceDocuments(name, DATASETS[name], origin, train_documents, heldout_documents, skipped)
 
 
@@ -180,6 +186,8 @@ def _documents(
             if isinstance(row, UnusableRow):
                 raise row
             document = row_format(row, config)
+            if len(document.text) > MAX_ROW_BYTES:
+                raise UnusableRow(TOO_LONG)
         except UnusableRow as error:
             bad += 1
             skipped[str(error)] += 1
@@ -211,10 +219,11 @@ def _hub_splits(
         except Interruption:
             raise
         except Exception as error:  # the hub's client and its transport raise many unrelated kinds
-            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            if is_disk_full(error):
                 raise  # a full disk is no reason to go on without the dataset
             if attempt == HUB_TRIES:
-                why = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+                cause = error.__cause__ if isinstance(error, ConnectionError) and error.__cause__ else error
+                why = f"{type(cause).__name__}: {cause}".splitlines()[0][:200]
                 raise DatasetUnavailable(
                     f"{name} could not be fetched from the hub in {HUB_TRIES} tries ({why})."
                 ) from error
@@ -225,6 +234,24 @@ def _hub_splits(
 
 
 def _fetch_split(name: str, hub_config: str | None, split: str, limit: int, target: Path, tell: Tell) -> None:
+    """Write the first `limit` rows of a split, or all if there are fewer, whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_suffix(f".partial-{uuid.uuid4().hex}")  # two runs may fetch the same at once
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            for number, row in enumerate(_watched(_hub_rows(name, hub_config, split, limit), tell), start=1):
+                file.write(json.dumps(row) + "\n")
+                if number % 200 == 0:
+                    tell(f"Fetching {name} from the hub: {number:,} rows of {split}")
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(target)  # only a whole file gets the final name
+        sync_folder(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _hub_rows(name: str, hub_config: str | None, split: str, limit: int) -> Iterator[dict[str, Any]]:
     """The first `limit` rows of a split, streamed, so that a large dataset is not downloaded whole."""
     from huggingface_hub import HfApi
 
@@ -232,22 +259,57 @@ def _fetch_split(name: str, hub_config: str | None, split: str, limit: int, targ
     HfApi().dataset_info(DATASETS[name], timeout=HUB_TIMEOUT_SECONDS)
     import datasets
 
+    # Below it, the hub's client asks six times; a second loop, of 20 times with a minute between, would hide a fault.
+    datasets.config.STREAMING_READ_MAX_RETRIES = 1
+    for wait in ("READ", "READ_SERVER_UNAVAILABLE", "READ_RATE_LIMIT"):
+        setattr(datasets.config, f"STREAMING_{wait}_RETRY_INTERVAL", 0)
     rows = datasets.load_dataset(DATASETS[name], hub_config, split=split, streaming=True)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_suffix(f".partial-{uuid.uuid4().hex}")  # two runs may fetch the same at once
+    given = 0
+    for row in rows.take(limit):
+        given += 1
+        yield {key: value for key, value in row.items() if value is not None}
+    said = rows.info.splits  # what the dataset's own page says, if it does
+    expected = max(1, min(limit, said[split].num_examples) if said and split in said else 1)
+    if given < expected:
+        raise DataError(f"the hub gave {given:,} of {expected:,} rows of {split}")
+
+
+def _watched(rows: Iterator[dict[str, Any]], tell: Tell) -> Iterator[dict[str, Any]]:
+    """`rows`, drawn in a thread of its own: a hub that hangs neither keeps a person's request waiting nor the run.
+
+    Raises:
+        TimeoutError: no row came for HUB_SILENCE_SECONDS.
+    """
+    drawn: queue.SimpleQueue[dict[str, Any] | BaseException | None] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def draw() -> None:
+        try:
+            for row in rows:
+                if given_up.is_set():
+                    return
+                drawn.put(row)
+            drawn.put(None)
+        except BaseException as error:  # noqa: BLE001  (raised again on the other side)
+            drawn.put(error)
+
+    threading.Thread(target=draw, name="hub", daemon=True).start()
+    last = time.monotonic()
     try:
-        with partial.open("w", encoding="utf-8") as file:
-            number = 0
-            for number, row in enumerate(rows.take(limit), start=1):
-                file.write(json.dumps(_plain(row)) + "\n")
-                if number % 200 == 0:
-                    tell(f"Fetching {name} from the hub: {number:,} rows of {split}")
-        if not number:
-            raise DataError(f"The hub gave no row of {name}, {split}.")
-        partial.replace(target)  # only a whole file gets the final name
+        while True:
+            try:
+                item = drawn.get(timeout=1.0)
+            except queue.Empty:
+                silent = time.monotonic() - last
+                if silent > HUB_SILENCE_SECONDS:
+                    raise TimeoutError(f"the hub was silent for {HUB_SILENCE_SECONDS:.0f} seconds") from None
+                tell(f"Waiting for the hub for {silent:.0f} s")
+                continue
+            if item is None:
+                return
+            if isinstance(item, BaseException):
+                raise item
+            last = time.monotonic()
+            yield item
     finally:
-        partial.unlink(missing_ok=True)
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if value is not None}
+        given_up.set()

@@ -1,4 +1,4 @@
-"""Charts of a run: rows of the progress log in, a Plotly figure out. Pure functions; nothing is drawn or read here."""
+"""Charts of a run: what was measured in, a Plotly figure out. Pure functions; nothing is drawn or read here."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import plotly.graph_objects as go
 from tsdownsample import MinMaxLTTBDownsampler
 
 from cognate_core.labels import escape_html
@@ -30,21 +29,30 @@ GREY = "#808080"
 
 Row = Mapping[str, Any]
 Trace = dict[str, Any]
+Figure = dict[str, Any]
+"""Data and layout, made of what JSON has: plotly's own classes check each value, six times as long as all the rest."""
 Floats = npt.NDArray[np.float64]
+Curve = tuple[Floats, Floats]
+"""Steps in their order, and the value at each: finite numbers."""
 
 
 def loss_chart(
-    metrics: Sequence[Row],
+    losses: Curve,
+    means: Curve,
+    counts: Floats,
+    missing: Floats,
     evaluations: Sequence[Row],
     uniform_loss: float,
     total_steps: int,
     *,
     dark: bool = False,
-) -> go.Figure:
+) -> Figure:
     """Training loss (faint, with its smoothed line) and held-out loss of each dataset, by step.
 
     Args:
-        metrics: rows with step and loss of one model, in order of step; a loss of None is marked, not skipped.
+        losses: training loss of one model.
+        means, counts: the same without gaps, each the mean over so many steps: what is smoothed.
+        missing: steps whose loss is no number; they are marked, not skipped.
         evaluations: rows with step, dataset and loss.
         uniform_loss: what guessing evenly over the vocabulary gives, drawn as a dotted line.
         total_steps: where the step axis ends.
@@ -53,46 +61,41 @@ def loss_chart(
     blue = first_colour(dark)
     traces: list[Trace] = []
     labels = [_Label(uniform_loss, "pure guessing", GREY)]
-    steps, losses = _column(metrics, "step"), _column(metrics, "loss")
-    finite = np.isfinite(losses)
-    if finite.any():
-        x, y = downsample(steps[finite], losses[finite])
+    if len(losses[0]):
+        x, y = downsample(*losses)
         traces.append(_line(x, y, "training, each step", blue, 1, opacity=0.3))
-        x, y = downsample(steps[finite], smoothed(losses[finite]))
+        x, y = downsample(means[0], smoothed(means[1], counts))
         traces.append(_line(x, y, "training", blue, 2))
         labels.append(_Label(y[-1], "training", blue))
-    if not finite.all():
-        height = float(losses[finite].max()) if finite.any() else uniform_loss
-        traces.append(_missing(steps[~finite], height))
+    if len(missing):
+        height = float(losses[1].max()) if len(losses[1]) else uniform_loss
+        traces.append(_missing(missing[:: -(-len(missing) // MAX_POINTS)], height))
     for number, dataset in enumerate(dict.fromkeys(row["dataset"] for row in evaluations)):
         colour = HELDOUT_COLOURS[number % len(HELDOUT_COLOURS)]
-        rows = [row for row in evaluations if row["dataset"] == dataset and row["loss"] is not None]
+        points = [(row["step"], row["loss"]) for row in evaluations if row["dataset"] == dataset]
+        known = np.array([point for point in points if point[1] is not None], dtype=np.float64).reshape(-1, 2)
         name = f"unseen {escape_html(dataset)}"
-        x, y = [row["step"] for row in rows], [row["loss"] for row in rows]
-        traces.append(_line(x, y, name, colour, 2, mode="lines+markers", marker={"size": 6}))
-        if rows:
+        x, y = downsample(*known.T)
+        mode = {"mode": "lines+markers", "marker": {"size": 6}} if len(x) == len(known) else {}
+        traces.append(_line(x, y, name, colour, 2, **mode))
+        if y:
             labels.append(_Label(y[-1], name, colour))
     guessing = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": uniform_loss, "y1": uniform_loss}
     layout = _layout("loss (nats a token)", total_steps, CHART_HEIGHT)
     layout["shapes"] = [{**guessing, "line": {"color": GREY, "width": 1, "dash": "dot"}}]
     layout["annotations"] = _annotations(traces, labels)
-    return go.Figure(traces, layout)
+    return {"data": traces, "layout": layout}
 
 
-def line_chart(
-    metrics: Sequence[Row], lines: Mapping[str, str], unit: str, total_steps: int, *, dark: bool = False
-) -> go.Figure:
-    """One line for each column of `lines` (column -> label), by step."""
+def line_chart(lines: Mapping[str, Curve], unit: str, total_steps: int, *, dark: bool = False) -> Figure:
+    """One line for each of `lines` (label -> curve), by step."""
     traces: list[Trace] = []
     labels = []
-    steps = _column(metrics, "step")
-    for number, (column, label) in enumerate(lines.items()):
-        values = _column(metrics, column)
-        finite = np.isfinite(values)
-        if not finite.any():
+    for number, (label, curve) in enumerate(lines.items()):
+        if not len(curve[0]):
             continue
         colour = OKABE_ITO[number] if number else first_colour(dark)
-        x, y = downsample(steps[finite], values[finite])
+        x, y = downsample(*curve)
         traces.append(_line(x, y, label, colour, 1.5))
         labels.append(_Label(y[-1], label, colour))
     layout = _layout(unit, total_steps, SMALL_CHART_HEIGHT)
@@ -100,10 +103,10 @@ def line_chart(
         layout["annotations"] = _annotations(traces, labels)
     else:
         layout["margin"]["r"] = 16
-    return go.Figure(traces, layout)
+    return {"data": traces, "layout": layout}
 
 
-def ponder_chart(histograms: Sequence[Row], total_steps: int, *, dark: bool = False) -> go.Figure:
+def ponder_chart(histograms: Sequence[Row], total_steps: int, *, dark: bool = False) -> Figure:
     """Share of the tokens by ponder steps, as it changed: one column a check, darker where more tokens are.
 
     Args:
@@ -138,7 +141,7 @@ def ponder_chart(histograms: Sequence[Row], total_steps: int, *, dark: bool = Fa
     layout["hovermode"] = "closest"
     layout["margin"]["r"] = 16
     layout["yaxis"]["dtick"] = max(1, -(-longest // MAX_STEP_TICKS))
-    return go.Figure(traces, layout)
+    return {"data": traces, "layout": layout}
 
 
 def first_colour(dark: bool) -> str:
@@ -158,21 +161,24 @@ def downsample(x: Floats, y: Floats, limit: int = MAX_POINTS) -> tuple[list[floa
     return x[chosen].tolist(), y[chosen].tolist()
 
 
-def smoothed(values: Floats) -> Floats:
-    """An exponential moving average over about SMOOTHING_SPAN of the values, unbiased at its start."""
-    span = max(1.0, SMOOTHING_SPAN * len(values))
-    keep = 1 - 1 / span
-    result = np.empty_like(values)
+def smoothed(means: Floats, counts: Floats) -> Floats:
+    """An exponential moving average over about SMOOTHING_SPAN of the values, unbiased at its start.
+
+    Args:
+        means, counts: the values, each standing for so many: counts of 1 give the plain average.
+    """
+    span = max(1.0, SMOOTHING_SPAN * float(counts.sum()))
+    keeps = (1 - 1 / span) ** counts
+    result = np.empty_like(means)
     average = weight = 0.0
-    for index, value in enumerate(values.tolist()):
-        average = keep * average + (1 - keep) * value
+    for index, (mean, keep) in enumerate(zip(means.tolist(), keeps.tolist(), strict=True)):
+        average = keep * average + (1 - keep) * mean
         weight = keep * weight + (1 - keep)
         result[index] = average / weight
     return result
 
 
 def _layout(unit: str, total_steps: int, height: int) -> dict[str, Any]:
-    """Traces and layout are plain dicts until the end: plotly checks a figure once, not at each change."""
     return {
         "height": height,
         "margin": {"l": 56, "r": 130, "t": 12, "b": 44},
@@ -242,7 +248,3 @@ def _missing(steps: Floats, height: float) -> Trace:
         "mode": "markers",
         "marker": {"color": OKABE_ITO[5], "symbol": "x", "size": 10},
     }
-
-
-def _column(rows: Sequence[Row], name: str) -> Floats:
-    return np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=np.float64)

@@ -11,6 +11,7 @@ from cognate_core.config import TrainingConfig
 
 BYTES = 4  # weights, gradients and optimizer state are fp32
 ASSUMED_PONDER_STEPS = 5  # of fresh weights; they become fewer
+CHECKPOINTS = 5  # the newest three, the best, and the one that is being written
 KEPT_OF_BLOCK, KEPT_OF_READ, KEPT_WITH_CHECKPOINTING = 30, 10, 8  # times the width
 
 
@@ -21,6 +22,7 @@ class Estimate:
     parameters: dict[str, int]
     memory_bytes: dict[str, int]
     tokens_per_step: int
+    disk_bytes: int  # of the finished model and as many checkpoints as lie there at most
 
     @property
     def total_memory_bytes(self) -> int:
@@ -55,7 +57,20 @@ def estimate(config: TrainingConfig) -> Estimate:
         "GrokFast": _filter_copies(config) * total * BYTES,
         "activations": (positions * (passes * kept * config.d_model + logits) + past) * BYTES,
     }
-    return Estimate(parameters, memory, positions * config.gradient_accumulation_steps)
+    weights = total * BYTES
+    checkpoint = weights + memory["optimizer"] + memory["GrokFast"]
+    return Estimate(
+        parameters, memory, positions * config.gradient_accumulation_steps, weights + CHECKPOINTS * checkpoint
+    )
+
+
+def fitting_batch_size(config: TrainingConfig, available_bytes: float) -> int | None:
+    """The largest batch size, at most half of the present one, that should fit; None when not even 1 does."""
+    half = config.batch_size // 2
+    for size in range(half, 0, -1):
+        if estimate(config.model_copy(update={"batch_size": size})).total_memory_bytes <= available_bytes:
+            return size
+    return None
 
 
 def _filter_copies(config: TrainingConfig) -> int:

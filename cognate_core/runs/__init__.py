@@ -5,7 +5,14 @@ from __future__ import annotations
 import threading
 
 from cognate_core.errors import RunError
-from cognate_core.runs.manager import MAX_MODELS, RunManager, database_path, default_home, numbered_names
+from cognate_core.runs.manager import (
+    MAX_MODELS,
+    ReadOnlyManager,
+    RunManager,
+    database_path,
+    default_home,
+    numbered_names,
+)
 
 _lock = threading.Lock()
 _manager: RunManager | None = None
@@ -15,15 +22,21 @@ _shut_down = False
 def current_manager() -> RunManager:
     """This process's RunManager, opened on the default data directory at the first call.
 
+    When another process manages that directory, it is one that only looks: its `read_only` says who does.
+
     Raises:
-        RunError: another process manages that directory, or this one is shutting down.
+        RunError: this process is shutting down.
+        StorageError: the directory or the database cannot be used.
     """
     global _manager
     with _lock:
         if _shut_down:
             raise RunError("Cognate Studio is shutting down.")
         if _manager is None:
-            _manager = RunManager(default_home())
+            try:
+                _manager = RunManager(default_home())
+            except RunError:
+                _manager = ReadOnlyManager(default_home())
         return _manager
 
 
@@ -39,6 +52,7 @@ def close_manager(*, for_good: bool = False) -> None:
 
 __all__ = [
     "MAX_MODELS",
+    "ReadOnlyManager",
     "RunManager",
     "close_manager",
     "current_manager",

@@ -1,132 +1,130 @@
-"""RunManager: a background thread for each run, a queue, stop and cancel. What it knows is in the database.
+"""RunManager: a queue of runs, each carried out in a process of its own; pause, resume, stop, cancel, delete.
 
 One process at a time manages a data directory. A page may ask from any thread and at any moment; after a restart
-everything is read back from SQLite.
+everything is read back from SQLite, and from the runs' folders where SQLite was damaged.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
+import shutil
 import threading
 import time
 import traceback
 import unicodedata
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NoReturn, cast
 
 import platformdirs
+import psutil
 from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Record, RunStatus, utc_now
-from cognate_core.errors import (
-    CancelRequested,
-    ConfigError,
-    Diverged,
-    RunError,
-    StopRequested,
-    StorageError,
-    plain_sentence,
+from cognate_core.contracts import CHECKPOINT_MANIFEST, ModelArtifacts, RunStatus, utc_now
+from cognate_core.errors import ConfigError, DiskFull, PauseRequested, RunError, StorageError, plain_sentence
+from cognate_core.files import require_space
+from cognate_core.runs.execution import (
+    ASKED_BY,
+    BuildService,
+    Execution,
+    Outcome,
+    RunContext,
+    ThreadExecution,
+    build_real_service,
 )
-from cognate_core.service import COORDINATION_KEY, TrainingService
+from cognate_core.runs.process import ProcessExecution, kill_group, workers
+from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
+from cognate_core.service import COORDINATION_KEY
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressLog, SQLiteProgressEmitter
+from cognate_core.storage.database import set_damaged_aside
+from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
+from cognate_core.storage.trash import Trash, TrashEntry
 
 _log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
-_BEGUN = tuple(status for status in RunStatus if status is not RunStatus.QUEUED)
 RETRY_SECONDS = 1.0  # between two tries to write how a run ended
-CLOSE_SECONDS = 8.0  # how long closing waits for running models to be saved
+CLOSE_SECONDS = 8.0  # how long closing waits for checkpoints; then it is done by force
+ORPHAN_SECONDS = 10.0  # how long a worker of a studio that is gone may take to write its checkpoint
+RESERVE_BYTES = 2_000_000  # kept so that a full disk leaves room to write how a run ended
+RECOVERY_KEY = "cognate-studio/recovery"
 MAX_MODELS = 20  # of one run, as page and command line offer it
 MAX_NAME_LENGTH = 80
 _TURNS_TEXT = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # would turn the text around it, too
 
-BuildService = Callable[["RunContext"], TrainingService]
 
-
-class RunContext:
-    """What a service needs of the run that it is built for."""
-
-    def __init__(self, run_id: str, config: TrainingConfig, log: ProgressLog, store: ArtifactStore) -> None:
-        self.run_id, self.config, self.log, self.store = run_id, config, log, store
-        self.service: TrainingService | None = None
-
-    def record(self, record: Record) -> None:
-        """A RecordSink."""
-        self.log.record(self.run_id, record)
-
-    def tell(self, message: str) -> None:
-        """Show what is being done; raises what the person asked for meanwhile."""
-        self.log.set_message(self.run_id, message)
-        if self.service is not None:
-            self.service.raise_if_interrupted(self.run_id)
-
-
-def build_real_service(context: RunContext) -> TrainingService:
-    """The service that fetches real data and trains real models, inside the calling thread."""
-    # Imported here because they load torch and datasets, which the pages must not wait for.
-    from cognate_core.data.loader import MixtureLoader
-    from cognate_core.training.trainer import TorchTrainer
-
-    cache = context.store.home / "cache"
-    return TrainingService(
-        progress_emitter=SQLiteProgressEmitter(context.log, context.run_id, context.store),
-        dataset_loader=MixtureLoader(context.config, cache, context.record, context.tell),
-        model_trainer=TorchTrainer(context.record),
-        config=context.config,
-    )
+Executor = Literal["process", "thread"]
 
 
 class RunManager:
-    """Starts, queues, stops and cancels runs.
+    """Starts, queues, pauses, resumes, stops, cancels and deletes runs.
 
     Args:
         home: the data directory; everything is kept below it.
         max_parallel: how many runs train at once; others wait.
-        build_service: makes the service of a run, within the run's thread.
+        executor: "process": each run in a process of its own. "thread": in a thread of this one, for tests and
+            notebooks.
+        build_service: makes the service of a run, within its thread; "thread" only.
+
+    Attributes:
+        read_only: why nothing can be changed here, None when it can (see ReadOnlyManager).
 
     Raises:
         RunError: another process manages this directory.
-        StorageError: the database cannot be opened.
+        StorageError: the directory or the database cannot be written.
     """
 
-    def __init__(self, home: Path, max_parallel: int = 1, build_service: BuildService = build_real_service) -> None:
-        try:
-            home.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"The data folder {home} cannot be made ({error}). Check COGNATE_HOME.") from error
-        self.home = home.resolve()
+    read_only: str | None = None
+
+    def __init__(
+        self,
+        home: Path,
+        max_parallel: int = 1,
+        executor: Executor = "process",
+        build_service: BuildService = build_real_service,
+    ) -> None:
+        self.home = _made(home)
         self._owner_lock = FileLock(self.home / "owner.lock", thread_local=False)  # any thread may close
         try:
             self._owner_lock.acquire(timeout=0)
         except Timeout as error:
-            raise RunError(
-                f"Cognate Studio is already running with the data folder {self.home}. Use that one, close it, or "
-                "choose another folder with COGNATE_HOME."
-            ) from error
+            raise RunError(owner_sentence(self.home)) from error
+        except OSError as error:
+            raise StorageError(_not_writable(self.home, error)) from error
         try:
+            self._keep_reserve()
+            damaged = set_damaged_aside(database_path(self.home))
             self.log = ProgressLog(database_path(self.home))
         except BaseException:
             self._owner_lock.release()
             raise
-        self.store = ArtifactStore(self.home)
-        self._max_parallel, self._build_service = max_parallel, build_service
+        self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
+        self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
         self._lock = threading.Lock()
-        self._contexts: dict[str, RunContext] = {}  # of the runs that are being executed
+        self._executions: dict[str, Execution] = {}
         self._threads: dict[str, threading.Thread] = {}
         self._run_ended = threading.Condition()
         self._closing = threading.Event()
         self._closed = False
         self._heartbeat_ends = threading.Event()
         self._started_at = utc_now()
-        self.log.interrupt_unfinished()
+        try:
+            self._rebuild(damaged)
+            interrupted = self.log.interrupt_unfinished()
+        except BaseException:
+            self.log.close()
+            self._owner_lock.release()
+            raise
+        for run_id in interrupted:
+            self._keep_run_file(run_id)
         self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heartbeat.start()
+        self._end_orphans(interrupted)
         self._start_waiting()
 
     def start(
@@ -140,47 +138,139 @@ class RunManager:
 
         Raises:
             ConfigError: the name cannot be used.
+            DiskFull: the disk has no room for what the run will keep.
         """
         run_id = uuid.uuid4().hex[:12]
-        names = [valid_name(model_name) for model_name in model_names]
+        run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
+        self._require_space(config)
         config = self._in_this_home(run_id, config)
-        run_id = self.log.create_run(run_id, valid_name(name), config, names, Path(config.output_dir), start_key)
+        given = self.log.create_run(run_id, run_name, config, names, self._folder(run_id), start_key)
+        if given == run_id:
+            self._keep_run_file(run_id)
         self._start_waiting()
-        return run_id
+        return given
+
+    def pause(self, run_id: str) -> bool:
+        """Write a checkpoint and let the run rest. False when it has ended already."""
+        return self._interrupt(run_id, RunStatus.PAUSING)
 
     def stop(self, run_id: str) -> bool:
-        """Save what there is and end the run. False when it has ended already."""
+        """Save the model as it is and end the run. False when it has ended already."""
         return self._interrupt(run_id, RunStatus.STOPPING)
 
     def cancel(self, run_id: str) -> bool:
         """End the run without saving. False when it has ended already."""
         return self._interrupt(run_id, RunStatus.CANCELLING)
 
+    def resume(self, run_id: str) -> None:
+        """Queue a run again that was paused, stopped or broken off; it goes on from its last sound checkpoint.
+
+        Raises:
+            RunError: it is going on, waits already, or has come to its end.
+            DiskFull: the disk has no room for what the run will keep.
+        """
+        run = self.log.run(run_id)
+        if run.status.can_resume:
+            self._require_space(run.config)
+        with self._lock:
+            requeued = self.log.requeue(run_id)
+        if not requeued:
+            raise RunError(f"A run that is {self.log.run(run_id).status} cannot be resumed.")
+        self._start_waiting()
+
+    def resume_step(self, run_id: str) -> int:
+        """The step after which a resumed run would go on, by the checkpoints that are there; 0 for from the start."""
+        names = (
+            path.parent.name for path in self._folder(run_id).glob(f"*/checkpoints/step-????????/{CHECKPOINT_MANIFEST}")
+        )
+        return max((int(name.removeprefix("step-")) for name in names if name[5:].isdigit()), default=0)
+
+    def move_in_queue(self, run_id: str, places: int) -> None:
+        """Let a waiting run change places with the one `places` before (negative) or behind it."""
+        self.log.move_in_queue(run_id, places)
+
     def delete_model(self, model_id: str) -> None:
         """Move a model's files to the trash and forget it.
 
         Raises:
-            RunError: there is no such model.
+            RunError: there is no such model, or its run is going on.
         """
-        self.log.model(model_id)
-        self.store.move_to_trash(self.log.artifacts(model_id), model_id)
+        model = self.log.model(model_id)
+        self._require_rest(model.run_id, "Its run is going on")
+        for row in self.log.artifacts(model_id)[:1]:
+            self.trash.put("model", model.name, (self.home / row["path"]).parent, self.log.export_model(model_id))
         self.log.remove_model(model_id)
+        self._keep_run_file(model.run_id)
+
+    def delete_run(self, run_id: str) -> None:
+        """Move a run, its models and its files to the trash and forget it.
+
+        Raises:
+            RunError: there is no such run, it waits or is going on.
+        """
+        with self._lock:
+            run = self.log.run(run_id)
+            self._require_rest(run_id, "The run is going on")
+            self.trash.put("run", run.name, self._folder(run_id), self.log.export_run(run_id))
+            self.log.remove_run(run_id)
+
+    def put_back(self, entry_id: str) -> TrashEntry:
+        """Take something out of the trash and have it again as it was.
+
+        Raises:
+            RunError: it is no longer there, or (a model) its run is not.
+        """
+        entry = next((each for each in self.trash.entries() if each.id == entry_id), None)
+        if entry is not None and entry.kind == "model":
+            for row in entry.rows["models"]:
+                self.log.run(row["run_id"])
+        entry = self.trash.put_back(entry_id)
+        self.log.import_rows(entry.rows)
+        if entry.kind == "run":
+            fill_from_logs(self.log, self.home / entry.origin)
+        else:
+            for row in entry.rows["models"]:
+                self._keep_run_file(row["run_id"])
+        self.trash.remove(entry_id)
+        return entry
+
+    def remove_for_good(self, entry_id: str) -> None:
+        """Remove something from the trash. Raises RunError when it is no longer there."""
+        self.trash.remove(entry_id)
+
+    def recovery_note(self) -> str | None:
+        """What was rebuilt when the studio was last opened on a damaged database; None once it was read."""
+        record = self.log.coordination(RECOVERY_KEY)
+        return record["note"] if record else None
+
+    def forget_recovery_note(self) -> None:
+        """It was read."""
+        self.log.set_coordination(RECOVERY_KEY, {"note": None})
 
     def wait(self, run_id: str, timeout: float | None = None) -> bool:
-        """Wait until the run has ended, `timeout` seconds at most; whether it has."""
+        """Wait until nobody works on the run and it waits for no turn, `timeout` seconds at most; whether it is so."""
+
+        def rests() -> bool:
+            status = self.log.run(run_id).status
+            return status.is_terminal or status is RunStatus.PAUSED
+
         with self._run_ended:
-            self._run_ended.wait_for(lambda: self._closed or self.log.run(run_id).status.is_terminal, timeout)
-        return self.log.run(run_id).status.is_terminal
+            self._run_ended.wait_for(lambda: self._closed or rests(), timeout)
+        return rests()
 
     def close(self) -> None:
-        """Save what is being trained, mark it interrupted, and let the data directory go."""
+        """Have checkpoints written of what is being trained, mark it interrupted, and let the data directory go."""
         self._closing.set()
         with self._lock:
-            for run_id, context in self._contexts.items():
-                if context.service is not None:
-                    context.service.interrupt(run_id, StopRequested)
-            threads = list(self._threads.values())
+            executions, threads = list(self._executions.values()), list(self._threads.values())
+        for execution in executions:
+            execution.interrupt(PauseRequested)
         deadline = time.monotonic() + CLOSE_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        for execution in executions:
+            execution.kill()  # those that are still there: their last checkpoint stands
+        deadline = max(deadline, time.monotonic() + 0.5)
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._heartbeat_ends.set()
@@ -190,7 +280,7 @@ class RunManager:
         self._closed = True
         self._tell_who_waits()
 
-    # Inside
+    # Inside: the queue
 
     def _start_waiting(self) -> None:
         """Start queued runs while there is room."""
@@ -198,47 +288,81 @@ class RunManager:
             if self._closing.is_set():
                 return
             for run_id in self.log.queued_run_ids():
-                if len(self._contexts) >= self._max_parallel:
+                if len(self._executions) >= self._max_parallel:
                     return
-                if not self.log.claim(run_id):
-                    continue
+                if run_id in self._executions or not self.log.claim(run_id):
+                    continue  # its last life is just ending: that one's thread looks again
                 run = self.log.run(run_id)
                 if run.config_error:
                     sentence = f"The settings of this run cannot be read any more. {run.config_error}"
                     self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
+                    self._keep_run_file(run_id)
                     continue
-                config = self._in_this_home(run_id, run.config)
-                self._contexts[run_id] = RunContext(run_id, config, self.log, self.store)
-                thread = threading.Thread(
-                    target=self._execute, args=(run_id, run.model_names), name=f"run-{run_id}", daemon=True
-                )
+                try:
+                    self._executions[run_id] = self._execution(run)
+                except (TypeError, KeyError) as error:  # rows of another version
+                    sentence = plain_sentence(error)
+                    self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
+                    self._keep_run_file(run_id)
+                    continue
+                thread = threading.Thread(target=self._execute, args=(run,), name=f"run-{run_id}", daemon=True)
                 self._threads[run_id] = thread
                 thread.start()
 
-    def _in_this_home(self, run_id: str, config: TrainingConfig) -> TrainingConfig:
-        """`config` with the run's own folder; the data directory may have been moved since it was queued."""
-        return config.model_copy(update={"output_dir": str(self.home / "runs" / run_id)})
+    def _execution(self, run: Run) -> Execution:
+        models = [model for model in self.log.models(run.id) if model.status == "completed"]
+        context = RunContext(
+            run_id=run.id,
+            config=self._in_this_home(run.id, run.config),
+            model_names=run.model_names,
+            completed=[ModelArtifacts(**model.details) for model in reversed(models)],
+            data_hash=run.data_report["content_hash"] if run.data_report else None,
+            home=self.home,
+            record=partial(self.log.record, run.id),
+            show=partial(self.log.set_message, run.id),
+            emitter=SQLiteProgressEmitter(self.log, run.id, self.store),
+        )
+        return (
+            ProcessExecution(context) if self._executor == "process" else ThreadExecution(context, self._build_service)
+        )
 
-    def _execute(self, run_id: str, model_names: list[str]) -> None:
+    def _execute(self, run: Run) -> None:
         """The body of a run's thread."""
-        context = self._contexts[run_id]
-        status, columns = RunStatus.FAILED, dict[str, Any]()
+        execution, began = self._executions[run.id], time.monotonic()
         try:
-            status, columns = asyncio.run(self._pipeline(context, model_names))
+            outcome = self._carried_out(run.id, execution)
         except BaseException as error:  # noqa: BLE001  (a thread has no caller: the run's row is told)
-            status = RunStatus.DIVERGED if isinstance(error, Diverged) else RunStatus.FAILED
             sentence = plain_sentence(error)
-            columns = {"message": sentence, "error": sentence, "error_details": traceback.format_exc()}
-        written = self._write_end(run_id, status, columns)
+            outcome = Outcome(RunStatus.FAILED, sentence, sentence, traceback.format_exc())
+        columns = outcome.columns()
+        columns["worked_seconds"] = (run.worked_seconds or 0.0) + time.monotonic() - began
+        written = self._write_end(run.id, outcome.status, columns)
         with self._lock:
-            del self._contexts[run_id]
+            del self._executions[run.id]
         next_started = self._start_next()
         while not (written and next_started) and not self._closing.wait(RETRY_SECONDS):
             columns.pop("error_details", None)  # less to write, should the disk be full
-            written = written or self._write_end(run_id, status, columns)
+            written = written or self._write_end(run.id, outcome.status, columns)
             next_started = next_started or self._start_next()
         with self._lock:
-            del self._threads[run_id]
+            if self._threads.get(run.id) is threading.current_thread():
+                del self._threads[run.id]
+
+    def _carried_out(self, run_id: str, execution: Execution) -> Outcome:
+        self._keep_run_file(run_id)
+        asked = ASKED_BY.get(self.log.run(run_id).status)  # before there was an execution to tell
+        if asked is not None:
+            execution.interrupt(asked)
+        if self._closing.is_set():
+            execution.interrupt(PauseRequested)
+        fill_from_logs(self.log, self._folder(run_id))
+        outcome = execution.run()
+        self.log.raise_refused(run_id)
+        if self._closing.is_set() and outcome.status in (RunStatus.PAUSED, RunStatus.CRASHED):
+            return Outcome(RunStatus.INTERRUPTED, "The studio was closed while this run was going")
+        if outcome.status is RunStatus.CANCELLED:
+            self._discard_unfinished(run_id)
+        return self._with_advice(run_id, outcome)
 
     def _start_next(self) -> bool:
         """Start what waits; False when the database refuses."""
@@ -255,45 +379,128 @@ class RunManager:
             self.log.set_status(run_id, status, **columns)
         except StorageError as error:
             _log.warning("The end of run %s could not be written yet: %s", run_id, error)
+            if isinstance(error, DiskFull):
+                self._reserve.unlink(missing_ok=True)  # the next try has its room
             return False
+        self._keep_run_file(run_id)
         self._tell_who_waits()
         return True
 
-    async def _pipeline(self, context: RunContext, model_names: list[str]) -> tuple[RunStatus, dict[str, Any]]:
-        service = self._build_service(context)
-        await service.start_training_session(context.run_id, model_names=model_names)
-        context.service = service
-        self._catch_up_interruption(context, service)
-        await service.execute_training_pipeline(context.run_id)
-        session = await service.get_training_status(context.run_id)
-        self.log.raise_refused(context.run_id)
-        if self._closing.is_set() and session.status is RunStatus.STOPPED:
-            saved = "; what was trained until then is saved" if session.models else ""
-            return RunStatus.INTERRUPTED, {"message": f"The studio was closed while this run was going{saved}"}
-        return session.status, {"message": session.progress.message, "error": _failures(session.failures)}
-
-    def _catch_up_interruption(self, context: RunContext, service: TrainingService) -> None:
-        """A stop or cancel that came before there was a service to tell."""
-        status = self.log.run(context.run_id).status
-        if status is RunStatus.CANCELLING:
-            service.interrupt(context.run_id, CancelRequested)
-        elif status is RunStatus.STOPPING or self._closing.is_set():
-            service.interrupt(context.run_id, StopRequested)
-
     def _interrupt(self, run_id: str, status: RunStatus) -> bool:
         run = self.log.run(run_id)
-        if run.status is RunStatus.QUEUED and self.log.set_status(
-            run_id, RunStatus.CANCELLED, unless=_BEGUN, message="Cancelled before it began"
-        ):
-            self._tell_who_waits()
-            return True
-        context = self._contexts.get(run_id)
-        if context is not None and context.service is not None:  # first: it must end even if nothing can be written
-            asked = CancelRequested if status is RunStatus.CANCELLING else StopRequested
-            context.service.interrupt(run_id, asked)
-        # A stop does not take a cancel back.
-        unless = (RunStatus.CANCELLING,) if status is RunStatus.STOPPING else ()
-        return self.log.set_status(run_id, status, unless=unless) or self.log.run(run_id).status is RunStatus.CANCELLING
+        if run.status is RunStatus.QUEUED:
+            # What was trained in an earlier life is not lost by this.
+            rest, message = (
+                (RunStatus.PAUSED, "Taken out of the queue")
+                if self.resume_step(run_id)
+                else (RunStatus.CANCELLED, "Cancelled before it began")
+            )
+            if self.log.set_status(run_id, rest, only_from=RunStatus.QUEUED, message=message):
+                self._keep_run_file(run_id)
+                self._tell_who_waits()
+                return True
+            run = self.log.run(run_id)  # its turn came at this moment
+        if not run.status.is_active:
+            return False
+        with self._lock:
+            execution = self._executions.get(run_id)
+        if execution is not None:  # first: it must end even if nothing can be written
+            execution.interrupt(ASKED_BY[status])
+        return self.log.set_status(run_id, status) or self.log.run(run_id).status.is_active
+
+    # Inside: files, disk and memory
+
+    def _folder(self, run_id: str) -> Path:
+        return self.home / "runs" / run_id
+
+    def _in_this_home(self, run_id: str, config: TrainingConfig) -> TrainingConfig:
+        """`config` with the run's own folder; the data directory may have been moved since it was queued."""
+        return config.model_copy(update={"output_dir": str(self._folder(run_id))})
+
+    def _require_space(self, config: TrainingConfig) -> None:
+        from cognate_core.insight.estimates import estimate  # loads torch
+
+        require_space(self.home, estimate(config).disk_bytes, "this run, with the checkpoints it keeps,")
+        self._keep_reserve()
+
+    def _require_rest(self, run_id: str, what: str) -> None:
+        status = self.log.run(run_id).status
+        if status.is_active or status is RunStatus.QUEUED or run_id in self._executions:
+            raise RunError(f"{what} ({status}). Stop or cancel it first.")
+        if run_id in workers():  # of a studio that was killed
+            raise RunError("Its last training process is just ending. Try again in a few seconds.")
+
+    @property
+    def _reserve(self) -> Path:
+        return self.home / "reserve"
+
+    def _keep_reserve(self) -> None:
+        """Without room for it, there is none: the next start tries again."""
+        if not self._reserve.exists():
+            try:
+                self._reserve.write_bytes(bytes(RESERVE_BYTES))
+            except OSError as error:
+                self._reserve.unlink(missing_ok=True)
+                _log.warning("There is no room on the disk for the reserve: %s", error)
+
+    def _keep_run_file(self, run_id: str) -> None:
+        """Should the database be lost, this is what the run is known by. Without it, the run goes on none the less."""
+        try:
+            write_run_file(self.log, run_id, self._folder(run_id))
+        except OSError as error:
+            _log.warning("The record beside run %s could not be written: %s", run_id, error)
+
+    def _discard_unfinished(self, run_id: str) -> None:
+        """Remove the folders of a cancelled run that belong to no finished model."""
+        finished = {(self.home / row["path"]).parent for row in self.log.export_run(run_id)["artifacts"]}
+        for folder in self._folder(run_id).glob("*"):
+            if folder.is_dir() and folder not in finished:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _with_advice(self, run_id: str, outcome: Outcome) -> Outcome:
+        """Where memory or disk was lacking, say how much there must be."""
+        config = self.log.run(run_id).config
+        sentence = None
+        if outcome.lacking == "memory":
+            from cognate_core.insight.estimates import fitting_batch_size
+
+            fits = fitting_batch_size(config, psutil.virtual_memory().available)
+            sentence = f"Out of memory: try batch size {fits}."
+            if fits is None:
+                sentence = "Out of memory, at any batch size: choose a smaller model or training length."
+        elif outcome.lacking == "disk":
+            try:
+                self._require_space(config)
+            except DiskFull as error:
+                sentence = str(error)
+        return replace(outcome, message=sentence, error=sentence) if sentence else outcome
+
+    def _rebuild(self, damaged: Path | None) -> None:
+        """Take up runs that the database does not know, and leave a note of what was done."""
+        added, problems = add_missing_runs(self.log, self.home / "runs")
+        if damaged is None and not added and not problems:
+            return
+        sentences = [
+            f"The database was damaged and is kept as {damaged.name}." if damaged else "",
+            f"{added} run{'s were' if added != 1 else ' was'} rebuilt from {'their' if added != 1 else 'its'} folder.",
+            *problems,
+        ]
+        self.log.set_coordination(RECOVERY_KEY, {"note": " ".join(filter(None, sentences))})
+
+    def _end_orphans(self, run_ids: Sequence[str]) -> None:
+        """Workers of a studio that was killed write a checkpoint and end by themselves; end those here that hang."""
+        orphans = {run_id: pid for run_id, pid in (workers() if run_ids else {}).items() if run_id in run_ids}
+
+        def end() -> None:
+            self._closing.wait(ORPHAN_SECONDS)
+            for run_id, pid in workers().items():
+                if orphans.get(run_id) == pid:
+                    kill_group(pid)
+
+        if orphans:
+            threading.Thread(target=end, name="orphans", daemon=True).start()
+
+    # Inside: telling
 
     def _tell_who_waits(self) -> None:
         with self._run_ended:
@@ -303,11 +510,13 @@ class RunManager:
         """Keep the coordination record fresh; the last one says that the studio is closed."""
         last = False
         while True:
+            executions = dict(self._executions)
             state = {
                 "pid": os.getpid(),
                 "database": str(self.log.path),
                 "started_at": self._started_at,
-                "active_runs": list(self._contexts),
+                "active_runs": list(executions),
+                "workers": {run_id: execution.pid for run_id, execution in executions.items()},
                 "open": not last,
             }
             try:
@@ -317,6 +526,41 @@ class RunManager:
             if last:
                 return
             last = self._heartbeat_ends.wait(HEARTBEAT_SECONDS)
+
+
+class ReadOnlyManager(RunManager):
+    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home.resolve()
+        self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # nothing that writes is called here
+        self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
+        self.read_only = owner_sentence(self.home)
+        self._run_ended, self._closed = threading.Condition(), False
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise RunError(str(self.read_only))
+
+    start = pause = stop = cancel = resume = move_in_queue = _refuse
+    delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
+
+    def close(self) -> None:
+        """There is nothing to close."""
+
+
+def owner_sentence(home: Path) -> str:
+    """Who manages a data directory that this process cannot have."""
+    known = ""
+    try:
+        owner = ProgressReader(database_path(home)).coordination(COORDINATION_KEY)
+        if owner is not None:
+            known = f" (process {owner['pid']}, since {owner['started_at'][:16].replace('T', ' ')} UTC)"
+    except StorageError as error:
+        _log.warning("Who owns the data folder cannot be read: %s", error)
+    return (
+        f"Cognate Studio is already running with the data folder {home}{known}. Use that one, close it, or choose "
+        "another folder with COGNATE_HOME."
+    )
 
 
 def valid_name(name: str) -> str:
@@ -351,5 +595,13 @@ def default_home() -> Path:
     return Path(chosen) if chosen else Path(platformdirs.user_data_dir("cognate-studio", appauthor=False))
 
 
-def _failures(failures: dict[str, str]) -> str | None:
-    return " ".join(f"{name}: {why}" for name, why in failures.items()) or None
+def _made(home: Path) -> Path:
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"The data folder {home} cannot be made ({error}). Check COGNATE_HOME.") from error
+    return home.resolve()
+
+
+def _not_writable(home: Path, error: OSError) -> str:
+    return f"The data folder {home} cannot be written ({error}). Make it writable, or choose another with COGNATE_HOME."

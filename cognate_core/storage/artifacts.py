@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cognate_core.contracts import utc_now
 from cognate_core.errors import StorageError
 
 
@@ -61,22 +60,3 @@ class ArtifactStore:
                 path = self.path(file["path"])
                 archive.write(path, path.name)
         return buffer.getvalue()
-
-    def move_to_trash(self, files: Iterable[Mapping[str, Any]], model_id: str) -> Path | None:
-        """Move the model's folder into `home/trash`; where it is now, or None when the files were gone already."""
-        folders = {(self.home / file["path"]).parent for file in files}
-        for folder in folders:
-            resolved = folder.resolve()
-            if folder.is_symlink() or not resolved.is_relative_to(self.home) or resolved == self.home:
-                raise StorageError(f"{folder.name} lies outside the studio's data folder and is not deleted.")
-            if not resolved.is_dir():
-                continue
-            trash = self.home / "trash"
-            trash.mkdir(exist_ok=True)
-            target = trash / f"{model_id}-{utc_now().replace(':', '')}"
-            try:
-                resolved.rename(target)
-            except OSError as error:
-                raise StorageError(f"The files in {folder.name} cannot be moved to the trash ({error}).") from error
-            return target
-        return None

@@ -20,11 +20,13 @@ from typing import Any, TypeVar
 
 from sqlite_utils import Database, Migrations
 
-from cognate_core.errors import DISK_FULL, StorageError
+from cognate_core.contracts import utc_now
+from cognate_core.errors import DISK_FULL, DiskFull, StorageError
 
 _log = logging.getLogger(__name__)
 
 COMMIT_INTERVAL_SECONDS = 1.0
+USUAL_DELAY_SECONDS = 3.0  # beyond it people are told that the log is delayed
 
 migrations = Migrations("cognate_studio")
 T = TypeVar("T")
@@ -159,6 +161,48 @@ def pondering_and_memory(db: Database) -> None:
     )
 
 
+@migrations()
+def lives_of_runs(db: Database) -> None:
+    """An order of the queue that a person may change, and how long a run was worked on."""
+    db.table("runs").add_column("queue_position", float)
+    db.table("runs").add_column("worked_seconds", float)
+    db.execute("UPDATE runs SET queue_position = rowid")
+
+
+@migrations()
+def spans_of_metrics(db: Database) -> None:
+    """What each hundred step rows come to, kept by triggers: the curves of a long run are read from it (curves.py)."""
+    figures = ["loss", "learning_rate", "grad_norm", "filtered_grad_norm", "ponder_steps", "ponder_loss"]
+    figures += ["memory_notes", "memory_written", "memory_gate", "memory_null_share"]
+    rows = "FROM metrics WHERE run_id = new.run_id AND model_name = new.model_name AND step > new.step - 100"
+    rows += " AND step <= new.step"
+    values = {"mean_loss": "avg(loss)", "losses": "count(loss)", "missing_step": "min(iif(loss IS NULL, step, NULL))"}
+    parts = [f"SELECT {', '.join(f'{value} AS {column}' for column, value in values.items())} {rows}"]
+    columns = list(values)
+    for figure in figures:
+        for end, aggregate in (("low", "min"), ("high", "max")):  # SQLite takes `step` from the row that has it
+            columns += [f"{figure}_{end}", f"{figure}_{end}_step"]
+            parts.append(f"SELECT {aggregate}({figure}) AS {columns[-2]}, step AS {columns[-1]} {rows}")
+    db.execute(
+        f"CREATE TABLE metric_spans (run_id TEXT, model_name TEXT, step INTEGER, {' REAL, '.join(columns)} REAL, "
+        "PRIMARY KEY (run_id, model_name, step)) WITHOUT ROWID"
+    )
+    fill = f"INSERT OR REPLACE INTO metric_spans SELECT new.run_id, new.model_name, new.step, {', '.join(columns)} "
+    fill += f"FROM {', '.join(f'({part})' for part in parts)}"
+    db.execute(
+        "CREATE TRIGGER metrics_added AFTER INSERT ON metrics WHEN new.step > 0 AND new.step % 100 = 0 "
+        f"BEGIN {fill}; END"
+    )
+    db.execute(
+        "CREATE TRIGGER metrics_removed AFTER DELETE ON metrics WHEN old.step % 100 = 0 BEGIN DELETE FROM metric_spans "
+        "WHERE run_id = old.run_id AND model_name = old.model_name AND step = old.step; END"
+    )
+    for number, column in enumerate(("run_id", "model_name", "step"), start=1):
+        fill = fill.replace(f"new.{column}", f"?{number}")
+    ends = db.execute("SELECT run_id, model_name, step FROM metrics WHERE step > 0 AND step % 100 = 0").fetchall()
+    db.conn.executemany(fill, ends)
+
+
 class DatabaseWriter:
     """The one writer. Every method may be called from any thread.
 
@@ -173,6 +217,7 @@ class DatabaseWriter:
         self.path = path
         self._work: queue.Queue[_Append | _Latest | _Call | None] = queue.Queue()
         self._errors: dict[str, StorageError] = {}  # owner -> what to tell it
+        self._waiting_since: float | None = None  # when the oldest row came that is not written yet
         self._closed = False
         self._putting = threading.Lock()  # so that nothing comes behind the end
         self._ready: Future[None] = Future()
@@ -195,6 +240,13 @@ class DatabaseWriter:
             StorageError: as `append`.
         """
         self._put(_Latest(key, function, owner))
+
+    @property
+    def delayed_seconds(self) -> float:
+        """How long the oldest row has been waiting; 0 while that is no longer than usual."""
+        since = self._waiting_since
+        waited = 0.0 if since is None else time.monotonic() - since
+        return waited if waited > USUAL_DELAY_SECONDS else 0.0
 
     def call(self, function: Callable[[Database], T]) -> T:
         """Run `function(db)` in one transaction after all rows appended so far, and wait for it.
@@ -252,12 +304,14 @@ class DatabaseWriter:
             else:
                 if isinstance(item, _Append | _Latest):
                     waiting.add(item)
+                    self._waiting_since = self._waiting_since or time.monotonic()
                     if time.monotonic() < last_commit + COMMIT_INTERVAL_SECONDS:
                         continue
                 closing = item is None
             committed = self._commit(db, waiting)
             if committed:
                 waiting = _Waiting()
+                self._waiting_since = None
             last_commit = time.monotonic()
             if isinstance(item, _Call):
                 if committed:
@@ -384,8 +438,16 @@ def _closed(path: Path) -> StorageError:
 
 def storage_error(error: Exception) -> StorageError:
     """What SQLite or its Python side said, as a sentence."""
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return StorageError(DISK_FULL)
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the plain code
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFull(DISK_FULL)
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return StorageError(
+            "The database is damaged. Start the studio again: it sets the damaged file aside and rebuilds the list of "
+            "runs from their folders."
+        )
+    if code == sqlite3.SQLITE_READONLY:
+        return StorageError("The data folder is read-only. Make it writable, or choose another with COGNATE_HOME.")
     return StorageError(f"The database refused ({error}).")
 
 
@@ -404,4 +466,31 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise StorageError(f"The database {path} cannot be read ({error}).") from error
+        raise StorageError(f"The database {path} cannot be read. {storage_error(error)}") from error
+
+
+def set_damaged_aside(path: Path) -> Path | None:
+    """Look a database through; when it is damaged, rename it and say where it is now. It is never deleted.
+
+    Raises:
+        StorageError: it cannot be looked at for another reason.
+    """
+    if not path.exists():
+        return None
+    try:
+        connection = sqlite3.connect(path, timeout=10)
+        try:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        finally:
+            connection.close()
+        if verdict == "ok":
+            return None
+    except sqlite3.DatabaseError as error:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            raise StorageError(f"The database {path} cannot be opened ({error}).") from error
+    aside = path.with_name(f"{path.name}.damaged-{utc_now().replace(':', '')}")
+    for ending in ("-wal", "-shm", ""):  # the database itself last: until then, the next start looks again
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + ending))
+    return aside

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from cognate_core.contracts import (
     PonderHistogram,
     ProgressEmitter,
     Record,
+    Rewind,
     RunStatus,
     Sample,
     StepMetrics,
@@ -33,6 +34,7 @@ from cognate_core.contracts import (
     utc_now,
 )
 from cognate_core.errors import ConfigError, RunError
+from cognate_core.lifecycle import sources
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import DatabaseWriter, reading
 
@@ -61,6 +63,7 @@ class Run:
     created_at: str
     started_at: str | None
     finished_at: str | None
+    worked_seconds: float | None  # of all its lives together, by a clock that only goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,11 @@ class ProgressReader:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    @property
+    def delayed_seconds(self) -> float:
+        """How long figures have been waiting to be written; 0 while that is no longer than usual, or not known here."""
+        return 0.0
+
     def run(self, run_id: str) -> Run:
         """The run with this id. Raises RunError when there is none."""
         rows = self._rows("SELECT * FROM runs WHERE id = ?", run_id)
@@ -96,7 +104,7 @@ class ProgressReader:
 
     def queued_run_ids(self) -> list[str]:
         """Runs that wait for their turn, the next one first."""
-        rows = self._rows("SELECT id FROM runs WHERE status = ? ORDER BY rowid", RunStatus.QUEUED.value)
+        rows = self._rows("SELECT id FROM runs WHERE status = ? ORDER BY queue_position", RunStatus.QUEUED.value)
         return [row["id"] for row in rows]
 
     def metrics(self, run_id: str, after_id: int = 0) -> list[Row]:
@@ -154,6 +162,23 @@ class ProgressReader:
         """The files of a model."""
         return self._rows("SELECT * FROM artifacts WHERE model_id = ? ORDER BY rowid", model_id)
 
+    def export_run(self, run_id: str) -> dict[str, list[Row]]:
+        """The rows of a run, its models and their files, by table. What was measured stands in the models' own logs."""
+        return {
+            "runs": self._rows("SELECT * FROM runs WHERE id = ?", run_id),
+            "models": self._rows("SELECT * FROM models WHERE run_id = ?", run_id),
+            "artifacts": self._rows(
+                "SELECT * FROM artifacts WHERE model_id IN (SELECT id FROM models WHERE run_id = ?)", run_id
+            ),
+        }
+
+    def export_model(self, model_id: str) -> dict[str, list[Row]]:
+        """The rows of a model and its files, by table."""
+        return {
+            "models": self._rows("SELECT * FROM models WHERE id = ?", model_id),
+            "artifacts": self._rows("SELECT * FROM artifacts WHERE model_id = ?", model_id),
+        }
+
     def coordination(self, key: str) -> Row | None:
         """The key-value record, with "updated_at", or None."""
         rows = self._rows("SELECT value, updated_at FROM coordination WHERE key = ?", key)
@@ -205,6 +230,7 @@ class ProgressLog(ProgressReader):
                     "start_key": start_key,
                     "folder": str(folder),
                     "created_at": utc_now(),
+                    "queue_position": _end_of_queue(db),
                 }
             )
             return run_id
@@ -213,20 +239,51 @@ class ProgressLog(ProgressReader):
 
     def claim(self, run_id: str) -> bool:
         """Take a queued run for execution; False when it is no longer queued."""
-        statement = "UPDATE runs SET status = ?, started_at = ?, message = ? WHERE id = ? AND status = ?"
+        statement = (
+            "UPDATE runs SET status = ?, started_at = coalesce(started_at, ?), message = ? WHERE id = ? AND status = ?"
+        )
         values = [RunStatus.PREPARING.value, utc_now(), "Getting ready", run_id, RunStatus.QUEUED.value]
         return self._writer.call(lambda db: db.execute(statement, values).rowcount == 1)
 
-    def set_status(self, run_id: str, status: RunStatus, *, unless: Collection[RunStatus] = (), **columns: Any) -> bool:
-        """Move a run to `status`; False, and nothing is changed, when it has ended already or is in `unless`."""
+    def requeue(self, run_id: str) -> bool:
+        """Have a run that can be resumed wait for its turn, behind the others; False when it cannot."""
+
+        def requeue(db: Database) -> bool:
+            statement = (
+                "UPDATE runs SET status = ?, message = ?, error = NULL, error_details = NULL, finished_at = NULL, "
+                "queue_position = ? WHERE id = ? AND " + _may_become(RunStatus.QUEUED)
+            )
+            values = [RunStatus.QUEUED.value, "Waiting for its turn", _end_of_queue(db), run_id]
+            return db.execute(statement, values).rowcount == 1
+
+        return self._writer.call(requeue)
+
+    def move_in_queue(self, run_id: str, places: int) -> None:
+        """Let a queued run change places with the one `places` before (negative) or behind it, if there is one."""
+
+        def move(db: Database) -> None:
+            queue = db.execute(
+                "SELECT id, queue_position FROM runs WHERE status = ? ORDER BY queue_position", [RunStatus.QUEUED.value]
+            ).fetchall()
+            here = next((place for place, (queued_id, _) in enumerate(queue) if queued_id == run_id), None)
+            if here is None or not 0 <= here + places < len(queue):
+                return
+            (own_id, own), (other_id, other) = queue[here], queue[here + places]
+            db.execute("UPDATE runs SET queue_position = ? WHERE id = ?", [other, own_id])
+            db.execute("UPDATE runs SET queue_position = ? WHERE id = ?", [own, other_id])
+
+        self._writer.call(move)
+
+    def set_status(self, run_id: str, status: RunStatus, *, only_from: RunStatus | None = None, **columns: Any) -> bool:
+        """Move a run to `status`; False, and nothing is changed, when its life does not lead there (lifecycle.py).
+
+        `only_from`: nor when it is anything else.
+        """
         if status.is_terminal:
             columns.setdefault("finished_at", utc_now())
-        assignments = ", ".join(f"{column} = :{column}" for column in columns)
-        kept = ", ".join(f"'{each}'" for each in RunStatus if each.is_terminal or each in unless)
-        statement = (
-            f"UPDATE runs SET status = :status{', ' if assignments else ''}{assignments} "  # noqa: S608  (own names)
-            f"WHERE id = :id AND status NOT IN ({kept})"
-        )
+        assignments = "".join(f", {column} = :{column}" for column in columns)
+        before = _may_become(status) if only_from is None else f"status = '{only_from.value}'"
+        statement = f"UPDATE runs SET status = :status{assignments} WHERE id = :id AND {before}"
         values = _storable({"status": status.value, "id": run_id, **columns})
         return self._writer.call(lambda db: db.execute(statement, values).rowcount == 1)
 
@@ -239,7 +296,7 @@ class ProgressLog(ProgressReader):
             "UPDATE runs SET progress = ?, message = ?, phase = ?, step = coalesce(?, step), "
             "total_steps = coalesce(?, total_steps), "
             "status = CASE WHEN ? AND status = 'preparing' THEN 'training' ELSE status END "
-            "WHERE id = ? AND finished_at IS NULL"
+            "WHERE id = ? AND " + _ACTIVE
         )
         values = [
             progress.progress,
@@ -256,42 +313,88 @@ class ProgressLog(ProgressReader):
         self._writer.put_latest(
             f"message {run_id}",
             lambda db: db.execute(
-                "UPDATE runs SET message = ? WHERE id = ? AND finished_at IS NULL", [message, run_id]
+                f"UPDATE runs SET message = ? WHERE id = ? AND {_ACTIVE}",
+                [message, run_id],
             ),
             owner=run_id,
         )
 
     def record(self, run_id: str, record: Record) -> None:
-        """Keep what a trainer or loader measured. Does not wait, except for a DataReport."""
+        """Keep what a trainer or loader measured. Does not wait, except for a DataReport or a Rewind."""
         if isinstance(record, DataReport):
             report = json.dumps(asdict(record))
             self._writer.call(lambda db: db.execute("UPDATE runs SET data_report = ? WHERE id = ?", [report, run_id]))
             return
-        row = {"run_id": run_id, **_storable(asdict(record))}
-        if isinstance(record, Event):
-            row["created_at"] = utc_now()
-        self._writer.append(_TABLES[type(record)], row, owner=run_id)
+        if isinstance(record, Rewind):
+            self._rewind(run_id, record)
+            return
+        self._writer.append(_TABLES[type(record)], _row(run_id, record), owner=run_id)
+
+    def fill_gaps(self, run_id: str, records: Iterable[Record]) -> int:
+        """Add what a model's own log has and the database lost (the last second before a power cut, or all); how much.
+
+        Where the database has rows of a model, only later ones are added.
+        """
+
+        def fill(db: Database) -> int:
+            added = 0
+            newest: dict[tuple[str, str], int] = {}
+            for record in records:
+                table = _TABLES.get(type(record))
+                if table is None:
+                    continue
+                row = _row(run_id, record)
+                key = (table, row["model_name"] or "")
+                if key not in newest:
+                    model = [run_id, row["model_name"]]
+                    (step,) = db.execute(
+                        f"SELECT max(step) FROM {table} WHERE run_id = ? AND model_name = ?",
+                        model,
+                    ).fetchone()
+                    newest[key] = -1 if step is None else step
+                    if step is not None and table != "metrics":  # of several rows a step, some may be missing
+                        db.table(table).delete_where("run_id = ? AND model_name = ? AND step = ?", [*model, step])
+                        newest[key] = step - 1
+                if (row["step"] or 0) > newest[key]:
+                    db.table(table).insert(row)
+                    added += 1
+            return added
+
+        return self._writer.call(fill)
+
+    @property
+    def delayed_seconds(self) -> float:
+        return self._writer.delayed_seconds
 
     def raise_refused(self, run_id: str) -> None:
         """Write what is waiting; raises StorageError when a row of this run was refused and nobody was told yet."""
         self._writer.raise_refused(run_id)
 
     def add_model(self, run_id: str, model: ModelArtifacts, files: Iterable[Row]) -> None:
-        """Keep a finished model and its files (kind, path, bytes, sha256)."""
+        """Keep a finished model and its files (kind, path, bytes, sha256).
+
+        A model that was stopped and then resumed stays the same model: it keeps its id.
+        """
 
         def add(db: Database) -> None:
-            db.table("models").insert(
+            found = db.execute(
+                "SELECT id FROM models WHERE run_id = ? AND name = ?", [run_id, model.model_name]
+            ).fetchone()
+            model_id = found[0] if found else model.model_id
+            db.table("models").upsert(
                 {
-                    "id": model.model_id,
+                    "id": model_id,
                     "run_id": run_id,
                     "name": model.model_name,
                     "status": model.training_status,
                     "parameter_count": model.parameter_count,
                     "created_at": model.created_at,
-                    "details": json.dumps(model.to_dict()),
-                }
+                    "details": json.dumps({**model.to_dict(), "model_id": model_id}),
+                },
+                pk="id",
             )
-            db.table("artifacts").insert_all({"model_id": model.model_id, **file} for file in files)
+            db.table("artifacts").delete_where("model_id = ?", [model_id])
+            db.table("artifacts").insert_all({"model_id": model_id, **file} for file in files)
 
         self._writer.call(add)
 
@@ -304,6 +407,28 @@ class ProgressLog(ProgressReader):
 
         self._writer.call(remove)
 
+    def remove_run(self, run_id: str) -> None:
+        """Forget a run and all that was recorded of it; its files are the artifact store's concern."""
+
+        def remove(db: Database) -> None:
+            db.execute("DELETE FROM artifacts WHERE model_id IN (SELECT id FROM models WHERE run_id = ?)", [run_id])
+            for table in ("models", *_TABLES.values()):
+                db.table(table).delete_where("run_id = ?", [run_id])
+            db.table("runs").delete_where("id = ?", [run_id])
+
+        self._writer.call(remove)
+
+    def import_rows(self, rows: Mapping[str, Iterable[Row]]) -> None:
+        """Add what `export_run` or `export_model` gave, in one transaction; columns of other versions are left out."""
+
+        def add(db: Database) -> None:
+            for table in ("runs", "models", "artifacts"):
+                known = set(db.table(table).columns_dict)
+                for row in rows.get(table, ()):
+                    db.table(table).insert({column: value for column, value in row.items() if column in known})
+
+        self._writer.call(add)
+
     def set_coordination(self, key: str, value: Mapping[str, Any]) -> None:
         """Keep a key-value record."""
         row = {"key": key, "value": json.dumps(value), "updated_at": utc_now()}
@@ -313,12 +438,7 @@ class ProgressLog(ProgressReader):
         """At start: mark runs that no process owns any more as interrupted; their ids. Queued ones stay queued."""
 
         def interrupt(db: Database) -> list[str]:
-            unfinished = [s.value for s in RunStatus if not s.is_terminal and s is not RunStatus.QUEUED]
-            marks = ", ".join("?" * len(unfinished))
-            ids = [
-                str(row[0])
-                for row in db.execute(f"SELECT id FROM runs WHERE status IN ({marks})", unfinished)  # noqa: S608
-            ]
+            ids = [str(row[0]) for row in db.execute(f"SELECT id FROM runs WHERE {_ACTIVE}")]
             for run_id in ids:
                 db.table("runs").update(
                     run_id,
@@ -331,6 +451,19 @@ class ProgressLog(ProgressReader):
             return ids
 
         return self._writer.call(interrupt)
+
+    def _rewind(self, run_id: str, rewind: Rewind) -> None:
+        def forget(db: Database) -> None:
+            steps = {"evaluations": rewind.checked_step, "samples": rewind.checked_step}
+            for table in ("metrics", "ponder_histograms", "evaluations", "samples"):
+                db.table(table).delete_where(
+                    "run_id = ? AND model_name = ? AND step > ?",
+                    [run_id, rewind.model_name, steps.get(table, rewind.step)],
+                )
+            db.execute("UPDATE runs SET step = ? WHERE id = ?", [max(0, rewind.step), run_id])
+
+        self._last_step.pop(run_id, None)
+        self._writer.call(forget)
 
 
 class SQLiteProgressEmitter(ProgressEmitter):
@@ -356,6 +489,23 @@ _TABLES: dict[type[Record], str] = {
 }
 
 
+_ACTIVE = f"status IN ({', '.join(repr(status.value) for status in RunStatus if status.is_active)})"
+
+
+def _may_become(status: RunStatus) -> str:
+    """The SQL condition that a run's life leads from where it is to `status`."""
+    return f"status IN ({', '.join(repr(source.value) for source in sources(status))})"
+
+
+def _end_of_queue(db: Database) -> float:
+    (last,) = db.execute("SELECT max(queue_position) FROM runs").fetchone()
+    return (last or 0.0) + 1.0
+
+
+def _row(run_id: str, record: Record) -> Row:
+    return {"run_id": run_id, **_storable(asdict(record))}
+
+
 def _storable(row: Row) -> Row:
     """NaN and infinity as NULL (SQLite would keep infinity); half a letter as a question mark."""
 
@@ -368,7 +518,7 @@ def _storable(row: Row) -> Row:
 
 
 def _run(row: Row) -> Run:
-    values = {key: value for key, value in row.items() if key != "start_key"}
+    values = {key: value for key, value in row.items() if key not in ("start_key", "queue_position")}
     report = values["data_report"]
     config, config_error = _stored_config(values["config"])
     return Run(
@@ -383,10 +533,26 @@ def _run(row: Row) -> Run:
     )
 
 
+def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
+    """Raises ValueError, KeyError, TypeError or AttributeError unless these can be rows of one run."""
+    (run,) = rows["runs"]
+    names = {field.name for field in fields(Run)} - {"config_error"}
+    known = _run({**dict.fromkeys(names), **{name: value for name, value in run.items() if name in names}})
+    for value in (known.progress, known.worked_seconds, known.step, known.total_steps):
+        if not isinstance(value, int | float | None):
+            raise ValueError(f"{value!r} is no number")
+    if not isinstance(known.created_at, str) or not all(isinstance(name, str) for name in known.model_names):
+        raise ValueError("its date or its models' names are none")
+    for model in rows["models"]:
+        json.loads(model["details"])["artifacts"].get("weights")
+
+
 def _stored_config(text: str) -> tuple[TrainingConfig, str | None]:
     """A config as it was stored, perhaps by another version; what of it cannot be read, or None."""
     try:
         values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("they are no settings")
     except ValueError as error:
         return TrainingConfig(), f"They are not readable ({error})."
     try:

@@ -5,16 +5,17 @@ step-00000400/
     optimizer.safetensors  AdamW and GrokFast tensors
     state.json             step, data position, scalars
     manifest.json          sha256 of each of them, written last
+
+Only these checksums decide whether a checkpoint is sound: a flipped bit goes unnoticed by safetensors.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,22 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from cognate_core.errors import StorageError
+from cognate_core.contracts import CHECKPOINT_MANIFEST
+from cognate_core.errors import DiskFull, StorageError
+from cognate_core.files import is_disk_full, require_space, sync_folder, write_durably
 
-KEPT_CHECKPOINTS = 3
-MANIFEST = "manifest.json"
+KEPT_CHECKPOINTS = 3  # the newest ones; the best one stays, too
 PARTS = ("model.safetensors", "optimizer.safetensors", "state.json")
+ROOM_FOR_THE_REST = 1_000_000  # bytes beside the tensors: state, manifest, log
+_PATTERN = "step-????????"
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """model: weights by name. tensors: optimizer and filter state by name. state: JSON values, with "step"."""
+    """model: weights by name. tensors: optimizer and filter state by name. state: JSON values, with "step".
+
+    "heldout_loss" in the state, when it was measured at that very step, decides which checkpoint is the best.
+    """
 
     model: Mapping[str, Tensor]
     tensors: Mapping[str, Tensor]
@@ -39,29 +46,44 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint below `folder` and remove all but the newest KEPT_CHECKPOINTS; its path."""
+    """Write a checkpoint below `folder`, read it back, and only then remove older ones; its path.
+
+    Raises:
+        DiskFull: there is no room for it. What was saved before is untouched.
+        StorageError: what is on the disk afterwards is not what was written.
+    """
     step = checkpoint.state["step"]
     final = folder / f"step-{step:08d}"
+    tensors = [*checkpoint.model.values(), *checkpoint.tensors.values()]
+    needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors) + ROOM_FOR_THE_REST
+    folder.mkdir(parents=True, exist_ok=True)
+    require_space(folder, needed, "a checkpoint")
     temporary = folder / f"{final.name}.tmp-{uuid.uuid4().hex}"
-    temporary.mkdir(parents=True)
     try:
+        temporary.mkdir()
         contents = (
             safetensors.torch.save(_plain(checkpoint.model)),
             safetensors.torch.save(_plain(checkpoint.tensors)),
-            json.dumps(checkpoint.state, indent=1).encode(),
+            json.dumps(checkpoint.state, indent=1, allow_nan=False).encode(),
         )
         parts = dict(zip(PARTS, contents, strict=True))
         for name, content in parts.items():
             write_durably(temporary / name, content)
         checksums = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
-        write_durably(temporary / MANIFEST, json.dumps(checksums, indent=1).encode())
+        write_durably(temporary / CHECKPOINT_MANIFEST, json.dumps(checksums, indent=1).encode())
+        sync_folder(temporary)
+        if final.exists():  # of an earlier life that came this far and was not trusted
+            final.rename(folder / f"{final.name}.tmp-{uuid.uuid4().hex}")
         temporary.rename(final)
-        _sync_folder(folder)
-    except BaseException:
+        sync_folder(folder)
+    except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
+        if is_disk_full(error) and not isinstance(error, DiskFull):
+            require_space(folder, needed, "a checkpoint")  # says how much, now that the unfinished one is gone
+            raise DiskFull(f"The disk is full: a checkpoint needs {needed / 1e6:,.1f} MB. Free some space.") from error
         raise
-    for old in sorted(folder.glob("step-????????"))[:-KEPT_CHECKPOINTS]:
-        shutil.rmtree(old)
+    _sound_parts(final)
+    _remove_old(folder)
     return final
 
 
@@ -71,14 +93,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     Raises:
         StorageError: a file is missing or differs from what was written.
     """
-    try:
-        checksums = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        parts = {name: (path / name).read_bytes() for name in PARTS}
-        wrong = [name for name, content in parts.items() if hashlib.sha256(content).hexdigest() != checksums[name]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"The checkpoint {path.name} is not complete and cannot be used.") from error
-    if wrong:
-        raise StorageError(f"The checkpoint {path.name} is damaged ({wrong[0]} has changed) and cannot be used.")
+    parts = _sound_parts(path)
     return Checkpoint(
         model=safetensors.torch.load(parts["model.safetensors"]),
         tensors=safetensors.torch.load(parts["optimizer.safetensors"]),
@@ -86,23 +101,57 @@ def load_checkpoint(path: Path) -> Checkpoint:
     )
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Write a file and wait until the disk has it."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint that is sound, or None. Each damaged one before it is named to `say` and set aside.
+
+    What an interrupted save left behind is removed.
+    """
+    _sweep(folder)
+    for path in sorted(folder.glob(_PATTERN), reverse=True):
+        try:
+            return load_checkpoint(path)
+        except StorageError as error:
+            say(str(error))
+            path.rename(path.with_name(f"{path.name}.damaged-{uuid.uuid4().hex[:8]}"))
+    return None
+
+
+def _sound_parts(path: Path) -> dict[str, bytes]:
+    """The files of a checkpoint, each checked. Raises StorageError."""
+    try:
+        checksums = json.loads((path / CHECKPOINT_MANIFEST).read_text(encoding="utf-8"))
+        parts = {name: (path / name).read_bytes() for name in PARTS}
+        wrong = [name for name, content in parts.items() if hashlib.sha256(content).hexdigest() != checksums[name]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StorageError(f"The checkpoint {path.name} is not complete and cannot be used.") from error
+    if wrong:
+        raise StorageError(f"The checkpoint {path.name} is damaged ({wrong[0]} has changed) and cannot be used.")
+    return parts
+
+
+def _remove_old(folder: Path) -> None:
+    """Keep the newest few and the one with the lowest held-out loss."""
+    _sweep(folder)
+    paths = sorted(folder.glob(_PATTERN))
+    best = min(paths, key=_heldout_loss)
+    for old in paths[:-KEPT_CHECKPOINTS]:
+        if old != best:
+            shutil.rmtree(old)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what interrupted saves left behind."""
+    for leftover in folder.glob(f"{_PATTERN}.tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _heldout_loss(path: Path) -> float:
+    try:
+        loss = json.loads((path / "state.json").read_text(encoding="utf-8")).get("heldout_loss")
+    except (OSError, ValueError, AttributeError):
+        loss = None
+    return float("inf") if loss is None else float(loss)
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}
-
-
-def _sync_folder(folder: Path) -> None:
-    if os.name == "nt":  # Windows cannot open a folder
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

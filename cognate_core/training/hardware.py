@@ -7,6 +7,8 @@ import functools
 import platform
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -46,6 +48,25 @@ def _bf16_speedup() -> float:
             torch.mm(a, b)
             best[dtype] = min(best[dtype], time.perf_counter() - start)
     return best[torch.float32] / best[torch.bfloat16]
+
+
+def calculator() -> dict[str, Any]:
+    """What the last bit of a sum depends on, beside the numbers: two runs are equal to it only where this is."""
+    return {
+        "processor": _processor_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def _processor_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # no Linux
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def keep_freed_memory() -> None:

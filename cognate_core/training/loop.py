@@ -1,14 +1,14 @@
 """The training loop of one model: batches, loss, GrokFast, AdamW, held-out checks, samples, checkpoints.
 
 It knows nothing of runs, databases or pages: it tells a `RecordSink` what it measures and a callback where it is.
+Everything random in it follows from the seed and the step; so a checkpoint needs no state of a random generator.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,16 +29,17 @@ from cognate_core.contracts import (
 )
 from cognate_core.data.packing import Packed
 from cognate_core.data.prepared import Batches, HeldoutPrompt, PreparedData
-from cognate_core.errors import Diverged
+from cognate_core.errors import DataError, Diverged, Interruption
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput
 from cognate_core.training.checkpoint import Checkpoint, save_checkpoint
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
-from cognate_core.training.hardware import Precision
+from cognate_core.training.hardware import Precision, calculator
 from cognate_core.training.introspection import Introspection
 from cognate_core.training.schedule import learning_rate_at, peak_learning_rate
 
 BAD_STEPS_TO_DIVERGE = 3  # losses in a row that are no number
 PONDER_RAMP = 0.2  # over this share of the steps the price of pondering grows to its full value
+SAVE_SECONDS = 300.0  # a checkpoint at least this often, should the steps be slow
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
 
 
@@ -49,7 +50,7 @@ class TrainingLoop:
         model: the model as it is now.
         step: optimizer steps done.
         tokens: target tokens learned from.
-        elapsed_seconds: time spent training, checks and saves included.
+        elapsed_seconds: time spent training, checks and saves included, before it was resumed, too.
     """
 
     def __init__(
@@ -61,7 +62,10 @@ class TrainingLoop:
         precision: Precision,
         record: RecordSink,
         progress_callback: ProgressCallback,
+        before_save: Callable[[], None] = lambda: None,
     ) -> None:
+        """`before_save` is called before each checkpoint: what was recorded until then should be on the disk."""
+        self._before_save = before_save
         self._name, self._config, self._data, self._folder = model_name, config, data, folder
         self._precision, self._record, self._progress_callback = precision, record, progress_callback
         self._tokenizer = data.tokenizer()
@@ -91,31 +95,73 @@ class TrainingLoop:
         self._since_check = Introspection()
         self._bad_steps = 0
         self._started = time.perf_counter()
+        self._earlier_seconds = 0.0  # before it was resumed
         self._last: tuple[float, float] = (math.nan, 0.0)  # loss and learning rate of the last step
         self._saved_step = 0
+        self._saved_at = self._started
+        self._checked_step = -1  # the last one whose held-out check was not broken off
+        self._checked_loss: float | None = None  # mean over the datasets
+        self._lowest_checked_loss = math.inf
         self.step = 0
         self.tokens = 0
 
     @property
     def elapsed_seconds(self) -> float:
-        return time.perf_counter() - self._started
+        return self._earlier_seconds + time.perf_counter() - self._started
+
+    def load(self, checkpoint: Checkpoint) -> None:
+        """Go on from a checkpoint: what follows is what would have followed then, bit for bit on the same computer.
+
+        Raises:
+            DataError: it was trained on other text, in which the same tokens mean something else.
+        """
+        state = checkpoint.state
+        if state["data"] != self._data.report.content_hash:
+            raise DataError(
+                "The training text is no longer what this run began with (a dataset or file has changed, or cannot be "
+                "had any more). Bring it back and resume, or start a new run."
+            )
+        self.model.load_state_dict(dict(checkpoint.model))
+        groups = state["scalars"]["param_groups"]
+        self._optimizer.load_state_dict({"state": _optimizer_state(checkpoint.tensors), "param_groups": groups})
+        if self._filter:
+            self._filter.load_state_dict(_filter_state(checkpoint))
+        self._batches.load_state_dict(state["batches"])
+        self.step = self._saved_step = state["step"]
+        self.tokens = state["tokens"]
+        self._bad_steps = state["bad_steps"]
+        self._checked_step = state["checked_step"]
+        self._lowest_checked_loss = math.inf if state["lowest_loss"] is None else state["lowest_loss"]
+        self._earlier_seconds = state["elapsed_seconds"]
+        then, now = state["calculator"], calculator()
+        changed = [f"{what} was {then.get(what)} and is {now[what]}" for what in now if now[what] != then.get(what)]
+        if changed:
+            self._record(
+                Event(
+                    "warning",
+                    f"This goes on with other means than before: {'; '.join(changed)}. The curve goes on, but not bit "
+                    "for bit as it would have.",
+                    self._name,
+                    self.step,
+                )
+            )
 
     def run(self) -> None:
         """Train to max_steps.
 
         Raises:
             Diverged: the loss was no number several times in a row.
-            StopRequested, CancelRequested: the progress callback asked for it.
+            Interruption: the progress callback asked for it.
         """
         config = self._config
-        for doubt in config.doubts():
-            self._record(Event("warning", doubt, self._name, 0))
-        self._check_heldout()
-        for step in range(1, config.max_steps + 1):
-            self._one_step(step)
-            if step % config.eval_interval == 0 or step == config.max_steps:
-                self._check_heldout()
-            if step % config.save_steps == 0:
+        if self.step == 0:
+            for doubt in config.doubts():
+                self._record(Event("warning", doubt, self._name, 0))
+        self._check_when_due()
+        while self.step < config.max_steps:
+            self._one_step(self.step + 1)
+            self._check_when_due()
+            if self.step % config.save_steps == 0 or time.perf_counter() - self._saved_at > SAVE_SECONDS:
                 self.save()
 
     def save(self) -> None:
@@ -123,6 +169,7 @@ class TrainingLoop:
         if self.step == self._saved_step:
             return
         self._record_ponder_counts()  # a stop comes between two checks
+        self._before_save()
         start = time.perf_counter()
         tensors, scalars = _optimizer_tensors(self._optimizer)
         filter_state = self._filter.state_dict() if self._filter else {}
@@ -134,13 +181,20 @@ class TrainingLoop:
         state = {
             "step": self.step,
             "tokens": self.tokens,
+            "data": self._data.report.content_hash,
             "batches": self._batches.state_dict(),
+            "bad_steps": self._bad_steps,
+            "checked_step": self._checked_step,
+            "heldout_loss": self._checked_loss if self._checked_step == self.step else None,
+            "lowest_loss": self._lowest_checked_loss if math.isfinite(self._lowest_checked_loss) else None,
+            "elapsed_seconds": self.elapsed_seconds,
             "precision": self._precision.name,
+            "calculator": calculator(),
             "scalars": scalars,
         }
         save_checkpoint(self._folder / "checkpoints", Checkpoint(self.model.state_dict(), tensors, state))
-        self._saved_step = self.step
-        seconds = time.perf_counter() - start
+        self._saved_step, self._saved_at = self.step, time.perf_counter()
+        seconds = self._saved_at - start
         self._record(Event("info", f"Checkpoint saved in {seconds:.1f} s", self._name, self.step))
 
     def full_heldout_loss(self) -> dict[str, float]:
@@ -162,23 +216,15 @@ class TrainingLoop:
         learning_rate = learning_rate_at(step, config)
         for group in self._optimizer.param_groups:
             group["lr"] = learning_rate
-        batches = [_inputs_and_targets(*self._batches.next()) for _ in range(config.gradient_accumulation_steps)]
-        counts = [int((targets != IGNORED_TARGET).sum()) for _, targets in batches]
-        total = sum(counts)
-        loss_sum = 0.0
-        seen = Introspection()
-        for number, ((inputs, targets), count) in enumerate(zip(batches, counts, strict=True)):
-            if not count:
-                continue  # a batch without a counted target has no mean
-            output = self._forward(
-                inputs,
-                targets,
-                max_ponder_steps=ponder_limit(config, step, number),
-                ponder_weight=ponder_weight_at(step, config),
-            )
-            (cast(Tensor, output.loss) * (count / total)).backward()  # type: ignore[no-untyped-call]
-            loss_sum += float(cast(Tensor, output.language_model_loss).detach()) * (count / total)
-            seen.add(output, targets)
+        position = self._batches.state_dict()
+        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        try:
+            loss_sum, total, seen = self._gradients(step)
+        except Interruption:  # in the midst of the step: as if it had not begun
+            self._batches.load_state_dict(position)
+            self.model.load_state_dict(buffers, strict=False)
+            self._optimizer.zero_grad()
+            raise
         self._since_check.add_counts(seen.ponder_counts)
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm or math.inf))
         filtered_norm = math.nan
@@ -216,20 +262,61 @@ class TrainingLoop:
                 f"{peak_learning_rate(config):g}, or with stronger gradient clipping."
             )
 
+    def _gradients(self, step: int) -> tuple[float, int, Introspection]:
+        """Forward and backward over the batches of a step: the mean loss, the tokens that counted, what was seen."""
+        config = self._config
+        batches = [_inputs_and_targets(*self._batches.next()) for _ in range(config.gradient_accumulation_steps)]
+        counts = [int((targets != IGNORED_TARGET).sum()) for _, targets in batches]
+        total = sum(counts)
+        loss_sum = 0.0
+        seen = Introspection()
+        for number, ((inputs, targets), count) in enumerate(zip(batches, counts, strict=True)):
+            if not count:
+                continue  # a batch without a counted target has no mean
+            if number:
+                self._poll()
+            output = self._forward(
+                inputs,
+                targets,
+                max_ponder_steps=ponder_limit(config, step, number),
+                ponder_weight=ponder_weight_at(step, config),
+            )
+            (cast(Tensor, output.loss) * (count / total)).backward()  # type: ignore[no-untyped-call]
+            loss_sum += float(cast(Tensor, output.language_model_loss).detach()) * (count / total)
+            seen.add(output, targets)
+        return loss_sum, total, seen
+
     def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):
             return cast(CognateOutput, self.model(inputs, targets, **settings))
 
-    def _check_heldout(self) -> None:
-        """Measure each dataset's held-out loss, then let the model write."""
+    def _check_when_due(self) -> None:
+        """At its steps, and once for each, measure the held-out losses; keep a checkpoint of the best so far."""
+        config = self._config
+        due = self.step % config.eval_interval == 0 or self.step == config.max_steps
+        if not due or self._checked_step == self.step:
+            return
+        self._checked_loss = self._check_heldout()
+        self._checked_step = self.step
+        if self._checked_loss is not None and self._checked_loss < self._lowest_checked_loss:
+            self._lowest_checked_loss = self._checked_loss
+            if self.step:
+                self.save()
+
+    def _check_heldout(self) -> float | None:
+        """Measure each dataset's held-out loss, then let the model write; the mean loss, None when it is no number."""
         self._record_ponder_counts()
+        losses = []
         for name, packed in self._heldout.items():
             loss, tokens = self._loss_over(packed, CHECK_TOKENS)
             if tokens:
                 self._record(Evaluation(self._name, self.step, name, loss, tokens))
+                losses.append(loss)
         if self._config.sample_tokens:
             for prompt in {prompt.dataset: prompt for prompt in reversed(self._data.prompts)}.values():
                 self._record(self._sample(prompt))
+        mean = sum(losses) / len(losses) if losses else math.nan
+        return mean if math.isfinite(mean) else None
 
     def _record_ponder_counts(self) -> None:
         """The histogram since the last one; at most one a step."""
@@ -322,10 +409,28 @@ def _jsonable(group: dict[str, Any]) -> dict[str, Any]:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in group.items()}
 
 
-def record_to_json(record: Any) -> dict[str, Any]:
-    """A record as a JSON object; a figure that is no number becomes null."""
-    values = {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in dataclasses.asdict(record).items()
-    }
-    return {"type": type(record).__name__, **values}
+def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """ "optimizer.3.exp_avg" as [3]["exp_avg"], in memory of its own."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        if name.startswith("optimizer."):
+            _, index, what = name.split(".")
+            state.setdefault(int(index), {})[what] = tensor.clone()
+    return state
+
+
+def _filter_state(checkpoint: Checkpoint) -> dict[str, Any]:
+    """What the gradient filter's `state_dict` gave."""
+    state: dict[str, Any] = {
+        "average": {},
+        "ring": {},
+        "sum": {},
+    }  # whichever the filter has; empty before a first step
+    for name, value in checkpoint.state["scalars"].items():
+        if name.startswith("filter."):
+            state[name.removeprefix("filter.")] = value
+    for name, tensor in checkpoint.tensors.items():
+        if name.startswith("filter."):
+            _, what, index = name.split(".")
+            state[what][index] = tensor
+    return state

@@ -5,19 +5,32 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import re
 import shutil
+import uuid
 from pathlib import Path
 from typing import Any, TextIO
 
 import torch
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Event, ModelTrainer, ProgressCallback, Record, RecordSink
+from cognate_core.contracts import Event, ModelTrainer, ProgressCallback, Record, RecordSink, Rewind
 from cognate_core.data.prepared import PreparedData
-from cognate_core.errors import CancelRequested, DataError, StopRequested
-from cognate_core.training.hardware import choose_precision, keep_freed_memory, return_freed_memory
-from cognate_core.training.loop import TrainingLoop, record_to_json
+from cognate_core.errors import (
+    OUT_OF_MEMORY,
+    CancelRequested,
+    DataError,
+    OutOfMemory,
+    PauseRequested,
+    StopRequested,
+    is_out_of_memory,
+)
+from cognate_core.files import replace_durably, require_space, sync_file, sync_folder
+from cognate_core.records import is_before, read_records, record_to_json
+from cognate_core.training.checkpoint import ROOM_FOR_THE_REST, Checkpoint, newest_checkpoint
+from cognate_core.training.hardware import Precision, choose_precision, keep_freed_memory, return_freed_memory
+from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.model_card import model_card
 
 ARTIFACT_FILES = {
@@ -32,10 +45,15 @@ ARTIFACT_FILES = {
 
 
 class TorchTrainer(ModelTrainer):
-    """Trains a Cognate with PyTorch in a thread of its own. `record` gets every figure that is measured."""
+    """Trains a Cognate with PyTorch in a thread of its own.
 
-    def __init__(self, record: RecordSink) -> None:
-        self._record = record
+    Args:
+        record: gets every figure that is measured.
+        resume: go on from the newest sound checkpoint that the model's folder has, if it has one.
+    """
+
+    def __init__(self, record: RecordSink, resume: bool = False) -> None:
+        self._record, self._resume = record, resume
 
     async def train_model(
         self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
@@ -46,14 +64,32 @@ class TorchTrainer(ModelTrainer):
         if config.prepared_data is None:
             raise DataError("No training data was prepared. Run the data loader first.")
         data = PreparedData(Path(config.prepared_data))
-        folder = _new_folder(Path(config.output_dir), name)
+        folder = _folder(Path(config.output_dir), name, use_again=self._resume)
+        warnings: list[str] = []
+        checkpoint = newest_checkpoint(folder / "checkpoints", warnings.append) if self._resume else None
+        log_path = folder / ARTIFACT_FILES["training_log"]
+        rewind = _rewind(name, checkpoint)
         keep_freed_memory()
         try:
-            with (folder / ARTIFACT_FILES["training_log"]).open("w", encoding="utf-8") as log:
+            if self._resume:
+                _shorten_log(log_path, rewind)
+                self._record(rewind)
+            with log_path.open("a", encoding="utf-8", buffering=1) as log:  # by lines: a crash loses none
                 record = _tee(self._record, log)
-                precision = choose_precision(config.precision)
-                record(Event("info", f"Number format {precision.reason}", name, 0))
-                loop = TrainingLoop(name, config, data, folder, precision, record, progress_callback)
+                for warning in warnings:
+                    record(Event("warning", f"{warning} An earlier one is taken.", name, rewind.step))
+                precision = (
+                    Precision(checkpoint.state["precision"], f"{checkpoint.state['precision']}, as before")
+                    if checkpoint
+                    else choose_precision(config.precision)
+                )
+                record(Event("info", f"Number format {precision.reason}", name, max(0, rewind.step)))
+                loop = TrainingLoop(
+                    name, config, data, folder, precision, record, progress_callback, lambda: os.fsync(log.fileno())
+                )
+                if checkpoint:
+                    loop.load(checkpoint)
+                    record(Event("info", f"Resumed after step {loop.step:,}", name, loop.step))
                 try:
                     loop.run()
                     status = "completed"
@@ -62,14 +98,21 @@ class TorchTrainer(ModelTrainer):
                     if loop.step == 0:
                         raise  # nothing was learned: there is nothing to save
                     status, heldout = "stopped", {}
+                except PauseRequested:
+                    if loop.step > 0:
+                        loop.save()
+                    raise
                 loop.save()
                 return _finish(name, config, data, folder, loop, status, heldout, precision.name)
         except CancelRequested:
-            shutil.rmtree(folder, ignore_errors=True)  # the person wants nothing of it
+            if not (folder / ARTIFACT_FILES["weights"]).is_file():  # else an earlier life finished a model here
+                shutil.rmtree(folder, ignore_errors=True)  # the person wants nothing of it
             raise
-        except BaseException:
+        except BaseException as error:
             if not (folder / ARTIFACT_FILES["weights"]).is_file():
                 _discard_partial(folder)
+            if is_out_of_memory(error):
+                raise OutOfMemory(OUT_OF_MEMORY) from error
             raise
         finally:
             return_freed_memory()
@@ -85,9 +128,7 @@ def _finish(
     heldout: dict[str, float],
     precision: str,
 ) -> dict[str, Any]:
-    """Write the artifacts; what `train_model` returns."""
-    shutil.copyfile(data.folder / "tokenizer.json", folder / ARTIFACT_FILES["tokenizer"])
-    (folder / ARTIFACT_FILES["training_config"]).write_text(config.to_toml(), encoding="utf-8")
+    """Write the artifacts, each whole or not at all; what `train_model` returns."""
     parameter_count = sum(p.numel() for p in loop.model.parameters())
     seconds = loop.elapsed_seconds
     stats = {
@@ -103,8 +144,25 @@ def _finish(
         "seed": config.seed,
     }
     card = model_card(name, parameter_count, status, config, data.report, stats)
-    (folder / ARTIFACT_FILES["model_card"]).write_text(card, encoding="utf-8")
-    loop.model.save_pretrained(folder)  # last: a folder with weights has all the rest
+    for leftover in folder.glob("finishing.tmp-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    weights_bytes = sum(tensor.numel() * tensor.element_size() for tensor in loop.model.state_dict().values())
+    require_space(folder, weights_bytes + ROOM_FOR_THE_REST, "the finished model")
+    unfinished = folder / f"finishing.tmp-{uuid.uuid4().hex}"
+    unfinished.mkdir()
+    try:
+        shutil.copyfile(data.folder / "tokenizer.json", unfinished / ARTIFACT_FILES["tokenizer"])
+        (unfinished / ARTIFACT_FILES["training_config"]).write_text(config.to_toml(), encoding="utf-8")
+        (unfinished / ARTIFACT_FILES["model_card"]).write_text(card, encoding="utf-8")
+        loop.model.save_pretrained(unfinished)
+        for path in unfinished.iterdir():
+            sync_file(path)
+        weights = ARTIFACT_FILES["weights"]
+        for path in sorted(unfinished.iterdir(), key=lambda each: each.name == weights):  # weights are last: a folder
+            path.replace(folder / path.name)  # that has them has all the rest
+        sync_folder(folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
     return {
         "parameter_count": parameter_count,
         "training_status": status,
@@ -121,14 +179,34 @@ def _tee(record: RecordSink, log: TextIO) -> RecordSink:
     """Write each record to the model's own log, then hand it on."""
 
     def write(item: Record) -> None:
-        log.write(json.dumps(record_to_json(item)) + "\n")
+        log.write(_line(item))
         record(item)
 
     return write
 
 
-def _new_folder(parent: Path, label: str) -> Path:
-    """A new folder below `parent` for a model of this name. The name is a label: only its harmless letters are used."""
+def _line(record: Record) -> str:
+    return json.dumps(record_to_json(record), allow_nan=False) + "\n"
+
+
+def _shorten_log(path: Path, rewind: Rewind) -> None:
+    """Take out of a model's log what is void now, whole or not at all."""
+    if path.is_file():
+        kept = (_line(record) for record in read_records(path) if is_before(record, rewind))
+        replace_durably(path, "".join(kept).encode())
+
+
+def _rewind(name: str, checkpoint: Checkpoint | None) -> Rewind:
+    if checkpoint is None:
+        return Rewind(name, step=-1, checked_step=-1)
+    return Rewind(name, checkpoint.state["step"], checkpoint.state["checked_step"])
+
+
+def _folder(parent: Path, label: str, *, use_again: bool) -> Path:
+    """A folder below `parent` for a model of this name: a new one, unless one may be used again.
+
+    The name is a label: only its harmless letters are used.
+    """
     slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40]
     if slug != label:
         slug = f"{slug or 'model'}-{hashlib.sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
@@ -136,7 +214,7 @@ def _new_folder(parent: Path, label: str) -> Path:
     for number in range(1, 10_000):
         folder = parent / (slug if number == 1 else f"{slug}-{number}")
         try:
-            folder.mkdir()
+            folder.mkdir(exist_ok=use_again)
         except FileExistsError:
             continue
         return folder

@@ -23,6 +23,8 @@ _STATUS_LOOK = {
     RunStatus.QUEUED: ("gray", ":material/schedule:"),
     RunStatus.PREPARING: ("blue", ":material/downloading:"),
     RunStatus.TRAINING: ("blue", ":material/play_circle:"),
+    RunStatus.PAUSING: ("orange", ":material/pause_circle:"),
+    RunStatus.PAUSED: ("gray", ":material/pause_circle:"),
     RunStatus.STOPPING: ("orange", ":material/stop_circle:"),
     RunStatus.CANCELLING: ("orange", ":material/cancel:"),
     RunStatus.STOPPED: ("gray", ":material/stop_circle:"),
@@ -31,6 +33,7 @@ _STATUS_LOOK = {
     RunStatus.COMPLETED_WITH_FAILURES: ("orange", ":material/warning:"),
     RunStatus.FAILED: ("red", ":material/error:"),
     RunStatus.DIVERGED: ("red", ":material/trending_up:"),
+    RunStatus.CRASHED: ("red", ":material/bolt:"),
     RunStatus.INTERRUPTED: ("orange", ":material/power_off:"),
 }
 

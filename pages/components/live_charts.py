@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -22,10 +25,13 @@ from starlette.routing import Route
 from cognate_core.errors import RunError
 from cognate_core.insight.charts import line_chart, loss_chart, ponder_chart
 from cognate_core.runs import current_manager
+from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 
 PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 OWN_HOSTS = ("127.0.0.1", "localhost")
+MOST_KEPT = 16  # charts of a run and model, light or dark, for all who watch
+REST = 50  # times as long as a look at the run took, there is no other: watching takes 2 % of one core at most
 
 _component = st.components.v2.component(
     "live_charts",
@@ -47,27 +53,57 @@ _component = st.components.v2.component(
 def live_charts(log: ProgressLog, run: Run, model_name: str) -> None:
     """Show the charts of one model of a run; while the run goes on, they follow it."""
     dark = st.context.theme.type == "dark"
-    seen = newest(log, run)  # before the charts: what comes between is drawn twice and never missed
-    charts = run_charts(log, run, model_name, dark=dark)
     address = None
     if not run.status.is_terminal:
         address = "/live?" + urlencode({"run": run.id, "model": model_name, "dark": int(dark)})
-    _component(key=f"charts-{run.id}-{model_name}", data={"charts": charts, "seen": seen, "address": address})
+    built = _charts(log, run.id, model_name, dark=dark, at_once=True)
+    data = {**json.loads(built.as_json), "address": address}
+    _component(key=f"charts-{run.id}-{model_name}", data=data)
 
 
-def newest(log: ProgressLog, run: Run) -> str:
-    """A word that changes when there is something new to draw."""
-    return "-".join(map(str, log.newest_ids(run.id)))
+@dataclass(slots=True)
+class _Charts:
+    """Charts as the component reads them, with a word that changes when there is something new to draw."""
+
+    seen: str
+    as_json: bytes
+    rest_until: float  # by the monotonic clock
+
+
+_kept: dict[tuple[Path, str, str, bool], _Charts] = {}  # the last one asked for stands last
+_building = threading.Lock()  # of all who wait for the same charts, one builds them
+
+
+def _charts(log: ProgressLog, run_id: str, model_name: str, *, dark: bool, at_once: bool) -> _Charts:
+    """The newest charts; without `at_once` perhaps those of a moment ago. Raises RunError when there is no such run."""
+    key = (log.path, run_id, model_name, dark)
+    with _building:
+        built = _kept.pop(key, None)
+        start = time.monotonic()
+        if built is None or at_once or start > built.rest_until:
+            run = log.run(run_id)
+            seen = "-".join(map(str, log.newest_ids(run_id)))  # before the charts: what comes between is drawn twice
+            if built is None or built.seen != seen:
+                news = {"charts": run_charts(log, run, model_name, dark=dark), "seen": seen}
+                as_json = json.dumps(news, allow_nan=False, separators=(",", ":")).encode()
+                built = _Charts(seen, as_json, start)
+            end = time.monotonic()
+            built.rest_until = end + REST * (end - start)
+        _kept[key] = built
+        if len(_kept) > MOST_KEPT:
+            del _kept[next(iter(_kept))]
+    return built
 
 
 def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> list[dict[str, Any]]:
     """The charts as the component reads them."""
-    metrics = [row for row in log.metrics(run.id) if row["model_name"] == model_name]
+    curves = read_curves(log.path, run.id, model_name)
     evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
     steps = run.config.max_steps
 
     def small(title: str, unit: str, lines: dict[str, str], explanation: str) -> dict[str, Any]:
-        figure = line_chart(metrics, lines, unit, steps, dark=dark)
+        named = {label: curves.lines[figure] for figure, label in lines.items()}
+        figure = line_chart(named, unit, steps, dark=dark)
         return {"title": title, "help": explanation, "alt": f"{title} by step", "wide": False, "figure": figure}
 
     charts = [
@@ -76,7 +112,16 @@ def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> li
             "help": "Lower is better. Unseen: on text that was kept apart, the honest measure.",
             "alt": "Loss by step",
             "wide": True,
-            "figure": loss_chart(metrics, evaluations, math.log(run.config.vocab_size), steps, dark=dark),
+            "figure": loss_chart(
+                curves.lines["loss"],
+                curves.mean_loss,
+                curves.mean_counts,
+                curves.missing_loss,
+                evaluations,
+                math.log(run.config.vocab_size),
+                steps,
+                dark=dark,
+            ),
         },
         small("Learning rate", "", {"learning_rate": "learning rate"}, "How far each step moves the weights."),
         small(
@@ -126,23 +171,21 @@ def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> li
                 "read: where there were notes, share of the looking that chose none.",
             ),
         ]
-    return [{**chart, "figure": json.loads(chart["figure"].to_json())} for chart in charts]
+    return charts
 
 
 def _live(request: Request) -> Response:
     """New points of a run, for the component. Answers this computer's own pages alone."""
     if request.url.hostname not in OWN_HOSTS:
         return JSONResponse({"problem": "This address is not served."}, status_code=403)
-    log = current_manager().log
+    asked = request.query_params
+    run_id, model_name, dark = asked.get("run", ""), asked.get("model", ""), asked.get("dark") == "1"
     try:
-        run = log.run(request.query_params.get("run", ""))
+        built = _charts(current_manager().log, run_id, model_name, dark=dark, at_once=False)
     except RunError as error:
         return JSONResponse({"problem": str(error)}, status_code=404)
-    dark = request.query_params.get("dark") == "1"
-    seen, news = newest(log, run), {}
-    if seen != request.query_params.get("after"):
-        news = {"charts": run_charts(log, run, request.query_params.get("model", ""), dark=dark), "seen": seen}
-    return JSONResponse(news, headers={"Cache-Control": "no-store"})
+    news = b"{}" if built.seen == asked.get("after") else built.as_json
+    return Response(news, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def _plotly(_: Request) -> Response:

@@ -26,7 +26,8 @@ def measured_seconds_left(log: ProgressLog, run: Run) -> float | None:
 
 
 def run_seconds(run: Run) -> float | None:
-    """How long the run took, from its start to its end."""
-    if run.started_at is None or run.finished_at is None:
-        return None
+    """How long the run was worked on, pauses left out; None while that is unknown."""
+    if run.worked_seconds is not None or run.started_at is None or run.finished_at is None:
+        return run.worked_seconds
+    # A run from before this was measured.
     return (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()

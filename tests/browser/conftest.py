@@ -1,21 +1,13 @@
-"""One Chromium and one studio for all browser tests."""
+"""One studio for all browser tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
-from tests.browser.studio import Studio, launch_chromium, running_studio
-
-
-@pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = launch_chromium(playwright)
-        yield browser
-        browser.close()
+from tests.browser.studio import Studio, running_studio
 
 
 @pytest.fixture(scope="session")

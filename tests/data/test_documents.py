@@ -216,8 +216,20 @@ def test_a_pair_of_columns_goes_before_plain_text() -> None:
     assert own_file_document(row, CONFIG).answer == " So."
 
 
+def test_an_own_row_with_an_endless_column_name_has_a_short_reason() -> None:
+    with pytest.raises(UnusableRow) as caught:
+        own_file_document({"x" * 900_000: 1}, CONFIG)
+    assert len(str(caught.value)) < 500
+
+
 @pytest.mark.parametrize(
-    ("row", "found"), [({"question": "alone", "title": "x"}, "question, title"), ({}, "none"), ({None: ["x"]}, "None")]
+    ("row", "found"),
+    [
+        ({"question": "alone", "title": "x"}, "question, title"),
+        ({}, "none"),
+        ({None: ["x"]}, "None"),
+        ({"\ud83d": 1}, "?"),
+    ],
 )
 def test_an_own_row_without_known_columns_lists_what_would_do(row: dict[Any, Any], found: str) -> None:
     with pytest.raises(UnusableRow) as caught:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.data.documents import UnusableRow
-from cognate_core.data.files import TEXT_BLOCK_CHARACTERS, read_rows
+from cognate_core.data.files import NOT_UTF8, TEXT_BLOCK_CHARACTERS, read_rows
 from cognate_core.errors import DataError
 
 ANY_TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -65,7 +65,7 @@ def test_json_lines_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
         (b'["a", "list"]', "the row is no JSON object"),
         (b"null", "the row is no JSON object"),
         (b'"a word"', "the row is no JSON object"),
-        ('{"text": "Grüße"}'.encode("latin-1"), "the row is not UTF-8 text"),
+        ('{"text": "Grüße"}'.encode("latin-1"), NOT_UTF8),
         (b'{"text": "' + b"x" * 10_000_000 + b'"}', "the row is longer than 1 MB"),
     ],
     ids=["cut", "words", "two", "deep", "long number", "list", "null", "string", "latin-1", "10 MB"],
@@ -112,11 +112,8 @@ def test_csv_rows_come_back_as_they_were(rows: list[tuple[str, str]]) -> None:
         assert [(row["prompt"], row["response"]) for row in good(path)] == rows
 
 
-@pytest.mark.parametrize(
-    "line", ['"closed"too early', '"' + "x" * 10_000_000 + '"'], ids=["text after a quote", "10 MB"]
-)
-def test_a_bad_csv_row_is_named_and_the_others_are_read(tmp_path: Path, line: str) -> None:
-    path = write(tmp_path, "a.csv", f"text\nbefore\n{line}\nafter\n")
+def test_a_bad_csv_row_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", 'text\nbefore\n"closed"too early\nafter\n')
     found = faults(path)
     assert list(found) == ["a.csv, line 3"]
     assert found["a.csv, line 3"].startswith("the row is not valid CSV (")
@@ -129,9 +126,23 @@ def test_a_quote_that_never_closes_ends_the_reading_with_a_fault(tmp_path: Path)
     assert list(faults(path).values()) == ["the row is not valid CSV (unexpected end of data)"]
 
 
-def test_csv_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path, "a.csv", "text\nGrüße\n".encode("latin-1"))
-    with pytest.raises(DataError, match=r"^a\.csv is not UTF-8 text\. Save it as UTF-8"):
+def test_a_csv_row_of_ten_megabytes_ends_where_it_ends(tmp_path: Path) -> None:
+    # else its lines would be taken for rows
+    path = write(tmp_path, "a.csv", 'text\nbefore\n"' + "one line\n" * 1_100_000 + '"\nafter\n')
+    assert [len(row["text"]) for row in good(path)] == [6, 9_900_000, 5]
+    assert faults(path) == {}
+
+
+def test_a_csv_row_that_is_not_utf8_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "text\nbefore\nGrüße\n".encode("latin-1") + "Grüße\n".encode())
+    assert faults(path) == {"a.csv, line 3": NOT_UTF8}
+    assert good(path) == [{"text": "before"}, {"text": "Grüße"}]
+
+
+@pytest.mark.parametrize("coding", ["latin-1", "utf-16"])
+def test_csv_with_columns_that_are_not_utf8_is_refused(tmp_path: Path, coding: str) -> None:
+    path = write(tmp_path, "a.csv", "größe,text\n1,2\n".encode(coding))
+    with pytest.raises(DataError, match=r"^a\.csv, line 1 is not UTF-8 text\. Save the file as UTF-8"):
         list(read_rows(path))
 
 
@@ -176,11 +187,12 @@ def test_a_parquet_file_with_damaged_bytes_is_refused(tmp_path: Path, kind: str)
         list(read_rows(path))
 
 
-def test_parquet_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    letters = pa.array(["Gr\u00fc\u00dfe".encode("latin-1")], pa.binary()).view(pa.string())
-    pq.write_table(pa.table({"text": letters}), tmp_path / "a.parquet")
-    with pytest.raises(DataError, match=r"a\.parquet"):
-        list(read_rows(tmp_path / "a.parquet"))
+def test_a_parquet_row_that_is_not_utf8_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    cells = [b"row %d" % n for n in range(1, 301)]
+    cells[149] = "Grüße".encode("latin-1")
+    pq.write_table(pa.table({"text": pa.array(cells, pa.binary()).view(pa.string())}), tmp_path / "a.parquet")
+    assert faults(tmp_path / "a.parquet") == {"a.parquet, row 150": NOT_UTF8}
+    assert good(tmp_path / "a.parquet") == [{"text": f"row {n}"} for n in range(1, 301) if n != 150]
 
 
 # Plain text
@@ -231,9 +243,15 @@ def test_text_of_blank_lines_alone_has_no_rows(tmp_path: Path) -> None:
     assert list(read_rows(write(tmp_path, "a.txt", "\n \n\n\t\n"))) == []
 
 
-def test_text_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^a\.txt is not UTF-8 text\. Save it as UTF-8"):
-        list(read_rows(write(tmp_path, "a.txt", b"\xff\xfeG\x00")))
+def test_a_block_of_text_that_is_not_utf8_is_named_and_the_others_are_read(tmp_path: Path) -> None:
+    bad = "ü".encode("latin-1") * TEXT_BLOCK_CHARACTERS
+    path = write(tmp_path, "a.txt", b"x" * TEXT_BLOCK_CHARACTERS + b"\n\n" + bad + b"\n\nlast")
+    assert faults(path) == {"a.txt, line 3": NOT_UTF8}
+    assert good(path) == [{"text": "x" * TEXT_BLOCK_CHARACTERS}, {"text": "last"}]
+
+
+def test_text_in_utf16_has_no_good_row(tmp_path: Path) -> None:
+    assert faults(write(tmp_path, "a.txt", b"\xff\xfeG\x00")) == {"a.txt, line 1": NOT_UTF8}
 
 
 # Files and folders

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable
@@ -371,16 +372,30 @@ def test_a_renamed_own_file_is_reported_under_its_new_name(tmp_path: Path) -> No
     assert cached.report == dataclasses.replace(fresh.report, from_cache=True)
 
 
-@pytest.mark.parametrize("damage", ["manifest cut", "manifest gone"])
+@pytest.mark.parametrize("damage", ["manifest cut", "manifest gone", "bit flipped", "tokens cut", "old layout"])
 def test_starting_again_mends_a_damaged_preparation(tmp_path: Path, damage: str) -> None:
     # PreparedData says of such a folder "Start the run again": that must help
     first = prepare(SMALL, tmp_path)
     manifest = first.folder / MANIFEST
     if damage == "manifest cut":
         manifest.write_bytes(manifest.read_bytes()[:50])
-    else:
+    elif damage == "manifest gone":
         manifest.unlink()
+    elif damage == "old layout":
+        values = json.loads(manifest.read_text("utf-8"))
+        del values["sha256"], values["own_sha256"]
+        manifest.write_text(json.dumps({**values, "sizes": {}}), "utf-8")
+    else:
+        tokens = first.folder / "0-train-tokens.npy"
+        content = bytearray(tokens.read_bytes())
+        content[len(content) // 2] ^= 1
+        tokens.write_bytes(content if damage == "bit flipped" else content[:-1])
+    with pytest.raises(DataError, match="is not complete or damaged"):
+        PreparedData(first.folder)
     again = prepare(SMALL, tmp_path)
+    assert again.folder == first.folder
+    assert texts_in(PreparedData(again.folder), "Synthetic", "train").total() == 40
+    assert again.warnings == ["The data that was prepared before is damaged. It is prepared anew."]
     assert PreparedData(again.folder).report == again.report
     assert not again.report.from_cache
 
@@ -393,6 +408,30 @@ def test_only_the_newest_preparations_stay(tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "prepared").iterdir()} == {
         folder.name for folder in folders[-CACHED_PREPARATIONS:]
     }
+
+
+def test_the_folder_has_its_name_only_when_all_of_it_is_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, int]] = []  # what was done, to which inode
+    fsync, rename = os.fsync, Path.rename
+
+    def spy_fsync(descriptor: int) -> None:
+        done.append(("sync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def spy_rename(path: Path, target: Path) -> Path:
+        done.append(("rename", path.stat().st_ino))
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(Path, "rename", spy_rename)
+    folder = prepare(SMALL, tmp_path).folder
+    at = done.index(("rename", folder.stat().st_ino))
+    parts = [path for path in folder.iterdir() if path.name != MANIFEST]  # the manifest has another report since
+    assert len(parts) == 5
+    assert {path.stat().st_ino for path in [folder, *parts]} <= {inode for _, inode in done[:at]}
+    assert done[at + 1] == ("sync", folder.parent.stat().st_ino)
 
 
 def test_a_preparation_that_is_used_again_counts_as_new(tmp_path: Path) -> None:

@@ -2,8 +2,12 @@
 
 import dataclasses
 import json
+import os
+import random
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from cognate_core.contracts import END_OF_TEXT_ID, DataReport, SourceReport
+from cognate_core.data import prepared as prepared_module
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import (
     MANIFEST,
@@ -20,9 +25,10 @@ from cognate_core.data.prepared import (
     PreparedData,
     report_from_json,
     write_prepared,
+    write_report,
 )
 from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
-from cognate_core.errors import DataError
+from cognate_core.errors import DataError, DiskFull
 
 LENGTH = 3
 
@@ -202,7 +208,7 @@ def test_a_report_survives_json() -> None:
     assert report_from_json(json.loads(json.dumps(dataclasses.asdict(REPORT)))) == REPORT
 
 
-@pytest.mark.parametrize("content", [None, b"", b'{"sources": [', b"\xff\xfe"])
+@pytest.mark.parametrize("content", [None, b"", b'{"sources": [', b"\xff\xfe", b"[]", b"{}"])
 def test_without_a_readable_manifest_the_data_is_not_complete(
     tmp_path: Path, tokenizer: Tokenizer, content: bytes | None
 ) -> None:
@@ -210,15 +216,91 @@ def test_without_a_readable_manifest_the_data_is_not_complete(
     (tmp_path / MANIFEST).unlink()
     if content is not None:
         (tmp_path / MANIFEST).write_bytes(content)
-    with pytest.raises(DataError, match=r"^The prepared data in .* is not complete\. Start the run again\.$"):
+    with pytest.raises(
+        DataError, match=r"^The prepared data in .* is not complete or damaged \(.*\)\. Start the run again"
+    ):
         PreparedData(tmp_path)
 
 
-def test_the_manifest_is_written_last(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    def disk_full(*arguments: object, **options: object) -> None:
-        raise OSError(28, "No space left on device")
+def test_a_flipped_bit_or_a_missing_part_is_found_in_every_file(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    write_prepared(tmp_path, tokenizer, {"a": {"train": numbered(0, 3), "heldout": numbered(1, 2)}}, PROMPTS, REPORT)
+    files = list(tmp_path.iterdir())
+    assert len(files) == 6
+    rng = random.Random(0)
+    for path in files:
+        content = path.read_bytes()
+        flips = [bytearray(content) for _ in range(30)]
+        for flipped in flips:
+            flipped[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+        for damaged in (*flips, content[:-1], content[: len(content) // 2], b"", content + b"x"):
+            if path.name == MANIFEST and same_json(bytes(damaged), content):
+                continue  # a tab instead of a space
+            path.write_bytes(damaged)
+            with pytest.raises(DataError, match="is not complete or damaged"):
+                PreparedData(tmp_path)
+        path.unlink()
+        with pytest.raises(DataError, match=f"is not complete or damaged .*{path.name}"):
+            PreparedData(tmp_path)
+        path.write_bytes(content)
+        assert PreparedData(tmp_path).report == REPORT
 
-    monkeypatch.setattr(np, "save", disk_full)
-    with pytest.raises(OSError, match="No space left"):
+
+def same_json(one: bytes, other: bytes) -> bool:
+    try:
+        return bool(json.loads(one) == json.loads(other))
+    except ValueError:
+        return False
+
+
+def test_a_newer_report_is_read_and_the_rest_stays(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    write_prepared(tmp_path, tokenizer, {"a": {"train": numbered(0, 3)}}, PROMPTS, REPORT)
+    newer = dataclasses.replace(REPORT, fallback=True, from_cache=True)
+    write_report(tmp_path, newer)
+    data = PreparedData(tmp_path)
+    assert (data.report, data.prompts, data.sources) == (newer, PROMPTS, ["a"])
+
+
+def test_everything_is_on_the_disk_before_the_manifest_is(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []  # inodes
+    fsync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    write_prepared(tmp_path, tokenizer, {"a": {"train": numbered(0, 3)}}, PROMPTS, REPORT)
+    parts, last = set(tmp_path.iterdir()) - {tmp_path / MANIFEST}, [tmp_path / MANIFEST, tmp_path]
+    assert len(parts) == 3
+    assert set(synced[:3]) == {path.stat().st_ino for path in parts}
+    assert synced[3:] == [path.stat().st_ino for path in last]
+
+
+def test_the_manifest_is_written_last(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    write = prepared_module.write_durably
+    for nth in range(1, 5):
+        folder = tmp_path / str(nth)
+        folder.mkdir()
+        left = iter(range(nth - 1))
+
+        def disk_full(path: Path, content: bytes, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise OSError(28, "No space left on device")
+            write(path, content)
+
+        monkeypatch.setattr(prepared_module, "write_durably", disk_full)
+        with pytest.raises(OSError, match="No space left"):
+            write_prepared(folder, tokenizer, {"a": {"train": numbered(0, 3)}}, PROMPTS, REPORT)
+        assert len(list(folder.iterdir())) == nth - 1
+        assert not (folder / MANIFEST).exists()
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(
+    tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cognate_core.files.shutil.disk_usage", lambda folder: SimpleNamespace(free=10))
+    with pytest.raises(DiskFull, match="The prepared data needs"):
         write_prepared(tmp_path, tokenizer, {"a": {"train": numbered(0, 3)}}, PROMPTS, REPORT)
-    assert not (tmp_path / MANIFEST).exists()
+    assert list(tmp_path.iterdir()) == []

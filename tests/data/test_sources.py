@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import os
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,6 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.data import sources as sources_module
+from cognate_core.data.files import TOO_LONG
 from cognate_core.data.sources import SourceDocuments, load_source, own_file_source, synthetic_source
 from cognate_core.errors import CancelRequested, DataError, DatasetUnavailable
 
@@ -50,6 +54,7 @@ class FakeHub:
         self.rows = {"train": [problem(n) for n in range(100, 200)], "test": [problem(n) for n in range(10)]}
         self.info_errors: Iterator[BaseException] = iter(())
         self.load_errors: Iterator[BaseException] = iter(())
+        self.said: dict[str, Any] | None = None  # what the dataset's page says of its splits
         self.stream: Callable[[str, int], Iterator[dict[str, Any]]] = lambda split, n: iter(self.rows[split][:n])
 
     def dataset_info(self, api: object, dataset_id: str, **options: Any) -> None:
@@ -64,6 +69,8 @@ class FakeHub:
         hub, split = self, options["split"]
 
         class Rows:
+            info = datasets.DatasetInfo.from_dict({"splits": hub.said})
+
             def take(self, n: int) -> Iterator[dict[str, Any]]:
                 return hub.stream(split, n)
 
@@ -263,6 +270,7 @@ def test_empty_cells_of_the_hub_count_as_missing_columns(hub: FakeHub, tmp_path:
 def test_two_runs_may_fetch_the_same_dataset_at_once(hub: FakeHub, tmp_path: Path) -> None:
     # the first run has written most of its rows when the second begins; the first then ends before the second
     second_began, first_ended = threading.Event(), threading.Event()
+    streams = itertools.count()
     filler = "x" * 20_000  # more than a file keeps in memory before it writes
 
     def train_rows() -> list[int]:
@@ -272,8 +280,8 @@ def test_two_runs_may_fetch_the_same_dataset_at_once(hub: FakeHub, tmp_path: Pat
         second: list[Future[list[int]]] = []
 
         def stream(split: str, n: int) -> Iterator[dict[str, Any]]:
-            is_second = threading.current_thread() is not threading.main_thread()
-            if split == "train" and is_second:
+            is_second = split == "train" and next(streams) > 0
+            if is_second:
                 second_began.set()
                 first_ended.wait(5)
             for number, row in enumerate(hub.rows[split][:n]):
@@ -288,6 +296,119 @@ def test_two_runs_may_fetch_the_same_dataset_at_once(hub: FakeHub, tmp_path: Pat
         finally:
             first_ended.set()
         assert first == second[0].result(10) == [100, 101, 102, 103, 104]
+
+
+def test_a_hub_that_hangs_is_given_up_after_a_while(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources_module, "HUB_SILENCE_SECONDS", 0.5)
+    answers_again = threading.Event()
+    whole = hub.stream
+
+    def stream(split: str, n: int) -> Iterator[dict[str, Any]]:
+        rows = whole(split, n)
+        yield next(rows)
+        answers_again.wait(20)
+        yield from rows
+
+    hub.stream = stream
+    told: list[str] = []
+    try:
+        with pytest.raises(
+            DatasetUnavailable, match=r"in 3 tries \(TimeoutError: the hub was silent for 0 seconds\)\.$"
+        ):
+            load_source("GSM8K", CONFIG, tmp_path, told.append)
+    finally:
+        answers_again.set()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert told[-1] == "Fetching GSM8K from the hub, try 3 of 3"
+
+
+def test_a_cancel_is_heard_while_the_hub_hangs(hub: FakeHub, tmp_path: Path) -> None:
+    answers_again = threading.Event()
+
+    def stream(split: str, n: int) -> Iterator[dict[str, Any]]:
+        answers_again.wait(30)
+        yield from hub.rows[split][:n]
+
+    def tell(message: str) -> None:
+        if message.startswith("Waiting for the hub"):
+            raise CancelRequested
+
+    hub.stream = stream
+    began = time.monotonic()
+    try:
+        with pytest.raises(CancelRequested):
+            load_source("GSM8K", CONFIG, tmp_path, tell)
+    finally:
+        answers_again.set()
+    assert time.monotonic() - began < 5
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_hub_that_is_left_draws_no_more_rows(hub: FakeHub, tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    def stream(split: str, n: int) -> Iterator[dict[str, Any]]:
+        for number in itertools.count():
+            drawn.append(number)
+            yield problem(number)
+            if number > 250:
+                left.wait(20)
+
+    def tell(message: str) -> None:
+        if "rows of train" in message:
+            raise CancelRequested
+
+    left = threading.Event()
+    hub.stream = stream
+    with pytest.raises(CancelRequested):
+        load_source("GSM8K", CONFIG, tmp_path, tell)
+    left.set()
+    for thread in threading.enumerate():
+        if thread.name == "hub":
+            thread.join(10)
+            assert not thread.is_alive()
+    assert len(drawn) < 260
+
+
+def test_a_split_with_fewer_rows_than_it_says_is_not_used(hub: FakeHub, tmp_path: Path) -> None:
+    hub.said = {"train": {"name": "train", "num_examples": 101}, "test": {"name": "test"}}
+    config = CONFIG.with_overrides({"max_train_samples": 500})
+    with pytest.raises(DatasetUnavailable, match=r"\(DataError: the hub gave 100 of 101 rows of train\)\.$"):
+        load_source("GSM8K", config, tmp_path, quiet)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    hub.said = {"train": {"name": "train", "num_examples": 100}, "test": {"name": "test"}}
+    assert len(load_source("GSM8K", config, tmp_path, quiet).train) == 100
+
+
+def test_a_split_without_a_row_is_not_used(hub: FakeHub, tmp_path: Path) -> None:
+    hub.rows["test"] = []
+    with pytest.raises(DatasetUnavailable, match=r"\(DataError: the hub gave 0 of 1 rows of test\)\.$"):
+        load_source("GSM8K", CONFIG, tmp_path, quiet)
+
+
+def test_what_is_fetched_is_on_the_disk_before_it_has_its_name(
+    hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, int]] = []  # what was done, to which inode
+    fsync, replace = os.fsync, Path.replace
+
+    def spy_fsync(descriptor: int) -> None:
+        done.append(("sync", os.fstat(descriptor).st_ino))
+        fsync(descriptor)
+
+    def spy_replace(path: Path, target: Path) -> Path:
+        done.append(("rename", path.stat().st_ino))
+        return replace(path, target)
+
+    monkeypatch.setattr(os, "fsync", spy_fsync)
+    monkeypatch.setattr(Path, "replace", spy_replace)
+    load_source("GSM8K", CONFIG, tmp_path, quiet)
+    train, test, folder = (
+        (tmp_path / "hub/gsm8k" / name).stat().st_ino for name in ("train-5.jsonl", "test-3.jsonl", "")
+    )
+    assert done == [pair for file in (train, test) for pair in (("sync", file), ("rename", file), ("sync", folder))]
 
 
 # Bad rows
@@ -326,6 +447,22 @@ def test_bad_rows_behind_the_limit_are_not_looked_at(local: Path, tmp_path: Path
     source = load_source("GSM8K", CONFIG.with_overrides({"max_train_samples": 3}), tmp_path, quiet)
     assert answers(source.train) == [0, 1, 2]
     assert not source.skipped
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_split_of_blank_lines_is_named(local: Path, tmp_path: Path, split: str) -> None:
+    folder_with_bad_rows(local, good=5, bad=0)
+    (local / f"gsm8k/main/{split}.jsonl").write_text("\n \n")
+    with pytest.raises(DataError, match=rf"^{split}\.jsonl of GSM8K holds no row\. Put its rows there"):
+        load_source("GSM8K", CONFIG, tmp_path, quiet)
+
+
+def test_a_text_of_more_than_a_megabyte_is_a_bad_row_whatever_the_file(tmp_path: Path) -> None:
+    rows = [b"row %d" % n for n in range(150)] + [b"x" * 1_000_001]
+    (tmp_path / "mine.csv").write_bytes(b"text\n" + b"\n".join(rows))
+    source = own(tmp_path / "mine.csv")
+    assert dict(source.skipped) == {TOO_LONG: 1}
+    assert len(source.train) + len(source.heldout) == 150
 
 
 # A person's own file

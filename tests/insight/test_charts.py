@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -14,15 +15,7 @@ from hypothesis import strategies as st
 
 from cognate_core.config import DATASETS
 from cognate_core.insight import charts
-from cognate_core.insight.charts import (
-    MAX_POINTS,
-    SMOOTHING_SPAN,
-    downsample,
-    line_chart,
-    loss_chart,
-    ponder_chart,
-    smoothed,
-)
+from cognate_core.insight.charts import MAX_POINTS, SMOOTHING_SPAN, Curve, downsample, smoothed
 
 GUESSING = math.log(400)
 
@@ -32,6 +25,39 @@ def metrics(losses: list[float | None]) -> list[dict[str, Any]]:
         {"step": step, "loss": loss, "learning_rate": 1e-3, "grad_norm": None, "filtered_grad_norm": 1.0}
         for step, loss in enumerate(losses, start=1)
     ]
+
+
+def column(rows: list[dict[str, Any]], name: str) -> npt.NDArray[np.float64]:
+    return np.array([row[name] for row in rows], dtype=np.float64)
+
+
+def curve(rows: list[dict[str, Any]], name: str) -> Curve:
+    known = np.isfinite(column(rows, name))
+    return column(rows, "step")[known], column(rows, name)[known]
+
+
+# The charts of step rows, held against plotly's own schema by its Figure
+
+
+def loss_chart(
+    rows: list[dict[str, Any]], evaluations: list[dict[str, Any]], uniform_loss: float, total: int, dark: bool = False
+) -> go.Figure:
+    losses = curve(rows, "loss")
+    missing = column(rows, "step")[np.isnan(column(rows, "loss"))]
+    counts = np.ones(len(losses[0]))
+    figure = charts.loss_chart(losses, losses, counts, missing, evaluations, uniform_loss, total, dark=dark)
+    return go.Figure(figure)
+
+
+def line_chart(
+    rows: list[dict[str, Any]], lines: dict[str, str], unit: str, total: int, dark: bool = False
+) -> go.Figure:
+    named = {label: curve(rows, name) for name, label in lines.items()}
+    return go.Figure(charts.line_chart(named, unit, total, dark=dark))
+
+
+def ponder_chart(histograms: list[dict[str, Any]], total: int) -> go.Figure:
+    return go.Figure(charts.ponder_chart(histograms, total))
 
 
 def evaluation(dataset: str, loss: float | None, step: int = 5) -> dict[str, Any]:
@@ -106,16 +132,22 @@ def test_smoothing_is_a_mean_whose_weights_fade_into_the_past(seed: int, count: 
     age = np.subtract.outer(np.arange(count), np.arange(count))  # how many steps ago, seen from each row
     weights = np.where(age >= 0, fade ** np.maximum(age, 0), 0.0)
     expected = weights @ values / weights.sum(axis=1)
-    np.testing.assert_allclose(smoothed(values), expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(smoothed(values, np.ones(count)), expected, rtol=1e-9, atol=1e-12)
 
 
 @given(value=st.floats(-1e6, 1e6), count=st.integers(1, 300))
 def test_a_constant_stays_constant(value: float, count: int) -> None:
-    np.testing.assert_allclose(smoothed(np.full(count, value)), value, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(smoothed(np.full(count, value), np.ones(count)), value, rtol=1e-9, atol=1e-12)
+
+
+def test_a_mean_over_many_steps_weighs_as_they_would() -> None:
+    means, counts = np.array([5.0, 3.0, 4.0, 1.0]), np.array([100.0, 99.0, 100.0, 1.0])
+    each = smoothed(np.repeat(means, counts.astype(int)), np.ones(300))
+    np.testing.assert_allclose(smoothed(means, counts), each[counts.cumsum().astype(int) - 1], rtol=1e-9)
 
 
 def test_smoothing_calms_noise_and_follows_the_trend() -> None:
-    calm = smoothed(5.0 + noise(seed=0, count=2000))
+    calm = smoothed(5.0 + noise(seed=0, count=2000), np.ones(2000))
     assert calm[500:].std() < 0.3 and abs(calm[500:].mean() - 5.0) < 0.1
 
 
@@ -139,6 +171,19 @@ def test_run_of_nothing_but_nan_is_marked_too() -> None:
     figure = loss_chart(metrics([None, None]), [], GUESSING, 2)
     assert list(trace(figure, "NaN").x) == [1.0, 2.0]
     assert len(figure.data) == 1
+
+
+def test_of_many_losses_that_are_no_number_some_are_marked() -> None:
+    marked = trace(loss_chart(metrics([None] * (3 * MAX_POINTS)), [], GUESSING, 3), "NaN")
+    assert 0 < len(marked.x) <= MAX_POINTS and marked.x[0] == 1.0
+
+
+def test_many_checks_are_thinned_out_and_the_worst_one_stays() -> None:
+    evaluations = [evaluation("SVAMP", 4.0, step) for step in range(5000)]
+    evaluations[3210]["loss"] = 42.0
+    drawn = trace(loss_chart([], evaluations, GUESSING, 5000), "SVAMP")
+    assert len(drawn.x) <= MAX_POINTS and drawn.mode == "lines"
+    assert (max(drawn.y), drawn.x[int(np.argmax(drawn.y))]) == (42.0, 3210.0)
 
 
 def test_healthy_run_has_no_nan_mark() -> None:
@@ -264,9 +309,11 @@ def test_line_chart_leaves_out_what_was_not_measured() -> None:
 
 def test_every_chart_becomes_json() -> None:
     rows = metrics([5.0, None, 3.0])
+    losses = curve(rows, "loss")
+    missing = np.array([2.0])
     for figure in (
-        loss_chart(rows, [evaluation("SVAMP", 4.0)], GUESSING, 3),
-        line_chart(rows, LINES, "norm", 3),
-        ponder_chart([{"step": 3, "counts": [0, 2]}, {"step": 4, "counts": [0, 0]}], 4),
+        charts.loss_chart(losses, losses, np.ones(2), missing, [evaluation("SVAMP", 4.0)], GUESSING, 3),
+        charts.line_chart({"before": curve(rows, "grad_norm"), "after": losses}, "norm", 3),
+        charts.ponder_chart([{"step": 3, "counts": [0, 2]}, {"step": 4, "counts": [0, 0]}], 4),
     ):
-        assert "NaN" not in figure.to_json().replace("(NaN)", "")
+        json.dumps(figure, allow_nan=False)

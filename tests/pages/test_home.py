@@ -26,6 +26,7 @@ def test_a_finished_run_is_listed_with_its_true_figures(trained_studio: RunManag
 
 def test_a_failed_run_says_why(studio: RunManager, tiny_config: TrainingConfig) -> None:
     run_id = studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None)
+    studio.log.claim(run_id)
     studio.log.set_status(run_id, RunStatus.FAILED, error="The disk is full.")
     assert "The disk is full" in texts(open_page("home"))
 

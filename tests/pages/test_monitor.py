@@ -61,6 +61,7 @@ def test_a_plain_model_shows_neither(studio: RunManager, tiny_config: TrainingCo
     plain = tiny_config.with_overrides({"act_enabled": False, "ltm_enabled": False})
     run_id = studio.log.create_run("r1", "mine", plain, ["m"], studio.home, None)
     studio.log.record(run_id, StepMetrics("m", 1, 5.0, 0.1, 1.0, 3.0, 10, 0.1, 0.1))
+    studio.log.claim(run_id)
     studio.log.set_status(run_id, RunStatus.FAILED)
     page = open_page("monitor", run=run_id)
     assert len(charts(page)) == 3
@@ -84,6 +85,7 @@ def test_a_failed_run_shows_the_reason_and_the_steps_before(studio: RunManager, 
     run_id = studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None)
     studio.log.record(run_id, StepMetrics("m", 1, 5.0, 0.1, 1.0, 3.0, 10, 0.1, 0.1))
     studio.log.record(run_id, StepMetrics("m", 2, float("nan"), 0.1, 1.0, 3.0, 10, 0.1, 0.2))
+    studio.log.claim(run_id)
     studio.log.set_status(run_id, RunStatus.FAILED, error="The disk is full.", error_details="Traceback ...")
     page = open_page("monitor", run=run_id)
     assert "The disk is full" in texts(page)
@@ -97,6 +99,7 @@ def test_a_fallback_is_never_silent(studio: RunManager, tiny_config: TrainingCon
     lost = SourceReport("GSM8K", "openai/gsm8k", "nowhere", loaded=False, reason="No network.")
     studio.log.record(run_id, DataReport([lost], fallback=True, content_hash="x", vocabulary=400, from_cache=False))
     studio.log.record(run_id, Event("warning", "No dataset could be had: synthetic problems stand in."))
+    studio.log.claim(run_id)
     studio.log.set_status(run_id, RunStatus.COMPLETED)
     page = open_page("monitor", run=run_id)
     assert "synthetic problems stand in" in texts(page)

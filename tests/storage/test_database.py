@@ -3,6 +3,7 @@
 import os
 import re
 import sqlite3
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,12 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sqlite_utils import Database, Migrations
 
 from cognate_core.config import TrainingConfig
 from cognate_core.errors import DISK_FULL, StorageError
 from cognate_core.storage import database
-from cognate_core.storage.database import DatabaseWriter, migrations, reading
+from cognate_core.storage.database import DatabaseWriter, migrations, reading, set_damaged_aside
 from cognate_core.storage.progress_log import ProgressReader
 
 T = TypeVar("T")
@@ -318,6 +321,265 @@ class TestLocked:
         other.rollback()
         writer.close()
         assert written(path) == [("before the call", None)]
+
+
+class TestDelay:
+    @pytest.fixture
+    def other(
+        self, path: Path, writer: DatabaseWriter, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[sqlite3.Connection]:
+        """Another program that holds the database, of which the writer takes notice soon."""
+        monkeypatch.setattr(database, "COMMIT_INTERVAL_SECONDS", 0.02)
+        monkeypatch.setattr(database, "USUAL_DELAY_SECONDS", 0.4)
+        writer.call(lambda db: db.execute("PRAGMA busy_timeout = 10").fetchone())
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("BEGIN IMMEDIATE")
+        yield connection
+        connection.close()
+
+    def test_is_told_while_rows_wait_and_is_over_once_they_are_written(
+        self, path: Path, writer: DatabaseWriter, other: sqlite3.Connection
+    ) -> None:
+        assert writer.delayed_seconds == 0, "nothing waits"
+        start = time.monotonic()
+        writer.append("notes", {"who": "first"})
+        assert writer.delayed_seconds == 0, "no longer than usual"
+        seconds_until(lambda: writer.delayed_seconds > 0)
+        waited = time.monotonic() - start
+        assert writer.delayed_seconds > 0.2
+        assert waited > 0.4
+        told, middle = writer.delayed_seconds, time.monotonic()
+        writer.append("notes", {"who": "second"})
+        seconds_until(lambda: writer.delayed_seconds > told + 0.1)
+        delayed = writer.delayed_seconds
+        assert time.monotonic() - middle < delayed <= time.monotonic() - start, "it is the oldest row's waiting"
+        other.execute("ROLLBACK")
+        seconds_until(lambda: writer.delayed_seconds == 0)
+        assert written(path) == [("first", None), ("second", None)]
+
+    def test_counts_a_latest_too(self, writer: DatabaseWriter, other: sqlite3.Connection) -> None:
+        writer.put_latest("key", lambda db: note(db, "latest"))
+        seconds_until(lambda: writer.delayed_seconds > 0)
+        other.execute("ROLLBACK")
+        writer.call(lambda db: None)
+        assert writer.delayed_seconds == 0
+
+    def test_a_row_that_is_refused_meanwhile_takes_no_other_row_with_it(
+        self, path: Path, writer: DatabaseWriter, other: sqlite3.Connection
+    ) -> None:
+        writer.append("notes", {"who": "good"}, owner="good")
+        writer.append("notes", {"no_such_column": 1}, owner="bad")
+        writer.append("notes", {"who": "later"}, owner="good")
+        seconds_until(lambda: writer.delayed_seconds > 0 or bool(writer._errors))
+        other.execute("ROLLBACK")
+        seconds_until(lambda: writer.delayed_seconds == 0)
+        writer.raise_refused("good")
+        with pytest.raises(StorageError, match="no_such_column"):
+            writer.raise_refused("bad")
+        assert written(path) == [("good", None), ("later", None)]
+
+    def test_a_call_is_refused_meanwhile_in_plain_words(
+        self, path: Path, writer: DatabaseWriter, other: sqlite3.Connection
+    ) -> None:
+        writer.append("notes", {"who": "first"})
+        with pytest.raises(StorageError, match="locked"):
+            within(ENOUGH_SECONDS, lambda: writer.call(lambda db: note(db, "call")))
+        other.execute("ROLLBACK")
+        writer.call(lambda db: note(db, "later"))
+        assert written(path) == [("first", None), ("later", None)]
+
+    def test_does_not_follow_a_clock_that_is_set_back(
+        self, writer: DatabaseWriter, other: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(time, "time", lambda: 0.0)
+        writer.append("notes", {"who": "first"})
+        seconds_until(lambda: writer.delayed_seconds > 0)
+        assert writer.delayed_seconds < ENOUGH_SECONDS
+
+
+class TestRaiseRefused:
+    def test_tells_what_was_refused_once_and_to_its_owner_alone(self, path: Path, writer: DatabaseWriter) -> None:
+        writer.append("notes", {"no_such_column": 1}, owner="bad")
+        writer.append("notes", {"who": "good"}, owner="good")
+        writer.raise_refused("good")
+        with pytest.raises(StorageError, match="no_such_column"):
+            writer.raise_refused("bad")
+        writer.raise_refused("bad")
+        assert written(path) == [("good", None)]
+
+    def test_writes_what_waits_first(self, path: Path, writer: DatabaseWriter) -> None:
+        for number in range(20):
+            writer.append("notes", {"who": "a", "what": number}, owner="a")
+        writer.raise_refused("a")
+        assert len(written(path)) == 20
+
+
+class TestSetDamagedAside:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def sound(cls, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+        """A database with something in it."""
+        path = tmp_path_factory.mktemp("sound") / "studio.sqlite"
+        writer = DatabaseWriter(path)
+        for number in range(400):
+            writer.append("coordination", {"key": f"key {number}", "value": "x" * 100, "updated_at": ""})
+        writer.close()
+        return path.read_bytes()
+
+    def damaged(self, content: bytes, how: str) -> bytes:
+        middle = len(content) // 2 // 4096 * 4096  # where a page begins: SQLite does not look into texts
+        schema = content.index(b"CREATE TABLE")
+        return {
+            "flipped in the middle": content[:middle]
+            + bytes(b ^ 0xFF for b in content[middle : middle + 64])
+            + content[middle + 64 :],
+            "flipped in the header": b"sqlite format 3" + content[15:],
+            "flipped in the schema": content[: schema - 8] + b"\x9f" * 20 + content[schema + 12 :],
+            "zeroed": content[:4096] + bytes(3 * 4096) + content[4 * 4096 :],
+            "truncated": content[:middle],
+            "truncated to a page": content[:4096],
+            "a text file": b"Dear diary, today I trained a model. " * 200,
+            "a short text file": b"hello",
+        }[how]
+
+    @pytest.mark.parametrize(
+        "how",
+        [
+            "flipped in the middle",
+            "flipped in the header",
+            "flipped in the schema",
+            "zeroed",
+            "truncated",
+            "truncated to a page",
+            "a text file",
+            "a short text file",
+        ],
+    )
+    def test_a_damaged_one_is_kept_under_another_name_to_the_byte_and_a_new_one_can_be_made(
+        self, path: Path, sound: bytes, how: str
+    ) -> None:
+        content = self.damaged(sound, how)
+        path.write_bytes(content)
+        aside = set_damaged_aside(path)
+        assert aside is not None
+        assert aside.parent == path.parent
+        assert aside.name.startswith("studio.sqlite.damaged-")
+        assert ":" not in aside.name, "some systems take no such name"
+        assert aside.read_bytes() == content
+        assert [each.name for each in path.parent.iterdir()] == [aside.name]
+        assert set_damaged_aside(path) is None, "now there is none"
+        DatabaseWriter(path).close()
+        assert written(path, "SELECT count(*) FROM runs") == [(0,)]
+        assert aside.read_bytes() == content
+
+    def test_a_sound_one_stays_as_it_is(self, path: Path, sound: bytes) -> None:
+        path.write_bytes(sound)
+        assert set_damaged_aside(path) is None
+        assert {each.name: each.read_bytes() for each in path.parent.iterdir()} == {"studio.sqlite": sound}
+        assert written(path, "SELECT count(*) FROM coordination") == [(400,)]
+
+    def test_a_missing_one_is_not_made(self, path: Path) -> None:
+        assert set_damaged_aside(path) is None
+        assert list(path.parent.iterdir()) == []
+
+    def test_an_empty_one_is_as_good_as_new(self, path: Path) -> None:
+        path.write_bytes(b"")
+        assert set_damaged_aside(path) is None
+        DatabaseWriter(path).close()
+        assert written(path, "SELECT count(*) FROM runs") == [(0,)]
+
+    def test_each_one_is_kept(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        contents = [f"no database, number {number}".encode() * 100 for number in range(3)]
+        for number, content in enumerate(contents):
+            monkeypatch.setattr(database, "utc_now", lambda number=number: f"2026-01-01T00:00:0{number}.000+00:00")
+            path.write_bytes(content)
+            set_damaged_aside(path)
+        assert sorted(each.read_bytes() for each in path.parent.iterdir()) == contents
+
+    def test_what_was_written_last_is_found_in_a_sound_one_whose_studio_was_killed(
+        self, path: Path, tmp_path: Path
+    ) -> None:
+        killed(path, tmp_path / "first life")
+        assert set_damaged_aside(path) is None
+        assert written(path, "SELECT key FROM coordination ORDER BY key") == [("checkpointed",), ("in the wal",)]
+
+    @pytest.mark.parametrize("how", ["flipped in the middle", "a text file", "truncated", "empty", "gone"])
+    def test_what_was_written_last_is_never_deleted(self, path: Path, tmp_path: Path, how: str) -> None:
+        """It lies in a file of its own, beside the database."""
+        killed(path, tmp_path / "first life")
+        if how == "gone":
+            path.unlink()
+        else:
+            path.write_bytes(b"" if how == "empty" else self.damaged(path.read_bytes(), how))
+        set_damaged_aside(path)
+        DatabaseWriter(path).close()
+        left = b"".join(each.read_bytes() for each in path.parent.iterdir() if each.is_file())
+        assert b"in the wal" in left
+
+    def test_one_that_another_program_holds_is_told_and_not_touched(
+        self, path: Path, sound: bytes, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path.write_bytes(sound)
+        other = sqlite3.connect(path, isolation_level=None)
+        other.execute("PRAGMA journal_mode = DELETE").fetchone()
+        other.execute("BEGIN EXCLUSIVE")
+        connect = sqlite3.connect
+        monkeypatch.setattr(database.sqlite3, "connect", lambda name, timeout: connect(name, timeout=0.01))
+        with pytest.raises(StorageError, match=rf"^The database {re.escape(str(path))} cannot be opened \(.*locked"):
+            set_damaged_aside(path)
+        other.close()
+        assert [each.name for each in path.parent.iterdir() if ".damaged-" in each.name] == []
+        assert set_damaged_aside(path) is None
+
+    def test_a_folder_in_its_place_is_told_and_not_touched(self, tmp_path: Path) -> None:
+        path = unopenable(tmp_path, "a folder")
+        with pytest.raises(StorageError, match="cannot be opened"):
+            set_damaged_aside(path)
+        assert path.is_dir()
+
+    def test_leaves_no_file_open(self, path: Path, sound: bytes) -> None:
+        path.write_bytes(self.damaged(sound, "flipped in the middle"))
+        aside = set_damaged_aside(path)
+        assert aside is not None
+        assert not open_files(path)
+        path.write_bytes(sound)
+        set_damaged_aside(path)
+        assert not open_files(path)
+
+    @settings(max_examples=60, deadline=None)
+    @given(place=st.floats(0, 1), noise=st.binary(max_size=300), cut_off=st.booleans())
+    def test_whatever_happened_to_it_not_a_byte_is_lost(
+        self, sound: bytes, place: float, noise: bytes, cut_off: bool
+    ) -> None:
+        start = int(place * len(sound))
+        content = sound[:start] + noise + (b"" if cut_off else sound[start + len(noise) :])
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "studio.sqlite"
+            path.write_bytes(content)
+            try:
+                aside = set_damaged_aside(path)
+            except StorageError:
+                aside = None
+            kept = aside or path
+            assert [each.name for each in Path(folder).iterdir()] == [kept.name]
+            assert kept.read_bytes() == content
+
+
+def killed(path: Path, elsewhere: Path) -> None:
+    """Leave at `path` what a studio leaves that is killed: a database, and beside it what was written last."""
+    writer = DatabaseWriter(elsewhere / "studio.sqlite")
+    for key in ("checkpointed", "in the wal"):
+        row = {"key": key, "value": "{}", "updated_at": ""}
+        writer.call(lambda db, row=row: db.table("coordination").insert(row) and None)
+        if key == "checkpointed":
+            connection = sqlite3.connect(writer.path)
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.close()
+    for ending in ("", "-wal"):
+        content = (elsewhere / f"studio.sqlite{ending}").read_bytes()
+        assert (b"in the wal" in content) == (ending == "-wal")
+        path.with_name(path.name + ending).write_bytes(content)
+    writer.close()
 
 
 class TestOpenAndClose:

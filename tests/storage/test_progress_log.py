@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
@@ -21,6 +24,9 @@ from cognate_core.contracts import (
     Event,
     ModelArtifacts,
     Phase,
+    PonderHistogram,
+    Record,
+    Rewind,
     RunStatus,
     Sample,
     SourceReport,
@@ -31,8 +37,9 @@ from cognate_core.contracts import (
 from cognate_core.errors import RunError, StorageError
 from cognate_core.storage import progress_log
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressLog, SQLiteProgressEmitter
+from cognate_core.storage.progress_log import ProgressLog, ProgressReader, SQLiteProgressEmitter
 
+DEFAULTS = TrainingConfig()
 TERMINAL = [status for status in RunStatus if status.is_terminal]
 HOSTILE = {
     "SQL": "'; DROP TABLE runs; --\" OR 1=1",
@@ -83,8 +90,10 @@ def settle(log: ProgressLog) -> None:
 
 
 def bring_to(log: ProgressLog, run_id: str, status: RunStatus) -> None:
-    if status is not RunStatus.QUEUED:
-        assert log.set_status(run_id, status)
+    """Put a run where it may never come by its own life."""
+    connection = sqlite3.connect(log.path, isolation_level=None)
+    assert connection.execute("UPDATE runs SET status = ? WHERE id = ?", [status.value, run_id]).rowcount == 1
+    connection.close()
 
 
 def step_metrics(step: int, model_name: str = "m", **fields: Any) -> StepMetrics:
@@ -135,7 +144,7 @@ class TestCreateRun:
 
     def test_one_start_key_makes_one_run(self, log: ProgressLog, tiny_config: TrainingConfig) -> None:
         assert add_run(log, tiny_config, "r1", name="First press", start_key="key") == "r1"
-        assert log.set_status("r1", RunStatus.COMPLETED)
+        bring_to(log, "r1", RunStatus.COMPLETED)
         assert add_run(log, tiny_config, "r2", name="Second press", start_key="key") == "r1"
         assert [(run.id, run.name) for run in log.runs()] == [("r1", "First press")]
 
@@ -211,34 +220,169 @@ class TestStatus:
 
     @pytest.mark.parametrize("status", TERMINAL)
     def test_a_terminal_status_is_never_overwritten(self, log: ProgressLog, run_id: str, status: RunStatus) -> None:
+        assert log.claim(run_id)
         assert log.set_status(run_id, status, message="This is the end", error="why")
         ended = log.run(run_id)
         assert (ended.status, ended.message, ended.error) == (status, "This is the end", "why")
         assert ended.finished_at is not None
-        for other in RunStatus:
+        for other in set(RunStatus) - {RunStatus.QUEUED}:  # TestResume: that is what a person may ask for
             assert not log.set_status(run_id, other, message="Overwritten", error="other", error_details="more")
             assert log.run(run_id) == ended
         assert log.interrupt_unfinished() == []
         assert log.run(run_id) == ended
 
     def test_a_run_that_goes_on_has_no_end(self, log: ProgressLog, run_id: str) -> None:
-        for status in (RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.STOPPING, RunStatus.CANCELLING):
+        life = [RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.PAUSING, RunStatus.STOPPING, RunStatus.CANCELLING]
+        for status in life:
             assert log.set_status(run_id, status)
             assert log.run(run_id).status is status
             assert log.run(run_id).finished_at is None
 
     def test_other_runs_are_left_alone(self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig) -> None:
-        add_run(log, tiny_config, "other")
+        assert log.claim(add_run(log, tiny_config, "other"))
         before = log.run("other")
-        log.set_status(run_id, RunStatus.FAILED, message="Failed")
+        assert log.claim(run_id)
         log.set_progress(run_id, progress(Phase.TRAINING, step=3))
         log.set_message(run_id, "Hello")
         settle(log)
+        assert log.set_status(run_id, RunStatus.FAILED, message="Failed")
+        assert log.requeue(run_id)
         assert log.run("other") == before
 
     def test_of_an_unknown_run_there_is_nothing_to_change(self, log: ProgressLog) -> None:
         assert not log.set_status("gone", RunStatus.TRAINING)
         assert not log.claim("gone")
+
+
+class TestResume:
+    @pytest.mark.parametrize("status", [status for status in RunStatus if status.can_resume])
+    def test_lets_a_run_wait_behind_the_others_as_if_nothing_had_gone_wrong(
+        self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig, status: RunStatus
+    ) -> None:
+        assert log.claim(run_id)
+        log.set_progress(run_id, progress(Phase.TRAINING, progress=0.6, step=3, total_steps=5))
+        settle(log)
+        assert log.set_status(run_id, status, message="Oh", error="why", error_details="trace", worked_seconds=2.5)
+        before = log.run(run_id)
+        add_run(log, tiny_config, "waiting")
+        assert log.requeue(run_id)
+        run = log.run(run_id)
+        assert (run.status, run.message) == (RunStatus.QUEUED, "Waiting for its turn")
+        assert (run.error, run.error_details, run.finished_at) == (None, None, None)
+        for kept in ("started_at", "created_at", "step", "total_steps", "progress", "worked_seconds", "config"):
+            assert getattr(run, kept) == getattr(before, kept), kept
+        assert run.started_at is not None
+        assert log.queued_run_ids() == ["waiting", run_id]
+        assert not log.requeue(run_id), "it waits already"
+
+    @pytest.mark.parametrize("status", [status for status in RunStatus if not status.can_resume])
+    def test_changes_nothing_where_there_is_nothing_to_go_on_with(
+        self, log: ProgressLog, run_id: str, status: RunStatus
+    ) -> None:
+        bring_to(log, run_id, status)
+        before = log.run(run_id)
+        assert not log.requeue(run_id)
+        assert log.run(run_id) == before
+
+    def test_of_twenty_threads_succeeds_once(self, log: ProgressLog, run_id: str) -> None:
+        bring_to(log, run_id, RunStatus.PAUSED)
+        together = threading.Barrier(20)
+
+        def requeue(_: int) -> bool:
+            together.wait()
+            return log.requeue(run_id)
+
+        with ThreadPoolExecutor(20) as pool:
+            assert sum(pool.map(requeue, range(20))) == 1
+
+    def test_keeps_the_time_when_the_first_life_began(
+        self, log: ProgressLog, run_id: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert log.claim(run_id)
+        began = log.run(run_id).started_at
+        assert log.set_status(run_id, RunStatus.PAUSED)
+        assert log.run(run_id).finished_at is None, "a paused run has not ended"
+        assert log.requeue(run_id)
+        monkeypatch.setattr(progress_log, "utc_now", lambda: "2099-01-01T00:00:00.000+00:00")
+        assert log.claim(run_id)
+        assert log.run(run_id).started_at == began
+        assert log.set_status(run_id, RunStatus.COMPLETED)
+        assert log.run(run_id).finished_at == "2099-01-01T00:00:00.000+00:00"
+
+    def test_the_seconds_of_all_lives_are_kept(self, log: ProgressLog, run_id: str) -> None:
+        assert log.run(run_id).worked_seconds is None
+        assert log.claim(run_id)
+        assert log.set_status(run_id, RunStatus.PAUSED, worked_seconds=1.5)
+        assert log.requeue(run_id)
+        assert log.claim(run_id)
+        assert log.run(run_id).worked_seconds == 1.5
+        assert log.set_status(run_id, RunStatus.COMPLETED, worked_seconds=4.25)
+        assert not log.set_status(run_id, RunStatus.FAILED, worked_seconds=0.0)
+        assert log.run(run_id).worked_seconds == 4.25
+
+    def test_of_an_unknown_run_is_no_error(self, log: ProgressLog) -> None:
+        assert not log.requeue("gone")
+        log.move_in_queue("gone", 1)
+
+
+class TestQueue:
+    @settings(max_examples=40, deadline=None)
+    @given(
+        actions=st.lists(
+            st.tuples(st.sampled_from(["add", "move", "move", "move", "claim", "resume"]), st.integers(0, 9)).flatmap(
+                lambda pair: st.tuples(st.just(pair[0]), st.just(pair[1]), st.integers(-4, 4))
+            ),
+            max_size=25,
+        )
+    )
+    def test_keeps_the_order_of_a_list_whatever_is_done_to_it(self, actions: list[tuple[str, int, int]]) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            log = ProgressLog(Path(folder) / "studio.sqlite")
+            queue: list[str] = []
+            paused: list[str] = []
+            try:
+                for number, (action, index, places) in enumerate([("add", 0, 0)] * 3 + actions):
+                    if action == "add":
+                        queue.append(add_run(log, DEFAULTS, f"r{number}"))
+                    elif action == "resume" and paused:
+                        queue.append(paused.pop(index % len(paused)))
+                        assert log.requeue(queue[-1])
+                    elif action == "claim" and queue:
+                        paused.append(queue.pop(index % len(queue)))
+                        assert log.claim(paused[-1])
+                        assert log.set_status(paused[-1], RunStatus.PAUSED)
+                    elif action == "move" and queue:
+                        here = index % len(queue)
+                        log.move_in_queue(queue[here], places)
+                        there = here + places
+                        if 0 <= there < len(queue):
+                            queue[here], queue[there] = queue[there], queue[here]
+                    assert log.queued_run_ids() == queue, (action, index, places)
+            finally:
+                log.close()
+
+    @pytest.mark.parametrize("status", [status for status in RunStatus if status is not RunStatus.QUEUED])
+    def test_has_no_place_for_a_run_that_does_not_wait(
+        self, log: ProgressLog, tiny_config: TrainingConfig, status: RunStatus
+    ) -> None:
+        for run_id in ("a", "b", "c"):
+            add_run(log, tiny_config, run_id)
+        bring_to(log, "b", status)
+        log.move_in_queue("b", 1)
+        log.move_in_queue("a", 1)  # the next one that waits is c
+        assert log.queued_run_ids() == ["c", "a"]
+
+    def test_is_the_same_after_a_restart(self, path: Path, tiny_config: TrainingConfig) -> None:
+        log = ProgressLog(path)
+        for run_id in ("a", "b", "c"):
+            add_run(log, tiny_config, run_id)
+        log.move_in_queue("c", -2)
+        log.close()
+        again = ProgressLog(path)
+        assert again.queued_run_ids() == ["c", "b", "a"]
+        add_run(again, tiny_config, "d")
+        assert again.queued_run_ids() == ["c", "b", "a", "d"]
+        again.close()
 
 
 class TestProgress:
@@ -279,7 +423,7 @@ class TestProgress:
 
     @pytest.mark.parametrize("within_one_commit", [False, True])
     def test_the_last_step_stays_known_at_the_end(self, log: ProgressLog, run_id: str, within_one_commit: bool) -> None:
-        settle(log)  # what comes now has a second until the next commit
+        assert log.claim(run_id)  # what comes now has a second until the next commit
         log.set_progress(run_id, progress(Phase.TRAINING, step=5, total_steps=5))
         if not within_one_commit:
             settle(log)
@@ -290,6 +434,7 @@ class TestProgress:
         assert (run.step, run.total_steps) == (5, 5)
 
     def test_a_message_replaces_the_one_before(self, log: ProgressLog, run_id: str) -> None:
+        assert log.claim(run_id)
         log.set_progress(run_id, progress(Phase.DATASETS, "Fetching"))
         for percent in range(100):
             log.set_message(run_id, f"Fetching, {percent} %")
@@ -300,8 +445,9 @@ class TestProgress:
         assert log.run(run_id).message == "Here"
 
     def test_that_comes_late_does_not_change_a_run_that_has_ended(self, log: ProgressLog, run_id: str) -> None:
+        assert log.claim(run_id)
         log.set_progress(run_id, progress(Phase.COMPLETE, progress=1.0, step=5, total_steps=5))
-        log.set_status(run_id, RunStatus.COMPLETED, message="The end")
+        assert log.set_status(run_id, RunStatus.COMPLETED, message="The end")
         ended = log.run(run_id)
         log.set_progress(run_id, progress(Phase.TRAINING, "Training m", step=4, total_steps=5))
         log.set_message(run_id, "Fetching")
@@ -310,7 +456,7 @@ class TestProgress:
 
     def test_of_two_runs_is_kept_apart(self, log: ProgressLog, tiny_config: TrainingConfig) -> None:
         for number in (1, 2):
-            add_run(log, tiny_config, f"r{number}")
+            assert log.claim(add_run(log, tiny_config, f"r{number}"))
             log.set_progress(f"r{number}", progress(Phase.TRAINING, step=number))
         settle(log)
         assert [log.run(f"r{number}").step for number in (1, 2)] == [1, 2]
@@ -407,6 +553,177 @@ class TestRecords:
         assert log.run(run_id).data_report == asdict(report)
 
 
+def measured(log: ProgressLog, run_id: str) -> dict[str, list[dict[str, Any]]]:
+    """Everything that was measured of a run, without the numbers of the rows."""
+    settle(log)
+    tables = {
+        "metrics": log.metrics(run_id),
+        "histograms": log.ponder_histograms(run_id),
+        "evaluations": log.evaluations(run_id),
+        "samples": log.samples(run_id),
+        "events": log.events(run_id),
+    }
+    return {
+        name: [{key: value for key, value in row.items() if key not in ("id", "run_id")} for row in rows]
+        for name, rows in tables.items()
+    }
+
+
+def a_life(model_name: str = "m", first: int = 1, last: int = 12, check_every: int = 4) -> list[Record]:
+    """What a model records from one step to another, in its order."""
+    records: list[Record] = [Event("info", "Number format fp32", model_name, first - 1, "2026-01-01T00:00:00+00:00")]
+    for step in range(first, last + 1):
+        records.append(step_metrics(step, model_name, loss=5.0 / step))
+        if step % check_every == 0:
+            records.append(PonderHistogram(model_name, step, [0, step, 2]))
+            records += [Evaluation(model_name, step, name, 3.0 / step, 10) for name in ("GSM8K", "SVAMP", "Synthetic")]
+            records += [Sample(model_name, step, name, "p", f"at {step}", "e") for name in ("GSM8K", "SVAMP")]
+            records.append(Event("info", f"Checkpoint of {step}", model_name, step, "2026-01-01T00:00:00+00:00"))
+    return records
+
+
+class TestRewind:
+    def test_forgets_what_came_later_and_keeps_what_happened(
+        self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig
+    ) -> None:
+        add_run(log, tiny_config, "other")
+        for owner, model_name in ((run_id, "m"), (run_id, "its neighbour"), ("other", "m")):
+            for record in a_life(model_name):
+                log.record(owner, record)
+        before, of_other = measured(log, run_id), measured(log, "other")
+        log.record(run_id, Rewind("m", 9, 4))
+        after = measured(log, run_id)
+        limits = {"metrics": 9, "histograms": 9, "evaluations": 4, "samples": 4, "events": 99}
+        for table, limit in limits.items():
+            expected = [row for row in before[table] if row["model_name"] != "m" or row["step"] <= limit]
+            assert after[table] == expected, table
+            assert (len(expected) < len(before[table])) == (table != "events")
+        assert measured(log, "other") == of_other
+
+    def test_forgets_rows_that_were_still_on_their_way(self, log: ProgressLog, run_id: str) -> None:
+        settle(log)  # what comes now has a second until the next commit
+        for record in a_life():
+            log.record(run_id, record)
+        log.record(run_id, Rewind("m", 2, 0))
+        assert [row["step"] for row in measured(log, run_id)["metrics"]] == [1, 2]
+
+    def test_lets_the_same_steps_be_recorded_again(self, log: ProgressLog, run_id: str) -> None:
+        for record in a_life(last=10):
+            log.record(run_id, record)
+        log.record(run_id, Rewind("m", 6, 4))
+        for record in a_life(first=7):
+            log.record(run_id, record)
+        log.raise_refused(run_id)
+        assert [row["step"] for row in log.metrics(run_id)] == list(range(1, 13))
+        assert [row["step"] for row in log.evaluations(run_id)] == [4] * 3 + [8] * 3 + [12] * 3
+
+    def test_to_before_the_first_step_forgets_all(self, log: ProgressLog, run_id: str) -> None:
+        log.record(run_id, Evaluation("m", 0, "Synthetic", 6.0, 10))
+        for record in a_life():
+            log.record(run_id, record)
+        log.record(run_id, Rewind("m", -1, -1))
+        after = measured(log, run_id)
+        assert [name for name, rows in after.items() if rows] == ["events"]
+        assert log.run(run_id).step == 0
+
+    def test_shows_the_step_that_it_goes_on_from(self, log: ProgressLog, run_id: str) -> None:
+        assert log.claim(run_id)
+        log.set_progress(run_id, progress(Phase.TRAINING, step=9, total_steps=20))
+        log.record(run_id, Rewind("m", 6, 4))
+        assert log.run(run_id).step == 6
+        log.set_progress(run_id, progress(Phase.TRAINING, "Training m"))
+        settle(log)
+        assert (log.run(run_id).step, log.run(run_id).message) == (6, "Training m")
+
+
+class TestFillGaps:
+    @settings(max_examples=40, deadline=None)
+    @given(
+        known=st.integers(0, len(a_life())),
+        last=st.integers(0, 12),
+        models=st.sampled_from([["m"], ["m", "n"]]),
+    )
+    def test_whatever_the_database_lost_is_there_again_and_nothing_twice(
+        self, known: int, last: int, models: list[str]
+    ) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            log = ProgressLog(Path(folder) / "studio.sqlite")
+            try:
+                for owner in ("whole", "torn", "other"):
+                    add_run(log, DEFAULTS, owner)
+                for model_name in models:
+                    life = a_life(model_name, last=last)
+                    for record in life:
+                        log.record("whole", record)
+                        log.record("other", record)
+                    for record in life[:known]:
+                        log.record("torn", record)
+                for model_name in models:
+                    log.fill_gaps("torn", a_life(model_name, last=last))
+                expected = by_model(measured(log, "whole"))
+                assert by_model(measured(log, "torn")) == expected
+                for model_name in models:
+                    log.fill_gaps("torn", a_life(model_name, last=last))
+                assert by_model(measured(log, "torn")) == expected
+                assert by_model(measured(log, "other")) == expected, "another run was touched"
+            finally:
+                log.close()
+
+    def test_where_nothing_was_lost_nothing_is_added(self, log: ProgressLog, run_id: str) -> None:
+        for record in a_life():
+            log.record(run_id, record)
+        assert log.fill_gaps(run_id, a_life()) == 0
+
+    def test_tells_how_much_was_added(self, log: ProgressLog, run_id: str) -> None:
+        assert log.fill_gaps(run_id, a_life()) == len(a_life())
+
+    def test_what_the_database_has_beyond_the_log_stays(self, log: ProgressLog, run_id: str) -> None:
+        """The log may be torn in its midst: what comes behind is not trusted, but the database has it."""
+        for record in a_life():
+            log.record(run_id, record)
+        before = measured(log, run_id)
+        log.fill_gaps(run_id, a_life(last=6))
+        assert measured(log, run_id) == before
+
+    def test_what_happened_after_a_resume_at_an_earlier_step_is_restored(self, log: ProgressLog, run_id: str) -> None:
+        life = a_life(last=8)
+        resumed = Event("info", "Resumed after step 4", "m", 4, "2026-01-02T00:00:00+00:00")
+        for record in life:
+            log.record(run_id, record)
+        log.fill_gaps(run_id, [*life, resumed])
+        assert [row["message"] for row in measured(log, run_id)["events"]][-1] == resumed.message
+
+    def test_figures_that_are_no_number_are_null(self, log: ProgressLog, run_id: str) -> None:
+        log.fill_gaps(run_id, [step_metrics(1, loss=math.nan), Evaluation("m", 1, "Synthetic", math.inf, 1)])
+        assert (log.metrics(run_id)[0]["loss"], log.evaluations(run_id)[0]["loss"]) == (None, None)
+
+    def test_what_is_no_row_is_passed_over(self, log: ProgressLog, run_id: str) -> None:
+        report = DataReport([], False, "abc", 400, False)
+        assert log.fill_gaps(run_id, [Rewind("m", 0, 0), report, step_metrics(1)]) == 1
+        assert log.run(run_id).data_report is None
+        assert log.fill_gaps(run_id, []) == 0
+
+    def test_is_done_whole_or_not_at_all(self, log: ProgressLog, run_id: str) -> None:
+        def torn() -> Iterator[Record]:
+            yield from a_life(last=4)
+            raise OSError("the disk is gone")
+
+        with pytest.raises(OSError, match="the disk is gone"):
+            log.fill_gaps(run_id, torn())
+        assert not any(measured(log, run_id).values())
+        with pytest.raises(StorageError, match="FOREIGN KEY"):
+            log.fill_gaps("no such run", a_life())
+
+
+def by_model(tables: dict[str, list[dict[str, Any]]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """The rows of each model in each table, in order of writing."""
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for table, rows in tables.items():
+        for row in rows:
+            found.setdefault((table, row["model_name"]), []).append(row)
+    return found
+
+
 class TestModels:
     def test_come_back_with_their_files(self, log: ProgressLog, run_id: str) -> None:
         model = a_model("m1", model_name="My model")
@@ -423,7 +740,7 @@ class TestModels:
     ) -> None:
         add_run(log, tiny_config, "other", name="Other")
         for number, owner in enumerate([run_id, "other", run_id]):
-            log.add_model(owner, a_model(f"m{number}"), [])
+            log.add_model(owner, a_model(f"m{number}", model_name=f"model {number}"), [])
         assert [model.id for model in log.models()] == ["m2", "m1", "m0"]
         assert [model.id for model in log.models(run_id)] == ["m2", "m0"]
         assert [model.run_name for model in log.models("other")] == ["Other"]
@@ -441,7 +758,7 @@ class TestModels:
 
     def test_are_removed_with_their_files_and_others_stay(self, log: ProgressLog, run_id: str) -> None:
         for model_id in ("m1", "m2"):
-            log.add_model(run_id, a_model(model_id), [a_file("weights")])
+            log.add_model(run_id, a_model(model_id, model_name=f"name of {model_id}"), [a_file("weights")])
         log.remove_model("m1")
         log.remove_model("m1")  # once more changes nothing
         assert [model.id for model in log.models()] == ["m2"]
@@ -449,6 +766,138 @@ class TestModels:
         assert len(log.artifacts("m2")) == 1
         with pytest.raises(RunError, match=r"There is no model with this address\. It may have been deleted"):
             log.model("m1")
+
+
+class TestAResumedModel:
+    def test_keeps_its_id_and_has_the_new_files_alone(
+        self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig
+    ) -> None:
+        log.add_model(run_id, a_model("m1", training_status="stopped"), [a_file("weights"), a_file("old")])
+        log.add_model(run_id, a_model("m2", parameter_count=99), [a_file("weights", "new.bin")])
+        (model,) = log.models()
+        assert (model.id, model.status, model.parameter_count) == ("m1", "completed", 99)
+        assert model.details["model_id"] == "m1"
+        assert log.artifacts("m1") == [{"model_id": "m1", **a_file("weights", "new.bin")}]
+        assert log.artifacts("m2") == []
+
+    def test_is_another_one_in_another_run_or_by_another_name(
+        self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig
+    ) -> None:
+        add_run(log, tiny_config, "other")
+        log.add_model(run_id, a_model("m1"), [])
+        log.add_model("other", a_model("m2"), [])
+        log.add_model(run_id, a_model("m3", model_name="n"), [])
+        assert {model.id for model in log.models()} == {"m1", "m2", "m3"}
+
+    def test_stays_as_it_was_when_the_new_files_are_refused(self, log: ProgressLog, run_id: str) -> None:
+        log.add_model(run_id, a_model("m1", training_status="stopped"), [a_file("weights")])
+        with pytest.raises(StorageError, match="UNIQUE"):
+            log.add_model(run_id, a_model("m2"), [a_file("weights"), a_file("weights")])
+        (model,) = log.models()
+        assert (model.id, model.status) == ("m1", "stopped")
+        assert log.artifacts("m1") == [{"model_id": "m1", **a_file("weights")}]
+
+
+def files_of(log: ProgressLog, model_id: str) -> list[dict[str, Any]]:
+    return sorted(log.artifacts(model_id), key=lambda file: file["kind"])
+
+
+class TestExport:
+    @pytest.fixture
+    def whole(self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig) -> str:
+        """A run that has something of everything, beside another one."""
+        assert log.claim(run_id)
+        for owner in (run_id, add_run(log, tiny_config, "other", start_key="other key")):
+            for record in a_life():
+                log.record(owner, record)
+            log.record(owner, DataReport([], False, "abc", 400, True))
+            for name in ("m", "n"):
+                log.add_model(owner, a_model(f"{owner} {name}", model_name=name), [a_file("weights"), a_file("log")])
+        assert log.set_status(run_id, RunStatus.FAILED, error="why", worked_seconds=3.5)
+        return run_id
+
+    def everything(self, log: ProgressLog, run_id: str) -> Any:
+        models = log.models(run_id)
+        return log.run(run_id), models, [files_of(log, model.id) for model in models]
+
+    def test_of_a_run_goes_through_json_and_back(self, log: ProgressLog, whole: str) -> None:
+        before, of_other = self.everything(log, whole), self.everything(log, "other")
+        rows = json.loads(json.dumps(log.export_run(whole)))
+        log.remove_run(whole)
+        log.import_rows(rows)
+        assert self.everything(log, whole) == before
+        assert json.loads(json.dumps(log.export_run(whole))) == rows
+        assert self.everything(log, "other") == of_other
+
+    def test_of_a_model_goes_through_json_and_back(self, log: ProgressLog, whole: str) -> None:
+        model_id = f"{whole} m"
+        before = (log.model(model_id), files_of(log, model_id))
+        rows = json.loads(json.dumps(log.export_model(model_id)))
+        assert {table: len(found) for table, found in rows.items()} == {"models": 1, "artifacts": 2}
+        log.remove_model(model_id)
+        assert [model.id for model in log.models(whole)] == [f"{whole} n"]
+        log.import_rows(rows)
+        assert (log.model(model_id), files_of(log, model_id)) == before
+
+    def test_keeps_the_order_of_models_and_files(self, log: ProgressLog, whole: str) -> None:
+        models = [model.id for model in log.models(whole)]
+        files = log.artifacts(models[0])
+        rows = log.export_run(whole)
+        log.remove_run(whole)
+        log.import_rows(rows)
+        assert [model.id for model in log.models(whole)] == models
+        assert log.artifacts(models[0]) == files
+
+    def test_a_removed_run_leaves_nothing_and_takes_nothing_of_another(
+        self, log: ProgressLog, path: Path, whole: str
+    ) -> None:
+        before = measured(log, "other"), self.everything(log, "other")
+        log.remove_run(whole)
+        log.remove_run(whole)  # once more changes nothing
+        with pytest.raises(RunError, match="There is no run"):
+            log.run(whole)
+        connection = sqlite3.connect(path)
+        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        for table in tables:
+            columns = [column for _, column, *_ in connection.execute(f"PRAGMA table_info({table})")]
+            for column in {"run_id", "model_id"} & set(columns):
+                left = connection.execute(f"SELECT count(*) FROM {table} WHERE {column} LIKE ?", [f"{whole}%"])
+                assert left.fetchone() == (0,), table
+        connection.close()
+        assert (measured(log, "other"), self.everything(log, "other")) == before
+
+    def test_of_another_version_leaves_unknown_columns_and_tables_out(self, log: ProgressLog, whole: str) -> None:
+        rows = log.export_run(whole)
+        before = log.run(whole)
+        log.remove_run(whole)
+        newer = {table: [{**row, "mood": "good"} for row in found] for table, found in rows.items()}
+        log.import_rows({**newer, "metrics": [{"run_id": "other", "step": 99}], "sqlite_master": [{"name": "x"}]})
+        assert log.run(whole) == before
+        assert len(log.models(whole)) == 2
+        older = [{key: value for key, value in row.items() if key != "worked_seconds"} for row in rows["runs"]]
+        log.remove_run(whole)
+        log.import_rows({"runs": older})
+        assert log.run(whole).worked_seconds is None
+        assert [row["step"] for row in log.metrics("other")] == list(range(1, 13))
+
+    def test_is_taken_in_whole_or_not_at_all(self, log: ProgressLog, whole: str) -> None:
+        rows = log.export_run(whole)
+        with pytest.raises(StorageError, match="UNIQUE"):
+            log.import_rows(rows)
+        log.remove_run(whole)
+        with pytest.raises(StorageError, match="UNIQUE"):
+            log.import_rows({**rows, "artifacts": rows["artifacts"] * 2})
+        assert [run.id for run in log.runs()] == ["other"]
+        assert log.models(whole) == []
+
+    def test_of_what_is_not_there_is_empty(self, log: ProgressLog) -> None:
+        assert log.export_run("gone") == {"runs": [], "models": [], "artifacts": []}
+        assert log.export_model("gone") == {"models": [], "artifacts": []}
+
+
+def test_what_only_reads_knows_of_no_delay(log: ProgressLog, path: Path) -> None:
+    assert ProgressReader(path).delayed_seconds == 0.0
+    assert log.delayed_seconds == 0.0
 
 
 class TestCoordination:
@@ -466,16 +915,17 @@ class TestCoordination:
 def test_interrupts_what_no_process_owns_any_more(log: ProgressLog, tiny_config: TrainingConfig) -> None:
     for status in RunStatus:
         bring_to(log, add_run(log, tiny_config, f"id {status}"), status)
-    ended = {status: log.run(f"id {status}") for status in TERMINAL}
-    going = {RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.STOPPING, RunStatus.CANCELLING}
+    resting = [*TERMINAL, RunStatus.QUEUED, RunStatus.PAUSED]
+    before = {status: log.run(f"id {status}") for status in resting}
+    going = {RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.PAUSING, RunStatus.STOPPING, RunStatus.CANCELLING}
+    assert going | set(resting) == set(RunStatus)
     assert set(log.interrupt_unfinished()) == {f"id {status}" for status in going}
     for status in going:
         run = log.run(f"id {status}")
         assert run.status is RunStatus.INTERRUPTED
         assert "closed" in run.message
         assert run.finished_at is not None
-    assert log.run(f"id {RunStatus.QUEUED}").status is RunStatus.QUEUED
-    assert {status: log.run(f"id {status}") for status in TERMINAL} == ended
+    assert {status: log.run(f"id {status}") for status in resting} == before
     assert log.interrupt_unfinished() == []
 
 
@@ -487,7 +937,7 @@ def test_an_unknown_run_is_told_as_a_sentence(log: ProgressLog) -> None:
 
 def test_everything_is_there_again_after_a_restart(path: Path, tiny_config: TrainingConfig) -> None:
     log = ProgressLog(path)
-    add_run(log, tiny_config, "r")
+    assert log.claim(add_run(log, tiny_config, "r"))
     log.record("r", step_metrics(1))
     log.set_message("r", "Last words")
     log.close()
@@ -504,7 +954,8 @@ class TestHostileText:
     def test_of_a_run_comes_back_as_typed(self, log: ProgressLog, tiny_config: TrainingConfig, text: str) -> None:
         add_run(log, tiny_config, "r", name=text, model_names=[text, f"{text} 2"], start_key=text)
         assert add_run(log, tiny_config, "r2", start_key=text) == "r"
-        log.set_status("r", RunStatus.TRAINING, error=text, error_details=text)
+        assert log.claim("r")
+        assert log.set_status("r", RunStatus.TRAINING, error=text, error_details=text)
         log.set_message("r", text)
         settle(log)
         run = log.run("r")
@@ -542,6 +993,7 @@ class TestEmitter:
     def test_shows_progress_and_models_with_checksums(
         self, log: ProgressLog, run_id: str, emitter: SQLiteProgressEmitter, tmp_path: Path
     ) -> None:
+        assert log.claim(run_id)
         (tmp_path / "weights.bin").write_bytes(b"weights")
         asyncio.run(emitter.emit_progress(progress(Phase.TRAINING, "Training m", step=2, total_steps=5)))
         asyncio.run(emitter.emit_model_completed(a_model("m1", artifacts={"weights": "weights.bin"})))

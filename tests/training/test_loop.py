@@ -33,10 +33,11 @@ from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import CancelRequested, DataError, Diverged, StopRequested
 from cognate_core.model import CognateModel, CognateOutput
 from cognate_core.playground import Playground
+from cognate_core.records import record_to_json
 from cognate_core.training import loop as loop_module
 from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.hardware import Precision
-from cognate_core.training.loop import TrainingLoop, ponder_limit, ponder_weight_at, record_to_json
+from cognate_core.training.loop import TrainingLoop, ponder_limit, ponder_weight_at
 from cognate_core.training.schedule import learning_rate_at
 
 TINY = TrainingConfig(
@@ -530,18 +531,57 @@ def test_two_batches_of_two_make_the_step_of_one_batch_of_four(
 
 def test_checkpoints_are_saved_at_intervals_and_told(data: PreparedData, tmp_path: Path) -> None:
     trained = Trained(data, tmp_path, {"max_steps": 5, "save_steps": 2}).run()
-    assert sorted(path.name for path in (tmp_path / "checkpoints").iterdir()) == ["step-00000002", "step-00000004"]
+    names = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert names == ["step-00000002", "step-00000004", "step-00000005"], "the check at the end was the best one"
     told = [(event.step, event.message) for event in trained.of(Event)]
-    assert [step for step, _ in told] == [2, 4]
+    assert [step for step, _ in told] == [2, 4, 5]
     assert all(message.startswith("Checkpoint saved in ") for _, message in told)
-    trained.loop.save()
-    trained.loop.save()  # a second time changes nothing
+    trained.loop.save()  # once more changes nothing
     last = load_checkpoint(tmp_path / "checkpoints/step-00000005")
     assert len(trained.of(Event)) == 3
     assert same(trained.weights, dict(last.model))
     assert last.state["step"] == 5
     assert last.state["tokens"] == trained.loop.tokens
     assert last.state["batches"] == {"drawn": [10]}
+
+
+def test_each_check_that_is_the_best_so_far_is_saved(
+    data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = {0: 5.0, 1: 6.0, 2: 4.0, 3: 4.0, 4: None, 5: 3.5, 6: 3.6}
+    monkeypatch.setattr(TrainingLoop, "_check_heldout", lambda loop: losses[loop.step])
+    trained = Trained(data, tmp_path, {"max_steps": 6, "eval_interval": 1}).run()
+    saved = [event.step for event in trained.of(Event) if event.message.startswith("Checkpoint saved")]
+    assert saved == [2, 5], "neither a worse nor an equal one, none without a number, and none before the first step"
+    for step in saved:
+        state = load_checkpoint(tmp_path / f"checkpoints/step-0000000{step}").state
+        assert (state["heldout_loss"], state["lowest_loss"], state["checked_step"]) == (
+            losses[step],
+            losses[step],
+            step,
+        )
+
+
+def test_slow_steps_are_saved_more_often_than_the_interval(
+    data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop_module, "SAVE_SECONDS", 0.0)
+    trained = Trained(data, tmp_path, {"max_steps": 3}).run()
+    assert [event.step for event in trained.of(Event)] == [1, 2, 3]
+
+
+def test_what_was_recorded_is_on_the_disk_before_a_checkpoint_is(data: PreparedData, tmp_path: Path) -> None:
+    there: list[list[str]] = []
+    trained = Trained(data, tmp_path, {"max_steps": 4, "save_steps": 2})
+    folder = tmp_path / "checkpoints"
+
+    def look() -> None:
+        there.append(sorted(path.name for path in folder.glob("*")))
+        assert trained.steps[-1].step == trained.loop.step, "the step is recorded before it is saved"
+
+    trained.loop._before_save = look
+    trained.run()
+    assert there == [[], ["step-00000002"]]
 
 
 def test_nothing_is_saved_before_the_first_step(data: PreparedData, tmp_path: Path) -> None:

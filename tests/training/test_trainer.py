@@ -29,7 +29,7 @@ from cognate_core.contracts import (
 )
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
-from cognate_core.errors import CancelRequested, DataError, Diverged, StopRequested
+from cognate_core.errors import CancelRequested, DataError, DiskFull, Diverged, StopRequested
 from cognate_core.model import CognateModel, CognateOutput, count_parameters
 from cognate_core.service import TrainingService
 from cognate_core.training import checkpoint as checkpoint_module
@@ -334,9 +334,10 @@ def test_a_full_disk_while_saving_a_checkpoint_reaches_the_caller(
         write(path, content)
 
     monkeypatch.setattr(checkpoint_module, "write_durably", disk_full)
-    with pytest.raises(OSError, match="No space left on device") as caught:
+    with pytest.raises(DiskFull, match=r"^The disk is full: a checkpoint needs \d\.\d MB") as caught:
         train(config)
-    assert caught.value.errno == errno.ENOSPC
+    assert isinstance(caught.value.__cause__, OSError)
+    assert count == nth, "it went on writing"
     assert weights_below(Path(config.output_dir)) == []
 
 
@@ -388,7 +389,7 @@ HOSTILE = [
 def test_hostile_names_stay_inside_and_do_not_collide(tmp_path: Path) -> None:
     parent = tmp_path / "runs"
     names = [*HOSTILE, *HOSTILE, "a-b", "a b", "A-B", "x" * 9_999 + "y", "x" * 40, "model", "🎈"]
-    folders = [trainer_module._new_folder(parent, name) for name in names]
+    folders = [trainer_module._folder(parent, name, use_again=False) for name in names]
     assert len(set(folders)) == len(names)
     assert {path.resolve() for path in parent.iterdir()} == {folder.resolve() for folder in folders}
     for folder in folders:
@@ -403,7 +404,7 @@ def test_hostile_names_stay_inside_and_do_not_collide(tmp_path: Path) -> None:
 @given(names=st.lists(st.text(max_size=60), min_size=1, max_size=5))
 def test_any_names_get_folders_of_their_own(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     parent = tmp_path_factory.mktemp("runs")
-    folders = [trainer_module._new_folder(parent, name) for name in names]
+    folders = [trainer_module._folder(parent, name, use_again=False) for name in names]
     assert len(set(folders)) == len(names)
     assert all(folder.parent == parent and folder.is_dir() for folder in folders)
 

@@ -1,0 +1,77 @@
+"""Records as JSON and back: for a model's own log, for the pipe of the worker process, and to rebuild the database."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from cognate_core.contracts import (
+    DataReport,
+    Evaluation,
+    Event,
+    PonderHistogram,
+    Record,
+    Rewind,
+    Sample,
+    SourceReport,
+    StepMetrics,
+)
+
+_TYPES: dict[str, type[Any]] = {
+    each.__name__: each for each in (StepMetrics, PonderHistogram, Evaluation, Sample, Event, DataReport, Rewind)
+}
+# A figure that every row has; null stands for one that is no number.
+_NEVER_NONE = {
+    name: {field.name for field in dataclasses.fields(each) if field.type == "float"} for name, each in _TYPES.items()
+}
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """A record as a JSON object; a figure that is no number becomes null."""
+    values = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in dataclasses.asdict(record).items()
+    }
+    return {"type": type(record).__name__, **values}
+
+
+def record_from_json(values: Mapping[str, Any]) -> Record:
+    """The record that `record_to_json` wrote.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
+    kind = values["type"]
+    fields = {key: value for key, value in values.items() if key != "type"}
+    for name in _NEVER_NONE[kind]:
+        if fields[name] is None:
+            fields[name] = math.nan
+    if kind == "DataReport":
+        fields["sources"] = [SourceReport(**source) for source in fields["sources"]]
+    record: Record = _TYPES[kind](**fields)
+    return record
+
+
+def is_before(record: Record, rewind: Rewind) -> bool:
+    """Whether a record still counts when its model goes on from `rewind`."""
+    if isinstance(record, Event):
+        return True  # it happened
+    if isinstance(record, Evaluation | Sample):
+        return record.step <= rewind.checked_step
+    return isinstance(record, StepMetrics | PonderHistogram) and record.step <= rewind.step
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """The records of a model's log, up to the first line that is not whole: nothing after it is trusted."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            try:
+                yield record_from_json(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                return

@@ -1,0 +1,172 @@
+"""One execution of a run, from its start or resumption to its end: in this process, or in one of its own.
+
+Both go through `run_pipeline` and tell the same things to a RunContext; they differ in where it happens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import ModelArtifacts, ProgressEmitter, RecordSink, RunStatus
+from cognate_core.errors import (
+    CancelRequested,
+    Diverged,
+    Interruption,
+    PauseRequested,
+    StopRequested,
+    is_out_of_memory,
+    plain_sentence,
+)
+from cognate_core.files import is_disk_full
+from cognate_core.service import TrainingService, stronger
+
+ASKED_BY: dict[RunStatus, type[Interruption]] = {
+    RunStatus.PAUSING: PauseRequested,
+    RunStatus.STOPPING: StopRequested,
+    RunStatus.CANCELLING: CancelRequested,
+}
+"""What is asked of a run that shows this status."""
+
+WISHES: dict[str, type[Interruption]] = {"pause": PauseRequested, "stop": StopRequested, "cancel": CancelRequested}
+"""What a worker process understands."""
+
+BuildService = Callable[["RunContext"], TrainingService]
+
+
+@dataclass(slots=True)
+class RunContext:
+    """What a service needs of the run that it is built for, and where what it says goes.
+
+    `completed`: models of this run that an earlier life of it finished. `data_hash`: of the data that it trained on.
+    `show`: puts a sentence where people see it.
+    """
+
+    run_id: str
+    config: TrainingConfig
+    model_names: Sequence[str]
+    completed: Sequence[ModelArtifacts]
+    data_hash: str | None
+    home: Path
+    record: RecordSink
+    show: Callable[[str], None]
+    emitter: ProgressEmitter
+    service: TrainingService | None = None
+    interruption: type[Interruption] | None = None
+
+    def tell(self, message: str) -> None:
+        """Show what is being done; raises what the person asked for meanwhile."""
+        self.show(message)
+        if self.interruption is not None:
+            raise self.interruption
+
+    def interrupt(self, kind: type[Interruption]) -> None:
+        """Ask for an end, from any thread. A weaker wish does not take a stronger one back."""
+        self.interruption = stronger(self.interruption, kind)
+        if self.service is not None:
+            self.service.interrupt(self.run_id, self.interruption)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an execution ended."""
+
+    status: RunStatus
+    message: str
+    error: str | None = None
+    error_details: str | None = None
+    lacking: Literal["memory", "disk"] | None = field(default=None, kw_only=True)  # when that is why it failed
+
+    def columns(self) -> dict[str, Any]:
+        """The columns of the run's row that it decides."""
+        return {key: value for key, value in asdict(self).items() if key not in ("status", "lacking")}
+
+
+def build_real_service(context: RunContext) -> TrainingService:
+    """The service that fetches real data and trains real models, going on where an earlier life of the run ended."""
+    # Imported here because they load torch and datasets, which the pages must not wait for.
+    from cognate_core.data.loader import MixtureLoader
+    from cognate_core.training.trainer import TorchTrainer
+
+    return TrainingService(
+        progress_emitter=context.emitter,
+        dataset_loader=MixtureLoader(
+            context.config, context.home / "cache", context.record, context.tell, context.data_hash
+        ),
+        model_trainer=TorchTrainer(context.record, resume=True),
+        config=context.config,
+    )
+
+
+def run_pipeline(context: RunContext, build_service: BuildService) -> Outcome:
+    """Carry a run out in the calling thread; whatever happens is told as an Outcome."""
+    try:
+        return asyncio.run(_pipeline(context, build_service))
+    except BaseException as error:  # noqa: BLE001  (a thread or process of its own has no caller: the outcome tells)
+        status = RunStatus.DIVERGED if isinstance(error, Diverged) else RunStatus.FAILED
+        sentence = plain_sentence(error)
+        return Outcome(status, sentence, sentence, traceback.format_exc(), lacking=lacking(error))
+
+
+def lacking(error: BaseException) -> Literal["memory", "disk"] | None:
+    """What there was too little of."""
+    if is_out_of_memory(error):
+        return "memory"
+    return "disk" if is_disk_full(error) else None
+
+
+async def _pipeline(context: RunContext, build_service: BuildService) -> Outcome:
+    service = build_service(context)
+    await service.start_training_session(
+        context.run_id, model_names=context.model_names, completed_models=context.completed
+    )
+    context.service = service
+    if context.interruption is not None:  # it came before there was a service to tell
+        service.interrupt(context.run_id, context.interruption)
+    await service.execute_training_pipeline(context.run_id)
+    session = await service.get_training_status(context.run_id)
+    failures = " ".join(f"{name}: {why}" for name, why in session.failures.items())
+    return Outcome(session.status, session.progress.message, failures or None)
+
+
+class Execution(ABC):
+    """One execution of a run."""
+
+    @abstractmethod
+    def run(self) -> Outcome:
+        """Carry it out; blocks until its end."""
+
+    @abstractmethod
+    def interrupt(self, kind: type[Interruption]) -> None:
+        """Ask for an end, from any thread. Never waits."""
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that was started for it, None when there is none."""
+        return None
+
+    @abstractmethod
+    def kill(self) -> None:
+        """End it by force, as far as that can be done, from any thread."""
+
+
+class ThreadExecution(Execution):
+    """In the calling thread: for tests and notebooks. It cannot be killed."""
+
+    def __init__(self, context: RunContext, build_service: BuildService) -> None:
+        self._context, self._build_service = context, build_service
+
+    def run(self) -> Outcome:
+        return run_pipeline(self._context, self._build_service)
+
+    def interrupt(self, kind: type[Interruption]) -> None:
+        self._context.interrupt(kind)
+
+    def kill(self) -> None:
+        """A thread cannot be ended from outside; it ends with the process."""

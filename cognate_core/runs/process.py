@@ -1,0 +1,210 @@
+"""The parent's side of a worker process: starts it, hears it, passes wishes on, and finds out why it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from cognate_core.contracts import ModelArtifacts, RunStatus, TrainingProgress
+from cognate_core.errors import CancelRequested, Interruption, PauseRequested, plain_sentence
+from cognate_core.records import record_from_json
+from cognate_core.runs.execution import WISHES, Execution, Outcome, RunContext, lacking
+
+WORKER_MODULE = "cognate_core.runs.worker"
+CANCEL_SECONDS = 8.0  # what a cancelled worker may take to end by itself; nothing of it is kept
+LOG_LINES_SHOWN = 30
+_WISH_WORDS = {kind: word for word, kind in WISHES.items()}
+
+
+class ProcessExecution(Execution):
+    """A run in a process of its own, which can be ended and may crash without harm to the studio."""
+
+    def __init__(self, context: RunContext) -> None:
+        self._context = context
+        self._folder = Path(context.config.output_dir)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._lock = threading.Lock()  # around writing to the process
+
+    def run(self) -> Outcome:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        kills_before = _out_of_memory_kills()
+        with (self._folder / "worker.log").open("ab") as log, self._started(log) as process:
+            outcome = self._follow(process)
+            process.wait()
+        if outcome is not None:
+            return outcome
+        if self._context.interruption is CancelRequested:  # it was ended by force
+            return Outcome(RunStatus.CANCELLED, "Cancelled")
+        return self._crash(process.returncode, out_of_memory=_out_of_memory_kills() > kills_before)
+
+    def interrupt(self, kind: type[Interruption]) -> None:
+        self._context.interrupt(kind)
+        self._pass_on()
+        if self._context.interruption is CancelRequested:
+            patience = threading.Timer(CANCEL_SECONDS, self.kill)
+            patience.daemon = True
+            patience.start()
+
+    def kill(self) -> None:
+        process = self._process
+        if process is not None and process.poll() is None:
+            kill_group(process.pid)
+
+    @property
+    def pid(self) -> int | None:
+        """Of the worker, once it was started."""
+        return self._process.pid if self._process else None
+
+    def _started(self, log: Any) -> subprocess.Popen[bytes]:
+        context = self._context
+        job = {
+            "run_id": context.run_id,
+            "config": json.loads(context.config.model_dump_json()),
+            "model_names": list(context.model_names),
+            "completed": [model.to_dict() for model in context.completed],
+            "data_hash": context.data_hash,
+            "home": str(context.home),
+        }
+        process = subprocess.Popen(  # noqa: S603  (a list of our own words, no shell)
+            [sys.executable, "-m", WORKER_MODULE, context.run_id],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio
+        )
+        with self._lock:  # before any wish
+            self._process = process
+            self._say(json.dumps(job))
+        self._pass_on()  # what came before
+        return process
+
+    def _pass_on(self) -> None:
+        kind = self._context.interruption
+        if kind is not None and self._process is not None:
+            self._write(_WISH_WORDS[kind])
+
+    def _write(self, line: str) -> None:
+        with self._lock:
+            self._say(line)
+
+    def _say(self, line: str) -> None:
+        process = self._process
+        # A worker that is gone needs no telling; its end is noticed by who reads its output.
+        with suppress(BrokenPipeError, ValueError):
+            if process is not None and process.stdin is not None:
+                process.stdin.write(line.encode() + b"\n")
+                process.stdin.flush()
+
+    def _follow(self, process: subprocess.Popen[bytes]) -> Outcome | None:
+        """Hand on what the worker says until it ends; its outcome, None when it said none.
+
+        When something cannot be kept, the worker is asked to pause, and that is how the run ended.
+        """
+        outcome: Outcome | None = None
+        refused: Outcome | None = None
+        with asyncio.Runner() as runner:
+            for what, value in _lines_of(process):
+                if what == "outcome":
+                    outcome = Outcome(**{**value, "status": RunStatus(value["status"])})
+                elif refused is None:
+                    try:
+                        self._hand_on(what, value, runner)
+                    except Exception as error:  # noqa: BLE001  (whatever it is, the run's outcome tells it)
+                        sentence = plain_sentence(error)
+                        refused = Outcome(RunStatus.FAILED, sentence, sentence, lacking=lacking(error))
+                        self.interrupt(PauseRequested)
+        return refused or outcome
+
+    def _hand_on(self, what: str, value: Any, runner: asyncio.Runner) -> None:
+        context = self._context
+        match what:
+            case "record":
+                context.record(record_from_json(value))
+            case "message":
+                context.show(value)
+            case "progress":
+                runner.run(context.emitter.emit_progress(TrainingProgress(**value)))
+            case "model":
+                runner.run(context.emitter.emit_model_completed(ModelArtifacts(**value)))
+
+    def _crash(self, code: int, *, out_of_memory: bool) -> Outcome:
+        if out_of_memory:
+            sentence = "The computer ran out of memory, and the system ended the training process."
+        elif code < 0:
+            sentence = f"The training process was ended from outside or by a fault ({_signal_name(-code)})."
+        else:
+            sentence = f"The training process ended without a word (exit code {code})."
+        return Outcome(
+            RunStatus.CRASHED, sentence, sentence, self._log_tail() or None, lacking="memory" if out_of_memory else None
+        )
+
+    def _log_tail(self) -> str:
+        lines = (self._folder / "worker.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(lines[-LOG_LINES_SHOWN:])
+
+
+def kill_group(pid: int) -> None:
+    """End a worker and whatever it started, by force."""
+    if os.name == "nt":
+        with suppress(psutil.NoSuchProcess):
+            psutil.Process(pid).kill()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def workers() -> dict[str, int]:
+    """Run id -> process id of each worker on this computer, whoever started it.
+
+    A worker is known by its command line, which names the run: a process id may have been given to another program.
+    """
+    found = {}
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if len(words) >= 2 and words[-2] == WORKER_MODULE:
+            found[words[-1]] = process.pid
+    return found
+
+
+def _lines_of(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, Any]]:
+    """What the worker says, as (what, value).
+
+    A line that is not its own (it was cut off by its end, or something printed before the worker took its output over)
+    is passed over.
+    """
+    if process.stdout is None:
+        return
+    for line in process.stdout:
+        try:
+            said = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(said, dict):
+            yield from said.items()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _out_of_memory_kills() -> int:
+    """How many processes the system has ended for want of memory since it started; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

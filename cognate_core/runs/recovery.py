@@ -1,0 +1,56 @@
+"""What survives the database: each run's folder says what it is, so that the list of runs can be rebuilt."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from cognate_core.errors import CognateError
+from cognate_core.files import replace_durably
+from cognate_core.records import read_records
+from cognate_core.storage.progress_log import ProgressLog, ProgressReader, check_rows
+
+RUN_FILE = "run.json"
+"""In a run's folder: its rows of the database, without what was measured (that is in its models' own logs)."""
+
+LOG_FILE = "training_log.jsonl"
+
+
+def write_run_file(log: ProgressReader, run_id: str, folder: Path) -> None:
+    """Keep a run's rows beside its files. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_durably(folder / RUN_FILE, json.dumps(log.export_run(run_id), indent=1).encode())
+
+
+def add_missing_runs(log: ProgressLog, runs_folder: Path) -> tuple[int, list[str]]:
+    """Add every run whose folder the database does not know; how many, and a sentence for each that cannot be read."""
+    known = {run.id for run in log.runs(limit=-1)}
+    found, problems = [], []
+    for path in runs_folder.glob(f"*/{RUN_FILE}"):
+        folder = path.parent
+        if folder.name in known or folder.is_symlink():
+            continue
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            (run,) = rows["runs"]
+            if run["id"] != folder.name:
+                raise ValueError("it is another run's")
+            check_rows(rows)
+            found.append((run["created_at"], folder, rows))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            problems.append(f"The run in {folder.name} cannot be read ({error}).")
+    added = 0
+    for _, folder, rows in sorted(found, key=lambda each: (each[0], each[1])):
+        try:
+            log.import_rows(rows)
+            fill_from_logs(log, folder)
+            added += 1
+        except CognateError as error:
+            problems.append(f"The run in {folder.name} cannot be added. {error}")
+    return added, problems
+
+
+def fill_from_logs(log: ProgressLog, folder: Path) -> None:
+    """Add what the models' own logs have of a run and the database has not."""
+    for path in sorted(folder.glob(f"*/{LOG_FILE}")):
+        log.fill_gaps(folder.name, read_records(path))

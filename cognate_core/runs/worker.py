@@ -1,0 +1,155 @@
+"""The worker process: carries out one run, says what happens in lines of JSON, and obeys lines from its parent.
+
+    python -m cognate_core.runs.worker RUN_ID
+
+Its first line of input is the job; each later one is a wish ("pause", "stop", "cancel"). When the input ends, the
+studio is gone: the worker writes a checkpoint and ends. Nothing but the parent writes the database.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import psutil
+from filelock import FileLock, Timeout
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import ModelArtifacts, ProgressEmitter, Record, RunStatus, TrainingProgress
+from cognate_core.errors import PauseRequested
+from cognate_core.records import record_to_json
+from cognate_core.runs.execution import WISHES, Outcome, RunContext, build_real_service, run_pipeline
+
+LAST_SECONDS = 8.0  # what a worker without a studio may still take to write its checkpoint
+PREDECESSOR_SECONDS = 15.0  # how long it waits for an earlier worker of the run to end
+NICENESS = 10  # the dashboard and the person's other programs go first
+OUT_OF_MEMORY_SCORE = "800"  # of 1000: should memory run out, the system ends the worker and not the studio
+
+
+class Lines:
+    """Says what happens: one JSON object a line. Once nobody listens any more, it is silent."""
+
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
+        self._lock = threading.Lock()
+
+    def say(self, what: str, value: Any) -> None:
+        line = json.dumps({what: value}, allow_nan=False).encode() + b"\n"
+        # A studio that is gone closes the input, too, which ends the run; there is nobody to be told.
+        with self._lock, suppress(BrokenPipeError):
+            self._output.write(line)
+            self._output.flush()
+
+    def record(self, record: Record) -> None:
+        """A RecordSink."""
+        self.say("record", record_to_json(record))
+
+    def show(self, message: str) -> None:
+        self.say("message", message)
+
+
+class LinesEmitter(ProgressEmitter):
+    """Says progress and models in lines."""
+
+    def __init__(self, lines: Lines) -> None:
+        self._lines = lines
+
+    async def emit_progress(self, progress: TrainingProgress) -> None:
+        self._lines.say("progress", asdict(progress))
+
+    async def emit_model_completed(self, artifacts: ModelArtifacts) -> None:
+        self._lines.say("model", artifacts.to_dict())
+
+
+def main() -> None:
+    """Carry out the job that the first line of input describes."""
+    lines = Lines(_take_over_output())
+    wishes = _input_lines()
+    job = json.loads(next(wishes))
+    step_back()
+    faulthandler.enable()  # what the processor objects to is told in worker.log
+    config = TrainingConfig.from_values(job["config"])
+    context = RunContext(
+        run_id=job["run_id"],
+        config=config,
+        model_names=job["model_names"],
+        completed=[ModelArtifacts(**model) for model in job["completed"]],
+        data_hash=job["data_hash"],
+        home=Path(job["home"]),
+        record=lines.record,
+        show=lines.show,
+        emitter=LinesEmitter(lines),
+    )
+    threading.Thread(target=_obey, args=(wishes, context), name="wishes", daemon=True).start()
+    # When the computer is shut down, every process hears this one.
+    signal.signal(signal.SIGTERM, lambda *_: context.interrupt(PauseRequested))
+    lines.say("outcome", asdict(_only_worker(context)))
+
+
+def _only_worker(context: RunContext) -> Outcome:
+    """The run, unless an earlier worker of it is still there."""
+    folder = Path(context.config.output_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / "worker.lock", timeout=PREDECESSOR_SECONDS):
+            import torch
+
+            torch.set_num_threads(worker_threads())
+            return run_pipeline(context, build_real_service)
+    except Timeout:
+        sentence = "An earlier training process of this run is still there. Wait a moment, then resume the run."
+        return Outcome(RunStatus.FAILED, sentence, sentence)
+
+
+def worker_threads() -> int:
+    """One of the processor cores that this process may use is left to the dashboard."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
+    return max(1, min(psutil.cpu_count(logical=False) or usable, usable) - 1)
+
+
+def step_back() -> None:
+    """Let other programs go first, and be the one to go when memory runs out."""
+    if sys.platform == "win32":
+        psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    else:
+        os.nice(NICENESS)
+    with suppress(OSError):  # Linux only, and not in every container
+        Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE, encoding="utf-8")
+
+
+def _take_over_output() -> BinaryIO:
+    """Standard output for our lines alone; what a library prints goes to worker.log."""
+    output = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return output
+
+
+def _input_lines() -> Iterator[str]:
+    """Lines of standard input, read past Python's own buffer, on which a thread could not wait at the end."""
+    waiting = b""
+    while received := os.read(0, 65536):
+        *whole, waiting = (waiting + received).split(b"\n")
+        for line in whole:
+            yield line.decode()
+
+
+def _obey(wishes: Iterator[str], context: RunContext) -> None:
+    for wish in wishes:
+        context.interrupt(WISHES[wish])
+    context.interrupt(PauseRequested)  # the studio is gone
+    threading.Timer(LAST_SECONDS, os._exit, (1,)).start()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("This is a part of Cognate Studio, which starts it by itself. To train, use `cognate train`.")
+    main()

@@ -1,0 +1,107 @@
+"""The trash: deleted runs and models, which can be put back until a person empties it.
+
+trash/<entry>/
+    entry.json    what it was, where it lay, its rows of the database
+    content/      its folder
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from cognate_core.contracts import utc_now
+from cognate_core.errors import RunError, StorageError
+from cognate_core.files import replace_durably, sync_folder
+
+Rows = Mapping[str, Iterable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class TrashEntry:
+    """Something that was deleted. `origin`: its folder, relative to the data folder."""
+
+    id: str
+    kind: Literal["run", "model"]
+    name: str
+    origin: str
+    deleted_at: str
+    rows: Rows
+
+
+class Trash:
+    """The trash of the data folder `home`."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home.resolve()
+        self._folder = self._home / "trash"
+
+    def put(self, kind: Literal["run", "model"], name: str, folder: Path, rows: Rows) -> TrashEntry:
+        """Move `folder` into the trash, whole or not at all. A folder that is gone already is none the less an entry.
+
+        Raises:
+            StorageError: it lies outside the data folder, is a symbolic link, or cannot be moved.
+        """
+        resolved = folder.resolve()
+        if folder.is_symlink() or not resolved.is_relative_to(self._home) or resolved == self._home:
+            raise StorageError(f"{folder.name} lies outside the studio's data folder and is not deleted.")
+        origin = resolved.relative_to(self._home).as_posix()
+        entry = TrashEntry(uuid.uuid4().hex[:12], kind, name, origin, utc_now(), rows)
+        place = self._folder / entry.id
+        try:
+            place.mkdir(parents=True)
+            replace_durably(place / "entry.json", json.dumps(asdict(entry)).encode("utf-8", "surrogatepass"))
+            if resolved.is_dir():
+                resolved.rename(place / "content")
+            sync_folder(place)
+        except OSError as error:
+            shutil.rmtree(place, ignore_errors=True)
+            raise StorageError(f"The files of {name} cannot be moved to the trash ({error}).") from error
+        return entry
+
+    def entries(self) -> list[TrashEntry]:
+        """What lies in the trash, the newest first. What is not readable there is left out."""
+        found = []
+        for path in self._folder.glob("*/entry.json"):
+            try:
+                values = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
+                found.append(TrashEntry(**{**values, "id": path.parent.name}))
+            except (OSError, ValueError, TypeError):
+                continue
+        return sorted(found, key=lambda entry: entry.deleted_at, reverse=True)
+
+    def put_back(self, entry_id: str) -> TrashEntry:
+        """Move an entry's folder to where it lay. The rows of the database are the caller's concern, and then `remove`.
+
+        Raises:
+            RunError: there is no such entry, or something else lies there now.
+            StorageError: it cannot be moved.
+        """
+        entry = self._entry(entry_id)
+        content, target = self._folder / entry.id / "content", (self._home / entry.origin).resolve()
+        if not target.is_relative_to(self._home):
+            raise StorageError(f"{entry.name} lay outside the studio's data folder and is not put back.")
+        if content.is_dir():
+            if target.exists():
+                raise RunError(f"{entry.name} cannot be put back: something else lies where it lay.")
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                content.rename(target)
+            except OSError as error:
+                raise StorageError(f"The files of {entry.name} cannot be put back ({error}).") from error
+        return entry
+
+    def remove(self, entry_id: str) -> None:
+        """Remove an entry and what it still holds for good. Raises RunError when there is none."""
+        shutil.rmtree(self._folder / self._entry(entry_id).id, ignore_errors=True)
+
+    def _entry(self, entry_id: str) -> TrashEntry:
+        for entry in self.entries():
+            if entry.id == entry_id:
+                return entry
+        raise RunError("This is no longer in the trash.")

@@ -1,0 +1,36 @@
+"""A studio without a page, to be killed: opens the RunManager of a folder, carries out one order, and stays.
+
+python -m tests.faults.host HOME start CONFIG.toml   |   HOME resume RUN_ID   |   HOME open
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from cognate_core.config import TrainingConfig
+from cognate_core.runs import RunManager
+
+
+def main() -> None:
+    home, order, *rest = sys.argv[1:]
+    began = time.perf_counter()
+    manager = RunManager(Path(home))
+    found = [(run.id, run.status.value, manager.resume_step(run.id)) for run in manager.log.runs()]
+    if order == "start":
+        run_id = manager.start(TrainingConfig.from_toml(Path(rest[0]).read_text()), "a run", ["model"])
+    elif order == "resume":
+        run_id = rest[0]
+        manager.resume(run_id)
+    else:
+        run_id = None
+    ready = {"run_id": run_id, "found": found, "opened_in": time.perf_counter() - began}
+    print(json.dumps(ready), flush=True)
+    sys.stdin.read()  # until the test closes it
+    manager.close()
+
+
+if __name__ == "__main__":
+    main()

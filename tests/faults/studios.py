@@ -1,0 +1,144 @@
+"""Studios that are started to be killed, and what is looked at afterwards."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cognate_core.config import TrainingConfig
+from cognate_core.runs import database_path
+from cognate_core.runs.process import workers
+from cognate_core.storage.progress_log import ProgressReader, Run
+
+ROOT = Path(__file__).parents[2]
+
+
+class Host:
+    """tests/faults/host.py in a process of its own."""
+
+    def __init__(self, home: Path, *order: str) -> None:
+        self.home = home
+        started = time.perf_counter()
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.host", str(home), *order],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert line, "the studio did not start"
+        self.seconds_to_start = time.perf_counter() - started
+        answer = json.loads(line)
+        self.run_id: str = answer["run_id"]
+        self.opened_in: float = answer["opened_in"]
+        self.found: dict[str, tuple[str, int]] = {run_id: (status, step) for run_id, status, step in answer["found"]}
+
+    @property
+    def log(self) -> ProgressReader:
+        return ProgressReader(database_path(self.home))
+
+    def run(self) -> Run:
+        return self.log.run(self.run_id)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self._reap()
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self._reap()
+
+    def _reap(self) -> None:
+        self.process.wait(30)
+        for stream in (self.process.stdin, self.process.stdout):
+            if stream is not None:
+                stream.close()
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60.0, what: str = "it") -> float:
+    """Seconds until the condition held. Fails when it never does."""
+    started = time.monotonic()
+    while not condition():
+        if time.monotonic() - started > seconds:
+            raise AssertionError(f"{what} did not happen within {seconds:g} s")
+        time.sleep(0.01)  # another process has no event to wait for
+    return time.monotonic() - started
+
+
+def wait_for_no_worker(run_id: str, seconds: float = 10.0) -> float:
+    """Seconds until no worker of the run is left."""
+    return wait_for(lambda: run_id not in workers(), seconds, "the end of the worker")
+
+
+def integrity(home: Path) -> str:
+    connection = sqlite3.connect(database_path(home))
+    try:
+        (verdict,) = connection.execute("PRAGMA integrity_check").fetchone()
+    finally:
+        connection.close()
+    return str(verdict)
+
+
+def fingerprint(home: Path, run_id: str) -> dict[str, Any]:
+    """What must be equal bit for bit: each step's loss, each check, each sample, and all tensors at the end."""
+    log = ProgressReader(database_path(home))
+    (folder,) = {path.parent for path in (home / "runs" / run_id).glob("*/model.safetensors")}
+    last = max((folder / "checkpoints").glob("step-????????"))
+    return {
+        "losses": [(row["step"], row["loss"], row["grad_norm"]) for row in log.metrics(run_id)],
+        "checks": [(row["step"], row["dataset"], row["loss"]) for row in log.evaluations(run_id)],
+        "samples": [(row["step"], row["text"]) for row in log.samples(run_id)],
+        "weights": digest(folder / "model.safetensors"),
+        "checkpoint": last.name,
+        "model": digest(last / "model.safetensors"),
+        "optimizer and filter": digest(last / "optimizer.safetensors"),
+    }
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def log_steps(home: Path, run_id: str) -> list[dict[str, Any]]:
+    """The step records of the model's own log, in order."""
+    paths = list((home / "runs" / run_id).glob("*/training_log.jsonl"))
+    if not paths:
+        return []
+    lines = paths[0].read_text(errors="replace").splitlines(keepends=True)
+    records = [json.loads(line) for line in lines if line.endswith("\n")]
+    return [record for record in records if record["type"] == "StepMetrics"]
+
+
+def small_config(**changes: Any) -> TrainingConfig:
+    """A model whose step takes milliseconds, with everything on, and many checkpoints."""
+    values: dict[str, Any] = {
+        "dataset_sources": ["Synthetic"],
+        "max_train_samples": 60,
+        "max_eval_samples": 6,
+        "train_seq_len": 128,
+        "max_seq_len": 128,
+        "d_model": 16,
+        "n_layers": 3,
+        "n_heads": 2,
+        "d_mem": 16,
+        "mem_segment": 32,
+        "mem_writes": 4,
+        "vocab_size": 400,
+        "batch_size": 2,
+        "gradient_accumulation_steps": 2,
+        "learning_rate": 1e-2,
+        "eval_interval": 40,
+        "sample_tokens": 4,
+        "save_steps": 10,
+        "precision": "fp32",
+    }
+    return TrainingConfig.from_values({**values, **changes})

@@ -1,0 +1,346 @@
+"""The command line: what each command prints, how it exits, and the sentence for whatever goes wrong.
+
+Two commands here really train. Elsewhere a stand-in of a few lines plays the training process.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import Result
+from rich.console import Console
+from typer.testing import CliRunner
+
+from cognate_core import cli
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import RunStatus, StepMetrics
+from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
+from cognate_core.presets import PRESETS
+from cognate_core.runs.manager import RunManager, database_path
+from cognate_core.service import TrainingService
+from cognate_core.storage.progress_log import ProgressReader
+from tests.runs.test_process import play, when_step
+
+OpenManager = Callable[..., RunManager]
+ENOUGH_SECONDS = 60.0
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """COGNATE_HOME, and the home of `open_manager`."""
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def cognate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """`cognate("train", file)`: what came of this command in a wide terminal."""
+    monkeypatch.setattr(cli, "_output", Console(width=400))
+    monkeypatch.setattr(cli, "_messages", Console(stderr=True, width=400))
+    return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
+
+
+@pytest.fixture
+def settings(tmp_path: Path, tiny_config: TrainingConfig) -> Path:
+    """A file of settings that train in a moment."""
+    path = tmp_path / "small.toml"
+    path.write_text(tiny_config.to_toml(), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def ended_run(open_manager: OpenManager, tiny_config: TrainingConfig) -> Callable[..., str]:
+    """`ended_run("name")`: the id of a completed run whose model has no files."""
+
+    def train(name: str, model: str = "model") -> str:
+        studio = open_manager(
+            build_service=lambda context: TrainingService(
+                context.emitter, MockDatasetLoader(), MockModelTrainer(), context.config
+            )
+        )
+        run_id = studio.start(tiny_config, name, [model])
+        assert studio.wait(run_id, ENOUGH_SECONDS)
+        studio.close()
+        return run_id
+
+    return train
+
+
+def assert_refused(result: Result, *words: str) -> None:
+    """The command ended with one sentence that has these words, and no traceback."""
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    for word in words:
+        assert word in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+class TestTrain:
+    def test_trains_tells_where_the_models_are_and_lists_them(
+        self, cognate: Callable[..., Result], settings: Path, home: Path
+    ) -> None:
+        result = cognate("train", settings, "--set", "max_steps=3", "--set", "seed = 7", "--models", 2, "--json")
+        assert result.exit_code == 0, result.stderr
+        assert "Completed. Training is complete" in result.stderr
+        models = json.loads(result.stdout)
+        assert [model["model_name"] for model in models] == ["small 1", "small 2"]
+        for model, seed in zip(models, (7, 42), strict=True):
+            assert model["training_stats"]["steps"] == 3
+            assert model["training_stats"]["seed"] == seed
+            assert Path(model["artifacts"]["weights"]).is_file()
+            assert Path(model["artifacts"]["weights"]).is_relative_to(home)
+
+        (run,) = json.loads(cognate("runs", "--json").stdout)
+        assert (run["name"], run["status"], run["step"], run["total_steps"]) == ("small", "completed", 3, 3)
+        listed = json.loads(cognate("models", "--json").stdout)
+        assert [(model["name"], model["run_name"], model["status"]) for model in listed] == [
+            ("small 2", "small", "completed"),
+            ("small 1", "small", "completed"),
+        ]
+        assert [model["folder"] for model in listed] == [
+            str(Path(model["artifacts"]["weights"]).parent) for model in reversed(models)
+        ]
+        table = cognate("models").stdout
+        assert all(model["id"] in table and model["folder"] in table for model in listed)
+        assert run["id"] in cognate("runs").stdout
+        assert_refused(cognate("resume", run["id"]), "A run that is completed cannot be resumed.")
+
+    def test_a_run_that_fails_says_why_and_exits_with_1(
+        self, cognate: Callable[..., Result], settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        play(
+            monkeypatch,
+            tmp_path,
+            """
+            why = "The [red] file is empty."
+            say({"outcome": {"status": "failed", "message": why, "error": why}})
+            """,
+        )
+        result = cognate("train", settings, "--name", "Mine")
+        assert result.exit_code == 1
+        assert "Failed. The [red] file is empty." in result.stderr
+        assert result.stdout == ""
+        assert json.loads(cognate("runs", "--json").stdout)[0]["name"] == "Mine"
+
+    @pytest.mark.parametrize(("presses", "wish", "code"), [(1, "stop", 0), (2, "cancel", 1)])
+    def test_ctrl_c_stops_and_a_second_one_cancels(
+        self,
+        cognate: Callable[..., Result],
+        settings: Path,
+        home: Path,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        presses: int,
+        wish: str,
+        code: int,
+    ) -> None:
+        play(
+            monkeypatch,
+            tmp_path,
+            f"""
+            while (wish := sys.stdin.readline().strip()) != {wish!r}:
+                pass
+            end({{"stop": "stopped", "cancel": "cancelled"}}[wish])
+            """,
+        )
+        wait, pressed = RunManager.wait, list[str]()
+
+        def press(studio: RunManager, run_id: str, timeout: float | None = None) -> bool:
+            if len(pressed) < presses and studio.log.run(run_id).status.is_active:
+                pressed.append(run_id)
+                raise KeyboardInterrupt
+            return wait(studio, run_id, timeout)
+
+        monkeypatch.setattr(RunManager, "wait", press)
+        result = cognate("train", settings)
+        assert result.exit_code == code, result.output
+        (run,) = ProgressReader(database_path(home)).runs()
+        assert run.status is (RunStatus.STOPPED if presses == 1 else RunStatus.CANCELLED)
+        assert len(pressed) == presses
+
+    def test_a_file_that_is_not_there_is_named_with_what_makes_one(
+        self, cognate: Callable[..., Result], home: Path
+    ) -> None:
+        assert_refused(
+            cognate("train", "gone.toml"), "There is no file gone.toml.", "`cognate presets first-run > gone.toml`"
+        )
+        assert not home.exists()
+
+    @pytest.mark.parametrize(
+        ("content", "why"),
+        [
+            (b"max_steps = ", "This is not a readable TOML file"),
+            (b"\xff\xfe", "cannot be read as text"),
+            (b"max_stops = 3", "There is no setting called 'max_stops'"),
+            (b"max_steps = -3", "must be 1 to"),
+        ],
+        ids=["half a line", "no text", "unknown", "too low"],
+    )
+    def test_a_file_that_cannot_be_used_is_told_why(
+        self, cognate: Callable[..., Result], settings: Path, content: bytes, why: str
+    ) -> None:
+        settings.write_bytes(content)
+        result = cognate("train", settings)
+        assert result.exit_code == 2
+        assert why in result.stderr
+        assert "Traceback" not in result.stderr
+
+    @pytest.mark.parametrize(
+        ("pair", "why"),
+        [
+            ("max_steps", "--set needs KEY=VALUE, such as --set max_steps=100; got 'max_steps'."),
+            ("max_stops=3", "There is no setting called 'max_stops'."),
+            ("max_steps=many", "must be a whole number"),
+            ("max_steps=0", "must be 1 to"),
+        ],
+    )
+    def test_a_change_that_cannot_be_made_is_told_why(
+        self, cognate: Callable[..., Result], settings: Path, home: Path, pair: str, why: str
+    ) -> None:
+        assert_refused(cognate("train", settings, "--set", pair), why)
+        assert not home.exists()
+
+    def test_a_name_that_cannot_be_used_is_told_why(self, cognate: Callable[..., Result], settings: Path) -> None:
+        assert_refused(cognate("train", settings, "--name", " "), "Give the run a name")
+        assert json.loads(cognate("runs", "--json").stdout) == []
+
+
+class TestResume:
+    def test_a_paused_run_goes_on_to_its_end(
+        self, cognate: Callable[..., Result], open_manager: OpenManager, tiny_config: TrainingConfig, home: Path
+    ) -> None:
+        studio = open_manager()
+        asked = when_step(studio, 2, studio.pause)
+        run_id = studio.start(tiny_config.with_overrides({"max_steps": 12}), "Rested", ["model"])
+        assert asked.wait(ENOUGH_SECONDS)
+        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert studio.log.run(run_id).status is RunStatus.PAUSED
+        studio.close()
+        result = cognate("resume", run_id)
+        assert result.exit_code == 0, result.stderr
+        assert "Completed. Training is complete" in result.stderr
+        reader = ProgressReader(database_path(home))
+        (model,) = reader.models(run_id)
+        assert result.stdout == f"model: {Path(model.details['artifacts']['weights']).parent}\n"
+        assert [row["step"] for row in reader.metrics(run_id)] == list(range(1, 13))
+
+    def test_an_interrupted_run_goes_on_too(
+        self,
+        cognate: Callable[..., Result],
+        open_manager: OpenManager,
+        tiny_config: TrainingConfig,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        play(monkeypatch, tmp_path, 'say({"message": "Here I am"}); sys.stdin.readline(); end("paused", "Paused")')
+        studio = open_manager(executor="process")
+        run_id = studio.start(tiny_config, "Broken off", ["model"])
+        while studio.log.run(run_id).message != "Here I am":
+            assert not studio.wait(run_id, 0.02)
+        studio.close()
+        play(monkeypatch, tmp_path, "end()")
+        (listed,) = json.loads(cognate("runs", "--json").stdout)
+        assert (listed["id"], listed["status"]) == (run_id, "interrupted")
+        result = cognate("resume", run_id, "--json")
+        assert (result.exit_code, result.stdout) == (0, "[]\n")
+
+    def test_a_run_that_is_not_there_is_told_as_a_sentence(self, cognate: Callable[..., Result]) -> None:
+        assert_refused(cognate("resume", "gone"), "There is no run")
+
+    def test_a_run_that_has_come_to_its_end_is_told_as_a_sentence(
+        self, cognate: Callable[..., Result], ended_run: Callable[..., str]
+    ) -> None:
+        assert_refused(cognate("resume", ended_run("done")), "A run that is completed cannot be resumed.")
+
+
+def test_while_the_studio_is_running_nothing_is_trained_and_everything_listed(
+    cognate: Callable[..., Result], open_manager: OpenManager, ended_run: Callable[..., str], settings: Path, home: Path
+) -> None:
+    run_id = ended_run("done")
+    open_manager()
+    for words in (("train", settings), ("resume", run_id)):
+        assert_refused(cognate(*words), f"Cognate Studio is already running with the data folder {home} (process ")
+    assert [run["id"] for run in json.loads(cognate("runs", "--json").stdout)] == [run_id]
+
+
+class TestLists:
+    @pytest.mark.parametrize("command", ["runs", "models"])
+    def test_of_nothing_say_how_to_begin(self, cognate: Callable[..., Result], command: str, home: Path) -> None:
+        result = cognate(command)
+        assert (result.exit_code, result.stdout) == (0, "There is nothing yet. `cognate run` opens the studio.\n")
+        assert cognate(command, "--json").stdout == "[]\n"
+        assert not home.exists(), "looking makes nothing"
+
+    def test_show_names_as_they_were_typed_the_newest_first(
+        self, cognate: Callable[..., Result], ended_run: Callable[..., str]
+    ) -> None:
+        names = ["[bold red]first[/]", "second [link=https://example.org]"]
+        ids = [ended_run(name, f"{name} model") for name in names]
+        lines = cognate("runs").stdout.splitlines()
+        assert lines[0].split() == ["id", "name", "status", "step", "total_steps", "created_at"]
+        for line, run_id, name in zip(lines[1:], reversed(ids), reversed(names), strict=True):
+            assert line.split()[0] == run_id
+            assert name in line
+        shown = cognate("models").stdout
+        assert all(f"{name} model" in shown for name in names)
+
+    def test_a_database_that_cannot_be_read_is_told_as_a_sentence(
+        self, cognate: Callable[..., Result], home: Path
+    ) -> None:
+        home.mkdir()
+        database_path(home).write_bytes(b"This is no database. " * 1000)
+        for command in ("runs", "models"):
+            assert_refused(cognate(command), str(database_path(home)))
+
+
+class TestPresets:
+    def test_all_are_listed_with_what_to_expect(self, cognate: Callable[..., Result]) -> None:
+        shown = cognate("presets").stdout
+        for preset in PRESETS.values():
+            assert preset.name in shown
+            assert preset.title in shown
+            assert preset.expectation.split(".")[0] in shown
+
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_one_is_printed_as_a_file_that_train_reads(self, cognate: Callable[..., Result], name: str) -> None:
+        result = cognate("presets", name)
+        assert result.exit_code == 0
+        assert TrainingConfig.from_toml(result.stdout) == PRESETS[name].config
+
+    def test_an_unknown_one_is_told_with_those_there_are(self, cognate: Callable[..., Result]) -> None:
+        assert_refused(cognate("presets", "huge"), "There is no preset 'huge'. Choose from ", *PRESETS)
+
+
+def test_the_command_starts_quickly_without_torch() -> None:
+    # `cognate runs` is asked often, and torch takes seconds to load.
+    code = "import sys, cognate_core.cli; print([name for name in ('torch', 'streamlit') if name in sys.modules])"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert answer.stdout == "[]\n"
+
+
+def test_figures_of_a_run_that_goes_are_shown(
+    cognate: Callable[..., Result], settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: dict[str, Any] = dict.fromkeys(StepMetrics.__slots__, 1.0)
+    record = {**figures, "type": "StepMetrics", "model_name": "small", "step": 1234, "tokens": 5, "loss": 2.34567}
+    progress = {"progress": 0.5, "message": "Training small", "phase_name": "Model Training", "step": 1234}
+    play(
+        monkeypatch,
+        tmp_path,
+        f"""
+        say({{"record": {record!r}}})
+        say({{"progress": {{**{progress!r}, "total_steps": 5000}}}})
+        time.sleep(1.5)  # rows are committed each second
+        end()
+        """,
+    )
+    monkeypatch.setattr(cli, "_messages", Console(stderr=True, width=400, force_terminal=True))
+    result = cognate("train", settings)
+    assert result.exit_code == 0
+    assert "step 1,234 of 5,000, loss 2.346" in result.stderr

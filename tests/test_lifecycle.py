@@ -148,6 +148,21 @@ class TestDatabase:
         assert log.run("bystander").status is S.QUEUED
 
     @pytest.mark.parametrize("source", S)
+    def test_of_a_run_that_must_be_somewhere_first_the_table_holds_too(
+        self, log: ProgressLog, source: RunStatus
+    ) -> None:
+        for elsewhere in (S.QUEUED, S.TRAINING, S.COMPLETED):
+            put(log, source)
+            for target in TRANSITIONS[source] if elsewhere is not source else ():
+                assert not log.set_status("r", target, only_from=elsewhere)
+        allowed = set()
+        for target in S:
+            put(log, source)
+            if log.set_status("r", target, only_from=source):
+                allowed.add(target)
+        assert allowed == TRANSITIONS[source]
+
+    @pytest.mark.parametrize("source", S)
     def test_a_run_is_claimed_out_of_the_queue_alone(self, log: ProgressLog, source: RunStatus) -> None:
         put(log, source)
         before = log.run("r")

@@ -11,10 +11,11 @@ import json
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import plotly
 import streamlit as st
@@ -22,6 +23,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
 from cognate_core.insight.charts import line_chart, loss_chart, ponder_chart
 from cognate_core.runs import current_manager
@@ -54,7 +56,7 @@ def live_charts(log: ProgressLog, run: Run, model_name: str) -> None:
     """Show the charts of one model of a run; while the run goes on, they follow it."""
     dark = st.context.theme.type == "dark"
     address = None
-    if not run.status.is_terminal:
+    if not run.status.is_terminal and run.status is not RunStatus.PAUSED:
         address = "/live?" + urlencode({"run": run.id, "model": model_name, "dark": int(dark)})
     built = _charts(log, run.id, model_name, dark=dark, at_once=True)
     data = {**json.loads(built.as_json), "address": address}
@@ -174,10 +176,25 @@ def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> li
     return charts
 
 
+Answer = Callable[[Request], Response]
+
+
+def _for_own_pages(answer: Answer) -> Answer:
+    """Let `answer` speak to this computer's own pages alone: by the Host they ask, and the Origin they come from."""
+
+    def guarded(request: Request) -> Response:
+        origin = request.headers.get("origin")
+        own_origin = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+        if request.url.hostname not in OWN_HOSTS or not own_origin:
+            return JSONResponse({"problem": "This address is not served."}, status_code=403)
+        return answer(request)
+
+    return guarded
+
+
+@_for_own_pages
 def _live(request: Request) -> Response:
-    """New points of a run, for the component. Answers this computer's own pages alone."""
-    if request.url.hostname not in OWN_HOSTS:
-        return JSONResponse({"problem": "This address is not served."}, status_code=403)
+    """New points of a run, for the component."""
     asked = request.query_params
     run_id, model_name, dark = asked.get("run", ""), asked.get("model", ""), asked.get("dark") == "1"
     try:
@@ -188,6 +205,7 @@ def _live(request: Request) -> Response:
     return Response(news, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
+@_for_own_pages
 def _plotly(_: Request) -> Response:
     return FileResponse(PLOTLY_SCRIPT, headers={"Cache-Control": "public, max-age=86400"})
 

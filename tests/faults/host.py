@@ -27,7 +27,8 @@ def main() -> None:
     else:
         run_id = None
     ready = {"run_id": run_id, "found": found, "opened_in": time.perf_counter() - began}
-    print(json.dumps(ready), flush=True)
+    sys.stdout.write(json.dumps(ready) + "\n")
+    sys.stdout.flush()
     sys.stdin.read()  # until the test closes it
     manager.close()
 

@@ -118,6 +118,15 @@ def log_steps(home: Path, run_id: str) -> list[dict[str, Any]]:
     return [record for record in records if record["type"] == "StepMetrics"]
 
 
+def wait_for_training(home: Path, run_id: str, after_step: int = 0, steps: int = 3) -> None:
+    """Until the worker's log has at least so many steps after that one."""
+
+    def goes_on() -> bool:
+        return sum(row["step"] > after_step for row in log_steps(home, run_id)) >= steps
+
+    wait_for(goes_on, 120, "training")
+
+
 def small_config(**changes: Any) -> TrainingConfig:
     """A model whose step takes milliseconds, with everything on, and many checkpoints."""
     values: dict[str, Any] = {

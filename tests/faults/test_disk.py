@@ -19,7 +19,7 @@ from cognate_core.files import is_disk_full
 from cognate_core.runs import RunManager, database_path
 from cognate_core.storage.progress_log import ProgressReader
 from cognate_core.training.checkpoint import PARTS, load_checkpoint, newest_checkpoint, save_checkpoint
-from tests.faults.studios import ROOT, fingerprint, log_steps, small_config, wait_for
+from tests.faults.studios import ROOT, fingerprint, log_steps, small_config, wait_for, wait_for_training
 from tests.faults.times import Tally, times
 from tests.training.test_checkpoint import checkpoint_of
 
@@ -61,7 +61,7 @@ def test_a_full_disk_fails_the_run_which_goes_on_once_there_is_room(
     checkpoints = small_disk / "home" / "runs" / run_id / "model" / "checkpoints"
     survived, step = 0, 0
     for number in range(tries):
-        wait_for(lambda: len([row for row in log_steps(small_disk / "home", run_id) if row["step"] > step]) > 3, 120)  # noqa: B023
+        wait_for_training(small_disk / "home", run_id, step)
         leave = 0 if number % 4 == 0 else rng.randrange(0, 1_400_000)
         ballast = fill(small_disk, leave)
         wait_for(lambda: not manager.log.run(run_id).status.is_active, 120, "the end")

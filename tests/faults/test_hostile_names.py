@@ -453,7 +453,7 @@ NOTHING_NEW = """() => new Promise(done => {
   const look = () => {
     const now = document.querySelectorAll('[data-testid=stMain] :not(.live-charts *)').length
     if (now === before) done()
-    else setTimeout(look, 100)
+    else setTimeout(look, 60)
     before = now
   }
   look()
@@ -528,7 +528,7 @@ def fill(home: Path, names: Sequence[str]) -> list[Kept]:
 
 
 def shown_names() -> list[str]:
-    return accepted_names()[: times(12, len(NAMES))]
+    return accepted_names()[: times(10, len(NAMES))]
 
 
 @pytest.fixture(scope="module")
@@ -541,7 +541,7 @@ def kept() -> list[Kept]:
 def studio(tmp_path_factory: pytest.TempPathFactory, kept: list[Kept]) -> Iterator[Studio]:
     """A studio whose newest runs have the first of the accepted names."""
     home = tmp_path_factory.mktemp("hostile") / "home"
-    kept += fill(home, shown_names()[:12][::-1])  # reversed: Home shows the newest, which the first names shall be
+    kept += fill(home, shown_names()[:10][::-1])  # reversed: Home shows the newest, which the first names shall be
     with running_studio(home, OMP_NUM_THREADS="1") as studio:
         yield studio
 
@@ -566,15 +566,15 @@ class Looker:
         """Monitor with this run: by the links that there are, which takes half as long as loading the page anew."""
         if urlsplit(self.page.url).path == "/models":
             self.page.get_by_role("link", name="Its run").click()
-            self.page.wait_for_url("**/monitor*")
-            self.settle()
-        link = self.link(f"run={kept.run_id}")
-        if link.count():
-            link.first.evaluate("link => link.click()")  # it may lie in a list that is folded up
-            self.page.locator(f".st-key-model-{kept.run_id}").wait_for()
-            self.settle()
-        else:
+        link = self.link(f"run={kept.run_id}").first  # among the other runs
+        try:
+            link.wait_for(state="attached", timeout=3_000)
+        except PlaywrightTimeout:  # that page is broken, which was told when it was looked at
             self.open(f"monitor?run={kept.run_id}")
+            return
+        link.evaluate("link => link.click()")  # the list is folded up
+        self.page.locator(f".st-key-model-{kept.run_id}").wait_for()
+        self.settle()
 
     @contextmanager
     def not_hanging(self, name: str) -> Iterator[None]:
@@ -782,7 +782,6 @@ def type_and_start(page: Page, studio: Studio, name: str) -> str:
         page.wait_for_url("**/new-run*")
     else:
         page.goto(f"{studio.url}{QUICK_RUN}")
-    wait_until_idle(page)
     field = page.get_by_role("textbox", name="Name")
     field.fill(name)
     typed = field.input_value()
@@ -890,6 +889,8 @@ def test_names_in_addresses_opened_by_a_browser(
             alert = page.get_by_test_id("stAlert").first.get_by_test_id("stMarkdownContainer")
             looker.text(name, path, alert, sentence)
             looker.quiet(name, path)
+        if name != names[0] and not SOAK:
+            continue  # the form takes seconds
         looker.open(f"new-run?preset={percent(name)}&first-run.d_model={percent(name)}")
         expect(page.get_by_role("button", name="Start training")).to_be_visible()
         if not re.fullmatch(r"\s*0*\d+\s*", name):  # not a width either

@@ -6,6 +6,7 @@ import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from tests.faults.studios import (
     small_config,
     wait_for,
     wait_for_no_worker,
+    wait_for_training,
 )
 from tests.faults.times import Tally, times
 
@@ -30,13 +32,8 @@ NOISE_SECONDS = 1.0  # what a busy computer adds
 pytestmark = pytest.mark.timeout(3000)
 
 
-def wait_until_it_goes_on(host: Host, after_step: int) -> None:
-    """Until steps are trained, logged and saved that were not there before."""
-    wait_for(lambda: log_steps_after(host, after_step) >= 3, 120, "training")
-
-
-def log_steps_after(host: Host, step: int) -> int:
-    return sum(record["step"] > step for record in log_steps(host.home, host.run_id))
+def has_status(host: Host, status: str) -> bool:
+    return host.run().status.value == status
 
 
 def kill_at(host: Host, moment: str, rng: random.Random) -> None:
@@ -60,7 +57,7 @@ def test_server_and_worker_killed_again_and_again_end_with_the_same_bits(tmp_pat
     host, last_step = Host(home, "start", str(config_file)), 0
     worst = {"rows, s": 0.0, "steps": 0, "back, s": 0.0, "worker gone, s": 0.0}
     for number in range(kills):
-        wait_until_it_goes_on(host, last_step)
+        wait_for_training(home, host.run_id, last_step)
         if host.run().status.is_terminal:
             break  # a slow computer trained to the end between two looks
         kill_at(host, "checkpoint" if number % 3 == 2 else "training", rng)
@@ -106,10 +103,10 @@ def test_a_killed_worker_is_a_crash_that_can_be_resumed(tmp_path: Path, tally: T
     config_file.write_text(small_config(max_steps=40 * tries).to_toml())
     host, step, slowest = Host(tmp_path / "home", "start", str(config_file)), 0, 0.0
     for number in range(tries):
-        wait_until_it_goes_on(host, step)
+        wait_for_training(host.home, host.run_id, step)
         deadly = (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)[number % 3]
         os.kill(workers()[host.run_id], deadly)
-        slowest = max(slowest, wait_for(lambda: host.run().status.value == "crashed", 5, "the news of the crash"))
+        slowest = max(slowest, wait_for(partial(has_status, host, "crashed"), 5, "the news of the crash"))
         assert deadly.name in (host.run().error or "")
         assert host.process.poll() is None
         step = log_steps(host.home, host.run_id)[-1]["step"]
@@ -138,7 +135,7 @@ def test_a_terminated_server_leaves_a_checkpoint_and_no_worker(tmp_path: Path, t
             assert log.requeue(run_id)
         log.close()
         with running_studio(home) as studio:  # it takes up what waits
-            wait_for(lambda: len([row for row in log_steps(home, run_id) if row["step"] > step]) > 3, 120, "training")
+            wait_for_training(home, run_id, step)
             started = time.monotonic()
             studio.process.send_signal(signal.SIGTERM)
             studio.process.wait(20)

@@ -428,13 +428,12 @@ class TestSetDamagedAside:
 
     def damaged(self, content: bytes, how: str) -> bytes:
         middle = len(content) // 2 // 4096 * 4096  # where a page begins: SQLite does not look into texts
-        schema = content.index(b"CREATE TABLE")
         return {
             "flipped in the middle": content[:middle]
             + bytes(b ^ 0xFF for b in content[middle : middle + 64])
             + content[middle + 64 :],
             "flipped in the header": b"sqlite format 3" + content[15:],
-            "flipped in the schema": content[: schema - 8] + b"\x9f" * 20 + content[schema + 12 :],
+            "flipped in the schema": re.sub(rb"(?s)modelsmodels.CREATE TABLE", b"\x9f" * 25, content),
             "zeroed": content[:4096] + bytes(3 * 4096) + content[4 * 4096 :],
             "truncated": content[:middle],
             "truncated to a page": content[:4096],

@@ -14,9 +14,8 @@ from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, confirm_delete, resume_button
 from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_seconds
 
-# Drawing a part of the page again takes processor time from the training (docs/experiments.md). The charts have their
-# own pace (components/live_charts.js).
-STATUS_SECONDS = {RunStatus.TRAINING: 10.0}
+# Drawing a part of the page again takes processor time. The charts have their own pace (components/live_charts.js).
+STATUS_SECONDS = {RunStatus.TRAINING: 3.0}
 OTHER_STATUS_SECONDS = 1.0  # while nothing trains yet or any more
 DETAILS_SECONDS = 30.0
 LAST_STEPS = 5  # that are shown of a run that went wrong

@@ -55,6 +55,7 @@ RESERVE_BYTES = 2_000_000  # kept so that a full disk leaves room to write how a
 RECOVERY_KEY = "cognate-studio/recovery"
 MAX_MODELS = 20  # of one run, as page and command line offer it
 MAX_NAME_LENGTH = 80
+_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols to Unicode, nothing to the eye
 _TURNS_TEXT = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # would turn the text around it, too
 
 
@@ -137,10 +138,12 @@ class RunManager:
         """Queue a run, and start it when there is room; its id. A second call with one start_key changes nothing.
 
         Raises:
-            ConfigError: the name cannot be used.
+            ConfigError: a name or the key cannot be used.
             DiskFull: the disk has no room for what the run will keep.
         """
         run_id = uuid.uuid4().hex[:12]
+        if start_key is not None and start_key != start_key.encode(errors="replace").decode():
+            raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
         run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
         self._require_space(config)
         config = self._in_this_home(run_id, config)
@@ -567,11 +570,13 @@ def valid_name(name: str) -> str:
     """A run's or model's name without surrounding space.
 
     Raises:
-        ConfigError: it is empty, too long, or holds control characters.
+        ConfigError: it is empty, cannot be seen, is too long, or holds control characters.
     """
     stripped = name.strip()
     if not stripped:
         raise ConfigError({"name": "Give the run a name, so that you find it again."})
+    if not any(unicodedata.category(letter)[0] in "LNPS" and letter not in _BLANK_LETTERS for letter in stripped):
+        raise ConfigError({"name": "The name has no letter that can be seen. Type another."})
     if len(stripped) > MAX_NAME_LENGTH:
         raise ConfigError({"name": f"The name has {len(stripped)} characters; {MAX_NAME_LENGTH} fit. Shorten it."})
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in _TURNS_TEXT for letter in stripped):

@@ -43,6 +43,9 @@ ARTIFACT_FILES = {
 }
 """What each artifact is, and its file's name."""
 
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+"""No folder can have these names there."""
+
 
 class TorchTrainer(ModelTrainer):
     """Trains a Cognate with PyTorch in a thread of its own.
@@ -208,7 +211,8 @@ def _folder(parent: Path, label: str, *, use_again: bool) -> Path:
     The name is a label: only its harmless letters are used.
     """
     slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40]
-    if slug != label:
+    # A hash tells apart names of one slug, also from a name that looks like such a folder.
+    if slug != label or slug in WINDOWS_DEVICES or re.search(r"-[0-9a-f]{6}$", slug):
         slug = f"{slug or 'model'}-{hashlib.sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
     parent.mkdir(parents=True, exist_ok=True)
     for number in range(1, 10_000):

@@ -177,7 +177,14 @@ def test_stop_keeps_a_model_and_delete_asks_first(page: Page, studio: Studio) ->
     dialog = page.get_by_role("dialog")
     dialog.get_by_role("button", name="Delete", exact=True).click()
     expect(page.get_by_role("heading", name="Stopped early")).to_have_count(0)
-    assert list((studio.home / "trash").glob("*/model.safetensors"))
+    assert list((studio.home / "trash").glob("*/content/model.safetensors"))
+
+    page.goto(studio.url)
+    page.get_by_text("Trash (1)").click()
+    page.get_by_role("button", name="Put back").click()
+    expect(page.get_by_text("Trash (1)")).to_have_count(0)
+    page.goto(f"{studio.url}/models")
+    expect(page.get_by_role("heading", name="Stopped early")).to_be_visible()
 
 
 def test_new_points_are_given_to_this_computers_own_pages_alone(studio: Studio) -> None:

@@ -100,7 +100,7 @@ def plain_sentence(error: BaseException) -> str:
     """What a person should read about `error`: our own sentence, or a plain one for what the system said."""
     if isinstance(error, CognateError):
         return str(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DISK_FULL
     if is_out_of_memory(error):
         return OUT_OF_MEMORY

@@ -328,10 +328,10 @@ class DatabaseWriter:
             with db.atomic():
                 waiting.write(db)
         except Exception as error:  # noqa: BLE001  (this thread must live on; who wrote the bad row is told)
-            code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the plain code
-            if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            if _is_locked(error):
                 return False
             self._errors |= waiting.write_one_by_one(db)
+            return not waiting
         return True
 
 
@@ -379,18 +379,25 @@ class _Waiting:
             latest.write(db)
 
     def write_one_by_one(self, db: Database) -> dict[str, StorageError]:
-        """Write all that can be written; for each owner of what was refused, the first reason."""
+        """Write all that can be written; for each owner of what was refused, the first reason.
+
+        What met a locked database waits on.
+        """
         errors: dict[str, StorageError] = {}
         items: list[_Append | _Latest] = [
             *(append for rows in self._rows.values() for append in rows),
             *self._latest.values(),
         ]
+        self._rows, self._latest = defaultdict(list), {}
         for item in items:  # a transaction each: a full disk ends the whole transaction that it strikes
             try:
                 with db.atomic():
                     item.write(db)
             except Exception as error:  # noqa: BLE001  (told to the owner)
-                errors.setdefault(item.owner, storage_error(error))
+                if _is_locked(error):
+                    self.add(item)
+                else:
+                    errors.setdefault(item.owner, storage_error(error))
         return errors
 
 
@@ -430,6 +437,11 @@ def _open_for_writing(path: Path) -> Database:
             f"The database {path} cannot be opened ({error}). Check the folder and its rights."
         ) from error
     return db
+
+
+def _is_locked(error: Exception) -> bool:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the plain code
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 def _closed(path: Path) -> StorageError:
@@ -475,8 +487,11 @@ def set_damaged_aside(path: Path) -> Path | None:
     Raises:
         StorageError: it cannot be looked at for another reason.
     """
-    if not path.exists():
-        return None
+    wal = path.with_name(f"{path.name}-wal")
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        if not wal.exists():
+            return None  # and where there is one, SQLite would delete it: it belongs to a database that is lost
+        return _set_aside(path)
     try:
         connection = sqlite3.connect(path, timeout=10)
         try:
@@ -485,9 +500,15 @@ def set_damaged_aside(path: Path) -> Path | None:
             connection.close()
         if verdict == "ok":
             return None
+    except UnicodeDecodeError:
+        pass  # SQLite's complaint quotes what is damaged
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise StorageError(f"The database {path} cannot be opened ({error}).") from error
+    return _set_aside(path)
+
+
+def _set_aside(path: Path) -> Path:
     aside = path.with_name(f"{path.name}.damaged-{utc_now().replace(':', '')}")
     for ending in ("-wal", "-shm", ""):  # the database itself last: until then, the next start looks again
         part = path.with_name(path.name + ending)

@@ -166,9 +166,10 @@ class ProgressReader:
         """The rows of a run, its models and their files, by table. What was measured stands in the models' own logs."""
         return {
             "runs": self._rows("SELECT * FROM runs WHERE id = ?", run_id),
-            "models": self._rows("SELECT * FROM models WHERE run_id = ?", run_id),
+            "models": self._rows("SELECT * FROM models WHERE run_id = ? ORDER BY rowid", run_id),
             "artifacts": self._rows(
-                "SELECT * FROM artifacts WHERE model_id IN (SELECT id FROM models WHERE run_id = ?)", run_id
+                "SELECT * FROM artifacts WHERE model_id IN (SELECT id FROM models WHERE run_id = ?) ORDER BY rowid",
+                run_id,
             ),
         }
 
@@ -176,7 +177,7 @@ class ProgressReader:
         """The rows of a model and its files, by table."""
         return {
             "models": self._rows("SELECT * FROM models WHERE id = ?", model_id),
-            "artifacts": self._rows("SELECT * FROM artifacts WHERE model_id = ?", model_id),
+            "artifacts": self.artifacts(model_id),
         }
 
     def coordination(self, key: str) -> Row | None:
@@ -282,7 +283,7 @@ class ProgressLog(ProgressReader):
         if status.is_terminal:
             columns.setdefault("finished_at", utc_now())
         assignments = "".join(f", {column} = :{column}" for column in columns)
-        before = _may_become(status) if only_from is None else f"status = '{only_from.value}'"
+        before = _may_become(status) + (f" AND status = '{only_from.value}'" if only_from else "")
         statement = f"UPDATE runs SET status = :status{assignments} WHERE id = :id AND {before}"
         values = _storable({"status": status.value, "id": run_id, **columns})
         return self._writer.call(lambda db: db.execute(statement, values).rowcount == 1)
@@ -338,24 +339,28 @@ class ProgressLog(ProgressReader):
 
         def fill(db: Database) -> int:
             added = 0
-            newest: dict[tuple[str, str], int] = {}
+            known: dict[tuple[str, str], tuple[int, set[tuple[Any, ...]]]] = {}
             for record in records:
                 table = _TABLES.get(type(record))
                 if table is None:
                     continue
                 row = _row(run_id, record)
+                values = {name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()}
                 key = (table, row["model_name"] or "")
-                if key not in newest:
+                if key not in known:  # of several rows of the newest step some may be missing, of events any
                     model = [run_id, row["model_name"]]
                     (step,) = db.execute(
-                        f"SELECT max(step) FROM {table} WHERE run_id = ? AND model_name = ?",
-                        model,
+                        f"SELECT max(step) FROM {table} WHERE run_id = ? AND model_name IS ?", model
                     ).fetchone()
-                    newest[key] = -1 if step is None else step
-                    if step is not None and table != "metrics":  # of several rows a step, some may be missing
-                        db.table(table).delete_where("run_id = ? AND model_name = ? AND step = ?", [*model, step])
-                        newest[key] = step - 1
-                if (row["step"] or 0) > newest[key]:
+                    since = -1 if step is None or table == "events" else step
+                    rows = db.execute(
+                        f"SELECT {', '.join(values)} FROM {table} WHERE run_id = ? AND model_name IS ? "
+                        "AND (step >= ? OR step IS NULL)",
+                        [*model, since],
+                    )
+                    known[key] = since, set(rows.fetchall())
+                since, there = known[key]
+                if (row["step"] or 0) >= since and tuple(values.values()) not in there:
                     db.table(table).insert(row)
                     added += 1
             return added

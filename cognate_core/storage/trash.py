@@ -56,9 +56,9 @@ class Trash:
         try:
             place.mkdir(parents=True)
             replace_durably(place / "entry.json", json.dumps(asdict(entry)).encode("utf-8", "surrogatepass"))
-            if resolved.is_dir():
-                resolved.rename(place / "content")
             sync_folder(place)
+            if resolved.is_dir():
+                resolved.rename(place / "content")  # the last that can fail: what is removed below holds no content
         except OSError as error:
             shutil.rmtree(place, ignore_errors=True)
             raise StorageError(f"The files of {name} cannot be moved to the trash ({error}).") from error
@@ -70,7 +70,10 @@ class Trash:
         for path in self._folder.glob("*/entry.json"):
             try:
                 values = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
-                found.append(TrashEntry(**{**values, "id": path.parent.name}))
+                entry = TrashEntry(**{**values, "id": path.parent.name})
+                if not all(isinstance(text, str) for text in (entry.name, entry.origin, entry.deleted_at)):
+                    raise TypeError("a name, place or time is no text")
+                found.append(entry)
             except (OSError, ValueError, TypeError):
                 continue
         return sorted(found, key=lambda entry: entry.deleted_at, reverse=True)

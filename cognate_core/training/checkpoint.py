@@ -72,8 +72,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         checksums = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
         write_durably(temporary / CHECKPOINT_MANIFEST, json.dumps(checksums, indent=1).encode())
         sync_folder(temporary)
-        if final.exists():  # of an earlier life that came this far and was not trusted
-            final.rename(folder / f"{final.name}.tmp-{uuid.uuid4().hex}")
+        if final.exists():  # of an earlier life, from before the held-out check of this step
+            final.rename(folder / f"{final.name}.tmp-{uuid.uuid4().hex}")  # swept with what interrupted saves leave
         temporary.rename(final)
         sync_folder(folder)
     except BaseException as error:
@@ -135,7 +135,7 @@ def _remove_old(folder: Path) -> None:
     paths = sorted(folder.glob(_PATTERN))
     best = min(paths, key=_heldout_loss)
     for old in paths[:-KEPT_CHECKPOINTS]:
-        if old != best:
+        if old != best or _heldout_loss(old) == float("inf"):  # nothing measured is no best
             shutil.rmtree(old)
 
 

@@ -298,6 +298,8 @@ class TrainingLoop:
             return
         self._checked_loss = self._check_heldout()
         self._checked_step = self.step
+        if self._saved_step == self.step:  # what an earlier life saved here knows nothing of this check
+            self._saved_step = 0
         if self._checked_loss is not None and self._checked_loss < self._lowest_checked_loss:
             self._lowest_checked_loss = self._checked_loss
             if self.step:

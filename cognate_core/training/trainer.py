@@ -79,8 +79,9 @@ class TorchTrainer(ModelTrainer):
                 self._record(rewind)
             with log_path.open("a", encoding="utf-8", buffering=1) as log:  # by lines: a crash loses none
                 record = _tee(self._record, log)
+                taken = "An earlier one is taken." if checkpoint else "There is no earlier one: training starts anew."
                 for warning in warnings:
-                    record(Event("warning", f"{warning} An earlier one is taken.", name, rewind.step))
+                    record(Event("warning", f"{warning} {taken}", name, max(0, rewind.step)))
                 precision = (
                     Precision(checkpoint.state["precision"], f"{checkpoint.state['precision']}, as before")
                     if checkpoint

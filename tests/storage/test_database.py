@@ -417,14 +417,18 @@ class TestRaiseRefused:
 class TestSetDamagedAside:
     @pytest.fixture(scope="class")
     @classmethod
-    def sound(cls, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    def sound_file(cls, tmp_path_factory: pytest.TempPathFactory) -> Path:
         """A database with something in it."""
         path = tmp_path_factory.mktemp("sound") / "studio.sqlite"
         writer = DatabaseWriter(path)
         for number in range(400):
             writer.append("coordination", {"key": f"key {number}", "value": "x" * 100, "updated_at": ""})
         writer.close()
-        return path.read_bytes()
+        return path
+
+    @pytest.fixture
+    def sound(self, sound_file: Path) -> bytes:
+        return sound_file.read_bytes()
 
     def damaged(self, content: bytes, how: str) -> bytes:
         middle = len(content) // 2 // 4096 * 4096  # where a page begins: SQLite does not look into texts
@@ -548,8 +552,9 @@ class TestSetDamagedAside:
     @settings(max_examples=60, deadline=None)
     @given(place=st.floats(0, 1), noise=st.binary(max_size=300), cut_off=st.booleans())
     def test_whatever_happened_to_it_not_a_byte_is_lost(
-        self, sound: bytes, place: float, noise: bytes, cut_off: bool
+        self, sound_file: Path, place: float, noise: bytes, cut_off: bool
     ) -> None:
+        sound = sound_file.read_bytes()
         start = int(place * len(sound))
         content = sound[:start] + noise + (b"" if cut_off else sound[start + len(noise) :])
         with tempfile.TemporaryDirectory() as folder:

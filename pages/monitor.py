@@ -238,7 +238,12 @@ def current_model(run: Run) -> str:
     if len(run.model_names) == 1:
         return run.model_names[0]
     picked = st.segmented_control(
-        "Model", run.model_names, default=run.model_names[0], required=True, key=f"model-{run.id}"
+        "Model",
+        run.model_names,
+        default=run.model_names[0],
+        required=True,
+        format_func=shown,
+        key=f"model-{run.id}",
     )
     return picked or run.model_names[0]
 

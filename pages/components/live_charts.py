@@ -60,7 +60,7 @@ def live_charts(log: ProgressLog, run: Run, model_name: str) -> None:
         address = "/live?" + urlencode({"run": run.id, "model": model_name, "dark": int(dark)})
     built = _charts(log, run.id, model_name, dark=dark, at_once=True)
     data = {**json.loads(built.as_json), "address": address}
-    _component(key=f"charts-{run.id}-{model_name}", data=data)
+    _component(key=f"charts-{run.id}-{run.model_names.index(model_name)}", data=data)  # a name may hold anything
 
 
 @dataclass(slots=True)

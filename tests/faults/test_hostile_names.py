@@ -35,6 +35,7 @@ from cognate_core.contracts import (
     utc_now,
 )
 from cognate_core.errors import CognateError
+from cognate_core.labels import WORD_JOINER
 from cognate_core.mocks import MockDatasetLoader
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import MAX_MODELS, RunManager, database_path, valid_name
@@ -61,8 +62,8 @@ def brief(name: str) -> str:
 
 
 def folded(text: str) -> str:
-    """As a page shows a name: on one line, with single spaces."""
-    return " ".join(text.split())
+    """As a page shows a name: on one line, with single spaces; what takes no room is not seen."""
+    return " ".join(text.replace(WORD_JOINER, "").split())
 
 
 def refusal(function: Callable[[], object]) -> str | None:

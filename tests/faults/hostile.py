@@ -71,6 +71,8 @@ KINDS: dict[str, tuple[str, ...]] = {
         "http://evil.example/login",
         "[press](javascript:__pwned=1)",
         "www.evil.example",
+        "WwW.Evil.Example",
+        "HTTPS://EVIL.EXAMPLE",
         "someone@evil.example",
         "javascript:__pwned=1//",
         "JaVaScRiPt:__pwned=1",

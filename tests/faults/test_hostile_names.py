@@ -76,7 +76,8 @@ def refusal(function: Callable[[], object]) -> str | None:
 
 
 def accepted_names() -> list[str]:
-    return [name for name in NAMES if refusal(lambda name=name: valid_name(name)) is None]
+    """Those that are taken, as they are kept."""
+    return [name.strip() for name in NAMES if refusal(lambda name=name: valid_name(name)) is None]
 
 
 def is_sentence(text: str) -> bool:
@@ -288,7 +289,7 @@ def test_names_through_the_trash(deep_home: Path, tmp_path: Path, tiny_config: T
             if manager.log.models(run_id) or whole(deep_home / "runs" / run_id):
                 problems[name] = "is not deleted"
         in_trash = manager.trash.entries()
-        assert sorted(entry.name for entry in in_trash) == sorted(name.strip() for name in ids)
+        assert sorted(entry.name for entry in in_trash) == sorted(ids)
         assert {run.id for run in manager.log.runs(10_000)} == {harmless, *list(ids.values())[::2]}
         assert [model.run_id for model in manager.log.models()] == [harmless]
         for entry in in_trash:
@@ -362,7 +363,7 @@ def test_names_of_models_that_are_really_trained(
     config = tiny_config.with_overrides(
         {"max_steps": 1, "eval_interval": 1, "act_enabled": False, "ltm_enabled": False}
     )
-    names = [name.strip() for name in accepted_names()[: times(4, len(NAMES))]]
+    names = accepted_names()[: times(4, len(NAMES))]
     problems, run_ids = dict[str, str](), set[str]()
     manager = RunManager(deep_home)
     try:
@@ -771,8 +772,8 @@ QUICK_RUN = "/new-run?" + "&".join(
 
 def typed_names() -> list[str]:
     """Some that are taken and some that are refused."""
-    refused = [name for name in NAMES if name not in set(accepted_names())]
     taken = accepted_names()
+    refused = [name for name in NAMES if name.strip() not in set(taken)]
     return [*taken[:3], refused[0], "x" * 10_000, *taken[3:20], *refused[1:9]][: times(5, 30)]
 
 

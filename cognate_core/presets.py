@@ -27,8 +27,8 @@ PRESETS: dict[str, Preset] = {
             title="First language model in three minutes",
             summary="A small model that visibly learns the style of school maths problems.",
             expectation="Two and a half minutes were measured with two threads; the studio leaves one processor core "
-            "to its pages, so that a computer with two takes longer. In that run the loss on unseen GSM8K problems fell "
-            "from 8.3 (pure guessing) to 3.8: it writes in the style of worked solutions, with wrong sums.",
+            "to its pages, so that a computer with two takes longer. In that run the loss on unseen GSM8K problems "
+            "fell from 8.3 (pure guessing) to 3.8: it writes in the style of worked solutions, with wrong sums.",
             config=TrainingConfig(
                 dataset_sources=["GSM8K", "SVAMP"],
                 train_seq_len=256,

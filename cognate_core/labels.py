@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 WORD_JOINER = "\u2060"  # takes no room, and no line breaks there
-_MARKS = r"\`*_{}[]()#+-.!|<>~$&:"
-_BEGINS = ":-<>~=@"  # of what Streamlit reads in text that Markdown has done with: icons, arrows, dashes, addresses
+_READ_LATER = re.compile(r"(?i)[:\-<>~=@]|www(?=\.)")  # how icons, arrows, dashes and addresses begin
 
 
 def escape_markdown(label: str) -> str:
+    """`label` so that Markdown shows it as typed, on one line."""
+    one_line = " ".join(label.split()).encode(errors="replace").decode()  # half a letter cannot be written down
+    return "".join(f"\\{sign}" if sign in r"\`*_{}[]()#+-.!|<>~$&:" else sign for sign in one_line)
+
+
+def escape_streamlit(label: str) -> str:
     """`label` so that Streamlit's Markdown shows it as typed, on one line.
 
     Streamlit turns `:material/home:`, `->`, `--` and `https://` into something else after Markdown was read, where a
-    backslash does not help; a word joiner after the first sign does, and cannot be seen.
+    backslash does not help. A word joiner behind their first sign does, and cannot be seen.
     """
-    one_line = " ".join(label.split()).encode(errors="replace").decode()  # half a letter cannot be written down
-    signs = (
-        ("\\" if sign in _MARKS else "") + sign + (WORD_JOINER if sign in _BEGINS else "")
-        for sign in one_line.replace("www.", f"www{WORD_JOINER}.")
-    )
-    return "".join(signs)
+    return escape_markdown(_READ_LATER.sub(lambda match: match[0] + WORD_JOINER, label))
 
 
 def escape_html(label: str) -> str:

@@ -31,7 +31,9 @@ def choose_run(log: ProgressLog) -> Run | None:
         active = [run for run in runs if run.status.is_active]
         wanted = (active or runs)[0].id
         st.query_params["run"] = wanted
-    return log.run(wanted)
+    run = log.run(wanted)
+    st.query_params["run"] = run.id  # a link within the page leaves the address as it was
+    return run
 
 
 def header(manager: RunManager, run: Run) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from cognate_core.contracts import RunStatus
-from cognate_core.labels import escape_markdown
+from cognate_core.labels import escape_streamlit
 from cognate_core.storage.progress_log import Run
 
 _FOLDER = Path(__file__).parent.parent
@@ -52,7 +52,7 @@ def status_badge(status: RunStatus) -> None:
 
 def shown(label: str) -> str:
     """A person's text so that Streamlit's Markdown shows it as typed."""
-    return escape_markdown(label)
+    return escape_streamlit(label)
 
 
 def run_link(run: Run, label: str | None = None) -> None:

@@ -89,7 +89,7 @@ def test_reloading_and_closing_the_page_does_nothing_to_the_run(
             page.close()
         before = log_steps(home, RUN_ID)[-1]["step"]
         wait_for(lambda: log_steps(home, RUN_ID)[-1]["step"] > before + 5, 30, "training after that")
-        assert workers() == {RUN_ID: worker}
+        assert workers()[RUN_ID] == worker
         assert reader.run(RUN_ID).status.value == "training"
         assert len(reader.runs()) == 1
     tally("reload and close", tried=rounds, survived=rounds)

@@ -29,6 +29,10 @@ MEMORY_FILE = "memory.safetensors"
 """In a model's folder: what its memory keeps of a conversation. Not one of its artifacts."""
 
 
+TRAINING_LOG_FILE = "training_log.jsonl"
+"""In a model's folder: every record of its training, one a line."""
+
+
 CHECKPOINT_MANIFEST = "manifest.json"
 """In a checkpoint's folder, written last: without it, there is no checkpoint."""
 

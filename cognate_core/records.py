@@ -51,9 +51,15 @@ def record_from_json(values: Mapping[str, Any]) -> Record:
         if fields[name] is None:
             fields[name] = math.nan
     if kind == "DataReport":
-        fields["sources"] = [SourceReport(**source) for source in fields["sources"]]
+        return report_from_json(fields)
     record: Record = _TYPES[kind](**fields)
     return record
+
+
+def report_from_json(values: Mapping[str, Any]) -> DataReport:
+    """The DataReport that `asdict` turned into `values`."""
+    sources = [SourceReport(**source) for source in values["sources"]]
+    return DataReport(**{**values, "sources": sources})
 
 
 def is_before(record: Record, rewind: Rewind) -> bool:

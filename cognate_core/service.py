@@ -190,7 +190,7 @@ class TrainingService:
         if session.finished_at is not None:
             return False
         session.interruption = stronger(session.interruption, kind)
-        session.status = _INTERRUPTIONS[session.interruption]
+        session.status = INTERRUPTIONS[session.interruption]
         return True
 
     def raise_if_interrupted(self, task_id: str) -> None:
@@ -339,7 +339,7 @@ class _ProgressRelay:
                 self.error = error
 
 
-_INTERRUPTIONS: dict[type[Interruption], RunStatus] = {  # the weaker ones first
+INTERRUPTIONS: dict[type[Interruption], RunStatus] = {  # the weaker ones first
     PauseRequested: RunStatus.PAUSING,
     StopRequested: RunStatus.STOPPING,
     CancelRequested: RunStatus.CANCELLING,
@@ -348,7 +348,7 @@ _INTERRUPTIONS: dict[type[Interruption], RunStatus] = {  # the weaker ones first
 
 def stronger(one: type[Interruption] | None, other: type[Interruption]) -> type[Interruption]:
     """Of two wishes the one that holds: a cancel outdoes a stop, and a stop a pause."""
-    order = list(_INTERRUPTIONS)
+    order = list(INTERRUPTIONS)
     return other if one is None else max(one, other, key=order.index)
 
 

@@ -12,6 +12,7 @@ from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.layout import PAGES, page_header, shown
 from pages.components.lens import lens
+from pages.components.run_actions import act
 
 KIND_WORDS = {
     "weights": "the weights",
@@ -220,12 +221,7 @@ def confirm_delete(manager: RunManager, model: TrainedModel) -> None:
     st.write(f"**{shown(model.name)}** and its files move to the trash. Home has the trash.")
     with st.container(horizontal=True):
         if st.button("Delete", type="primary", icon=":material/delete:"):
-            try:
-                manager.delete_model(model.id)
-            except CognateError as error:
-                st.error(shown(str(error)), icon=":material/error:")
-            else:
-                st.rerun()
+            act(manager.delete_model, model.id)
         if st.button("Keep it"):
             st.rerun()
 

@@ -14,11 +14,12 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
-from cognate_core.contracts import DataReport, SourceReport
+from cognate_core.contracts import DataReport
 from cognate_core.data.packing import Packed
 from cognate_core.data.tokenizer import load_tokenizer
 from cognate_core.errors import DataError
 from cognate_core.files import replace_durably, require_space, sync_folder, write_durably
+from cognate_core.records import report_from_json
 
 MANIFEST = "manifest.json"
 
@@ -129,12 +130,6 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
-
-
-def report_from_json(values: Mapping[str, Any]) -> DataReport:
-    """The DataReport that `asdict` turned into `values`."""
-    sources = [SourceReport(**source) for source in values["sources"]]
-    return DataReport(**{**values, "sources": sources})
 
 
 class Batches:

@@ -25,13 +25,9 @@ from cognate_core.errors import (
     plain_sentence,
 )
 from cognate_core.files import is_disk_full
-from cognate_core.service import TrainingService, stronger
+from cognate_core.service import INTERRUPTIONS, TrainingService, stronger
 
-ASKED_BY: dict[RunStatus, type[Interruption]] = {
-    RunStatus.PAUSING: PauseRequested,
-    RunStatus.STOPPING: StopRequested,
-    RunStatus.CANCELLING: CancelRequested,
-}
+ASKED_BY = {status: kind for kind, status in INTERRUPTIONS.items()}
 """What is asked of a run that shows this status."""
 
 WISHES: dict[str, type[Interruption]] = {"pause": PauseRequested, "stop": StopRequested, "cancel": CancelRequested}

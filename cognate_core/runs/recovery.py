@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cognate_core.contracts import TRAINING_LOG_FILE
 from cognate_core.errors import CognateError
 from cognate_core.files import replace_durably
 from cognate_core.records import read_records
@@ -12,8 +13,6 @@ from cognate_core.storage.progress_log import ProgressLog, ProgressReader, check
 
 RUN_FILE = "run.json"
 """In a run's folder: its rows of the database, without what was measured (that is in its models' own logs)."""
-
-LOG_FILE = "training_log.jsonl"
 
 
 def write_run_file(log: ProgressReader, run_id: str, folder: Path) -> None:
@@ -52,5 +51,5 @@ def add_missing_runs(log: ProgressLog, runs_folder: Path) -> tuple[int, list[str
 
 def fill_from_logs(log: ProgressLog, folder: Path) -> None:
     """Add what the models' own logs have of a run and the database has not."""
-    for path in sorted(folder.glob(f"*/{LOG_FILE}")):
+    for path in sorted(folder.glob(f"*/{TRAINING_LOG_FILE}")):
         log.fill_gaps(folder.name, read_records(path))

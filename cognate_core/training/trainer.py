@@ -15,7 +15,15 @@ from typing import Any, TextIO
 import torch
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Event, ModelTrainer, ProgressCallback, Record, RecordSink, Rewind
+from cognate_core.contracts import (
+    TRAINING_LOG_FILE,
+    Event,
+    ModelTrainer,
+    ProgressCallback,
+    Record,
+    RecordSink,
+    Rewind,
+)
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import (
     OUT_OF_MEMORY,
@@ -38,7 +46,7 @@ ARTIFACT_FILES = {
     "config": "config.json",
     "tokenizer": "tokenizer.json",
     "training_config": "training_config.toml",
-    "training_log": "training_log.jsonl",
+    "training_log": TRAINING_LOG_FILE,
     "model_card": "README.md",
 }
 """What each artifact is, and its file's name."""

@@ -23,12 +23,12 @@ from cognate_core.data.prepared import (
     Batches,
     HeldoutPrompt,
     PreparedData,
-    report_from_json,
     write_prepared,
     write_report,
 )
 from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
 from cognate_core.errors import DataError, DiskFull
+from cognate_core.records import report_from_json
 
 LENGTH = 3
 

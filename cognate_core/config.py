@@ -471,7 +471,7 @@ class TrainingConfig(BaseModel):
     save_steps: int = _setting(
         1000,
         title="Save every",
-        help="How often a checkpoint is kept on disk. The newest three stay.",
+        help="How often a checkpoint is written to disk. The newest three, the best and some of the earlier ones stay.",
         section="Checking and saving",
         unit="steps",
         ge=1,
@@ -637,6 +637,20 @@ class TrainingConfig(BaseModel):
         except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
             raise ConfigError({"toml": f"This is not a readable TOML file: {error}."}) from error
         return cls.from_values(values)
+
+
+FIXED_ON_A_BRANCH = ("Data", "Model", "Pondering", "Memory")
+"""Sections whose settings the weights and the prepared data depend on."""
+
+
+def branch_fields() -> dict[str, FieldInfo]:
+    """The settings that a run which goes on from another's checkpoint may change."""
+    return {
+        name: info
+        for name, info in form_fields().items()
+        if name == "act_ponder_weight"
+        or (field_extra(info)["section"] not in FIXED_ON_A_BRANCH and name not in ("seed", "precision", "output_dir"))
+    }
 
 
 def _toml_value(value: Any) -> str:

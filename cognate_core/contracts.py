@@ -37,6 +37,12 @@ CHECKPOINT_MANIFEST = "manifest.json"
 """In a checkpoint's folder, written last: without it, there is no checkpoint."""
 
 
+def spread_checkpoints(checkpoint_bytes: int) -> int:
+    """How many checkpoints of this size are kept over a whole run, to go back to, beside the newest ones and the best:
+    eight, or as many as a gigabyte holds."""
+    return min(8, 1_000_000_000 // max(1, checkpoint_bytes))
+
+
 def utc_now() -> str:
     """The time now, as ISO 8601 in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
@@ -207,6 +213,36 @@ class Rewind:
     model_name: str
     step: int
     checked_step: int
+
+
+Relation = Literal["copy", "fix", "twin", "branch", "verification"]
+"""What a run is to the one that it was made of: the same settings to be changed, a remedy applied, the gradient filter
+the other way, gone off from a checkpoint, or the same once more to compare."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The run that another one was made of. `branch_step`: of the checkpoint that a branch goes on from."""
+
+    parent_run_id: str
+    relation: Relation
+    branch_step: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """What a rehearsal on this computer says of a run. Seconds of training alone: fetching data comes on top.
+
+    `busy`: another run was going at the time. Memory is the greatest that the rehearsing process had.
+    """
+
+    low_seconds: float
+    high_seconds: float
+    step_seconds: float
+    steps_measured: int
+    memory_bytes: int
+    threads: int
+    busy: bool
 
 
 Record = StepMetrics | PonderHistogram | Evaluation | Sample | Event | DataReport | Rewind

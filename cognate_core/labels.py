@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+
+WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+"""No folder can have these names there."""
 
 WORD_JOINER = "\u2060"  # takes no room, and no line breaks there
 _READ_LATER = re.compile(r"(?i)[:\-<>~=@]|www(?=\.)")  # how icons, arrows, dashes and addresses begin
@@ -26,3 +30,12 @@ def escape_streamlit(label: str) -> str:
 def escape_html(label: str) -> str:
     """`label` for a Plotly text, which reads a little HTML."""
     return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def folder_name(label: str) -> str:
+    """The name of a folder for what is called `label`: of it only harmless letters are used."""
+    slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40]
+    # A hash tells apart names of one slug, also from a name that looks like such a folder.
+    if slug != label or slug in WINDOWS_DEVICES or re.search(r"-[0-9a-f]{6}$", slug):
+        slug = f"{slug or 'model'}-{hashlib.sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    return slug

@@ -48,7 +48,7 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny_config() -> TrainingConfig:
     """Trains in about a second on synthetic text."""
     return TrainingConfig(

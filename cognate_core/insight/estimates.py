@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cognate_core.config import TrainingConfig
+from cognate_core.contracts import spread_checkpoints
 
 BYTES = 4  # weights, gradients and optimizer state are fp32
 ASSUMED_PONDER_STEPS = 5  # of fresh weights; they become fewer
@@ -60,7 +61,10 @@ def estimate(config: TrainingConfig) -> Estimate:
     weights = total * BYTES
     checkpoint = weights + memory["optimizer"] + memory["GrokFast"]
     return Estimate(
-        parameters, memory, positions * config.gradient_accumulation_steps, weights + CHECKPOINTS * checkpoint
+        parameters,
+        memory,
+        positions * config.gradient_accumulation_steps,
+        weights + (CHECKPOINTS + spread_checkpoints(checkpoint)) * checkpoint,
     )
 
 

@@ -33,6 +33,12 @@ ASKED_BY = {status: kind for kind, status in INTERRUPTIONS.items()}
 WISHES: dict[str, type[Interruption]] = {"pause": PauseRequested, "stop": StopRequested, "cancel": CancelRequested}
 """What a worker process understands."""
 
+
+def begin_folder(run_folder: Path) -> Path:
+    """Where a run that branched off has the checkpoint that it begins with."""
+    return run_folder / "begin"
+
+
 BuildService = Callable[["RunContext"], TrainingService]
 
 
@@ -90,12 +96,13 @@ def build_real_service(context: RunContext) -> TrainingService:
     from cognate_core.data.loader import MixtureLoader
     from cognate_core.training.trainer import TorchTrainer
 
+    begin = begin_folder(Path(context.config.output_dir))
     return TrainingService(
         progress_emitter=context.emitter,
         dataset_loader=MixtureLoader(
             context.config, context.home / "cache", context.record, context.tell, context.data_hash
         ),
-        model_trainer=TorchTrainer(context.record, resume=True),
+        model_trainer=TorchTrainer(context.record, resume=True, begin=begin if begin.is_dir() else None),
         config=context.config,
     )
 

@@ -14,7 +14,7 @@ import time
 import traceback
 import unicodedata
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import CHECKPOINT_MANIFEST, ModelArtifacts, RunStatus, utc_now
+from cognate_core.contracts import CHECKPOINT_MANIFEST, ModelArtifacts, Origin, Quote, RunStatus, utc_now
 from cognate_core.errors import ConfigError, DiskFull, PauseRequested, RunError, StorageError, plain_sentence
 from cognate_core.files import require_space
 from cognate_core.runs.execution import (
@@ -35,11 +35,13 @@ from cognate_core.runs.execution import (
     Outcome,
     RunContext,
     ThreadExecution,
+    begin_folder,
     build_real_service,
 )
+from cognate_core.runs.offspring import branch_config, checkpoint_folder, keep_beginning, twin_config
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
-from cognate_core.service import COORDINATION_KEY
+from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
@@ -55,6 +57,7 @@ RESERVE_BYTES = 2_000_000  # kept so that a full disk leaves room to write how a
 RECOVERY_KEY = "cognate-studio/recovery"
 MAX_MODELS = 20  # of one run, as page and command line offer it
 MAX_NAME_LENGTH = 80
+MAX_NOTE_LENGTH = 4000
 _BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols to Unicode, nothing to the eye
 _TURNS_TEXT = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # would turn the text around it, too
 
@@ -134,24 +137,53 @@ class RunManager:
         name: str,
         model_names: Sequence[str],
         start_key: str | None = None,
+        origin: Origin | None = None,
+        quote: Quote | None = None,
     ) -> str:
         """Queue a run, and start it when there is room; its id. A second call with one start_key changes nothing.
+
+        `origin`: the run that it was made of. `quote`: what was promised of its time.
 
         Raises:
             ConfigError: a name or the key cannot be used.
             DiskFull: the disk has no room for what the run will keep.
         """
-        run_id = uuid.uuid4().hex[:12]
-        if start_key is not None and start_key != start_key.encode(errors="replace").decode():
-            raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
-        run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
-        self._require_space(config)
-        config = self._in_this_home(run_id, config)
-        given = self.log.create_run(run_id, run_name, config, names, self._folder(run_id), start_key)
-        if given == run_id:
-            self._keep_run_file(run_id)
-        self._start_waiting()
-        return given
+        return self._enqueue(config, name, model_names, start_key, origin, quote)
+
+    def start_twin(self, run_id: str) -> str:
+        """Start the same run with GrokFast switched the other way; its id. When there is such a twin already, its id.
+
+        Raises:
+            DiskFull: the disk has no room for it.
+        """
+        run = self.log.run(run_id)
+        config = twin_config(run.config)
+        ending = " (filter on)" if config.grokfast_enabled else " (filter off)"
+        name = run.name[: MAX_NAME_LENGTH - len(ending)] + ending
+        names = numbered_names(name, len(run.model_names))
+        return self.start(config, name, names, start_key=f"twin-{run_id}", origin=Origin(run_id, "twin"))
+
+    def start_branch(
+        self,
+        run_id: str,
+        model_name: str,
+        step: int,
+        changes: Mapping[str, Any],
+        name: str,
+        start_key: str | None = None,
+    ) -> str:
+        """Start a run of one model that goes on from a checkpoint of this run, with changed settings; its id.
+
+        Raises:
+            ConfigError: a setting cannot be changed on the way, or the name cannot be used.
+            RunError: the run has no checkpoint of that step any more.
+            DiskFull: the disk has no room for it.
+        """
+        run = self.log.run(run_id)
+        seed = dict(zip(run.model_names, seeds_from(run.config.seed), strict=False)).get(model_name, run.config.seed)
+        config = branch_config(run.config.model_copy(update={"seed": seed}), step, changes)
+        checkpoint = checkpoint_folder(self._folder(run_id), model_name, step)
+        return self._enqueue(config, name, [name], start_key, Origin(run_id, "branch", step), None, checkpoint)
 
     def pause(self, run_id: str) -> bool:
         """Write a checkpoint and let the run rest. False when it has ended already."""
@@ -283,7 +315,48 @@ class RunManager:
         self._closed = True
         self._tell_who_waits()
 
+    def rename_run(self, run_id: str, name: str) -> None:
+        """Call a run otherwise. Its models keep their names. Raises ConfigError when the name cannot be used."""
+        self.log.rename_run(self.log.run(run_id).id, valid_name(name))
+        self._keep_run_file(run_id)
+
+    def describe_model(self, model_id: str, *, title: str, note: str, tags: Sequence[str]) -> None:
+        """Keep what a person calls a model and says of it. Raises ConfigError when a text cannot be used."""
+        model = self.log.model(model_id)
+        if len(note) > MAX_NOTE_LENGTH:
+            raise ConfigError({"note": f"The note has {len(note):,} characters; {MAX_NOTE_LENGTH:,} fit. Shorten it."})
+        kept = list(dict.fromkeys(valid_name(tag) for tag in tags))
+        self.log.describe_model(model_id, title=valid_name(title), note=note.strip(), tags=kept)
+        self._keep_run_file(model.run_id)
+
     # Inside: the queue
+
+    def _enqueue(
+        self,
+        config: TrainingConfig,
+        name: str,
+        model_names: Sequence[str],
+        start_key: str | None,
+        origin: Origin | None,
+        quote: Quote | None,
+        checkpoint: Path | None = None,
+    ) -> str:
+        run_id = uuid.uuid4().hex[:12]
+        if start_key is not None and start_key != start_key.encode(errors="replace").decode():
+            raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
+        run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
+        self._require_space(config)
+        config = self._in_this_home(run_id, config)
+        if checkpoint is not None:
+            self._folder(run_id).mkdir(parents=True)
+            keep_beginning(checkpoint, begin_folder(self._folder(run_id)))
+        given = self.log.create_run(run_id, run_name, config, names, self._folder(run_id), start_key, origin, quote)
+        if given == run_id:
+            self._keep_run_file(run_id)
+        else:
+            shutil.rmtree(self._folder(run_id), ignore_errors=True)
+        self._start_waiting()
+        return given
 
     def _start_waiting(self) -> None:
         """Start queued runs while there is room."""
@@ -544,7 +617,9 @@ class ReadOnlyManager(RunManager):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise RunError(str(self.read_only))
 
-    start = pause = stop = cancel = resume = move_in_queue = _refuse
+    start = start_twin = start_branch = rename_run = describe_model = pause = stop = cancel = resume = move_in_queue = (
+        _refuse
+    )
     delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
 
     def close(self) -> None:

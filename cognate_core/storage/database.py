@@ -169,38 +169,69 @@ def lives_of_runs(db: Database) -> None:
     db.execute("UPDATE runs SET queue_position = rowid")
 
 
-@migrations()
-def spans_of_metrics(db: Database) -> None:
-    """What each hundred step rows come to, kept by triggers: the curves of a long run are read from it (curves.py)."""
+_OF_SPANS = {"mean_loss": "avg(loss)", "losses": "count(loss)", "missing_step": "min(iif(loss IS NULL, step, NULL))"}
+
+
+def _keep_spans(db: Database, values: Mapping[str, str]) -> None:
+    """Have a trigger fill metric_spans: the columns `values`, and the extremes of each figure. Fill it for old rows."""
     figures = ["loss", "learning_rate", "grad_norm", "filtered_grad_norm", "ponder_steps", "ponder_loss"]
     figures += ["memory_notes", "memory_written", "memory_gate", "memory_null_share"]
     rows = "FROM metrics WHERE run_id = new.run_id AND model_name = new.model_name AND step > new.step - 100"
     rows += " AND step <= new.step"
-    values = {"mean_loss": "avg(loss)", "losses": "count(loss)", "missing_step": "min(iif(loss IS NULL, step, NULL))"}
     parts = [f"SELECT {', '.join(f'{value} AS {column}' for column, value in values.items())} {rows}"]
     columns = list(values)
     for figure in figures:
         for end, aggregate in (("low", "min"), ("high", "max")):  # SQLite takes `step` from the row that has it
             columns += [f"{figure}_{end}", f"{figure}_{end}_step"]
             parts.append(f"SELECT {aggregate}({figure}) AS {columns[-2]}, step AS {columns[-1]} {rows}")
-    db.execute(
-        f"CREATE TABLE metric_spans (run_id TEXT, model_name TEXT, step INTEGER, {' REAL, '.join(columns)} REAL, "
-        "PRIMARY KEY (run_id, model_name, step)) WITHOUT ROWID"
-    )
-    fill = f"INSERT OR REPLACE INTO metric_spans SELECT new.run_id, new.model_name, new.step, {', '.join(columns)} "
+    spans = db.table("metric_spans")
+    if not spans.exists():
+        db.execute(
+            "CREATE TABLE metric_spans (run_id TEXT, model_name TEXT, step INTEGER, "
+            f"{' REAL, '.join(columns)} REAL, PRIMARY KEY (run_id, model_name, step)) WITHOUT ROWID"
+        )
+    for column in set(columns) - set(spans.columns_dict):
+        spans.add_column(column, float)
+    fill = f"INSERT OR REPLACE INTO metric_spans (run_id, model_name, step, {', '.join(columns)}) "
+    fill += f"SELECT new.run_id, new.model_name, new.step, {', '.join(columns)} "
     fill += f"FROM {', '.join(f'({part})' for part in parts)}"
+    db.execute("DROP TRIGGER IF EXISTS metrics_added")
     db.execute(
         "CREATE TRIGGER metrics_added AFTER INSERT ON metrics WHEN new.step > 0 AND new.step % 100 = 0 "
         f"BEGIN {fill}; END"
-    )
-    db.execute(
-        "CREATE TRIGGER metrics_removed AFTER DELETE ON metrics WHEN old.step % 100 = 0 BEGIN DELETE FROM metric_spans "
-        "WHERE run_id = old.run_id AND model_name = old.model_name AND step = old.step; END"
     )
     for number, column in enumerate(("run_id", "model_name", "step"), start=1):
         fill = fill.replace(f"new.{column}", f"?{number}")
     ends = db.execute("SELECT run_id, model_name, step FROM metrics WHERE step > 0 AND step % 100 = 0").fetchall()
     db.conn.executemany(fill, ends)
+
+
+@migrations()
+def spans_of_metrics(db: Database) -> None:
+    """What each hundred step rows come to, kept by triggers: the curves of a long run are read from it (curves.py)."""
+    _keep_spans(db, _OF_SPANS)
+    db.execute(
+        "CREATE TRIGGER metrics_removed AFTER DELETE ON metrics WHEN old.step % 100 = 0 BEGIN DELETE FROM metric_spans "
+        "WHERE run_id = old.run_id AND model_name = old.model_name AND step = old.step; END"
+    )
+
+
+@migrations()
+def origins_and_notes(db: Database) -> None:
+    """A colour for each run, what it was made of and what was quoted for it; what people note of their models."""
+    for column, kind in (("colour", int), ("parent_run_id", str), ("relation", str), ("branch_step", int)):
+        db.table("runs").add_column(column, kind)
+    db.table("runs").add_column("quote", str)  # JSON
+    db.execute("UPDATE runs SET colour = (SELECT count(*) FROM runs AS earlier WHERE earlier.rowid < runs.rowid)")
+    db.table("models").add_column("title", str)  # what a person calls it; NULL: its name
+    db.table("models").add_column("note", str)
+    db.table("models").add_column("tags", str)  # JSON
+
+
+@migrations()
+def time_and_tokens_of_spans(db: Database) -> None:
+    """What a long run's curves need to be drawn by time or by tokens."""
+    _keep_spans(db, {**_OF_SPANS, "elapsed_seconds": "max(elapsed_seconds)", "tokens": "sum(tokens)"})
 
 
 class DatabaseWriter:

@@ -22,9 +22,11 @@ from cognate_core.contracts import (
     Evaluation,
     Event,
     ModelArtifacts,
+    Origin,
     Phase,
     PonderHistogram,
     ProgressEmitter,
+    Quote,
     Record,
     Rewind,
     RunStatus,
@@ -64,6 +66,11 @@ class Run:
     started_at: str | None
     finished_at: str | None
     worked_seconds: float | None  # of all its lives together, by a clock that only goes on
+    colour: int  # its place in the order of colours, the same on every page
+    parent_run_id: str | None  # the run that it was made of, which may be gone
+    relation: str | None  # a Relation of contracts.py
+    branch_step: int | None
+    quote: Row | None  # fields of a Quote, if one was measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +85,8 @@ class TrainedModel:
     parameter_count: int
     created_at: str
     details: Row  # the fields of ModelArtifacts
+    note: str
+    tags: list[str]
 
 
 class ProgressReader:
@@ -149,7 +158,7 @@ class ProgressReader:
             "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY models.rowid DESC",
             run_id,
         )
-        return [TrainedModel(**{**row, "details": json.loads(row["details"])}) for row in rows]
+        return [_model(row) for row in rows]
 
     def model(self, model_id: str) -> TrainedModel:
         """The model with this id. Raises RunError when there is none."""
@@ -210,6 +219,8 @@ class ProgressLog(ProgressReader):
         model_names: list[str],
         folder: Path,
         start_key: str | None,
+        origin: Origin | None = None,
+        quote: Quote | None = None,
     ) -> str:
         """Add a queued run; its id. When a run with this start_key exists, nothing is added and its id is given."""
 
@@ -232,6 +243,9 @@ class ProgressLog(ProgressReader):
                     "folder": str(folder),
                     "created_at": utc_now(),
                     "queue_position": _end_of_queue(db),
+                    "colour": _next_colour(db),
+                    "quote": json.dumps(asdict(quote)) if quote else None,
+                    **(asdict(origin) if origin else {}),
                 }
             )
             return run_id
@@ -430,9 +444,21 @@ class ProgressLog(ProgressReader):
             for table in ("runs", "models", "artifacts"):
                 known = set(db.table(table).columns_dict)
                 for row in rows.get(table, ()):
-                    db.table(table).insert({column: value for column, value in row.items() if column in known})
+                    values = {column: value for column, value in row.items() if column in known}
+                    if table == "runs" and not _is_free_colour(db, values.get("colour")):
+                        values["colour"] = _next_colour(db)
+                    db.table(table).insert(values)
 
         self._writer.call(add)
+
+    def rename_run(self, run_id: str, name: str) -> None:
+        """Call a run otherwise."""
+        self._writer.call(lambda db: db.execute("UPDATE runs SET name = ? WHERE id = ?", [name, run_id]))
+
+    def describe_model(self, model_id: str, *, title: str, note: str, tags: list[str]) -> None:
+        """Keep what a person calls a model, and says of it."""
+        values = [title, note, json.dumps(tags), model_id]
+        self._writer.call(lambda db: db.execute("UPDATE models SET title = ?, note = ?, tags = ? WHERE id = ?", values))
 
     def set_coordination(self, key: str, value: Mapping[str, Any]) -> None:
         """Keep a key-value record."""
@@ -502,6 +528,15 @@ def _may_become(status: RunStatus) -> str:
     return f"status IN ({', '.join(repr(source.value) for source in sources(status))})"
 
 
+def _next_colour(db: Database) -> int:
+    (last,) = db.execute("SELECT max(colour) FROM runs").fetchone()
+    return 0 if last is None else int(last) + 1
+
+
+def _is_free_colour(db: Database, colour: object) -> bool:
+    return isinstance(colour, int) and not db.execute("SELECT 1 FROM runs WHERE colour = ?", [colour]).fetchone()
+
+
 def _end_of_queue(db: Database) -> float:
     (last,) = db.execute("SELECT max(queue_position) FROM runs").fetchone()
     return (last or 0.0) + 1.0
@@ -524,7 +559,7 @@ def _storable(row: Row) -> Row:
 
 def _run(row: Row) -> Run:
     values = {key: value for key, value in row.items() if key not in ("start_key", "queue_position")}
-    report = values["data_report"]
+    report, quote = values["data_report"], values["quote"]
     config, config_error = _stored_config(values["config"])
     return Run(
         **{
@@ -534,6 +569,21 @@ def _run(row: Row) -> Run:
             "config_error": config_error,
             "model_names": json.loads(values["model_names"]),
             "data_report": json.loads(report) if report else None,
+            "colour": values["colour"] or 0,
+            "quote": json.loads(quote) if quote else None,
+        }
+    )
+
+
+def _model(row: Row) -> TrainedModel:
+    title = row.pop("title")
+    return TrainedModel(
+        **{
+            **row,
+            "name": title or row["name"],
+            "details": json.loads(row["details"]),
+            "note": row["note"] or "",
+            "tags": json.loads(row["tags"]) if row["tags"] else [],
         }
     )
 
@@ -546,6 +596,8 @@ def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
     for value in (known.progress, known.worked_seconds, known.step, known.total_steps):
         if not isinstance(value, int | float | None):
             raise ValueError(f"{value!r} is no number")
+    if known.quote is not None:
+        Quote(**known.quote)
     if not isinstance(known.created_at, str) or not all(isinstance(name, str) for name in known.model_names):
         raise ValueError("its date or its models' names are none")
     for model in rows["models"]:

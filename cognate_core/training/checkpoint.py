@@ -15,7 +15,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import safetensors.torch
 from torch import Tensor
 
-from cognate_core.contracts import CHECKPOINT_MANIFEST
+from cognate_core.contracts import CHECKPOINT_MANIFEST, spread_checkpoints
 from cognate_core.errors import DiskFull, StorageError
 from cognate_core.files import is_disk_full, require_space, sync_folder, write_durably
 
@@ -130,13 +130,32 @@ def _sound_parts(path: Path) -> dict[str, bytes]:
 
 
 def _remove_old(folder: Path) -> None:
-    """Keep the newest few and the one with the lowest held-out loss."""
+    """Keep the newest few, the one with the lowest held-out loss, and some spread over the run."""
     _sweep(folder)
     paths = sorted(folder.glob(_PATTERN))
+    older = paths[:-KEPT_CHECKPOINTS]
     best = min(paths, key=_heldout_loss)
-    for old in paths[:-KEPT_CHECKPOINTS]:
-        if old != best or _heldout_loss(old) == float("inf"):  # nothing measured is no best
+    if best in older and _heldout_loss(best) != float("inf"):  # nothing measured is no best
+        older.remove(best)
+    size = sum(part.stat().st_size for part in paths[-1].iterdir())
+    kept = spread([_step(path) for path in older], spread_checkpoints(size), until=_step(paths[-1]))
+    for old in older:
+        if _step(old) not in kept:
             shutil.rmtree(old)
+
+
+def spread(steps: Sequence[int], count: int, until: int) -> list[int]:
+    """`count` of the steps, spread over 0 to `until`: of two neighbours that are close, the later one goes."""
+    kept = list(steps)
+    while len(kept) > count:
+        ends = [0, *kept, until]
+        room = [ends[n + 2] - ends[n] for n in range(len(kept))]  # that its going would leave
+        kept.pop(len(room) - 1 - room[::-1].index(min(room)))
+    return kept
+
+
+def _step(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def _sweep(folder: Path) -> None:

@@ -122,10 +122,10 @@ class TrainingLoop:
                 "had any more). Bring it back and resume, or start a new run."
             )
         self.model.load_state_dict(dict(checkpoint.model))
-        groups = state["scalars"]["param_groups"]
+        # What a branch may have changed (rates, betas, weight decay) is as this run's config says.
+        groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": _optimizer_state(checkpoint.tensors), "param_groups": groups})
-        if self._filter:
-            self._filter.load_state_dict(_filter_state(checkpoint))
+        self._load_filter(_filter_state(checkpoint))
         self._batches.load_state_dict(state["batches"])
         self.step = self._saved_step = state["step"]
         self.tokens = state["tokens"]
@@ -145,6 +145,13 @@ class TrainingLoop:
                     self.step,
                 )
             )
+
+    def _load_filter(self, saved: dict[str, Any]) -> None:
+        """Go on with what the gradient filter remembered, if it is of the same kind; its strength is the config's."""
+        if isinstance(self._filter, GrokFastEMA) and "alpha" in saved:
+            self._filter.load_state_dict({**saved, "alpha": self._filter.alpha, "lamb": self._filter.lamb})
+        elif isinstance(self._filter, GrokFastMA) and saved.get("window_size") == self._filter.window_size:
+            self._filter.load_state_dict({**saved, "lamb": self._filter.lamb})
 
     def run(self) -> None:
         """Train to max_steps.
@@ -171,7 +178,7 @@ class TrainingLoop:
         self._record_ponder_counts()  # a stop comes between two checks
         self._before_save()
         start = time.perf_counter()
-        tensors, scalars = _optimizer_tensors(self._optimizer)
+        tensors, scalars = _optimizer_tensors(self._optimizer), {}
         filter_state = self._filter.state_dict() if self._filter else {}
         for name, value in filter_state.items():
             if isinstance(value, dict) and name != "count":
@@ -398,17 +405,10 @@ def _in_batches(packed: Packed, batch_size: int) -> Iterator[tuple[Tensor, Tenso
         yield _inputs_and_targets(packed.tokens[rows].astype("int64"), packed.counted[rows].astype("int64"))
 
 
-def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The optimizer's state as named tensors, and its settings as JSON values."""
-    state = optimizer.state_dict()
-    tensors = {
-        f"optimizer.{index}.{name}": value for index, values in state["state"].items() for name, value in values.items()
-    }
-    return tensors, {"param_groups": [_jsonable(group) for group in state["param_groups"]]}
-
-
-def _jsonable(group: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in group.items()}
+def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as named tensors. Its settings are the config's."""
+    state = optimizer.state_dict()["state"]
+    return {f"optimizer.{index}.{name}": value for index, values in state.items() for name, value in values.items()}
 
 
 def _optimizer_state(tensors: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
-import re
 import shutil
 import uuid
 from pathlib import Path
@@ -32,9 +30,11 @@ from cognate_core.errors import (
     OutOfMemory,
     PauseRequested,
     StopRequested,
+    StorageError,
     is_out_of_memory,
 )
 from cognate_core.files import replace_durably, require_space, sync_file, sync_folder
+from cognate_core.labels import folder_name
 from cognate_core.records import is_before, read_records, record_to_json
 from cognate_core.training.checkpoint import ROOM_FOR_THE_REST, Checkpoint, newest_checkpoint
 from cognate_core.training.hardware import Precision, choose_precision, keep_freed_memory, return_freed_memory
@@ -51,9 +51,6 @@ ARTIFACT_FILES = {
 }
 """What each artifact is, and its file's name."""
 
-WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
-"""No folder can have these names there."""
-
 
 class TorchTrainer(ModelTrainer):
     """Trains a Cognate with PyTorch in a thread of its own.
@@ -61,10 +58,11 @@ class TorchTrainer(ModelTrainer):
     Args:
         record: gets every figure that is measured.
         resume: go on from the newest sound checkpoint that the model's folder has, if it has one.
+        begin: a folder with the checkpoint of another run, to go on from while the model has none of its own.
     """
 
-    def __init__(self, record: RecordSink, resume: bool = False) -> None:
-        self._record, self._resume = record, resume
+    def __init__(self, record: RecordSink, resume: bool = False, begin: Path | None = None) -> None:
+        self._record, self._resume, self._begin = record, resume, begin
 
     async def train_model(
         self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
@@ -78,6 +76,13 @@ class TorchTrainer(ModelTrainer):
         folder = _folder(Path(config.output_dir), name, use_again=self._resume)
         warnings: list[str] = []
         checkpoint = newest_checkpoint(folder / "checkpoints", warnings.append) if self._resume else None
+        begins = checkpoint is None and self._begin is not None
+        if self._begin is not None and begins:
+            checkpoint = newest_checkpoint(self._begin, warnings.append)
+            if checkpoint is None:
+                raise StorageError(
+                    "The checkpoint that this run was to go on from is damaged. Branch off from another."
+                )
         log_path = folder / ARTIFACT_FILES["training_log"]
         rewind = _rewind(name, checkpoint)
         keep_freed_memory()
@@ -101,7 +106,8 @@ class TorchTrainer(ModelTrainer):
                 )
                 if checkpoint:
                     loop.load(checkpoint)
-                    record(Event("info", f"Resumed after step {loop.step:,}", name, loop.step))
+                    how = "Goes on from another run's checkpoint, of" if begins else "Resumed after"
+                    record(Event("info", f"{how} step {loop.step:,}", name, loop.step))
                 try:
                     loop.run()
                     status = "completed"
@@ -215,14 +221,8 @@ def _rewind(name: str, checkpoint: Checkpoint | None) -> Rewind:
 
 
 def _folder(parent: Path, label: str, *, use_again: bool) -> Path:
-    """A folder below `parent` for a model of this name: a new one, unless one may be used again.
-
-    The name is a label: only its harmless letters are used.
-    """
-    slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40]
-    # A hash tells apart names of one slug, also from a name that looks like such a folder.
-    if slug != label or slug in WINDOWS_DEVICES or re.search(r"-[0-9a-f]{6}$", slug):
-        slug = f"{slug or 'model'}-{hashlib.sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
+    """A folder below `parent` for a model of this name: a new one, unless one may be used again."""
+    slug = folder_name(label)
     parent.mkdir(parents=True, exist_ok=True)
     for number in range(1, 10_000):
         folder = parent / (slug if number == 1 else f"{slug}-{number}")

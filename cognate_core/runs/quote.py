@@ -1,0 +1,98 @@
+"""The measured quote: a rehearsal in a process like a run's worker, and what it says of the whole run.
+
+python -m cognate_core.runs.quote < config.json
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import psutil
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import Quote
+from cognate_core.errors import OUT_OF_MEMORY, CognateError, TrainingError, is_out_of_memory, plain_sentence
+from cognate_core.runs.worker import step_back, worker_threads
+
+PATIENCE_SECONDS = 120.0  # a model whose first steps take longer than this has no quote
+
+
+def measured_quote(config: TrainingConfig, models: int = 1, *, busy: bool = False) -> Quote:
+    """Rehearse `config` on this computer; takes about ten seconds, more for a large model.
+
+    Args:
+        models: how many are trained one after the other.
+        busy: whether another run is going on meanwhile, which makes this one look slower.
+
+    Raises:
+        TrainingError: it could not be trained, or the first steps took too long.
+    """
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "cognate_core.runs.quote"],
+            input=config.model_dump_json(),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise TrainingError(
+            f"The first steps took more than {PATIENCE_SECONDS:.0f} s on this computer. Choose a smaller model, batch "
+            "or training length, or start without a quote."
+        ) from error
+    try:
+        answer = json.loads(done.stdout.splitlines()[-1])
+    except (ValueError, IndexError) as error:
+        raise TrainingError(
+            "The rehearsal ended without an answer; perhaps the computer ran out of memory. Choose a smaller model, "
+            "batch or training length."
+        ) from error
+    if "problem" in answer:
+        raise TrainingError(answer["problem"])
+    answer["low_seconds"] *= models
+    answer["high_seconds"] *= models
+    return Quote(**answer, busy=busy)
+
+
+def main() -> None:
+    """Rehearse the config that stands in the input; print a Quote's fields, or the problem, as one line of JSON."""
+    config = TrainingConfig.from_values(json.loads(sys.stdin.read()))
+    step_back()
+    import torch
+
+    from cognate_core.training.rehearsal import rehearse
+
+    torch.set_num_threads(worker_threads())
+    try:
+        with tempfile.TemporaryDirectory(prefix="cognate-rehearsal-") as folder:
+            rehearsal = rehearse(config, Path(folder))
+    except (CognateError, OSError, RuntimeError, MemoryError) as error:
+        answer = {"problem": OUT_OF_MEMORY if is_out_of_memory(error) else plain_sentence(error)}
+    else:
+        low, high = rehearsal.seconds(config)
+        seconds = rehearsal.step_seconds
+        quote = Quote(
+            low, high, sum(seconds) / len(seconds), len(seconds), _peak_memory(), torch.get_num_threads(), busy=False
+        )
+        answer = {key: value for key, value in asdict(quote).items() if key != "busy"}
+    print(json.dumps(answer))  # noqa: T201  (that is how it answers)
+
+
+def _peak_memory() -> int:
+    """The most memory that this process has had, in bytes; what it has now where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return int(psutil.Process().memory_info().rss)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+if __name__ == "__main__":
+    main()

@@ -8,11 +8,14 @@ from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
 from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager, current_manager
+from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
+from pages.components.charts_of_runs import run_findings
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
 from pages.components.live_charts import live_charts
-from pages.components.run_actions import active_buttons, confirm_delete, resume_button
-from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_seconds
+from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
+from pages.components.run_figures import PACE_STEPS, measured_seconds_left, quote_line, run_seconds
+from pages.components.step_dialog import step_dialog
 
 # Drawing a part of the page again takes processor time. The charts have their own pace (components/live_charts.js).
 STATUS_SECONDS = {RunStatus.TRAINING: 3.0}
@@ -46,18 +49,28 @@ def header(manager: RunManager, run: Run) -> None:
         st.progress(run.progress, text=f"{run.progress:.0%}, {shown(run.message)}")
         with st.container(horizontal=True, vertical_alignment="center"):
             active_buttons(manager, run)
-            st.caption(f"about {duration(left)} left" if left else "time left: not known yet")
+            more_actions(manager, run)
+            quoted = quote_line(manager.log, run)
+            st.caption((f"about {duration(left)} left. " if left else "time left: not known yet. ") + quoted)
         return
     seconds = run_seconds(run)
     words = ["Rests" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"]
     words += [f", after {duration(seconds)} of work"] * (seconds is not None)
     words += [f". {shown(run.message)}"] * (run.error is None)  # an error has a card of its own
+    quoted = quote_line(manager.log, run)
+    words += [f" {quoted}"] * bool(quoted)
     st.caption("".join(words))
     with st.container(horizontal=True, vertical_alignment="center"):
         if run.status.can_resume:
             resume_button(manager, run)
-        if st.button("Delete this run", icon=":material/delete:", disabled=bool(manager.read_only)):
-            confirm_delete(manager, run)
+        for model in reversed(manager.log.models(run.id)):
+            st.page_link(
+                PAGES["models"],
+                label=f"Try {shown(model.name)}",
+                icon=":material/deployed_code:",
+                query_params={"model": model.id},
+            )
+        more_actions(manager, run)
 
 
 def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
@@ -199,20 +212,6 @@ def event_log(events: list[dict[str, Any]]) -> None:
             st.caption(f"{ago(event['created_at'])}. {where}{shown(event['message'])}")
 
 
-def results(log: ProgressLog, run: Run) -> None:
-    """Links to the models that came of the run."""
-    models = log.models(run.id)
-    if models:
-        with st.container(horizontal=True):
-            for model in reversed(models):
-                st.page_link(
-                    PAGES["models"],
-                    label=f"Try {shown(model.name)}",
-                    icon=":material/deployed_code:",
-                    query_params={"model": model.id},
-                )
-
-
 def status(manager: RunManager, run_id: str, model_name: str) -> None:
     """What changes often: progress, messages, figures."""
     log = manager.log
@@ -220,11 +219,30 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     if run.status is not st.session_state["drawn_status"]:
         st.rerun()  # the whole page again, with the timers that suit the new status
     header(manager, run)
-    results(log, run)
+    origin_line(manager, run)
     messages(log, run, log.events(run.id))
     metrics = [row for row in log.last_metrics(run.id, PACE_STEPS) if row["model_name"] == model_name]
     evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
     figures(run, metrics, evaluations)
+
+
+def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> None:
+    """Open New run with the settings of this one and what a caption advises."""
+    curves = read_curves(log.path, run.id, model_name)
+    evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
+    found = run_findings(run, curves, evaluations)
+    if number < len(found):
+        changes = ";".join(f"{name}={value}" for name, value in found[number].overrides.items())
+        st.switch_page(PAGES["new_run"], query_params={"from": run.id, "change": changes})
+
+
+@st.dialog("Which step?")
+def ask_for_step(manager: RunManager, run: Run, model_name: str) -> None:
+    """The step's number, for who cannot or will not click on a curve."""
+    step = st.number_input("Step", 1, max(1, run.step or 1), run.step or 1)
+    if st.button("Open", type="primary"):
+        st.session_state["asked_step"] = int(step)
+        st.rerun()
 
 
 def details(manager: RunManager, run_id: str, model_name: str) -> None:
@@ -275,7 +293,18 @@ else:
     model_name = current_model(chosen)
     seconds = STATUS_SECONDS.get(chosen.status, OTHER_STATUS_SECONDS) if going else None
     st.fragment(status, run_every=seconds)(manager, chosen.id, model_name)
-    live_charts(manager.log, chosen, model_name)
+    clicked = live_charts(manager, chosen, model_name)
+    asked_step = clicked.step["step"] if clicked.step else st.session_state.pop("asked_step", None)
+    if asked_step is not None:
+        step_dialog(manager, chosen, model_name, int(asked_step))
+    if clicked.finding is not None:
+        apply_finding(manager.log, chosen, model_name, int(clicked.finding))
+    if chosen.step and st.button(
+        "Look at one step",
+        icon=":material/search:",
+        help="What was measured and read there, and another way on. A click on the loss curve opens it, too.",
+    ):
+        ask_for_step(manager, chosen, model_name)
     st.fragment(details, run_every=DETAILS_SECONDS if going else None)(manager, chosen.id, model_name)
     if others:
         with st.expander("Other runs"):

@@ -163,6 +163,18 @@ class Batches:
         tokens, counted = zip(*rows, strict=True)
         return np.stack(tokens).astype(np.int64), np.stack(counted).astype(np.int64)
 
+    def next_sources(self, count: int) -> list[tuple[str, int]]:
+        """As `next` for `count` sequences, without reading them: of each its source and its index there."""
+        return [self._next_index() for _ in range(count)]
+
+    def skip(self, count: int) -> None:
+        """Go on as if so many sequences had been read."""
+        if len(self._shares) == 1:
+            self._drawn += count
+            return
+        for _ in range(count):
+            self._drawn[self._furthest_behind()] += 1
+
     def epochs(self) -> dict[str, float]:
         """How often each source has been passed through so far."""
         return {
@@ -179,13 +191,20 @@ class Batches:
         self._drawn = np.array(state["drawn"], dtype=np.int64)
 
     def _next_sequence(self) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.uint8]]:
-        lag = self._shares * (self._drawn.sum() + 1) - self._drawn  # the source furthest behind its share is next
-        chosen = int(lag.argmax())
-        packed = list(self._sources.values())[chosen]
+        name, index = self._next_index()
+        packed = self._sources[name]
+        return packed.tokens[index], packed.counted[index]
+
+    def _furthest_behind(self) -> int:
+        """The source that is furthest behind its share: the next one."""
+        return int((self._shares * (self._drawn.sum() + 1) - self._drawn).argmax())
+
+    def _next_index(self) -> tuple[str, int]:
+        chosen = self._furthest_behind()
+        name, packed = list(self._sources.items())[chosen]
         epoch, position = divmod(int(self._drawn[chosen]), len(packed.tokens))
         if self._order.get(chosen, (-1, None))[0] != epoch:
             rng = np.random.default_rng((self._seed, chosen, epoch))
             self._order[chosen] = (epoch, rng.permutation(len(packed.tokens)))
         self._drawn[chosen] += 1
-        index = self._order[chosen][1][position]
-        return packed.tokens[index], packed.counted[index]
+        return name, int(self._order[chosen][1][position])

@@ -1,4 +1,4 @@
-"""Charts of a run: what was measured in, a Plotly figure out. Pure functions; nothing is drawn or read here."""
+"""Charts of runs: what was measured in, a Plotly figure out. Pure functions; nothing is drawn or read here."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ import numpy as np
 import numpy.typing as npt
 from tsdownsample import MinMaxLTTBDownsampler
 
+from cognate_core.insight.axis import Axis
+from cognate_core.insight.finding import Finding
+from cognate_core.insight.palette import ALARM, GREY, faint, neutral, run_colour, run_dash, run_word_colour
 from cognate_core.labels import escape_html
 
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-"""Colour-blind-safe, always in this order."""
-
-HELDOUT_COLOURS = (*OKABE_ITO[1:4], "#F0E442")  # the palette's yellow
-BRIGHT_BLUE = OKABE_ITO[4]  # stands in for the first blue on a dark ground, where that one is hard to read
-
 MAX_POINTS = 600  # of one line; enough for each pixel column of a wide chart's width at rest
-SMOOTHING_SPAN = 0.02  # the smoothed line averages over this share of the shown steps
-CHART_HEIGHT, SMALL_CHART_HEIGHT = 360, 260
+CHART_HEIGHT, SMALL_CHART_HEIGHT = 380, 260
 FONT_SIZE = 14  # readable from the last row
 LABEL_GAP = 0.08  # least distance of two labels, as a share of the shown values
+LABEL_LENGTH = 22  # letters of a name that the margin has room for
 MAX_STEP_TICKS = 8  # numbers on the axis of ponder steps
-GREY = "#808080"
+DATASET_LOOKS = (("circle", "solid"), ("square", "dash"), ("diamond", "dot"), ("triangle-up", "dashdot"))
 
 Row = Mapping[str, Any]
 Trace = dict[str, Any]
@@ -36,69 +33,114 @@ Curve = tuple[Floats, Floats]
 """Steps in their order, and the value at each: finite numbers."""
 
 
-def loss_chart(
-    losses: Curve,
-    means: Curve,
-    counts: Floats,
-    missing: Floats,
-    evaluations: Sequence[Row],
-    uniform_loss: float,
-    total_steps: int,
-    *,
-    dark: bool = False,
-) -> Figure:
-    """Training loss (faint, with its smoothed line) and held-out loss of each dataset, by step.
+@dataclass(frozen=True, slots=True)
+class View:
+    """How a person wants to look: `smoothing` is the share of the shown steps that the smoothed line averages over, 0
+    for none; `log_scale` is of the loss."""
 
-    Args:
-        losses: training loss of one model.
+    smoothing: float = 0.02
+    log_scale: bool = False
+    dark: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Losses:
+    """Training losses of one model.
+
+    Attributes:
+        raw: the loss of each step.
         means, counts: the same without gaps, each the mean over so many steps: what is smoothed.
         missing: steps whose loss is no number; they are marked, not skipped.
+    """
+
+    raw: Curve
+    means: Curve
+    counts: Floats
+    missing: Floats
+
+    def smoothed(self, share: float) -> Curve:
+        """The smoothed line."""
+        return self.means[0], smoothed(self.means[1], self.counts, share)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One run's line in a comparison. `colour` is the run's number."""
+
+    name: str
+    colour: int
+    axis: Axis
+    curve: Curve
+
+
+def loss_chart(
+    losses: Losses,
+    evaluations: Sequence[Row],
+    uniform_loss: float,
+    axis: Axis,
+    view: View,
+    colour: int = 0,
+    findings: Sequence[Finding] = (),
+) -> Figure:
+    """Training loss (faint, with its smoothed line) and held-out loss of each dataset.
+
+    Args:
         evaluations: rows with step, dataset and loss.
         uniform_loss: what guessing evenly over the vocabulary gives, drawn as a dotted line.
-        total_steps: where the step axis ends.
-        dark: whether it will stand on a dark ground.
+        colour: the run's number.
+        findings: drawn as bands with their titles.
     """
-    blue = first_colour(dark)
+    dark = view.dark
+    hue, words = run_colour(colour, dark=dark), run_word_colour(colour, dark=dark)
     traces: list[Trace] = []
     labels = [_Label(uniform_loss, "pure guessing", GREY)]
-    if len(losses[0]):
-        x, y = downsample(*losses)
-        traces.append(_line(x, y, "training, each step", blue, 1, opacity=0.3))
-        x, y = downsample(means[0], smoothed(means[1], counts))
-        traces.append(_line(x, y, "training", blue, 2))
-        labels.append(_Label(y[-1], "training", blue))
-    if len(missing):
-        height = float(losses[1].max()) if len(losses[1]) else uniform_loss
-        traces.append(_missing(missing[:: -(-len(missing) // MAX_POINTS)], height))
+    if len(losses.raw[0]):
+        opacity = 0.3 if view.smoothing else 1
+        traces.append(_line(axis, losses.raw, "training, each step", hue, 1, opacity=opacity))
+        if view.smoothing:
+            smooth = losses.smoothed(view.smoothing)
+            traces.append(_line(axis, smooth, "training", hue, 2))
+        labels.append(_Label(traces[-1]["y"][-1], "training", words))
+    if len(losses.missing):
+        height = float(losses.raw[1].max()) if len(losses.raw[1]) else uniform_loss
+        shown = losses.missing[:: -(-len(losses.missing) // MAX_POINTS)]
+        traces.append(_missing(axis, shown, height))
     for number, dataset in enumerate(dict.fromkeys(row["dataset"] for row in evaluations)):
-        colour = HELDOUT_COLOURS[number % len(HELDOUT_COLOURS)]
         points = [(row["step"], row["loss"]) for row in evaluations if row["dataset"] == dataset]
-        known = np.array([point for point in points if point[1] is not None], dtype=np.float64).reshape(-1, 2)
+        known = np.array([point for point in points if point[1] is not None], dtype=np.float64).reshape(-1, 2).T
         name = f"unseen {escape_html(dataset)}"
-        x, y = downsample(*known.T)
-        mode = {"mode": "lines+markers", "marker": {"size": 6}} if len(x) == len(known) else {}
-        traces.append(_line(x, y, name, colour, 2, **mode))
-        if y:
-            labels.append(_Label(y[-1], name, colour))
+        symbol, dash = DATASET_LOOKS[number % len(DATASET_LOOKS)]
+        tone = neutral(0, dark=dark)
+        marks = {"mode": "lines+markers", "marker": {"size": 6, "symbol": symbol}} if known.shape[1] <= 60 else {}
+        trace = _line(axis, (known[0], known[1]), name, tone, 1.5, dash=dash, **marks)
+        traces.append(trace)
+        if trace["y"]:
+            labels.append(_Label(trace["y"][-1], name, tone))
+    layout = _layout("loss (nats a token)", axis, CHART_HEIGHT, log_scale=view.log_scale)
     guessing = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": uniform_loss, "y1": uniform_loss}
-    layout = _layout("loss (nats a token)", total_steps, CHART_HEIGHT)
     layout["shapes"] = [{**guessing, "line": {"color": GREY, "width": 1, "dash": "dot"}}]
-    layout["annotations"] = _annotations(traces, labels)
+    layout["shapes"] += [_band(axis, finding) for finding in findings]
+    layout["annotations"] = _annotations(traces, labels, log_scale=view.log_scale)
+    layout["annotations"] += [_caption(axis, finding, dark=dark) for finding in findings]
+    if findings:
+        layout["margin"]["t"] = 34  # room for their titles
     return {"data": traces, "layout": layout}
 
 
-def line_chart(lines: Mapping[str, Curve], unit: str, total_steps: int, *, dark: bool = False) -> Figure:
-    """One line for each of `lines` (label -> curve), by step."""
+def line_chart(lines: Mapping[str, Curve], unit: str, axis: Axis, view: View, colour: int = 0) -> Figure:
+    """One line for each of `lines` (label -> curve): the last in the run's colour, those before it in grey."""
     traces: list[Trace] = []
     labels = []
     for number, (label, curve) in enumerate(lines.items()):
         if not len(curve[0]):
             continue
-        colour = OKABE_ITO[number] if number else first_colour(dark)
-        x, y = downsample(*curve)
-        traces.append(_line(x, y, label, colour, 1.5))
-        labels.append(_Label(y[-1], label, colour))
-    layout = _layout(unit, total_steps, SMALL_CHART_HEIGHT)
+        behind = len(lines) - 1 - number
+        hue = neutral(behind, dark=view.dark) if behind else run_colour(colour, dark=view.dark)
+        words = neutral(behind, dark=view.dark) if behind else run_word_colour(colour, dark=view.dark)
+        trace = _line(axis, curve, label, hue, 1.5, dash=DATASET_LOOKS[behind][1])
+        traces.append(trace)
+        labels.append(_Label(trace["y"][-1], label, words))
+    layout = _layout(unit, axis, SMALL_CHART_HEIGHT)
     if len(lines) > 1:
         layout["annotations"] = _annotations(traces, labels)
     else:
@@ -106,12 +148,31 @@ def line_chart(lines: Mapping[str, Curve], unit: str, total_steps: int, *, dark:
     return {"data": traces, "layout": layout}
 
 
-def ponder_chart(histograms: Sequence[Row], total_steps: int, *, dark: bool = False) -> Figure:
+def comparison_chart(
+    lines: Sequence[Line], unit: str, view: View, *, shade: bool = False, wide: bool = False
+) -> Figure:
+    """The same figure of several runs, each in its own colour. `shade`: fill the gap between the first two."""
+    traces: list[Trace] = []
+    labels = []
+    for number, line in enumerate(line for line in lines if len(line.curve[0])):
+        hue = run_colour(line.colour, dark=view.dark)
+        name = escape_html(line.name)
+        gap = {"fill": "tonexty", "fillcolor": faint(hue, 0.15)} if shade and number == 1 else {}
+        trace = _line(line.axis, line.curve, name, hue, 2, dash=run_dash(line.colour), **gap)
+        traces.append(trace)
+        labels.append(_Label(trace["y"][-1], _shortened(line.name), run_word_colour(line.colour, dark=view.dark)))
+    axis = max((line.axis for line in lines), key=lambda axis: axis.end, default=Axis())
+    layout = _layout(unit, axis, CHART_HEIGHT if wide else SMALL_CHART_HEIGHT, log_scale=view.log_scale)
+    layout["annotations"] = _annotations(traces, labels, log_scale=view.log_scale)
+    layout["margin"]["r"] = 190
+    return {"data": traces, "layout": layout}
+
+
+def ponder_chart(histograms: Sequence[Row], axis: Axis, view: View) -> Figure:
     """Share of the tokens by ponder steps, as it changed: one column a check, darker where more tokens are.
 
     Args:
         histograms: rows with step and counts, counts[n] tokens having taken n ponder steps.
-        total_steps: where the step axis ends.
     """
     traces: list[Trace] = []
     longest = max((len(row["counts"]) for row in histograms), default=0)
@@ -123,51 +184,46 @@ def ponder_chart(histograms: Sequence[Row], total_steps: int, *, dark: bool = Fa
         shares = counts / np.maximum(counts.sum(0), 1.0)
         ends = [int(row["step"]) for row in histograms]  # a check tells of the steps that led to it
         edges = [0, *(ends[min(n + together, len(ends)) - 1] for n in range(0, len(ends), together))]
-        ground, blue = ("rgba(86,180,233,0)", BRIGHT_BLUE) if dark else ("rgba(0,114,178,0)", OKABE_ITO[0])
+        hue = neutral(0, dark=view.dark)
         traces.append(
             {
                 "type": "heatmap",
-                "x": edges,
+                "x": axis.at(np.array(edges, dtype=np.float64)).tolist(),
                 "y": [n - 0.5 for n in range(1, longest + 1)],
                 "z": shares[1:].tolist(),
-                "colorscale": [[0, ground], [1, blue]],
+                "colorscale": [[0, faint(hue, 0)], [1, hue]],
                 "zmin": 0,
                 "zmax": 1,
                 "showscale": False,
                 "hovertemplate": "%{y:.0f} ponder steps: %{z:.0%} of the tokens<extra></extra>",
             }
         )
-    layout = _layout("ponder steps", total_steps, SMALL_CHART_HEIGHT)
+    layout = _layout("ponder steps", axis, SMALL_CHART_HEIGHT)
     layout["hovermode"] = "closest"
     layout["margin"]["r"] = 16
     layout["yaxis"]["dtick"] = max(1, -(-longest // MAX_STEP_TICKS))
     return {"data": traces, "layout": layout}
 
 
-def first_colour(dark: bool) -> str:
-    """The colour of the most important line."""
-    return BRIGHT_BLUE if dark else OKABE_ITO[0]
-
-
-def downsample(x: Floats, y: Floats, limit: int = MAX_POINTS) -> tuple[list[float], list[float]]:
+def downsample(x: Floats, y: Floats, limit: int = MAX_POINTS) -> tuple[Floats, Floats]:
     """At most `limit` of the points, chosen so that peaks and dips stay (MinMaxLTTB, arXiv 2305.00332)."""
     if len(x) <= limit:
-        return x.tolist(), y.tolist()
+        return x, y
     shape = MinMaxLTTBDownsampler().downsample(
         np.ascontiguousarray(x), np.ascontiguousarray(y), n_out=limit - 2, parallel=False
     )
     # It keeps the peaks of most curves; the highest and the lowest point must stay in all.
     chosen = np.union1d(shape.astype(np.intp), (y.argmin(), y.argmax()))
-    return x[chosen].tolist(), y[chosen].tolist()
+    return x[chosen], y[chosen]
 
 
-def smoothed(means: Floats, counts: Floats) -> Floats:
-    """An exponential moving average over about SMOOTHING_SPAN of the values, unbiased at its start.
+def smoothed(means: Floats, counts: Floats, share: float) -> Floats:
+    """An exponential moving average over about `share` of the values, unbiased at its start.
 
     Args:
         means, counts: the values, each standing for so many: counts of 1 give the plain average.
     """
-    span = max(1.0, SMOOTHING_SPAN * float(counts.sum()))
+    span = max(1.0, share * float(counts.sum()))
     keeps = (1 - 1 / span) ** counts
     result = np.empty_like(means)
     average = weight = 0.0
@@ -178,18 +234,18 @@ def smoothed(means: Floats, counts: Floats) -> Floats:
     return result
 
 
-def _layout(unit: str, total_steps: int, height: int) -> dict[str, Any]:
-    return {
+def _layout(unit: str, axis: Axis, height: int, *, log_scale: bool = False) -> dict[str, Any]:
+    layout: dict[str, Any] = {
         "height": height,
         "margin": {"l": 56, "r": 130, "t": 12, "b": 44},
         "showlegend": False,  # each line carries its name beside it
         "hovermode": "x unified",
-        "uirevision": "keep",  # zoom stays as the person left it when new points come
+        "uirevision": f"{axis.title} {log_scale}",  # zoom stays as the person left it when new points come
         "xaxis": {
-            "title": {"text": "step", "font": {"size": FONT_SIZE}},
-            "range": [0, total_steps],
+            "title": {"text": axis.title, "font": {"size": FONT_SIZE}},
+            "range": [0, axis.end],
             "showgrid": False,
-            "tickformat": ",d",
+            "tickformat": ",d" if axis.whole else "",
             "tickfont": {"size": FONT_SIZE},
         },
         "yaxis": {
@@ -200,11 +256,18 @@ def _layout(unit: str, total_steps: int, height: int) -> dict[str, Any]:
         },
         "template": "none",
     }
+    if log_scale:
+        layout["yaxis"] |= {"type": "log", "dtick": "D2"}  # with numbers at 2 and 5, too
+    return layout
 
 
-def _line(x: list[Any], y: list[Any], name: str, colour: str, width: float, **more: Any) -> Trace:
-    line = {"color": colour, "width": width}
-    return {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name, "line": line, **more}
+def _line(axis: Axis, curve: Curve, name: str, colour: str, width: float, *, dash: str = "solid", **more: Any) -> Trace:
+    steps, y = downsample(*curve)
+    line = {"color": colour, "width": width, **({"dash": dash} if dash != "solid" else {})}
+    trace = {"type": "scatter", "mode": "lines", "x": axis.at(steps).tolist(), "y": y.tolist(), "name": name}
+    if not axis.is_steps:
+        trace |= {"customdata": steps.tolist(), "hovertemplate": "%{y:.4g} (step %{customdata:,d})"}
+    return {**trace, "line": line, **more}
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,14 +279,18 @@ class _Label:
     colour: str
 
 
-def _annotations(traces: Sequence[Trace], labels: Sequence[_Label]) -> list[dict[str, Any]]:
+def _annotations(traces: Sequence[Trace], labels: Sequence[_Label], *, log_scale: bool = False) -> list[dict[str, Any]]:
     """The names in the right margin, each at its line's last value, pushed apart where they would overlap."""
-    values = [y for trace in traces for y in trace["y"]] + [label.y for label in labels]
+
+    def height(y: float) -> float:  # Plotly wants the place of words on a logarithmic axis as the logarithm
+        return math.log10(max(y, 1e-12)) if log_scale else y
+
+    values = [height(y) for trace in traces for y in trace["y"]] + [height(label.y) for label in labels]
     gap = (max(values) - min(values) or 1.0) * LABEL_GAP if values else 1.0
     annotations = []
     lowest = -math.inf
     for label in sorted(labels, key=lambda label: label.y):
-        lowest = max(label.y, lowest + gap)
+        lowest = max(height(label.y), lowest + gap)
         annotations.append(
             {
                 "xref": "paper",
@@ -239,12 +306,54 @@ def _annotations(traces: Sequence[Trace], labels: Sequence[_Label]) -> list[dict
     return annotations
 
 
-def _missing(steps: Floats, height: float) -> Trace:
+def _shortened(name: str) -> str:
+    """A name that fits the margin. Of two long ones the ends tell them apart."""
+    half = LABEL_LENGTH // 2
+    return escape_html(name if len(name) <= LABEL_LENGTH else f"{name[: half - 1].rstrip()}…{name[-half:].lstrip()}")
+
+
+def _missing(axis: Axis, steps: Floats, height: float) -> Trace:
     return {
         "type": "scatter",
-        "x": steps.tolist(),
+        "x": axis.at(steps).tolist(),
         "y": [height] * len(steps),
         "name": "no number (NaN)",
         "mode": "markers",
-        "marker": {"color": OKABE_ITO[5], "symbol": "x", "size": 10},
+        "marker": {"color": ALARM, "symbol": "x", "size": 10},
     }
+
+
+def _band(axis: Axis, finding: Finding) -> dict[str, Any]:
+    """The steps that a finding is about."""
+    ends = axis.at(np.array([finding.first_step, max(finding.last_step, finding.first_step + 1)], dtype=np.float64))
+    colour = faint(_finding_colour(finding), 0.14)
+    edge = {"color": faint(_finding_colour(finding), 0.5), "width": 1}
+    x0, x1 = ends.tolist()
+    return {
+        "type": "rect",
+        "yref": "paper",
+        "x0": x0,
+        "x1": x1,
+        "y0": 0,
+        "y1": 1,
+        "fillcolor": colour,
+        "line": edge,
+        "layer": "below",
+    }
+
+
+def _caption(axis: Axis, finding: Finding, *, dark: bool) -> dict[str, Any]:
+    middle = (finding.first_step + finding.last_step) / 2
+    return {
+        "yref": "paper",
+        "x": float(axis.at(np.array([middle]))[0]),
+        "y": 1,
+        "yanchor": "bottom",
+        "text": finding.title,
+        "showarrow": False,
+        "font": {"size": FONT_SIZE, "color": neutral(0, dark=dark)},
+    }
+
+
+def _finding_colour(finding: Finding) -> str:
+    return run_colour(2, dark=False) if finding.kind == "grokking" else ALARM

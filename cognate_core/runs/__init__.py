@@ -7,12 +7,14 @@ import threading
 from cognate_core.errors import RunError
 from cognate_core.runs.manager import (
     MAX_MODELS,
+    MAX_NAME_LENGTH,
     ReadOnlyManager,
     RunManager,
     database_path,
     default_home,
     numbered_names,
 )
+from cognate_core.runs.offspring import nearest_checkpoint
 
 _lock = threading.Lock()
 _manager: RunManager | None = None
@@ -52,11 +54,13 @@ def close_manager(*, for_good: bool = False) -> None:
 
 __all__ = [
     "MAX_MODELS",
+    "MAX_NAME_LENGTH",
     "ReadOnlyManager",
     "RunManager",
     "close_manager",
     "current_manager",
     "database_path",
     "default_home",
+    "nearest_checkpoint",
     "numbered_names",
 ]

@@ -154,6 +154,11 @@ class Execution(ABC):
         """Of the process that was started for it, None when there is none."""
         return None
 
+    @property
+    def silent_seconds(self) -> float:
+        """How long nothing was heard of it."""
+        return 0.0
+
     @abstractmethod
     def kill(self) -> None:
         """End it by force, as far as that can be done, from any thread."""

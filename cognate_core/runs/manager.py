@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
 
 import platformdirs
 import psutil
@@ -38,7 +38,13 @@ from cognate_core.runs.execution import (
     begin_folder,
     build_real_service,
 )
-from cognate_core.runs.offspring import branch_config, checkpoint_folder, keep_beginning, twin_config
+from cognate_core.runs.offspring import (
+    branch_config,
+    checkpoint_folder,
+    checkpoint_steps,
+    keep_beginning,
+    twin_config,
+)
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
 from cognate_core.service import COORDINATION_KEY, seeds_from
@@ -46,6 +52,9 @@ from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
 from cognate_core.storage.trash import Trash, TrashEntry
+
+if TYPE_CHECKING:
+    from cognate_core.data.replay import BatchSequence
 
 _log = logging.getLogger(__name__)
 
@@ -272,6 +281,31 @@ class RunManager:
     def remove_for_good(self, entry_id: str) -> None:
         """Remove something from the trash. Raises RunError when it is no longer there."""
         self.trash.remove(entry_id)
+
+    def silent_seconds(self, run_id: str) -> float | None:
+        """How long nothing was heard of who works on the run; None when nobody does, or not for this process."""
+        execution = self._executions.get(run_id)
+        return None if execution is None else execution.silent_seconds
+
+    def checkpoint_steps(self, run_id: str, model_name: str) -> list[int]:
+        """The steps at which a model of the run has a checkpoint."""
+        return checkpoint_steps(self._folder(run_id), model_name)
+
+    def batch_at(self, run_id: str, model_name: str, step: int) -> list[BatchSequence]:
+        """What a model of the run read at a step, as one entry for each sequence.
+
+        Raises:
+            RunError: the run has no such model.
+            DataError: the data that it read are no longer there, or lie too far on to be drawn again.
+        """
+        from cognate_core.data.replay import batch_at
+
+        run = self.log.run(run_id)
+        if model_name not in run.model_names or run.data_report is None:
+            raise RunError("This run has read nothing yet.")
+        seed = dict(zip(run.model_names, seeds_from(run.config.seed), strict=False))[model_name]
+        prepared = self.home / "cache" / "prepared" / run.data_report["content_hash"]
+        return batch_at(prepared, run.config, seed, step, begin_folder(self._folder(run_id)))
 
     def recovery_note(self) -> str | None:
         """What was rebuilt when the studio was last opened on a damaged database; None once it was read."""
@@ -616,6 +650,9 @@ class ReadOnlyManager(RunManager):
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise RunError(str(self.read_only))
+
+    def silent_seconds(self, run_id: str) -> None:
+        """Not known here: another process hears of it."""
 
     start = start_twin = start_branch = rename_run = describe_model = pause = stop = cancel = resume = move_in_queue = (
         _refuse

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +36,7 @@ class ProcessExecution(Execution):
         self._folder = Path(context.config.output_dir)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()  # around writing to the process
+        self._heard = time.monotonic()
 
     def run(self) -> Outcome:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -65,6 +67,11 @@ class ProcessExecution(Execution):
     def pid(self) -> int | None:
         """Of the worker, once it was started."""
         return self._process.pid if self._process else None
+
+    @property
+    def silent_seconds(self) -> float:
+        """How long the worker has said nothing; it says something each second."""
+        return time.monotonic() - self._heard
 
     def _started(self, log: Any) -> subprocess.Popen[bytes]:
         context = self._context
@@ -115,6 +122,7 @@ class ProcessExecution(Execution):
         refused: Outcome | None = None
         with asyncio.Runner() as runner:
             for what, value in _lines_of(process):
+                self._heard = time.monotonic()
                 if what == "outcome":
                     outcome = Outcome(**{**value, "status": RunStatus(value["status"])})
                 elif refused is None:

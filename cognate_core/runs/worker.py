@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
@@ -31,6 +32,7 @@ from cognate_core.runs.execution import WISHES, Outcome, RunContext, build_real_
 
 LAST_SECONDS = 8.0  # what a worker without a studio may still take to write its checkpoint
 PREDECESSOR_SECONDS = 15.0  # how long it waits for an earlier worker of the run to end
+ALIVE_SECONDS = 1.0  # between two signs of life
 NICENESS = 10  # the dashboard and the person's other programs go first
 OUT_OF_MEMORY_SCORE = "800"  # of 1000: should memory run out, the system ends the worker and not the studio
 
@@ -90,6 +92,7 @@ def main() -> None:
         emitter=LinesEmitter(lines),
     )
     threading.Thread(target=_obey, args=(wishes, context), name="wishes", daemon=True).start()
+    threading.Thread(target=_live, args=(lines,), name="alive", daemon=True).start()
     # When the computer is shut down, every process hears this one.
     signal.signal(signal.SIGTERM, lambda *_: context.interrupt(PauseRequested))
     lines.say("outcome", asdict(_only_worker(context)))
@@ -147,6 +150,12 @@ def _obey(wishes: Iterator[str], context: RunContext) -> None:
         context.interrupt(WISHES[wish])
     context.interrupt(PauseRequested)  # the studio is gone
     threading.Timer(LAST_SECONDS, os._exit, (1,)).start()
+
+
+def _live(lines: Lines) -> None:
+    while True:
+        lines.say("alive", None)
+        time.sleep(ALIVE_SECONDS)
 
 
 if __name__ == "__main__":

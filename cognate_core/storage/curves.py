@@ -27,7 +27,8 @@ FIGURES = (
     "memory_gate",
     "memory_null_share",
 )
-_SPAN_COLUMNS = ["step", "mean_loss", "losses", "missing_step"]
+_SPAN_COLUMNS = ["step", "mean_loss", "losses", "missing_step", "elapsed_seconds", "tokens"]
+_FIRST_OF_FIGURES = len(_SPAN_COLUMNS)
 _SPAN_COLUMNS += [f"{figure}_{end}" for figure in FIGURES for end in ("low", "low_step", "high", "high_step")]
 
 Floats = npt.NDArray[np.float64]
@@ -42,6 +43,8 @@ class Curves:
     mean_loss: Curve  # over the rows up to each step
     mean_counts: Floats  # of how many rows each of them is the mean
     missing_loss: Floats  # steps whose loss is no number, one a span at the least
+    elapsed_seconds: Curve  # of training, up to each step
+    tokens: Curve  # learned from, up to each step
 
 
 def read_curves(path: Path, run_id: str, model_name: str) -> Curves:
@@ -64,13 +67,14 @@ def read_curves(path: Path, run_id: str, model_name: str) -> Curves:
         long = (last or 0) > SHORT_RUN
         spans = table(_SPAN_COLUMNS, f"metric_spans {of_model} AND ?", *model, long)
         begin = spans[0, -1] if spans.size else -1
-        rows = table(["step", *FIGURES], f"metrics {of_model} AND step > ?", *model, begin)
-    ends, means, counts, missing = spans[:4]
-    steps, losses = rows[:2]
+        columns = ["step", "elapsed_seconds", "tokens", *FIGURES]
+        rows = table(columns, f"metrics {of_model} AND step > ?", *model, begin)
+    ends, means, counts, missing, elapsed, tokens = spans[:_FIRST_OF_FIGURES]
+    steps, losses = rows[0], rows[3]
     lines = {}
     for number, figure in enumerate(FIGURES):
-        low, low_step, high, high_step = spans[4 + 4 * number : 8 + 4 * number]
-        lines[figure] = _in_order((low_step, high_step, steps), (low, high, rows[1 + number]))
+        low, low_step, high, high_step = spans[_FIRST_OF_FIGURES + 4 * number :][:4]
+        lines[figure] = _in_order((low_step, high_step, steps), (low, high, rows[3 + number]))
     mean_loss, mean_counts = np.r_[means, losses], np.r_[counts, np.ones(len(losses))]
     known = np.isfinite(mean_loss)
     missing = np.r_[missing, steps[np.isnan(losses)]]
@@ -79,6 +83,8 @@ def read_curves(path: Path, run_id: str, model_name: str) -> Curves:
         mean_loss=(np.r_[ends, steps][known], mean_loss[known]),
         mean_counts=mean_counts[known],
         missing_loss=missing[np.isfinite(missing)],
+        elapsed_seconds=(np.r_[ends, steps], np.r_[elapsed, rows[1]]),
+        tokens=(np.r_[ends, steps], np.cumsum(np.r_[tokens, rows[2]])),
     )
 
 

@@ -1,7 +1,7 @@
 """The SQLite database: its schema by migrations, and its two ways in: one writing thread, many readers.
 
 One process writes, through one thread that owns the only writing connection. Rows that are appended are committed
-together, at most once a second, so that nobody who appends ever waits for the disk.
+together, at most twice a second, so that nobody who appends ever waits for the disk.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cognate_core.errors import DISK_FULL, DiskFull, StorageError
 
 _log = logging.getLogger(__name__)
 
-COMMIT_INTERVAL_SECONDS = 1.0
+COMMIT_INTERVAL_SECONDS = 0.5
 USUAL_DELAY_SECONDS = 3.0  # beyond it people are told that the log is delayed
 
 migrations = Migrations("cognate_studio")

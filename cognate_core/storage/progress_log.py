@@ -124,9 +124,30 @@ class ProgressReader:
         """The newest step rows, oldest of them first."""
         return self._rows("SELECT * FROM metrics WHERE run_id = ? ORDER BY id DESC LIMIT ?", run_id, count)[::-1]
 
+    def metrics_near(self, run_id: str, model_name: str, step: int) -> Row | None:
+        """The step row of a model that is closest to `step`; None when there is none."""
+        rows = self._rows(
+            "SELECT * FROM (SELECT * FROM metrics WHERE run_id = ?1 AND model_name = ?2 AND step <= ?3 "
+            "ORDER BY step DESC LIMIT 1) UNION ALL SELECT * FROM (SELECT * FROM metrics WHERE run_id = ?1 AND "
+            "model_name = ?2 AND step > ?3 ORDER BY step LIMIT 1)",
+            run_id,
+            model_name,
+            step,
+        )
+        return min(rows, key=lambda row: abs(int(row["step"]) - step), default=None)
+
     def evaluations(self, run_id: str, after_id: int = 0) -> list[Row]:
         """Held-out measurements, in order of writing."""
         return self._rows("SELECT * FROM evaluations WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
+
+    def best_evaluation(self, run_id: str) -> Row | None:
+        """The step with the lowest held-out loss (mean over its datasets) and its model's name; None: unknown."""
+        rows = self._rows(
+            "SELECT model_name, step, avg(loss) AS loss FROM evaluations WHERE run_id = ? GROUP BY model_name, step "
+            "HAVING count(loss) = count(*) ORDER BY loss, step LIMIT 1",
+            run_id,
+        )
+        return rows[0] if rows else None
 
     def ponder_histograms(self, run_id: str) -> list[Row]:
         """Counts of tokens by ponder steps, one row a check, in order of writing."""

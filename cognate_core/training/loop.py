@@ -31,11 +31,11 @@ from cognate_core.data.packing import Packed
 from cognate_core.data.prepared import Batches, HeldoutPrompt, PreparedData
 from cognate_core.errors import DataError, Diverged, Interruption
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput
+from cognate_core.schedule import learning_rate_at, peak_learning_rate
 from cognate_core.training.checkpoint import Checkpoint, save_checkpoint
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
 from cognate_core.training.hardware import Precision, calculator
 from cognate_core.training.introspection import Introspection
-from cognate_core.training.schedule import learning_rate_at, peak_learning_rate
 
 BAD_STEPS_TO_DIVERGE = 3  # losses in a row that are no number
 PONDER_RAMP = 0.2  # over this share of the steps the price of pondering grows to its full value

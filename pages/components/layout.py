@@ -16,6 +16,9 @@ PAGES = {
     "home": st.Page(_FOLDER / "home.py", title="Home", icon=":material/home:", default=True),
     "new_run": st.Page(_FOLDER / "new_run.py", title="New run", icon=":material/add_circle:", url_path="new-run"),
     "monitor": st.Page(_FOLDER / "monitor.py", title="Monitor", icon=":material/monitoring:", url_path="monitor"),
+    "compare": st.Page(
+        _FOLDER / "compare.py", title="Compare", icon=":material/stacked_line_chart:", url_path="compare"
+    ),
     "models": st.Page(_FOLDER / "models.py", title="Models", icon=":material/deployed_code:", url_path="models"),
 }
 

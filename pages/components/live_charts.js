@@ -1,13 +1,14 @@
-// Draws a run's charts and, while it trains, asks the studio for new points and changes the charts in place:
-// no flicker, and zoom stays. Colours of text and ground are the page's own, light or dark.
+// Draws charts and, while a run goes on, asks the studio for new points and changes the charts in place: no flicker,
+// and zoom stays. Colours of text and ground are the page's own, light or dark. Text is only ever set as text.
 
-const SHORTEST_PAUSE_MS = 1000
-const LONGEST_PAUSE_MS = 6000
+const PAUSE_MS = 500
 const EAGER_UPDATES = 4 // the first points come as soon as they can
 const SMALL_EVERY = 4 // the small charts follow at every fourth update
-// After an update the page rests at least this many times as long as the update took, so that watching a run does not
-// slow it: both share the same processor.
-const REST = 120
+// After an update the page rests this many times as long as the update took, so that watching a run does not slow it:
+// both share the same processor.
+const REST = 10
+const LONGEST_PAUSE_MS = 4000
+const SILENT_SECONDS = { slow: 5, bad: 30 } // a worker says something each second
 
 let plotly = null
 
@@ -25,13 +26,18 @@ function loadPlotly() {
   return plotly
 }
 
+function element(tag, text = "", className = "") {
+  const made = document.createElement(tag)
+  made.textContent = text
+  made.className = className
+  return made
+}
+
 function placeOf(root, { title, help, alt, wide }) {
-  const section = document.createElement("section")
-  section.className = wide ? "wide" : ""
-  const heading = document.createElement("h3")
-  heading.textContent = title
+  const section = element("section", "", wide ? "wide" : "")
+  const heading = element("h3", title)
   heading.title = help
-  const place = document.createElement("div")
+  const place = element("div", "", wide ? "place clickable" : "place")
   place.setAttribute("role", "img")
   place.setAttribute("aria-label", alt)
   section.append(heading, place)
@@ -39,62 +45,197 @@ function placeOf(root, { title, help, alt, wide }) {
   return place
 }
 
-async function draw(root, charts, all) {
-  root.places ??= charts.map((chart) => placeOf(root, chart))
+function showFindings(root, findings, choose) {
+  if (JSON.stringify(findings) === root.shownFindings) return // a button must not go while it is pressed
+  root.shownFindings = JSON.stringify(findings)
+  root.findings.replaceChildren(
+    ...findings.map((finding, number) => {
+      const item = element("li", "", finding.kind)
+      const { first_step: first, last_step: last } = finding
+      const where = first === last ? `at step ${first.toLocaleString("en")}` : `steps ${first.toLocaleString("en")} to ${last.toLocaleString("en")}`
+      const head = element("p")
+      head.append(element("strong", finding.title), `, ${where}. ${finding.cause}`)
+      item.append(head)
+      if (finding.advice) item.append(element("p", finding.advice))
+      if (Object.keys(finding.overrides).length) {
+        const button = element("button", "Apply to a new run")
+        button.type = "button"
+        button.onclick = () => choose(number)
+        item.append(button)
+      }
+      return item
+    }),
+  )
+}
+
+async function draw(root, { charts, findings }, all, component) {
+  if (root.titles !== JSON.stringify(charts.map((chart) => chart.title))) {
+    root.titles = JSON.stringify(charts.map((chart) => chart.title))
+    root.replaceChildren()
+    root.places = charts.map((chart) => placeOf(root, chart))
+    root.findings = element("ul", "", "live-findings")
+    root.findings.setAttribute("aria-label", "What the curves show")
+    root.firstChild?.after(root.findings)
+    all = true
+  }
+  showFindings(root, findings, (number) => component.setTriggerValue("finding", number))
   const Plotly = await loadPlotly()
   const style = getComputedStyle(root)
   const config = { responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] }
   charts.forEach(({ figure, wide }, index) => {
     if (!wide && !all) return
+    const place = root.places[index]
     const layout = {
       ...figure.layout,
       autosize: true,
       paper_bgcolor: "transparent",
       plot_bgcolor: "transparent",
       font: { color: style.color, family: style.fontFamily, size: 14 },
+      hoverlabel: { bgcolor: style.getPropertyValue("--st-secondary-background-color"), font: { color: style.color } },
       modebar: { bgcolor: "transparent", color: "#808080", activecolor: style.color },
     }
-    Plotly.react(root.places[index], figure.data, layout, config)
+    const narrow = root.clientWidth < 620 && layout.annotations?.length
+    if (narrow) layout.margin = { ...layout.margin, r: 96 }
+    Plotly.react(place, figure.data, layout, config)
+    if (wide && !place.listens) {
+      place.listens = true
+      place.on("plotly_click", ({ points }) => {
+        const step = points[0]?.customdata ?? points[0]?.x
+        const line = points[0]?.curveNumber
+        if (Number.isFinite(step)) place.component.setTriggerValue("step", { step: Math.round(step), line })
+      })
+    }
+    place.component = component
   })
 }
 
-export default function ({ data, parentElement }) {
-  const root = parentElement.querySelector(".live-charts")
-  const problem = parentElement.querySelector(".live-problem")
+function showControls(place, controls, chosen, change) {
+  place.replaceChildren(
+    ...controls.map(({ name, label, choices }) => {
+      const wrapped = element("label", label)
+      const select = document.createElement("select")
+      select.append(...choices.map((choice) => new Option(choice, choice, false, choice === chosen[name])))
+      select.onchange = () => change(name, select.value)
+      wrapped.append(select)
+      return wrapped
+    }),
+  )
+}
+
+function ago(seconds) {
+  return seconds < 1.5 ? "just now" : seconds < 90 ? `${Math.round(seconds)} s ago` : `${Math.round(seconds / 60)} min ago`
+}
+
+function light(words, help, state) {
+  const shown = element("span", words, state)
+  shown.title = help
+  return shown
+}
+
+function showLights(place, alive, pageSeconds, connected) {
+  const lights = []
+  if (alive.elsewhere) {
+    lights.push(light("Trainer: in another studio", "Another process trains; this one only looks.", "unknown"))
+  } else if (alive.trainer === null) {
+    lights.push(light("Trainer: at rest", "Nobody works on this run just now.", "unknown"))
+  } else {
+    const { slow, bad } = SILENT_SECONDS
+    const state = alive.trainer > bad ? "bad" : alive.trainer > slow ? "slow" : "good"
+    lights.push(light(`Trainer: heard ${ago(alive.trainer)}`, "The training process gives a sign each second.", state))
+  }
+  lights.push(
+    alive.log
+      ? light(`Log: ${Math.round(alive.log)} s late`, "Figures wait to be written. Training goes on.", "slow")
+      : light("Log: up to date", "What was measured is written at once.", "good"),
+  )
+  lights.push(
+    connected
+      ? light(`This page: ${ago(pageSeconds)}`, "When this page last heard of the studio.", "good")
+      : light(`This page: cut off, ${ago(pageSeconds)}`, "The studio does not answer. The page goes on trying.", "bad"),
+  )
+  place.replaceChildren(...lights)
+}
+
+function remembered() {
+  try {
+    return JSON.parse(sessionStorage.getItem("cognate-look")) ?? {}
+  } catch {
+    return {}
+  }
+}
+
+export default function (component) {
+  const { data, parentElement } = component
+  const [root, problem, controls, lights] = ["charts", "problem", "controls", "lights"].map((name) =>
+    parentElement.querySelector(`.live-${name}`),
+  )
   clearTimeout(root.timer)
+  clearInterval(root.clock)
   const generation = (root.generation = (root.generation ?? 0) + 1)
-  let seen = data.seen
+  const current = () => generation === root.generation && root.isConnected
+  const first = Object.fromEntries(data.controls.map((control) => [control.name, control.first]))
+  const chosen = { ...first, ...remembered() }
+  const asFirst = () => data.controls.every(({ name }) => chosen[name] === first[name])
+  let seen = asFirst() ? data.seen : ""
   let updates = 0
+  let heard = performance.now()
+  let alive = null
+  let connected = true
+
+  showControls(controls, data.controls, chosen, (name, value) => {
+    chosen[name] = value
+    sessionStorage.setItem("cognate-look", JSON.stringify(chosen))
+    seen = ""
+    clearTimeout(root.timer)
+    update()
+  })
+
+  function tick() {
+    if (alive && data.going) showLights(lights, alive, (performance.now() - heard) / 1000, connected)
+  }
 
   async function update() {
     let took = 0
+    const asked = { ...chosen, after: seen }
     try {
       if (!document.hidden) {
-        const reply = await fetch(`${data.address}&after=${seen}`)
-        if (!reply.ok) throw new Error("The studio does not answer as expected. Reload the page.")
+        const reply = await fetch(`${data.address}&${new URLSearchParams(asked)}`)
+        if (!reply.ok) throw new Error((await reply.json()).problem ?? "The studio does not answer as expected. Reload the page.")
         const news = await reply.json()
-        const start = performance.now()
-        if (generation === root.generation && news.charts) {
-          await draw(root, news.charts, updates % SMALL_EVERY === 0)
+        if (!current() || asked.after !== seen) return // the person chose another look meanwhile
+        heard = performance.now()
+        alive = news.alive
+        connected = true
+        if (news.charts) {
+          await draw(root, news, updates % SMALL_EVERY === 0 || !asked.after, component)
           seen = news.seen
           updates += 1
         }
-        took = performance.now() - start
+        took = performance.now() - heard
       }
       problem.textContent = ""
     } catch (error) {
+      connected = false
       problem.textContent = error instanceof TypeError ? "The studio cannot be reached. Trying again." : error.message
     }
-    if (generation === root.generation && root.isConnected) {
+    tick()
+    if (current() && data.going) {
       const rest = updates <= EAGER_UPDATES ? 0 : Math.min(took * REST, LONGEST_PAUSE_MS)
-      root.timer = setTimeout(update, Math.max(SHORTEST_PAUSE_MS, rest))
+      root.timer = setTimeout(update, Math.max(PAUSE_MS, rest))
     }
   }
 
-  draw(root, data.charts, true)
+  lights.replaceChildren()
+  lights.hidden = !data.going
+  root.clock = setInterval(tick, 1000)
+  const start = asFirst() ? draw(root, data, true, component) : update()
+  start
     .then(() => {
-      if (data.address && generation === root.generation) root.timer = setTimeout(update, SHORTEST_PAUSE_MS)
+      if (data.going && current() && asFirst()) root.timer = setTimeout(update, PAUSE_MS)
     })
     .catch((error) => (problem.textContent = error.message))
-  return () => clearTimeout(root.timer)
+  return () => {
+    clearTimeout(root.timer)
+    clearInterval(root.clock)
+  }
 }

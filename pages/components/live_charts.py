@@ -1,4 +1,4 @@
-"""The charts of a run, which follow it by themselves.
+"""Charts which follow their runs by themselves, the lights that tell whether all is alive, and what can be clicked.
 
 `st.plotly_chart` (Streamlit 1.67) builds its chart anew whenever the data change: it flickers and loses the zoom, and
 drawing a page again each second slowed training by 42 % on two cores (docs/experiments.md). This component draws with
@@ -8,13 +8,12 @@ the same library, asks `/live` for new points, and changes its charts in place.
 from __future__ import annotations
 
 import json
-import math
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
 import plotly
@@ -25,42 +24,76 @@ from starlette.routing import Route
 
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
-from cognate_core.insight.charts import line_chart, loss_chart, ponder_chart
-from cognate_core.runs import current_manager
-from cognate_core.storage.curves import read_curves
-from cognate_core.storage.progress_log import ProgressLog, Run
+from cognate_core.insight.axis import By
+from cognate_core.insight.charts import View
+from cognate_core.runs import RunManager, current_manager
+from cognate_core.storage.progress_log import Run
+from pages.components.charts_of_runs import Look, comparison_charts, run_charts
 
 PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 OWN_HOSTS = ("127.0.0.1", "localhost")
 MOST_KEPT = 16  # charts of a run and model, light or dark, for all who watch
-REST = 50  # times as long as a look at the run took, there is no other: watching takes 2 % of one core at most
+MOST_COMPARED = 12
+REST = 20  # times as long as a look at the run took, there is no other: watching takes 5 % of one core at most
+
+SMOOTHING = {"none": 0.0, "light": 0.02, "medium": 0.06, "strong": 0.15}
+ALONG: dict[str, By] = {"steps": "step", "time": "time", "tokens": "tokens"}
+CONTROLS = {
+    "smoothing": ("Smoothing", list(SMOOTHING), "light"),
+    "scale": ("Loss scale", ["linear", "logarithmic"], "linear"),
+    "along": ("Along the bottom", list(ALONG), "steps"),
+}
+"""What can be chosen of the look: the label, the choices, and the first one."""
 
 _component = st.components.v2.component(
     "live_charts",
-    html='<div class="live-charts"></div><p class="live-problem" role="status"></p>',
-    js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
-    css="""
-    .live-charts { display: grid; grid-template-columns: 1fr 1fr; gap: 0.5rem 2rem; color: var(--st-text-color);
-                   font-family: var(--st-font); }
-    .live-charts section { min-width: 0; }
-    .live-charts .wide { grid-column: 1 / -1; }
-    .live-charts h3 { font-size: 1.15rem; font-weight: 600; margin: 0.75rem 0 0.25rem; padding: 0; }
-    .live-problem { color: var(--st-orange-text-color); margin: 0; }
-    @media (max-width: 760px) { .live-charts { grid-template-columns: 1fr; } }
+    html="""
+    <div class="live-controls" role="group" aria-label="How the curves are drawn"></div>
+    <div class="live-lights" role="group" aria-label="Is everything alive?"></div>
+    <div class="live-charts"></div>
+    <p class="live-problem" role="status"></p>
     """,
+    js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
+    css=Path(__file__).with_suffix(".css").read_text(encoding="utf-8"),
     isolate_styles=False,  # Plotly puts its styles into the page's head
 )
 
 
-def live_charts(log: ProgressLog, run: Run, model_name: str) -> None:
-    """Show the charts of one model of a run; while the run goes on, they follow it."""
-    dark = st.context.theme.type == "dark"
-    address = None
-    if not run.status.is_terminal and run.status is not RunStatus.PAUSED:
-        address = "/live?" + urlencode({"run": run.id, "model": model_name, "dark": int(dark)})
-    built = _charts(log, run.id, model_name, dark=dark, at_once=True)
-    data = {**json.loads(built.as_json), "address": address}
-    _component(key=f"charts-{run.id}-{run.model_names.index(model_name)}", data=data)  # a name may hold anything
+def live_charts(manager: RunManager, run: Run, model_name: str) -> Any:
+    """Show the charts of one model of a run; while the run goes on, they follow it.
+
+    Returns:
+        what the person did just now: `step` when one was clicked, `finding` (its number) when its remedy was.
+    """
+    going = not run.status.is_terminal and run.status is not RunStatus.PAUSED
+    asked = {"run": run.id, "model": model_name}
+    key = f"charts-{run.id}-{run.model_names.index(model_name)}"  # a name may hold anything
+    return _mounted(manager, asked, key, going=going)
+
+
+def live_comparison(manager: RunManager, runs: Sequence[Run]) -> Any:
+    """Show several runs over one another; while one goes on, the charts follow it. What was clicked is returned."""
+    going = any(not run.status.is_terminal and run.status is not RunStatus.PAUSED for run in runs)
+    return _mounted(manager, {"runs": ",".join(run.id for run in runs)}, "comparison", going=going)
+
+
+def _mounted(manager: RunManager, asked: Mapping[str, str], key: str, *, going: bool) -> Any:
+    asked = {**asked, "dark": str(int(st.context.theme.type == "dark"))}
+    built = _charts(manager, asked, at_once=True)
+    data = {
+        **json.loads(built.as_json),
+        "address": "/live?" + urlencode(asked),
+        "going": going,
+        "controls": [
+            {"name": name, "label": label, "choices": choices, "first": first}
+            for name, (label, choices, first) in CONTROLS.items()
+        ],
+    }
+    return _component(key=key, data=data, on_step_change=_nothing, on_finding_change=_nothing)
+
+
+def _nothing() -> None:
+    """Streamlit wants to be told that somebody listens to a trigger."""
 
 
 @dataclass(slots=True)
@@ -72,21 +105,29 @@ class _Charts:
     rest_until: float  # by the monotonic clock
 
 
-_kept: dict[tuple[Path, str, str, bool], _Charts] = {}  # the last one asked for stands last
+_kept: dict[tuple[Any, ...], _Charts] = {}  # the last one asked for stands last
 _building = threading.Lock()  # of all who wait for the same charts, one builds them
 
 
-def _charts(log: ProgressLog, run_id: str, model_name: str, *, dark: bool, at_once: bool) -> _Charts:
+def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> _Charts:
     """The newest charts; without `at_once` perhaps those of a moment ago. Raises RunError when there is no such run."""
-    key = (log.path, run_id, model_name, dark)
+    log, look = manager.log, _look(asked)
+    run_ids = [asked["run"]] if "run" in asked else [each for each in asked.get("runs", "").split(",") if each]
+    key = (log.path, *run_ids, "run" in asked, asked.get("model", ""), look)
     with _building:
         built = _kept.pop(key, None)
         start = time.monotonic()
         if built is None or at_once or start > built.rest_until:
-            run = log.run(run_id)
-            seen = "-".join(map(str, log.newest_ids(run_id)))  # before the charts: what comes between is drawn twice
+            runs = [log.run(run_id) for run_id in run_ids[:MOST_COMPARED]]
+            # Before the charts: what comes between is drawn twice.
+            seen = "-".join(str(newest) for run in runs for newest in (*log.newest_ids(run.id), run.name))
             if built is None or built.seen != seen:
-                news = {"charts": run_charts(log, run, model_name, dark=dark), "seen": seen}
+                news: dict[str, Any] = {"seen": seen, "findings": []}
+                if "run" in asked:
+                    news["charts"], found = run_charts(log, runs[0], asked.get("model", ""), look)
+                    news["findings"] = [asdict(finding) for finding in found]
+                else:
+                    news["charts"] = comparison_charts(log, runs, look)
                 as_json = json.dumps(news, allow_nan=False, separators=(",", ":")).encode()
                 built = _Charts(seen, as_json, start)
             end = time.monotonic()
@@ -97,83 +138,13 @@ def _charts(log: ProgressLog, run_id: str, model_name: str, *, dark: bool, at_on
     return built
 
 
-def run_charts(log: ProgressLog, run: Run, model_name: str, *, dark: bool) -> list[dict[str, Any]]:
-    """The charts as the component reads them."""
-    curves = read_curves(log.path, run.id, model_name)
-    evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
-    steps = run.config.max_steps
-
-    def small(title: str, unit: str, lines: dict[str, str], explanation: str) -> dict[str, Any]:
-        named = {label: curves.lines[figure] for figure, label in lines.items()}
-        figure = line_chart(named, unit, steps, dark=dark)
-        return {"title": title, "help": explanation, "alt": f"{title} by step", "wide": False, "figure": figure}
-
-    charts = [
-        {
-            "title": "How wrong it is (loss)",
-            "help": "Lower is better. Unseen: on text that was kept apart, the honest measure.",
-            "alt": "Loss by step",
-            "wide": True,
-            "figure": loss_chart(
-                curves.lines["loss"],
-                curves.mean_loss,
-                curves.mean_counts,
-                curves.missing_loss,
-                evaluations,
-                math.log(run.config.vocab_size),
-                steps,
-                dark=dark,
-            ),
-        },
-        small("Learning rate", "", {"learning_rate": "learning rate"}, "How far each step moves the weights."),
-        small(
-            "Gradient size",
-            "norm",
-            {"grad_norm": "before", "filtered_grad_norm": "after"},
-            "Before, and after clipping and GrokFast.",
-        ),
-    ]
-    if run.config.act_enabled:
-        histograms = [row for row in log.ponder_histograms(run.id) if row["model_name"] == model_name]
-        charts += [
-            small(
-                "How long it thinks (ponder steps)",
-                "steps a token",
-                {"ponder_steps": "ponder steps"},
-                "How often the middle layers go over a token, on average.",
-            ),
-            {
-                "title": "Which tokens think long",
-                "help": "Share of the tokens by ponder steps, between two checks. One dark row alone: every token is "
-                "treated alike.",
-                "alt": "Share of tokens by ponder steps",
-                "wide": False,
-                "figure": ponder_chart(histograms, steps, dark=dark),
-            },
-            small(
-                "Price of thinking (ponder loss)",
-                "nats",
-                {"ponder_loss": "ponder loss"},
-                "What the ponder steps add to the loss that is trained on. It is not part of the curves above.",
-            ),
-        ]
-    if run.config.ltm_enabled:
-        charts += [
-            small(
-                "Notes in memory",
-                "notes",
-                {"memory_notes": "notes"},
-                "How many notes a text's memory holds after a segment, on average. A new text begins with none.",
-            ),
-            small(
-                "How memory is used",
-                "share",
-                {"memory_written": "noted", "memory_gate": "gate open", "memory_null_share": "nothing read"},
-                "Noted: share of the tokens that became notes. Gate open: how far the layers let memory in. Nothing "
-                "read: where there were notes, share of the looking that chose none.",
-            ),
-        ]
-    return charts
+def _look(asked: Mapping[str, str]) -> Look:
+    """What was chosen of the look; what is not among the choices is as at first."""
+    chosen = {
+        name: asked[name] if asked.get(name) in choices else first for name, (_, choices, first) in CONTROLS.items()
+    }
+    view = View(SMOOTHING[chosen["smoothing"]], chosen["scale"] == "logarithmic", asked.get("dark") == "1")
+    return Look(ALONG[chosen["along"]], view)
 
 
 Answer = Callable[[Request], Response]
@@ -194,15 +165,30 @@ def _for_own_pages(answer: Answer) -> Answer:
 
 @_for_own_pages
 def _live(request: Request) -> Response:
-    """New points of a run, for the component."""
-    asked = request.query_params
-    run_id, model_name, dark = asked.get("run", ""), asked.get("model", ""), asked.get("dark") == "1"
+    """New points, and how alive all is, for the component."""
+    asked = cast(Mapping[str, str], request.query_params)
+    manager = current_manager()
     try:
-        built = _charts(current_manager().log, run_id, model_name, dark=dark, at_once=False)
+        built = _charts(manager, asked, at_once=False)
     except RunError as error:
         return JSONResponse({"problem": str(error)}, status_code=404)
-    news = b"{}" if built.seen == asked.get("after") else built.as_json
-    return Response(news, media_type="application/json", headers={"Cache-Control": "no-store"})
+    alive = json.dumps(_signs_of_life(manager, asked.get("run"))).encode()
+    news = b"" if built.seen == asked.get("after") else built.as_json[1:-1] + b","
+    return Response(
+        b"{" + news + b'"alive":' + alive + b"}",
+        media_type="application/json",
+        headers={"Cache-Control": "no-store"},
+    )
+
+
+def _signs_of_life(manager: RunManager, run_id: str | None) -> dict[str, Any]:
+    """How long nothing was heard of the trainer (None: nobody trains, or not for this studio), and how late the log is.
+    The page itself knows how old it is."""
+    return {
+        "trainer": manager.silent_seconds(run_id) if run_id else None,
+        "log": manager.log.delayed_seconds,
+        "elsewhere": bool(manager.read_only),
+    }
 
 
 @_for_own_pages

@@ -10,7 +10,7 @@ from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import Run
-from pages.components.layout import shown
+from pages.components.layout import PAGES, run_link, shown
 
 
 def active_buttons(manager: RunManager, run: Run) -> None:
@@ -42,6 +42,74 @@ def active_buttons(manager: RunManager, run: Run) -> None:
         help="Ends training now. The model that is being trained is not kept.",
     ):
         act(manager.cancel, run.id)
+
+
+RELATION_WORDS = {
+    "copy": "Made of the settings of",
+    "fix": "Made to mend",
+    "twin": "GrokFast twin of",
+    "branch": "Branched off from",
+    "verification": "Repeats, to verify,",
+}
+
+
+def origin_line(manager: RunManager, run: Run) -> None:
+    """What the run was made of, if of another."""
+    if run.parent_run_id is None or run.relation not in RELATION_WORDS:
+        return
+    parent = next((each for each in manager.log.runs() if each.id == run.parent_run_id), None)
+    step = f" after step {run.branch_step:,}" if run.branch_step is not None else ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if parent is None:
+            st.caption(f"{RELATION_WORDS[run.relation]} a run that is no longer here{step}")
+        else:
+            st.caption(f"{RELATION_WORDS[run.relation]}")
+            run_link(parent)
+            st.caption(step)
+
+
+def more_actions(manager: RunManager, run: Run) -> None:
+    """What else can be made of a run."""
+    fixed = bool(manager.read_only)
+    with st.popover("More", icon=":material/more_horiz:"):
+        st.page_link(
+            PAGES["new_run"],
+            label="Use these settings in a new run",
+            icon=":material/content_copy:",
+            query_params={"from": run.id},
+        )
+        st.page_link(
+            PAGES["compare"],
+            label="Compare with other runs",
+            icon=":material/stacked_line_chart:",
+            query_params={"runs": run.id},
+        )
+        other = "without" if run.config.grokfast_enabled else "with"
+        if st.button(
+            f"Start its twin {other} GrokFast",
+            icon=":material/call_split:",
+            disabled=fixed,
+            help="The same run, start and data, with the gradient filter the other way. Compare shades the gap.",
+        ):
+            try:
+                twin = manager.start_twin(run.id)
+            except CognateError as error:
+                st.error(shown(str(error)), icon=":material/error:")
+            else:
+                st.switch_page(PAGES["compare"], query_params={"runs": f"{run.id},{twin}"})
+        if st.button("Rename", icon=":material/edit:", disabled=fixed):
+            rename(manager, run)
+        rests = not run.status.is_active and run.status is not RunStatus.QUEUED
+        if rests and st.button("Delete this run", icon=":material/delete:", disabled=fixed):
+            confirm_delete(manager, run)
+
+
+@st.dialog("Rename this run")
+def rename(manager: RunManager, run: Run) -> None:
+    """Another name for the run."""
+    name = st.text_input("Name", run.name, max_chars=200)
+    if st.button("Rename", type="primary"):
+        act(lambda run_id: manager.rename_run(run_id, name), run.id)
 
 
 def resume_button(manager: RunManager, run: Run) -> None:

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from cognate_core.contracts import RunStatus
 from cognate_core.insight.estimates import seconds_left
+from cognate_core.insight.words import duration
 from cognate_core.storage.progress_log import ProgressLog, Run
 
 PACE_STEPS = 50  # the pace is measured over this many of the newest steps
@@ -23,6 +24,27 @@ def measured_seconds_left(log: ProgressLog, run: Run) -> float | None:
     models_after = len(run.model_names) - 1 - run.model_names.index(rows[-1]["model_name"])
     this_model = seconds_left(run.step, run.total_steps, pace)
     return None if this_model is None else this_model + models_after * run.total_steps * pace
+
+
+def quote_line(log: ProgressLog, run: Run) -> str:
+    """What was promised of the run's time, and once it has ended how good that was; empty without a quote."""
+    if run.quote is None:
+        return ""
+    low, high = run.quote["low_seconds"], run.quote["high_seconds"]
+    promised = f"Quoted for training: {duration(low)} to {duration(high)}"
+    if run.status is not RunStatus.COMPLETED:
+        return f"{promised}."
+    seconds = training_seconds(log, run)
+    if seconds is None:
+        return f"{promised}."
+    kept = "as quoted" if low <= seconds <= high else "less than quoted" if seconds < low else "more than quoted"
+    return f"{promised}; it took {duration(seconds)}, {kept}."
+
+
+def training_seconds(log: ProgressLog, run: Run) -> float | None:
+    """Seconds of training of all models of a run together; None while that is unknown."""
+    seconds = [model.details["training_stats"]["seconds"] for model in log.models(run.id)]
+    return sum(seconds) if len(seconds) == len(run.model_names) else None
 
 
 def run_seconds(run: Run) -> float | None:

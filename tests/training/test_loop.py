@@ -34,11 +34,11 @@ from cognate_core.errors import CancelRequested, DataError, Diverged, StopReques
 from cognate_core.model import CognateModel, CognateOutput
 from cognate_core.playground import Playground
 from cognate_core.records import record_to_json
+from cognate_core.schedule import learning_rate_at
 from cognate_core.training import loop as loop_module
 from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.hardware import Precision
 from cognate_core.training.loop import TrainingLoop, ponder_limit, ponder_weight_at
-from cognate_core.training.schedule import learning_rate_at
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],

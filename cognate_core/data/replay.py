@@ -1,0 +1,61 @@
+"""What a step of training read, drawn again: the order of the data follows from the seed and the position alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import END_OF_TEXT_ID
+from cognate_core.data.prepared import Batches, PreparedData
+from cognate_core.errors import DataError
+
+MOST_DRAWS = 1_000_000  # sequences that are drawn again to come to a step: about five seconds
+
+
+@dataclass(frozen=True, slots=True)
+class BatchSequence:
+    """One sequence of a batch: the dataset it is of, its texts in their order, and how many tokens were learned."""
+
+    source: str
+    texts: list[str]
+    counted_tokens: int
+
+
+def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin: Path) -> list[BatchSequence]:
+    """The sequences of optimizer step `step`, from 1.
+
+    Args:
+        prepared: the folder of prepared data.
+        seed: the model's own.
+        begin: where a run that branched off has the checkpoint that it began with, if it did.
+
+    Raises:
+        DataError: the data are no longer there, or the step is too far on to come to it soon.
+    """
+    data = PreparedData(prepared)
+    of_one_step = config.batch_size * config.gradient_accumulation_steps
+    batches = Batches({name: data.packed(name, "train") for name in data.sources}, config.mixture_weights, 1, seed)
+    first = 0
+    for state_file in begin.glob("step-????????/state.json"):
+        state = json.loads(state_file.read_text(encoding="utf-8"))
+        batches.load_state_dict(state["batches"])
+        first = state["step"]
+    to_skip = (step - 1 - first) * of_one_step
+    if to_skip < 0:
+        raise DataError(f"This run began after step {first:,}. Look at the run that it branched off from.")
+    if to_skip > MOST_DRAWS and len(data.sources) > 1:
+        raise DataError(f"Step {step:,} is too far on: {to_skip:,} sequences would have to be drawn again before it.")
+    batches.skip(to_skip)
+    tokenizer = data.tokenizer()
+    found = []
+    for name, index in batches.next_sources(of_one_step):
+        packed = data.packed(name, "train")
+        ids = packed.tokens[index].tolist()
+        texts: list[list[int]] = [[]]
+        for token in ids:
+            texts.append([]) if token == END_OF_TEXT_ID else texts[-1].append(token)
+        decoded = [tokenizer.decode(text) for text in texts if text]
+        found.append(BatchSequence(name, decoded, int(packed.counted[index][1:].sum())))
+    return found

@@ -1,0 +1,64 @@
+"""What stands along the bottom of a chart: steps, time or tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+By = Literal["step", "time", "tokens"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Where a step stands. `end`: where the axis ends. `steps` and `values`: places that are known; None: the step is
+    its own place."""
+
+    title: str = "step"
+    end: float = 1.0
+    steps: Floats | None = None
+    values: Floats | None = None
+
+    @property
+    def is_steps(self) -> bool:
+        """Whether the axis is of steps."""
+        return self.steps is None
+
+    @property
+    def whole(self) -> bool:
+        """Whether its numbers are whole and large."""
+        return self.title != "training time (min)" and self.title != "training time (h)"
+
+    def at(self, steps: Floats) -> Floats:
+        """The places of `steps`; of those beyond what is known, the nearest that is."""
+        if self.steps is None or self.values is None:
+            return steps
+        return np.interp(steps, self.steps, self.values)
+
+
+def axis_by(
+    by: By, total_steps: int, elapsed: tuple[Floats, Floats], tokens: tuple[Floats, Floats], tokens_before: float = 0.0
+) -> Axis:
+    """The axis that a person chose.
+
+    Args:
+        elapsed: steps and the seconds of training up to each.
+        tokens: steps and the tokens learned from up to each.
+        tokens_before: what a run that branched off had learned from before.
+    """
+    steps, values = elapsed if by == "time" else tokens
+    known = np.isfinite(values)
+    if by == "step" or not known.any():
+        return Axis(end=float(total_steps))
+    steps, values = steps[known], values[known]
+    if by == "tokens":
+        values = values + tokens_before
+        return Axis("tokens learned from", float(values[-1]), np.r_[0.0, steps], np.r_[tokens_before, values])
+    seconds = float(values[-1])
+    unit, size = ("s", 1.0) if seconds < 180 else ("min", 60.0) if seconds < 180 * 60 else ("h", 3600.0)
+    start = float(values[0]) if steps[0] > 1 else 0.0  # of a branch: its mother's time counts
+    first = steps[0] if steps[0] > 1 else 0.0
+    return Axis(f"training time ({unit})", seconds / size, np.r_[first, steps], np.r_[start, values] / size)

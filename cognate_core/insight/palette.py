@@ -1,0 +1,40 @@
+"""Colours: one for each run, the same everywhere, safe for the colour-blind, readable on light and dark."""
+
+from __future__ import annotations
+
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+"""Colour-blind-safe, always in this order (Okabe and Ito, https://jfly.uni-koeln.de/color/)."""
+
+_ON_DARK = ("#3F8FE0", *OKABE_ITO[1:])  # the first blue is hard to see there
+_WORDS_ON_LIGHT = ("#0072B2", "#8F6200", "#007A58", "#A5487E", "#1F78A8", "#B34E00")  # contrast of 4.5 on white
+_DASHES = ("solid", "dash", "dot")
+
+GREY = "#808080"
+ALARM = OKABE_ITO[5]
+
+
+def run_colour(number: int, *, dark: bool) -> str:
+    """The colour of the lines of the run whose `Run.colour` is `number`."""
+    return (_ON_DARK if dark else OKABE_ITO)[number % len(OKABE_ITO)]
+
+
+def run_word_colour(number: int, *, dark: bool) -> str:
+    """The same for words, which must be read."""
+    return (_ON_DARK if dark else _WORDS_ON_LIGHT)[number % len(OKABE_ITO)]
+
+
+def run_dash(number: int) -> str:
+    """How the run's lines are dashed: after six runs the colours begin again, with other dashes."""
+    return _DASHES[number // len(OKABE_ITO) % len(_DASHES)]
+
+
+def neutral(number: int, *, dark: bool) -> str:
+    """A tone of the text's own, for what belongs to no run."""
+    tones = ("#DFE6EC", "#AAB4BD", "#7F8A94") if dark else ("#2B3640", "#5B6670", "#8A949D")
+    return tones[number % len(tones)]
+
+
+def faint(colour: str, opacity: float) -> str:
+    """A "#RRGGBB" colour that lets through what lies behind it."""
+    red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity:g})"

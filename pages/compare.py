@@ -1,0 +1,179 @@
+"""Compare: several runs over one another, what differs in their settings, what each came to, and their family."""
+
+from typing import Any
+
+import streamlit as st
+
+from cognate_core.config import form_fields
+from cognate_core.errors import RunError
+from cognate_core.insight.comparison import FamilyMember, config_difference, family
+from cognate_core.insight.words import duration
+from cognate_core.runs import current_manager
+from cognate_core.storage.progress_log import ProgressLog, Run
+from pages.components.config_form import as_text
+from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
+from pages.components.live_charts import MOST_COMPARED, live_comparison
+from pages.components.run_actions import RELATION_WORDS
+from pages.components.run_figures import training_seconds
+from pages.components.step_dialog import step_dialog
+
+AT_FIRST = 3  # of the newest runs, when the address names none
+
+
+def choose_runs(log: ProgressLog, runs: dict[str, Run]) -> list[Run]:
+    """Those that the address names, or the newest that have trained; a change is kept in the address."""
+    named = st.query_params.get("runs")
+    if named is not None and st.session_state.get("addressed_runs") != named:  # came by a link
+        ids = list(dict.fromkeys(each for each in named.split(",") if each))
+        missing = [each for each in ids if each not in runs]
+        if missing:
+            st.warning("A run of this address is no longer here. It may have been deleted.", icon=":material/warning:")
+        st.session_state["compared"] = [each for each in ids if each in runs][:MOST_COMPARED]
+    elif "compared" not in st.session_state:
+        st.session_state["compared"] = [run.id for run in runs.values() if run.step][:AT_FIRST]
+    st.session_state["compared"] = [each for each in st.session_state["compared"] if each in runs]
+    chosen = st.multiselect(
+        "Runs",
+        list(runs),
+        format_func=lambda run_id: f"{runs[run_id].name} ({run_id[:4]})",  # two runs may have one name
+        key="compared",
+        max_selections=MOST_COMPARED,
+        placeholder="Choose runs to lay over one another",
+    )
+    st.session_state["addressed_runs"] = st.query_params["runs"] = ",".join(chosen)
+    return [log.run(run_id) for run_id in chosen]
+
+
+def best_values(log: ProgressLog, runs: list[Run]) -> None:
+    """The best that each run came to, with its step."""
+    st.subheader("What each came to", anchor=False)
+    rows = []
+    for run in runs:
+        best = log.best_evaluation(run.id)
+        last = log.last_metrics(run.id, 1)
+        seconds = training_seconds(log, run)
+        rows.append(
+            {
+                "run": run.name,
+                "status": run.status.value,
+                "lowest held-out loss": best["loss"] if best else None,
+                "at step": best["step"] if best else None,
+                "last training loss": last[0]["loss"] if last else None,
+                "steps": run.step,
+                "training time": duration(seconds),
+                "parameters": next((model.parameter_count for model in log.models(run.id)), None),
+            }
+        )
+    best_loss = min(
+        (row["lowest held-out loss"] for row in rows if row["lowest held-out loss"] is not None), default=None
+    )
+    for row in rows:
+        row["best"] = row["lowest held-out loss"] == best_loss if best_loss is not None else None
+    number = st.column_config.NumberColumn
+    st.dataframe(
+        rows,
+        hide_index=True,
+        column_config={
+            "lowest held-out loss": number(
+                format="%.3f", help="Mean over the datasets, at the checks while it trained."
+            ),
+            "at step": number(format="localized"),
+            "last training loss": number(format="%.3f"),
+            "steps": number(format="localized"),
+            "parameters": number(format="compact"),
+            "best": st.column_config.CheckboxColumn(
+                help="The lowest held-out loss of these. Other data or another tokenizer make losses hard to compare."
+            ),
+        },
+    )
+    hashes = {run.data_report["content_hash"] for run in runs if run.data_report}
+    if len(hashes) > 1:
+        st.info(
+            "These runs read different data, or cut it into other tokens. Their losses cannot simply be compared.",
+            icon=":material/info:",
+        )
+
+
+def differences(runs: list[Run]) -> None:
+    """The settings that are not the same in all."""
+    st.subheader("What differs in their settings", anchor=False)
+    if len(runs) < 2:
+        st.caption("Choose a second run to see what differs.")
+        return
+    different = config_difference([run.config for run in runs])
+    if not different:
+        st.caption("Nothing: they have the same settings.")
+        return
+    fields = form_fields()
+    st.dataframe(
+        [
+            {
+                "setting": f"{fields[name].title} ({name})",
+                # Two runs may have one name.
+                **{f"{run.name} ({run.id[:4]})": as_text(value) for run, value in zip(runs, values, strict=True)},
+            }
+            for name, values in different.items()
+        ],
+        hide_index=True,
+    )
+
+
+def family_tree(log: ProgressLog, runs: dict[str, Run], chosen: list[Run]) -> None:
+    """Which of the runs was made of which, as far as they hang together with those that are shown."""
+    members = family([run.id for run in chosen], {run.id: run.parent_run_id for run in runs.values()})
+    if len(members) < 2:
+        return
+    st.subheader("Family", anchor=False)
+    for member in members:
+        family_line(runs, member)
+
+
+def family_line(runs: dict[str, Run], member: FamilyMember) -> None:
+    """One run, further in than what it was made of."""
+    run = runs[member.id]
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+        if member.depth:
+            st.caption("\u2003" * (member.depth - 1) + "└")
+        run_link(run)
+        status_badge(run.status)
+        words = RELATION_WORDS.get(run.relation or "", "").lower()
+        if words and member.depth:
+            step = f", after step {run.branch_step:,}" if run.branch_step is not None else ""
+            st.caption(
+                f"{words} the one above{step}"
+                if member.after_parent
+                else f"{words} {shown(runs[run.parent_run_id or ''].name)}{step}"
+            )
+
+
+def clicked_step(runs: list[Run], clicked: dict[str, Any] | None) -> None:
+    """Open the step of the line that was clicked."""
+    if clicked is not None and 0 <= clicked["line"] < len(runs):
+        run = runs[clicked["line"]]
+        step_dialog(manager, run, run.model_names[0], clicked["step"])
+
+
+manager = current_manager()
+page_header("Compare", "Lay runs over one another, and see what made the difference.")
+all_runs = {run.id: run for run in manager.log.runs()}
+if not all_runs:
+    st.info("There is no run yet. Start two, and compare them here.", icon=":material/info:")
+    st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
+else:
+    try:
+        chosen = choose_runs(manager.log, all_runs)
+    except RunError as error:
+        chosen = []
+        st.warning(shown(str(error)), icon=":material/warning:")
+    if chosen:
+        twin = next((run for run in chosen if run.relation == "twin"), None)
+        if twin is not None and len(chosen) == 2:
+            st.caption(
+                "The same start and the same data; only the gradient filter (GrokFast) differs. The gap is shaded."
+            )
+        clicked_step(chosen, live_comparison(manager, chosen).step)
+        best_values(manager.log, chosen)
+        differences(chosen)
+        family_tree(manager.log, all_runs, chosen)
+    else:
+        st.caption("Choose at least one run above.")

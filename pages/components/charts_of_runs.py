@@ -1,0 +1,223 @@
+"""Which charts a run has, and a comparison of several, as the live_charts component reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from cognate_core.insight.axis import Axis, By, axis_by
+from cognate_core.insight.charts import Line, Losses, View, comparison_chart, line_chart, loss_chart, ponder_chart
+from cognate_core.insight.detectors import findings
+from cognate_core.insight.finding import Finding
+from cognate_core.storage.curves import Curves, read_curves
+from cognate_core.storage.progress_log import ProgressReader, Run
+
+Chart = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a person looks at charts: what stands along the bottom, and the view of the rest."""
+
+    by: By = "step"
+    view: View = field(default_factory=View)
+
+
+def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tuple[list[Chart], list[Finding]]:
+    """The charts of one model of a run, and what is worth saying of them."""
+    curves = read_curves(log.path, run.id, model_name)
+    evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
+    axis, view = _axis(log, run, curves, look.by), look.view
+    found = run_findings(run, curves, evaluations)
+
+    def small(title: str, unit: str, lines: dict[str, str], explanation: str) -> Chart:
+        named = {label: curves.lines[figure] for figure, label in lines.items()}
+        return _chart(title, explanation, line_chart(named, unit, axis, view, run.colour))
+
+    loss = loss_chart(
+        _losses(curves), evaluations, math.log(run.config.vocab_size), axis, view, run.colour, findings=found
+    )
+    charts = [
+        _chart(
+            "How wrong it is (loss)",
+            "Lower is better. Unseen: on text that was kept apart, the honest measure. Click a step to see what it "
+            "read.",
+            loss,
+            wide=True,
+        ),
+        small("Learning rate", "", {"learning_rate": "learning rate"}, "How far each step moves the weights."),
+        small(
+            "Gradient size",
+            "norm",
+            {"grad_norm": "before", "filtered_grad_norm": "after"},
+            "Before, and after clipping and GrokFast.",
+        ),
+        _chart(
+            "Speed",
+            "Tokens learned from in a second.",
+            line_chart({"speed": _speed(curves)}, "tokens/s", axis, view, run.colour),
+        ),
+    ]
+    if run.config.act_enabled:
+        histograms = [row for row in log.ponder_histograms(run.id) if row["model_name"] == model_name]
+        charts += [
+            small(
+                "How long it thinks (ponder steps)",
+                "steps a token",
+                {"ponder_steps": "ponder steps"},
+                "How often the middle layers go over a token, on average.",
+            ),
+            _chart(
+                "Which tokens think long",
+                "Share of the tokens by ponder steps, between two checks. One dark row alone: every token is treated "
+                "alike.",
+                ponder_chart(histograms, axis, view),
+            ),
+            small(
+                "Price of thinking (ponder loss)",
+                "nats",
+                {"ponder_loss": "ponder loss"},
+                "What the ponder steps add to the loss that is trained on. It is not part of the curves above.",
+            ),
+        ]
+    if run.config.ltm_enabled:
+        charts += [
+            small(
+                "Notes in memory",
+                "notes",
+                {"memory_notes": "notes"},
+                "How many notes a text's memory holds after a segment, on average. A new text begins with none.",
+            ),
+            small(
+                "How memory is used",
+                "share",
+                {"memory_null_share": "nothing read", "memory_gate": "gate open", "memory_written": "noted"},
+                "Noted: share of the tokens that became notes. Gate open: how far the layers let memory in. Nothing "
+                "read: where there were notes, share of the looking that chose none.",
+            ),
+        ]
+    return charts, found
+
+
+def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]) -> list[Finding]:
+    """What the detectors say of one model of a run."""
+    return findings(
+        curves.lines["loss"],
+        curves.mean_loss,
+        curves.mean_counts,
+        curves.missing_loss,
+        curves.lines["grad_norm"],
+        evaluations,
+        run.config,
+    )
+
+
+def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> list[Chart]:
+    """The first model of each run, over one another."""
+    known = [(run, read_curves(log.path, run.id, run.model_names[0])) for run in runs]
+    view = replace(look.view, smoothing=look.view.smoothing or 0.0)
+    axes = {run.id: _axis(log, run, curves, look.by) for run, curves in known}
+    twins = len(runs) == 2 and any(
+        run.relation == "twin" and run.parent_run_id == other.id for run, other in (tuple(runs), tuple(runs)[::-1])
+    )
+
+    def lines(curve: str) -> list[Line]:
+        return [Line(run.name, run.colour, axes[run.id], curves.lines[curve]) for run, curves in known]
+
+    losses = [
+        Line(
+            run.name,
+            run.colour,
+            axes[run.id],
+            _losses(curves).smoothed(view.smoothing) if view.smoothing else curves.lines["loss"],
+        )
+        for run, curves in known
+    ]
+    unseen = [Line(run.name, run.colour, axes[run.id], _mean_evaluations(log, run)) for run, _ in known]
+    plain = replace(view, log_scale=False)
+    charts = [
+        _chart(
+            "How wrong it is on unseen text (held-out loss)",
+            "Mean over the datasets. Lower is better: this is the honest measure.",
+            comparison_chart(unseen, "loss (nats a token)", view, shade=twins, wide=True),
+            wide=True,
+        ),
+        _chart(
+            "How wrong it is while learning (training loss, smoothed)",
+            "Lower is better.",
+            comparison_chart(losses, "loss (nats a token)", view, shade=twins, wide=True),
+            wide=True,
+        ),
+        _chart(
+            "Learning rate",
+            "How far each step moves the weights.",
+            comparison_chart(lines("learning_rate"), "", plain),
+        ),
+        _chart(
+            "Gradient size, after clipping and GrokFast",
+            "What the optimizer received.",
+            comparison_chart(lines("filtered_grad_norm"), "norm", plain),
+        ),
+    ]
+    if sum(run.config.act_enabled for run in runs) > 1:
+        charts.append(
+            _chart(
+                "How long it thinks (ponder steps)",
+                "How often the middle layers go over a token, on average.",
+                comparison_chart(lines("ponder_steps"), "steps a token", plain),
+            )
+        )
+    return charts
+
+
+def _chart(title: str, explanation: str, figure: dict[str, Any], *, wide: bool = False) -> Chart:
+    along = figure["layout"]["xaxis"]["title"]["text"]
+    return {"title": title, "help": explanation, "alt": f"{title} by {along}", "wide": wide, "figure": figure}
+
+
+def _losses(curves: Curves) -> Losses:
+    return Losses(curves.lines["loss"], curves.mean_loss, curves.mean_counts, curves.missing_loss)
+
+
+def _axis(log: ProgressReader, run: Run, curves: Curves, by: By) -> Axis:
+    before = _tokens_before(log, run) if by == "tokens" else 0.0
+    return axis_by(by, run.config.max_steps, curves.elapsed_seconds, curves.tokens, before)
+
+
+def _tokens_before(log: ProgressReader, run: Run) -> float:
+    """What a branch's mothers had learned from up to where it goes on; of those that are gone, nothing is known."""
+    runs = {each.id: each for each in log.runs()}
+    tokens = 0.0
+    while run.relation == "branch" and run.parent_run_id in runs and run.branch_step is not None:
+        mother = runs[run.parent_run_id]
+        steps, counts = read_curves(log.path, mother.id, mother.model_names[0]).tokens
+        upto = int(np.searchsorted(steps, run.branch_step, side="right"))
+        tokens += float(counts[upto - 1]) if upto else 0.0
+        run = mother
+    return tokens
+
+
+def _speed(curves: Curves) -> tuple[Any, Any]:
+    """Tokens a second between two places that are some steps apart: a single step's time says little."""
+    steps, tokens = curves.tokens
+    seconds = curves.elapsed_seconds[1]
+    apart = max(1, len(steps) // 200)
+    steps, tokens, seconds = steps[::apart], tokens[::apart], seconds[::apart]
+    took = np.diff(seconds)
+    known = took > 0
+    return steps[1:][known], np.diff(tokens)[known] / took[known]
+
+
+def _mean_evaluations(log: ProgressReader, run: Run) -> tuple[Any, Any]:
+    """The mean held-out loss over the datasets, at the steps where all were measured."""
+    losses: dict[int, list[float | None]] = {}
+    for row in log.evaluations(run.id):
+        if row["model_name"] == run.model_names[0]:
+            losses.setdefault(row["step"], []).append(row["loss"])
+    whole = {step: values for step, values in losses.items() if None not in values}
+    means = [float(np.mean(np.array(values, dtype=np.float64))) for values in whole.values()]
+    return np.array(list(whole), dtype=np.float64), np.array(means, dtype=np.float64)

@@ -1,0 +1,99 @@
+"""One step of a run, opened by a click on its curve: what was measured, what was read, and another way from here."""
+
+from __future__ import annotations
+
+import uuid
+
+import streamlit as st
+
+from cognate_core.config import branch_fields
+from cognate_core.errors import CognateError, ConfigError
+from cognate_core.runs import MAX_NAME_LENGTH, RunManager, nearest_checkpoint
+from cognate_core.storage.progress_log import Run
+from pages.components.config_form import as_text
+from pages.components.layout import PAGES, shown
+
+SHOWN_LETTERS = 600  # of a sequence, before it is opened
+
+
+@st.dialog("One step", width="large")
+def step_dialog(manager: RunManager, run: Run, model_name: str, step: int) -> None:
+    """What was measured at the step, what the model read there, and the way to branch off."""
+    row = manager.log.metrics_near(run.id, model_name, step)
+    if row is None:
+        st.info("Nothing was measured yet.", icon=":material/info:")
+        return
+    st.subheader(f"Step {row['step']:,}", anchor=False)
+    with st.container(horizontal=True):
+        st.metric("Loss", "no number" if row["loss"] is None else f"{row['loss']:.3f}", width="content")
+        st.metric("Learning rate", f"{row['learning_rate']:.3g}", width="content")
+        norm = row["grad_norm"]
+        st.metric("Gradient size", "no number" if norm is None else f"{norm:.3g}", width="content")
+        st.metric("Took", f"{row['seconds']:.2f} s", width="content")
+    if not manager.read_only:
+        branch_form(manager, run, model_name, row["step"])
+    examples(manager, run, model_name, row["step"])
+
+
+def examples(manager: RunManager, run: Run, model_name: str, step: int) -> None:
+    """The sequences of the step, drawn again as training drew them."""
+    st.subheader("What it read in this step", anchor=False)
+    try:
+        with st.spinner("Drawing them again"):
+            sequences = manager.batch_at(run.id, model_name, step)
+    except CognateError as error:
+        st.info(shown(str(error)), icon=":material/info:")
+        return
+    st.caption(f"{len(sequences)} sequences. A loss far off has its cause here, or in the steps before.")
+    for sequence in sequences:
+        with st.container(border=True):
+            st.caption(f"{shown(sequence.source)}, {sequence.counted_tokens:,} tokens learned from")
+            whole = "\n\n".join(sequence.texts)
+            st.text(whole if len(whole) <= SHOWN_LETTERS else f"{whole[:SHOWN_LETTERS]} …")
+            if len(whole) > SHOWN_LETTERS:
+                with st.expander("All of it"):
+                    st.text(whole)
+
+
+def branch_form(manager: RunManager, run: Run, model_name: str, step: int) -> None:
+    """Change one setting and go on from the nearest checkpoint, as a new run."""
+    steps = manager.checkpoint_steps(run.id, model_name)
+    nearest = nearest_checkpoint([each for each in steps if each < run.config.max_steps] or steps, step)
+    with st.expander("Go another way from here (branch)", icon=":material/alt_route:"):
+        if nearest is None:
+            st.caption(
+                "There is no checkpoint yet to go on from. One is written at each check that is the best so far."
+            )
+            return
+        others = ", ".join(f"{each:,}" for each in steps)
+        st.caption(
+            f"The nearest checkpoint is of step {nearest:,} (there are: {others}). The new run goes on from there with "
+            "one setting changed; this one stays as it is."
+        )
+        fields = branch_fields()
+        left, right = st.columns(2)
+        setting = left.selectbox(
+            "Setting to change",
+            list(fields),
+            index=list(fields).index("learning_rate"),
+            format_func=lambda name: f"{fields[name].title} ({name})",
+        )
+        now = as_text(getattr(run.config, setting))
+        value = right.text_input("New value", now, help=fields[setting].description, key=f"branch-value-{setting}")
+        ending = f" from step {nearest}"
+        name = left.text_input("Name", run.name[: MAX_NAME_LENGTH - len(ending)] + ending)
+        steps_text = right.text_input("Training steps in all", as_text(max(run.config.max_steps, nearest + 1)))
+        if st.button("Start the branch", type="primary", icon=":material/play_arrow:"):
+            key = st.session_state.setdefault("branch_key", uuid.uuid4().hex)
+            try:
+                changes = {"max_steps": steps_text.strip(), setting: value.strip()}
+                branch = manager.start_branch(run.id, model_name, nearest, changes, name, key)
+            except ConfigError as error:
+                for sentence in error.problems.values():
+                    st.error(shown(sentence), icon=":material/error:")
+                return
+            except CognateError as error:
+                st.error(shown(str(error)), icon=":material/error:")
+                return
+            st.session_state.pop("branch_key")
+            st.switch_page(PAGES["compare"], query_params={"runs": f"{run.id},{branch}"})

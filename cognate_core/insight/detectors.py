@@ -15,7 +15,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.insight.charts import Curve, Floats, Row
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.heldout_detectors import grokking, overfitting
-from cognate_core.insight.loss_detectors import MOST_BUCKETS, divergence, no_number, plateau, spikes, too_high
+from cognate_core.insight.loss_detectors import STRETCHES, divergence, no_number, plateau, spikes, too_high
 from cognate_core.insight.trend import buckets
 
 LEAST_POINTS = 20  # below, a run is too young for more than losses that are no number
@@ -43,7 +43,7 @@ def findings(
     found = [*no_number(losses, missing, config)]
     if len(means[0]) >= LEAST_POINTS:
         even = _evenly(means, counts)
-        train = buckets(even, MOST_BUCKETS)
+        train = buckets(even, STRETCHES)
         if not found:
             found += divergence(train, guessing, config)
         end = found[0].first_step if found else math.inf  # what comes after a divergence is that

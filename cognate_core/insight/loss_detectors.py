@@ -16,7 +16,7 @@ from cognate_core.insight.charts import Curve, Floats
 from cognate_core.insight.finding import Finding, clipping_on, scaled_rate
 from cognate_core.insight.trend import WINDOW, Buckets, buckets, groups, local_noise, surroundings
 
-MOST_BUCKETS = 40  # a fortieth of the curve is the shortest stretch that a level is told of
+STRETCHES = 40  # or up to twice as many: the shortest of which a level is told
 
 SPIKE_NOISES = 8.0  # standard deviations above the surroundings: among a million steps of normal noise, none
 SPIKE_SHARE = 0.05  # of the loss of guessing
@@ -73,7 +73,7 @@ def divergence(train: Buckets, guessing: float, config: TrainingConfig) -> list[
     last = max(3, round(DIVERGED_SHARE * len(level)))
     end = float(np.median(level[-last:]))
     rise = end - float(level[best])
-    learned = float(level[0] - level[best])
+    learned = guessing - float(level[best])
     least = max(RISE_NOISES * train.error, RISE_SHARE * guessing, LOST_SHARE * learned)
     begin = int(np.flatnonzero(level <= level[best] + least)[-1]) + 1
     if rise < least or len(level) - begin < last or (len(level) - begin) * train.points < HUMP_POINTS:
@@ -89,7 +89,7 @@ def too_high(curve: Curve, guessing: float, config: TrainingConfig) -> list[Find
     Sought twice: point by point, for the swings of the first steps, and in stretches, for a rise below the noise.
     """
     humps = []
-    for train in (buckets(curve, MOST_BUCKETS), buckets(curve, len(curve[0]))):
+    for train in (buckets(curve, STRETCHES), buckets(curve, len(curve[0]))):
         twice = np.maximum(train.level, np.r_[train.level[0], train.level[:-1]])  # one low alone is no best
         best = np.minimum.accumulate(twice)
         above = train.level - best

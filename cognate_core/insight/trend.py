@@ -45,10 +45,10 @@ class Buckets:
         return self.error / math.sqrt(max(1, buckets))
 
 
-def buckets(curve: Curve, most: int) -> Buckets:
-    """The curve in at most `most` stretches; the points that are left over stand in the first."""
+def buckets(curve: Curve, number: int) -> Buckets:
+    """The curve in `number` stretches, or up to twice as many; points left over at first only lengthen the first."""
     steps, values = curve
-    points = max(1, len(steps) // most)
+    points = max(1, len(steps) // number)
     whole = len(steps) // points
     spare = len(steps) - whole * points
     starts = np.r_[0, spare + points * np.arange(1, whole)].astype(np.intp)

@@ -227,6 +227,7 @@ def test_importing_the_library_loads_neither_torch_nor_datasets(tmp_path: Path) 
         "cognate_core.runs",
         "cognate_core.presets",
         "cognate_core.insight.charts",
+        "cognate_core.insight.detectors",
         "cognate_core.insight.estimates",
         "cognate_core.insight.words",
         "cognate_core.storage.progress_log",

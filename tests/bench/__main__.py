@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-BENCHMARKS = ("model", "pondering", "recall", "grokfast", "progress_log", "pages")
+BENCHMARKS = ("model", "pondering", "recall", "grokfast", "progress_log", "pages", "detectors")
 
 
 def main() -> None:

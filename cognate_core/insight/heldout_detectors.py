@@ -1,0 +1,124 @@
+"""What the held-out checks tell beside the training loss: learning by heart, and understanding that comes late."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cognate_core.config import TrainingConfig
+from cognate_core.insight.charts import Curve, Floats, Row
+from cognate_core.insight.finding import Finding
+from cognate_core.insight.trend import NORMAL, Buckets
+
+CHECK_NOISE = 0.01  # nats; each check reads the same text, so that only the model's own swings are left
+NOISES_UP = 5.0  # a rise of so many times the noise of a check is none of its swings
+LEAST_RISE, LEAST_RISE_SHARE = 0.05, 0.02  # nats, and share of the lowest loss: less is not worth a word
+LATER_CHECKS = 3  # so many in a row must stand above the minimum
+NOISES_DOWN = 3.0  # by so many standard errors the training loss must have fallen meanwhile
+
+LOW_SHARE = 0.1  # of the loss of guessing: a training loss below it was learned
+GAP_SHARE = 0.2  # of the loss of guessing: held-out loss so far above the training loss was not understood
+FALL_SHARE = 0.6  # of that gap, which must close: most of the way
+START_SHARE = 0.1  # of the gap: a fall by more has begun
+DELAY = 2.0  # times the steps that learning took, which understanding took at the least
+
+
+def overfitting(evaluations: Sequence[Row], train: Buckets, config: TrainingConfig) -> Finding | None:
+    """Held-out loss went up for good while the training loss still fell; of several datasets, where it rose most.
+
+    The classical sign for early stopping (Prechelt, "Early stopping, but when?", 1998). A single higher check is noise:
+    the last LATER_CHECKS must all stand above the minimum, by several times what checks differ from their neighbours.
+    """
+    rises = [rise for curve in _checks(evaluations) if (rise := _rise(*curve))]
+    if not rises:
+        return None
+    _, best_step, lowest, last_step, last = max(rises)
+    before = train.level[train.last <= best_step]
+    here = before[-1] if len(before) else train.level[0]
+    now = float(np.median(train.level[-2:]))
+    if not here - now > NOISES_DOWN * math.hypot(train.error, train.error_over(2)):
+        return None
+    overrides: dict[str, Any] = {"max_steps": best_step} if 0 < best_step < config.max_steps else {}
+    stop = f"Stop at step {best_step:,}, or give it more text." if overrides else "Give it more text."
+    return Finding(
+        "overfitting",
+        best_step,
+        last_step,
+        "Learning by heart (overfitting)",
+        f"On unseen text the loss was lowest at step {best_step:,} ({lowest:.2f}) and has gone up to {last:.2f}, while "
+        f"on the training text it went on falling, from {here:.2f} to {now:.2f}.",
+        stop,
+        overrides,
+    )
+
+
+def grokking(evaluations: Sequence[Row], train: Buckets, uniform_loss: float) -> Finding | None:
+    """Held-out loss falls most of the way, long after the training loss had become low (arXiv 2201.02177)."""
+    low = np.flatnonzero(train.level < LOW_SHARE * uniform_loss)
+    if not len(low):
+        return None
+    learned = float(train.last[low[0]])
+    for steps, losses in _checks(evaluations):
+        high_ones = losses[(steps >= learned) & (steps <= DELAY * learned)]
+        if not len(high_ones) or len(losses) < LATER_CHECKS + 2:
+            continue
+        high = float(np.median(high_ones))
+        gap = high - float(train.level[low[0]])
+        end = float(np.median(losses[-2:]))
+        if gap < GAP_SHARE * uniform_loss or high - end < FALL_SHARE * gap:
+            continue
+        above = np.flatnonzero(losses > high - FALL_SHARE / 2 * gap)
+        if steps[above[-1]] < DELAY * learned:
+            continue
+        # above[-1] is the last check that stood high: the fall began before it and ends after it.
+        begin = np.flatnonzero(losses[: above[-1] + 1] > high - START_SHARE * gap)
+        fallen = above[-1] + 1 + np.flatnonzero(losses[above[-1] + 1 :] <= high - FALL_SHARE * gap)
+        first = int(steps[begin[-1] if len(begin) else above[-1]])
+        last = int(steps[fallen[0] if len(fallen) else -1])
+        return Finding(
+            "grokking",
+            first,
+            last,
+            "Understanding, late (grokking)",
+            f"It knew its training text by step {learned:,.0f}; on unseen text the loss stayed near {high:.2f} and "
+            f"then fell to {end:.2f}: it has found a rule instead of learning by heart.",
+            "",
+            {},
+        )
+    return None
+
+
+def _checks(evaluations: Sequence[Row]) -> list[Curve]:
+    """Steps and losses of each dataset's checks that gave a number, in order of step."""
+    curves = []
+    for dataset in dict.fromkeys(row["dataset"] for row in evaluations):
+        points = {row["step"]: row["loss"] for row in evaluations if row["dataset"] == dataset}
+        known = sorted((step, loss) for step, loss in points.items() if loss is not None and math.isfinite(loss))
+        if known:
+            curves.append((np.array([step for step, _ in known], float), np.array([loss for _, loss in known], float)))
+    return curves
+
+
+def _rise(steps: Floats, losses: Floats) -> tuple[float, int, float, int, float] | None:
+    """How far the checks rose for good: rise, step and loss of the minimum, last step and loss. None: they did not."""
+    best = int(losses.argmin())
+    if len(losses) - 1 - best < LATER_CHECKS:
+        return None
+    lowest = float(losses[best])
+    later = losses[-LATER_CHECKS:]
+    rise = float(np.median(later)) - lowest
+    noise = max(CHECK_NOISE, _swing(losses))
+    if rise < max(NOISES_UP * noise, LEAST_RISE, LEAST_RISE_SHARE * lowest) or later.min() < lowest + rise / 2:
+        return None
+    return rise, int(steps[best]), lowest, int(steps[-1]), float(later[-1])
+
+
+def _swing(losses: Floats) -> float:
+    """Noise of a check: how far it lies from the line between its neighbours."""
+    if len(losses) < 3:
+        return 0.0
+    off = losses[1:-1] - (losses[:-2] + losses[2:]) / 2
+    return NORMAL * float(np.median(np.abs(off))) / math.sqrt(1.5)

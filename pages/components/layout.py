@@ -17,6 +17,7 @@ PAGES = {
     "new_run": st.Page(_FOLDER / "new_run.py", title="New run", icon=":material/add_circle:", url_path="new-run"),
     "monitor": st.Page(_FOLDER / "monitor.py", title="Monitor", icon=":material/monitoring:", url_path="monitor"),
     "models": st.Page(_FOLDER / "models.py", title="Models", icon=":material/deployed_code:", url_path="models"),
+    "datasets": st.Page(_FOLDER / "datasets.py", title="Datasets", icon=":material/dataset:", url_path="datasets"),
 }
 
 _STATUS_LOOK = {

@@ -16,7 +16,7 @@ from pages.components.dataset_views import lengths_view, mixture_view, overlap_v
 from pages.components.layout import PAGES, page_header, shown
 from pages.components.own_files import OwnFile, file_field, find_own_file, keep, own_files, remove
 
-OWN = "Your own file"
+OWN = "Own file"
 SECTIONS = {
     "Rows": rows_view,
     "Lengths": lengths_view,

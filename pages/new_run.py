@@ -36,8 +36,8 @@ def choose_preset() -> Preset:
     return preset
 
 
-def own_file(home: Path) -> str | None:
-    """A file that the person uploads here, or the one that the address names.
+def own_file(home: Path, top: DeltaGenerator) -> str | None:
+    """A file that the person uploads here, or the one that the address names, which is said at the top of the form.
 
     Raises:
         DataError: it cannot be trained on, or is not there.
@@ -49,16 +49,16 @@ def own_file(home: Path) -> str | None:
     )
     named = st.query_params.get("own_file")
     if uploaded is not None:
-        file = keep(uploaded, home)
-    elif named is None:
-        return None
+        file, place = keep(uploaded, home), st.container()
+    elif named is not None:
+        file, place = find_own_file(home, named), top
     else:
-        if st.button("Use the datasets instead", icon=":material/close:"):
-            del st.query_params["own_file"]
-            st.rerun()
-        file = find_own_file(home, named)
+        return None
     rows = usable_rows(str(file.path))
-    st.caption(f"{shown(file.label)}: {rows:,} usable rows. They are used instead of the datasets above.")
+    place.info(
+        f"{shown(file.label)}: {rows:,} usable rows. They are used instead of the datasets.",
+        icon=":material/description:",
+    )
     return str(file.path)
 
 
@@ -107,13 +107,17 @@ form_column, summary_column = st.columns([2, 1], gap="large")
 form = ConfigForm(preset)
 with form_column:
     name = st.text_input("Name", preset.title, help="So that you find the run again.", key="run_name", max_chars=200)
+    top = st.container()
     form.simple()
     file_problem = None
     try:
-        form.values["dataset_path"] = own_file(manager.home)
+        form.values["dataset_path"] = own_file(manager.home, top)
     except DataError as error:
         file_problem = str(error)
-        st.error(shown(file_problem), icon=":material/error:")
+        (top if "own_file" in st.query_params else st).error(shown(file_problem), icon=":material/error:")
+    if "own_file" in st.query_params and top.button("Use the datasets instead", icon=":material/close:"):
+        del st.query_params["own_file"]
+        st.rerun()
     model_count = st.number_input(
         "Models",
         min_value=1,

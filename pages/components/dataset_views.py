@@ -14,6 +14,7 @@ from cognate_core.insight.data_charts import length_chart
 from cognate_core.insight.words import compact
 from cognate_core.presets import PRESETS
 from pages.components.batch_view import show_sequence
+from pages.components.config_form import as_text
 from pages.components.dataset_cache import ROWS, Choice, lengths_of, mixture_of, overlap_of, rows_of
 from pages.components.layout import shown
 from pages.components.own_files import usable_rows
@@ -21,6 +22,8 @@ from pages.components.own_files import usable_rows
 ROWS_ON_A_PAGE = 5
 LONGEST_SHOWN = 2000  # characters of one side of a row
 EXAMPLES = 5
+LONGEST_LENGTH = 16384  # any training length may be looked at
+MOST_SEQUENCES = 64  # of a batch
 NEW_TOKENIZER = "new"
 USUAL = next(iter(PRESETS.values())).config  # where the settings of this page begin
 KINDS = {
@@ -78,7 +81,7 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
     prepared = {str(folder.path): folder.report for folder in prepared_folders(cache) if folder.report is not None}
     left, middle, right = st.columns(3)
     with left:
-        training_length = _number("train_seq_len")
+        typed_length = _setting("train_seq_len")
     with middle:
         tokenizer = st.selectbox(
             "Tokenizer",
@@ -87,9 +90,12 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
             help="What cuts text into word pieces (tokens). A run trains a new one on its own text.",
         )
     with right:
-        vocab_size = _number("vocab_size", disabled=tokenizer != NEW_TOKENIZER)
-    folder = None if tokenizer == NEW_TOKENIZER else tokenizer
-    train, heldout, vocabulary = lengths_of(choice, folder, vocab_size, training_length)
+        vocab_size = _setting("vocab_size", disabled=tokenizer != NEW_TOKENIZER)
+    config = _config({"train_seq_len": typed_length, "vocab_size": vocab_size})
+    if config is None:
+        return
+    folder, training_length = None if tokenizer == NEW_TOKENIZER else tokenizer, config.train_seq_len
+    train, heldout, vocabulary = lengths_of(choice, folder, config.vocab_size, training_length)
     with st.container(horizontal=True):
         st.metric("Tokens in a row, mean", f"{train.mean:,.0f}", width="content")
         st.metric("Half are shorter than (median)", f"{train.median:,.0f}", width="content")
@@ -138,7 +144,10 @@ def _fit(train: Any, training_length: int) -> None:
 
 def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
     """Whether held-out questions stand in the training rows of this or another dataset."""
-    st.markdown("A model that has read the test before looks better than it is. Which held-out questions stand there?")
+    st.markdown(
+        "A model that has read the test before looks better than it is. Which held-out questions stand in training "
+        "rows, too?"
+    )
     trained = {choice.name: choice, **here}
     names = st.pills(
         "Look for them in the training rows of",
@@ -200,40 +209,24 @@ def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
     """What a run would draw from several datasets, and a batch of it."""
     from cognate_core.data.mixture import sample_batch, shares
 
-    if choice.path:
-        choices = [choice]
-        overrides: dict[str, Any] = {"dataset_path": choice.path}
-    else:
-        names = st.pills(
-            "Datasets",
-            list(here),
-            selection_mode="multi",
-            default=[choice.name, *(name for name in here if name not in (choice.name, "Synthetic"))],
-            key=f"mixed-{choice.name}",
-        )
-        if not names:
-            st.caption("Choose at least one dataset.")
-            return
-        choices = [here[name] for name in names]
-        overrides = {"dataset_sources": names}
-        info = form_fields()["mixture_weights"]
-        overrides["mixture_weights"] = st.text_input(
-            str(info.title), help=info.description, placeholder="GSM8K=2, SVAMP=1", key="weights", bind="query-params"
-        )
-    first, second, third = st.columns(3), st.columns(3), st.columns(3)
-    fields = ("max_steps", "batch_size", "gradient_accumulation_steps", "train_seq_len", "vocab_size", "seed")
-    for column, field in zip((*first, *second), fields, strict=True):
-        with column:
-            overrides[field] = _number(field)
-    with third[0]:
-        answers_only = form_fields()["loss_on_answer_only"]
+    chosen = _mixed(choice, here)
+    if chosen is None:
+        st.caption("Choose at least one dataset.")
+        return
+    choices, overrides = chosen
+    overrides["seed"] = _setting("seed")
+    with st.expander("More settings of the run"):
+        columns = st.columns(2)
+        fields = ("max_steps", "batch_size", "gradient_accumulation_steps", "train_seq_len", "vocab_size")
+        for number, field in enumerate(fields):
+            with columns[number % 2]:
+                overrides[field] = _setting(field)
+        info = form_fields()["loss_on_answer_only"]
         overrides["loss_on_answer_only"] = st.toggle(
-            str(answers_only.title), help=answers_only.description, key="loss_on_answer_only", bind="query-params"
+            str(info.title), help=info.description, key="look.loss_on_answer_only", bind="query-params"
         )
-    try:
-        config = USUAL.with_overrides({"max_seq_len": overrides["train_seq_len"], **overrides})
-    except ConfigError as error:
-        st.error(shown(str(error)), icon=":material/error:")
+    config = _config(overrides)
+    if config is None:
         return
     mixture = mixture_of(choices, config)
     st.dataframe(
@@ -257,44 +250,69 @@ def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
             ),
         },
     )
+    drawn = config.max_steps * config.gradient_accumulation_steps * config.batch_size
     st.caption(
-        f"In {config.max_steps:,} steps of {config.gradient_accumulation_steps:,} batches with {config.batch_size:,} "
-        "sequences each. A new tokenizer was trained on these datasets together, as a run does."
+        f"In {config.max_steps:,} steps, {drawn:,} sequences are drawn. A new tokenizer was trained on this text, as a "
+        "run does."
     )
-    _first_batch(sample_batch(mixture, config, config.batch_size), config)
+    _first_batch(sample_batch(mixture, config, min(config.batch_size, MOST_SEQUENCES)), config)
+
+
+def _mixed(choice: Choice, here: Here) -> tuple[list[Choice], dict[str, Any]] | None:
+    """The datasets to mix and what a config says of them. A file of one's own is read alone."""
+    if choice.path:
+        return [choice], {"dataset_path": choice.path}
+    names = st.pills(
+        "Datasets",
+        list(here),
+        selection_mode="multi",
+        default=[choice.name, *(name for name in here if name not in (choice.name, "Synthetic"))],
+        key=f"mixed-{choice.name}",
+    )
+    info = form_fields()["mixture_weights"]
+    weights = st.text_input(
+        str(info.title), help=info.description, placeholder="GSM8K=2, SVAMP=1", key="weights", bind="query-params"
+    )
+    return ([here[name] for name in names], {"dataset_sources": names, "mixture_weights": weights}) if names else None
 
 
 def _first_batch(sequences: list[Any], config: TrainingConfig) -> None:
     st.subheader("The first batch", anchor=False)
     st.caption(
-        f"What a run with seed {config.seed:,} is given first. Grey text is only read; the rest, and each end of a row, "
-        "is what the model is graded on (targets)."
+        f"What a run with seed {config.seed:,} is given first. Grey text is only read; the rest, and each end of a "
+        "row, is what the model is graded on (targets)."
     )
     number = 1
     if len(sequences) > 1:
         number = st.pagination(len(sequences), key=f"sequence-{len(sequences)}")
     with st.container(border=True):
-        show_sequence(sequences[number - 1], f"Sequence {number:,} of {len(sequences):,}")
+        show_sequence(sequences[number - 1], f"Sequence {number:,} of {config.batch_size:,}")
 
 
-def _number(field: str, *, disabled: bool = False) -> int:
-    """A whole number of the config, with its own title, help and bounds; it is kept in the address."""
+def _setting(field: str, *, disabled: bool = False) -> str:
+    """A setting of the config, typed as on New run; it is kept in the address."""
     info = form_fields()[field]
-    bounds = {kind: getattr(item, kind) for item in info.metadata for kind in ("ge", "le") if hasattr(item, kind)}
     unit = field_extra(info)["unit"]
-    value = st.number_input(
+    typed = st.text_input(
         f"{info.title} ({unit})" if unit else str(info.title),
-        min_value=bounds["ge"],
-        max_value=bounds["le"],
-        value=getattr(USUAL, field),
+        as_text(getattr(USUAL, field)),
         help=info.description,
-        key=field,
-        required=True,
+        key=f"look.{field}",
         disabled=disabled,
         bind="query-params",
         persist_state="session",
     )
-    return getattr(USUAL, field) if value is None else int(value)
+    return typed.strip()
+
+
+def _config(overrides: Mapping[str, Any]) -> TrainingConfig | None:
+    """What was typed as a config; None, and a sentence for each field, when it cannot be used."""
+    try:
+        return USUAL.with_overrides({"max_seq_len": LONGEST_LENGTH, **overrides})
+    except ConfigError as error:
+        for sentence in error.problems.values():
+            st.error(shown(sentence), icon=":material/error:")
+        return None
 
 
 def _tokenizer_words(folder: str, prepared: Mapping[str, Any]) -> str:

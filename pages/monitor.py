@@ -11,6 +11,7 @@ from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.charts_of_runs import run_findings
+from pages.components.data_sources import source_rows
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
 from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
@@ -140,21 +141,7 @@ def data_report(run: Run) -> None:
     if report is None:
         return
     with st.expander("Training data", expanded=any(not source["loaded"] for source in report["sources"])):
-        st.dataframe(
-            [
-                {
-                    "dataset": source["name"],
-                    "from": source["origin"] if source["loaded"] else "not loaded",
-                    "training rows": source["train_rows"],
-                    "held-out rows": source["heldout_rows"],
-                    "tokens": source["train_tokens"],
-                    "skipped": "; ".join(f"{count} {why}" for why, count in source["skipped"].items()),
-                    "why": source["reason"],
-                }
-                for source in report["sources"]
-            ],
-            hide_index=True,
-        )
+        st.dataframe(source_rows(report["sources"]), hide_index=True)
         st.caption(
             f"The tokenizer knows {report['vocabulary']:,} word pieces. "
             + ("Prepared by an earlier run and used again." if report["from_cache"] else "Prepared for this run.")

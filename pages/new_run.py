@@ -1,6 +1,5 @@
 """New run: choose a preset, change what you like, see what it will need, and start."""
 
-import hashlib
 import uuid
 from pathlib import Path
 
@@ -10,8 +9,6 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
-from cognate_core.data.files import SUFFIXES
-from cognate_core.data.sources import own_file_source
 from cognate_core.errors import CognateError, ConfigError, DataError
 from cognate_core.insight.estimates import Estimate, estimate
 from cognate_core.insight.words import compact, size
@@ -19,6 +16,7 @@ from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
 from pages.components.config_form import ConfigForm
 from pages.components.layout import PAGES, page_header, shown
+from pages.components.own_files import file_field, find_own_file, keep, usable_rows
 
 
 def choose_preset() -> Preset:
@@ -38,39 +36,30 @@ def choose_preset() -> Preset:
     return preset
 
 
-def uploaded_path(home: Path) -> str | None:
-    """A person's own file, kept in the data folder under the hash of its content, once it has been read without error.
+def own_file(home: Path, top: DeltaGenerator) -> str | None:
+    """A file that the person uploads here, or the one that the address names, which is said at the top of the form.
 
     Raises:
-        DataError: it cannot be trained on.
+        DataError: it cannot be trained on, or is not there.
     """
-    file = st.file_uploader(
+    uploaded = file_field(
         "Or a file of your own (optional)",
-        type=[suffix.removeprefix(".") for suffix in SUFFIXES],
         help="Used instead of the datasets above. JSONL, CSV or Parquet with the columns question and answer "
         "(or text), or a plain text file.",
     )
-    if file is None:
+    named = st.query_params.get("own_file")
+    if uploaded is not None:
+        file, place = keep(uploaded, home), st.container()
+    elif named is not None:
+        file, place = find_own_file(home, named), top
+    else:
         return None
-    content = file.getvalue()
-    # The name is a label: of it only the ending, one of SUFFIXES, becomes part of a path.
-    target = home / "uploads" / (hashlib.sha256(content).hexdigest()[:32] + Path(file.name).suffix.lower())
-    if not target.exists() or target.stat().st_size != len(content):
-        target.parent.mkdir(exist_ok=True)
-        target.write_bytes(content)
-    rows = usable_rows(str(target))
-    st.caption(f"{rows:,} usable rows. They are used instead of the datasets above.")
-    return str(target)
-
-
-@st.cache_data(max_entries=20, show_spinner="Reading the file")
-def usable_rows(path: str) -> int:
-    """How many rows of the file can be used. Raises DataError when it cannot be trained on."""
-    try:
-        source = own_file_source(TrainingConfig(dataset_path=path, max_train_samples=1_000_000), tell=lambda _: None)
-    except DataError as error:
-        raise DataError(str(error).replace(Path(path).name, "The file")) from error
-    return len(source.train) + len(source.heldout)
+    rows = usable_rows(str(file.path))
+    place.info(
+        f"{shown(file.label)}: {rows:,} usable rows. They are used instead of the datasets.",
+        icon=":material/description:",
+    )
+    return str(file.path)
 
 
 def show_estimate(place: DeltaGenerator, config: TrainingConfig) -> None:
@@ -118,13 +107,17 @@ form_column, summary_column = st.columns([2, 1], gap="large")
 form = ConfigForm(preset)
 with form_column:
     name = st.text_input("Name", preset.title, help="So that you find the run again.", key="run_name", max_chars=200)
+    top = st.container()
     form.simple()
     file_problem = None
     try:
-        form.values["dataset_path"] = uploaded_path(manager.home)
+        form.values["dataset_path"] = own_file(manager.home, top)
     except DataError as error:
         file_problem = str(error)
-        st.error(shown(file_problem), icon=":material/error:")
+        (top if "own_file" in st.query_params else st).error(shown(file_problem), icon=":material/error:")
+    if "own_file" in st.query_params and top.button("Use the datasets instead", icon=":material/close:"):
+        del st.query_params["own_file"]
+        st.rerun()
     model_count = st.number_input(
         "Models",
         min_value=1,

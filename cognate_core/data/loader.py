@@ -85,7 +85,7 @@ class MixtureLoader(DatasetLoader):
             )
             sources = [synthetic_source(self._config)]
         for source in sources:
-            _remove_overlap(source)
+            remove_overlap(source)
         key = self._content_hash(sources)
         folder = self._cache / "prepared" / key
         cached = _prepared_before(folder)
@@ -136,7 +136,7 @@ class MixtureLoader(DatasetLoader):
             self._tell(f"Turning {source.name} into tokens")
             train, heldout = (
                 pack(
-                    _encode(documents, tokenizer),
+                    encode(documents, tokenizer),
                     config.train_seq_len,
                     answers_only=config.loss_on_answer_only,
                 )
@@ -176,7 +176,7 @@ def _prepared_before(folder: Path) -> PreparedData | None:
         return None
 
 
-def _remove_overlap(source: SourceDocuments) -> None:
+def remove_overlap(source: SourceDocuments) -> None:
     """Take out of the training text what is also held out."""
     held_out = {document.text for document in source.heldout}
     kept = [document for document in source.train if document.text not in held_out]
@@ -185,7 +185,7 @@ def _remove_overlap(source: SourceDocuments) -> None:
         source.train = kept
 
 
-def _encode(documents: list[Document], tokenizer: tokenizers.Tokenizer) -> list[EncodedDocument]:
+def encode(documents: list[Document], tokenizer: tokenizers.Tokenizer) -> list[EncodedDocument]:
     """Prompt and answer are encoded apart, as they are when a person asks and the model answers."""
     prompts = tokenizer.encode_batch([document.prompt for document in documents])
     answers = tokenizer.encode_batch([document.answer for document in documents])

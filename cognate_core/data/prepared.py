@@ -106,6 +106,18 @@ def write_prepared(
     sync_folder(folder)
 
 
+def read_report(folder: Path) -> DataReport:
+    """Where the data of a prepared folder came from. Its packed text is not read.
+
+    Raises:
+        DataError: the manifest is missing or damaged.
+    """
+    try:
+        return report_from_json(_read_manifest(folder)["report"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"The prepared data in {folder} is not complete or damaged ({error}).") from error
+
+
 def write_report(folder: Path, report: DataReport) -> None:
     """Put the report of the newest run that uses the folder in place of the one before, whole or not at all."""
     replace_durably(folder / MANIFEST, _manifest({**_read_manifest(folder), "report": asdict(report)}))
@@ -181,6 +193,10 @@ class Batches:
             name: float(drawn / len(packed.tokens))
             for (name, packed), drawn in zip(self._sources.items(), self._drawn, strict=True)
         }
+
+    def shares(self) -> dict[str, float]:
+        """The part of all sequences that each source gives."""
+        return dict(zip(self._sources, self._shares.tolist(), strict=True))
 
     def state_dict(self) -> dict[str, Any]:
         """The position; with the seed it decides everything that follows."""

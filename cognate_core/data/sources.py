@@ -85,20 +85,42 @@ def load_source(name: str, config: TrainingConfig, cache: Path, tell: Tell) -> S
     if name == "Synthetic":
         return synthetic_source(config)
     dataset = HUB_DATASETS[name]
-    local = os.environ.get("COGNATE_DATASETS_DIR")
-    tried = ""
+    local = _local_splits(dataset)
     if local:
-        folder = Path(local) / dataset.folder
-        splits = [_split_file(folder, split) for split in (dataset.train_split, dataset.heldout_split)]
-        if splits[0] and splits[1]:
-            tell(f"Reading {name} from the local folder")
-            return _read_splits(name, config, dataset, splits[0], splits[1], f"local folder, {dataset.folder}")
-        tried = f"The local folder has no {dataset.folder}. "
+        tell(f"Reading {name} from the local folder")
+        return _read_splits(name, config, dataset, *local)
     try:
         train, heldout, origin = _hub_splits(name, config, dataset, cache, tell)
     except DatasetUnavailable as error:
+        tried = f"The local folder has no {dataset.folder}. " if os.environ.get("COGNATE_DATASETS_DIR") else ""
         raise DatasetUnavailable(f"{tried}{error}") from error
     return _read_splits(name, config, dataset, train, heldout, origin)
+
+
+def splits_here(name: str, cache: Path) -> tuple[Path, Path, str] | None:
+    """A hub dataset's files as far as they lie on this computer: training, held-out, and where they come from.
+
+    None when it would have to be fetched. Nothing is asked of the network.
+    """
+    dataset = HUB_DATASETS[name]
+    local = _local_splits(dataset)
+    if local:
+        return local
+    folder = cache / "hub" / name.lower()
+    train, heldout = (_largest_fetched(folder, split) for split in (dataset.train_split, dataset.heldout_split))
+    return (train, heldout, _fetched_earlier(name)) if train and heldout else None
+
+
+def source_here(name: str, config: TrainingConfig, cache: Path) -> SourceDocuments | None:
+    """The documents of one of the datasets in `config.DATASETS` that is on this computer, else None.
+
+    Raises:
+        DataError: it is here and cannot be used.
+    """
+    if name == "Synthetic":
+        return synthetic_source(config)
+    splits = splits_here(name, cache)
+    return _read_splits(name, config, HUB_DATASETS[name], *splits) if splits else None
 
 
 def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
@@ -143,6 +165,16 @@ def synthetic_source(config: TrainingConfig) -> SourceDocuments:
         train=documents[kept_apart:],
         heldout=documents[:kept_apart],
     )
+
+
+def _local_splits(dataset: HubDataset) -> tuple[Path, Path, str] | None:
+    """Both splits in the folder that COGNATE_DATASETS_DIR names, and where they come from."""
+    local = os.environ.get("COGNATE_DATASETS_DIR")
+    if not local:
+        return None
+    folder = Path(local) / dataset.folder
+    train, heldout = (_split_file(folder, split) for split in (dataset.train_split, dataset.heldout_split))
+    return (train, heldout, f"local folder, {dataset.folder}") if train and heldout else None
 
 
 def _split_file(folder: Path, split: str) -> Path | None:
@@ -208,9 +240,8 @@ def _hub_splits(
     limits = {dataset.train_split: config.max_train_samples, dataset.heldout_split: config.max_eval_samples}
     folder = cache / "hub" / name.lower()
     files = {split: folder / f"{split}-{limit}.jsonl" for split, limit in limits.items()}
-    origin = f"Hugging Face hub, {DATASETS[name]}"
     if all(file.is_file() for file in files.values()):
-        return files[dataset.train_split], files[dataset.heldout_split], f"{origin} (fetched earlier)"
+        return files[dataset.train_split], files[dataset.heldout_split], _fetched_earlier(name)
     for attempt in range(1, HUB_TRIES + 1):
         tell(f"Fetching {name} from the hub" + (f", try {attempt} of {HUB_TRIES}" if attempt > 1 else ""))
         try:
@@ -230,7 +261,22 @@ def _hub_splits(
             time.sleep(0.3 * attempt)
         else:
             break
-    return files[dataset.train_split], files[dataset.heldout_split], origin
+    return files[dataset.train_split], files[dataset.heldout_split], _hub_origin(name)
+
+
+def _largest_fetched(folder: Path, split: str) -> Path | None:
+    """The file of a split for which most rows were asked."""
+    limits = [file.stem.removeprefix(f"{split}-") for file in folder.glob(f"{split}-*.jsonl")]
+    numbers = [int(limit) for limit in limits if limit.isdecimal()]
+    return folder / f"{split}-{max(numbers)}.jsonl" if numbers else None
+
+
+def _hub_origin(name: str) -> str:
+    return f"Hugging Face hub, {DATASETS[name]}"
+
+
+def _fetched_earlier(name: str) -> str:
+    return f"{_hub_origin(name)} (fetched earlier)"
 
 
 def _fetch_split(name: str, hub_config: str | None, split: str, limit: int, target: Path, tell: Tell) -> None:

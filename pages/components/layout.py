@@ -20,6 +20,7 @@ PAGES = {
         _FOLDER / "compare.py", title="Compare", icon=":material/stacked_line_chart:", url_path="compare"
     ),
     "models": st.Page(_FOLDER / "models.py", title="Models", icon=":material/deployed_code:", url_path="models"),
+    "datasets": st.Page(_FOLDER / "datasets.py", title="Datasets", icon=":material/dataset:", url_path="datasets"),
 }
 
 _STATUS_LOOK = {

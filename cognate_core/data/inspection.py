@@ -1,0 +1,151 @@
+"""What a dataset holds, before anything is trained on it: its rows, how long they are, and what packing leaves empty.
+
+Knows documents, tokens and files; no pages. Opening a dataset asks nothing of the network: `fetch` alone does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import DataReport
+from cognate_core.data.documents import Document
+from cognate_core.data.loader import encode
+from cognate_core.data.packing import EncodedDocument, pack
+from cognate_core.data.prepared import PreparedData, read_report
+from cognate_core.data.sources import SourceDocuments, Tell, load_source, own_file_source, source_here, splits_here
+from cognate_core.data.tokenizer import train_tokenizer
+from cognate_core.errors import DataError, DatasetUnavailable
+
+FileState = tuple[str, int, int]
+"""Path, size, time of the last change: other content is another state."""
+
+
+def dataset_state(name: str, cache: Path) -> tuple[FileState, ...] | None:
+    """Which files a dataset would be read from; none when it is made here. None: it would have to be fetched."""
+    if name == "Synthetic":
+        return ()
+    splits = splits_here(name, cache)
+    return None if splits is None else tuple(file_state(path) for path in splits[:2])
+
+
+def file_state(path: Path) -> FileState:
+    """What tells a file's content from another's without reading it."""
+    stat = path.stat()
+    return str(path), stat.st_size, stat.st_mtime_ns
+
+
+def open_source(name: str, config: TrainingConfig, cache: Path) -> SourceDocuments:
+    """The rows of `config.dataset_path` if that is set, else of a dataset that is on this computer.
+
+    Raises:
+        DatasetUnavailable: it would have to be fetched.
+        DataError: it is here and cannot be used.
+    """
+    if config.dataset_path:
+        return own_file_source(config, _say_nothing)
+    source = source_here(name, config, cache)
+    if source is None:
+        raise DatasetUnavailable(f"{name} is not on this computer. Fetch it, or choose another.")
+    return source
+
+
+def fetch(name: str, config: TrainingConfig, cache: Path, tell: Tell) -> None:
+    """Fetch a dataset, as a run would, so that it is on this computer.
+
+    Raises:
+        DatasetUnavailable: it cannot be reached; the message says what was tried.
+        DataError: it was reached and cannot be used.
+    """
+    load_source(name, config, cache, tell)
+
+
+def new_tokenizer(source: SourceDocuments, vocab_size: int) -> Tokenizer:
+    """A tokenizer of the dataset's own training rows."""
+    return train_tokenizer((document.text for document in source.train), vocab_size)
+
+
+def prepared_tokenizer(folder: Path) -> Tokenizer:
+    """The tokenizer that an earlier run trained. Raises DataError when the folder is damaged."""
+    return PreparedData(folder).tokenizer()
+
+
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """How long some rows are, in tokens, and what becomes of them at a training length.
+
+    `padding` is the share of the places in packed sequences that hold no text.
+    """
+
+    tokens: npt.NDArray[np.int64]  # (rows,)
+    mean: float
+    median: float
+    percentile_95: float
+    longest: int
+    left_out: int  # rows that do not fit
+    cut: int  # rows of plain text that are cut in pieces to fit
+    sequences: int
+    padding: float
+
+
+def tokens_of(documents: Sequence[Document], tokenizer: Tokenizer) -> list[EncodedDocument]:
+    """The rows as tokens, encoded as training does."""
+    return encode(list(documents), tokenizer)
+
+
+def measure_lengths(rows: Sequence[EncodedDocument], training_length: int) -> Lengths:
+    """Measure and pack rows, at least one, as training would."""
+    tokens = np.array([len(row.ids) for row in rows], dtype=np.int64)
+    packed = pack(rows, training_length, answers_only=False)
+    places = len(packed.tokens) * training_length  # the first end-of-text of a sequence is given, not predicted
+    return Lengths(
+        tokens=tokens,
+        mean=float(tokens.mean()),
+        median=float(np.median(tokens)),
+        percentile_95=float(np.percentile(tokens, 95)),
+        longest=int(tokens.max()),
+        left_out=packed.skipped,
+        cut=sum(_is_cut(row, training_length) for row in rows),
+        sequences=len(packed.tokens),
+        padding=1 - int(packed.counted.sum()) / places if places else 0.0,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedFolder:
+    """Data that an earlier run prepared. `report` is None where it cannot be read."""
+
+    path: Path
+    used: float  # when a run last used it, in seconds since 1970
+    report: DataReport | None
+
+
+def prepared_folders(cache: Path) -> list[PreparedFolder]:
+    """What earlier runs prepared, the newest first."""
+    root = cache / "prepared"
+    if not root.is_dir():
+        return []
+    folders = []
+    for path in root.iterdir():
+        if ".tmp-" in path.name or not path.is_dir():
+            continue
+        try:
+            report = read_report(path)
+        except DataError:
+            report = None
+        folders.append(PreparedFolder(path, path.stat().st_mtime, report))
+    return sorted(folders, key=lambda folder: folder.used, reverse=True)
+
+
+def _is_cut(row: EncodedDocument, training_length: int) -> bool:
+    return not row.prompt_length and len(row.ids) + 1 > training_length
+
+
+def _say_nothing(_: str) -> None:
+    pass

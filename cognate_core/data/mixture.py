@@ -1,0 +1,142 @@
+"""What training would draw from several datasets: shares, passes, and the text of a batch. Writes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import END_OF_TEXT_ID
+from cognate_core.data.loader import encode, remove_overlap
+from cognate_core.data.packing import Packed, pack
+from cognate_core.data.prepared import Batches
+from cognate_core.data.sources import SourceDocuments
+from cognate_core.data.tokenizer import train_tokenizer
+
+PieceKind = Literal["given", "target", "end", "padding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """Training text as a run would pack it: one tokenizer for all datasets."""
+
+    tokenizer: Tokenizer
+    packed: dict[str, Packed]  # dataset -> its sequences
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetShare:
+    """What one dataset gives to a run. Shares run from 0 to 1."""
+
+    name: str
+    sequences: int
+    of_sequences: float
+    of_tokens: float  # among the tokens that count as targets
+    passes: float  # how often the run goes through the dataset (epochs)
+    left_out: int  # rows that do not fit the training length
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Neighbouring tokens of one kind: given to the model only, to be predicted too, the end of a row, or padding."""
+
+    kind: PieceKind
+    tokens: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSequence:
+    """One sequence of a batch."""
+
+    dataset: str
+    pieces: list[Piece]
+
+    def tokens(self, *kinds: PieceKind) -> int:
+        """How many of its tokens are of these kinds."""
+        return sum(piece.tokens for piece in self.pieces if piece.kind in kinds)
+
+
+def mix(sources: Sequence[SourceDocuments], config: TrainingConfig) -> Mixture:
+    """Prepare the training rows as `MixtureLoader` does. `sources` stay as they are."""
+    copies = [dataclasses.replace(source, skipped=Counter(source.skipped)) for source in sources]
+    for source in copies:
+        remove_overlap(source)
+    tokenizer = train_tokenizer((document.text for source in copies for document in source.train), config.vocab_size)
+    return Mixture(
+        tokenizer,
+        {
+            source.name: pack(
+                encode(source.train, tokenizer), config.train_seq_len, answers_only=config.loss_on_answer_only
+            )
+            for source in copies
+        },
+    )
+
+
+def shares(mixture: Mixture, config: TrainingConfig) -> list[DatasetShare]:
+    """What each dataset gives in the steps of `config`.
+
+    Raises:
+        DataError: no sequence can be drawn.
+    """
+    of_sequences = Batches(mixture.packed, config.mixture_weights, config.batch_size, config.seed).shares()
+    drawn = config.max_steps * config.gradient_accumulation_steps * config.batch_size
+    tokens = {
+        name: share * float(mixture.packed[name].counted.sum()) / len(mixture.packed[name].tokens)
+        for name, share in of_sequences.items()
+    }
+    together = sum(tokens.values())
+    return [
+        DatasetShare(
+            name=name,
+            sequences=len(packed.tokens),
+            of_sequences=of_sequences.get(name, 0.0),
+            of_tokens=tokens.get(name, 0.0) / together if together else 0.0,
+            passes=of_sequences[name] * drawn / len(packed.tokens) if name in of_sequences else 0.0,
+            left_out=packed.skipped,
+        )
+        for name, packed in mixture.packed.items()
+    ]
+
+
+def sample_batch(mixture: Mixture, config: TrainingConfig, count: int) -> list[SampleSequence]:
+    """The first `count` sequences that a run with `config.seed` would be given.
+
+    Raises:
+        DataError: no sequence can be drawn.
+    """
+    batches = Batches(mixture.packed, config.mixture_weights, 1, config.seed)  # one by one, to see each one's dataset
+    names = list(batches.epochs())
+    sequences = []
+    for _ in range(count):
+        before = batches.state_dict()["drawn"]
+        tokens, counted = batches.next()
+        after = batches.state_dict()["drawn"]
+        dataset = next(name for name, old, new in zip(names, before, after, strict=True) if new > old)
+        sequences.append(SampleSequence(dataset, _pieces(tokens[0], counted[0], mixture.tokenizer)))
+    return sequences
+
+
+def _pieces(tokens: npt.NDArray[np.int64], counted: npt.NDArray[np.int64], tokenizer: Tokenizer) -> list[Piece]:
+    """The sequence without the end-of-text that opens it. Text that spells end-of-text has other ids."""
+    kinds: list[PieceKind] = [
+        ("end" if counts else "padding") if token == END_OF_TEXT_ID else ("target" if counts else "given")
+        for token, counts in zip(tokens[1:].tolist(), counted[1:].tolist(), strict=True)
+    ]
+    pieces = []
+    start = 0
+    for place in range(1, len(kinds) + 1):
+        if place == len(kinds) or kinds[place] != kinds[start] or kinds[place] == "end":
+            ids = tokens[1 + start : 1 + place].tolist()
+            text = tokenizer.decode(ids) if kinds[start] in ("given", "target") else ""
+            pieces.append(Piece(kinds[start], place - start, text))
+            start = place
+    return pieces

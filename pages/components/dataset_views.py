@@ -1,0 +1,331 @@
+"""The sections of the Datasets page. Each is given the dataset that was chosen, all that are here, and the cache."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cognate_core.config import TrainingConfig, field_extra, form_fields
+from cognate_core.errors import ConfigError
+from cognate_core.insight.data_charts import length_chart
+from cognate_core.insight.words import compact
+from cognate_core.presets import PRESETS
+from pages.components.batch_view import show_sequence
+from pages.components.config_form import as_text
+from pages.components.dataset_cache import ROWS, Choice, lengths_of, mixture_of, overlap_of, rows_of
+from pages.components.layout import shown
+from pages.components.own_files import usable_rows
+
+ROWS_ON_A_PAGE = 5
+LONGEST_SHOWN = 2000  # characters of one side of a row
+EXAMPLES = 5
+LONGEST_LENGTH = 16384  # any training length may be looked at
+MOST_SEQUENCES = 64  # of a batch
+NEW_TOKENIZER = "new"
+USUAL = next(iter(PRESETS.values())).config  # where the settings of this page begin
+KINDS = {
+    "same": "The same question",
+    "numbers": "The same but for the numbers",
+    "passage": "A passage of it",
+}
+Here = Mapping[str, Choice]
+
+
+def rows_view(choice: Choice, here: Here, cache: Path) -> None:
+    """How many rows, where they came from, what was skipped, and the rows themselves."""
+    source = rows_of(choice)
+    splits = {"training": source.train, "held-out": source.heldout}
+    with st.container(horizontal=True):
+        for split, documents in splits.items():
+            st.metric(f"{split.capitalize()} rows", f"{len(documents):,}", width="content")
+        characters = [len(document.text) for documents in splits.values() for document in documents]
+        st.metric("Characters in a row, mean", f"{sum(characters) / len(characters):,.0f}", width="content")
+        st.metric("Characters together", compact(sum(characters)), width="content")
+    all_rows = f" The file has {usable_rows(choice.path):,} usable rows." if choice.path else ""
+    where = "your own file" if choice.path else source.origin
+    st.caption(
+        f"From: {shown(where)}. At most {ROWS.max_train_samples:,} training rows and {ROWS.max_eval_samples:,} "
+        f"held-out rows are looked at, as many as a run reads unless you say otherwise.{all_rows} "
+        "Held-out rows are kept apart, to measure the model on text it never saw."
+    )
+    if source.skipped:
+        st.warning(f"{source.skipped.total():,} rows were skipped.", icon=":material/filter_alt:")
+        st.dataframe(
+            [{"why": why, "rows": count} for why, count in source.skipped.most_common()],
+            hide_index=True,
+            width="content",
+        )
+    split = st.segmented_control(
+        "Rows to show", list(splits), default="training", required=True, key="split", bind="query-params"
+    )
+    documents = splits[split or "training"]
+    pages = -(-len(documents) // ROWS_ON_A_PAGE)
+    place = st.empty()
+    page = st.pagination(pages, key=f"page-{choice.path or choice.name}-{split}") if pages > 1 else 1
+    first = (page - 1) * ROWS_ON_A_PAGE
+    with place.container():
+        for number, document in enumerate(documents[first : first + ROWS_ON_A_PAGE], start=first + 1):
+            with st.container(border=True):
+                st.caption(f"Row {number:,} of {len(documents):,}, {len(document.text):,} characters")
+                _text(document.prompt)
+                _text(document.answer)
+
+
+def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
+    """How long rows are in tokens, what does not fit a training length, and how much of a batch would be padding."""
+    from cognate_core.data.inspection import prepared_folders
+
+    prepared = {str(folder.path): folder.report for folder in prepared_folders(cache) if folder.report is not None}
+    left, middle, right = st.columns(3)
+    with left:
+        typed_length = _setting("train_seq_len")
+    with middle:
+        tokenizer = st.selectbox(
+            "Tokenizer",
+            [NEW_TOKENIZER, *prepared],
+            format_func=lambda folder: _tokenizer_words(folder, prepared),
+            help="What cuts text into word pieces (tokens). A run trains a new one on its own text.",
+        )
+    with right:
+        vocab_size = _setting("vocab_size", disabled=tokenizer != NEW_TOKENIZER)
+    config = _config({"train_seq_len": typed_length, "vocab_size": vocab_size})
+    if config is None:
+        return
+    folder, training_length = None if tokenizer == NEW_TOKENIZER else tokenizer, config.train_seq_len
+    train, heldout, vocabulary = lengths_of(choice, folder, config.vocab_size, training_length)
+    with st.container(horizontal=True):
+        st.metric("Tokens in a row, mean", f"{train.mean:,.0f}", width="content")
+        st.metric("Half are shorter than (median)", f"{train.median:,.0f}", width="content")
+        st.metric("95 of 100 are shorter than", f"{train.percentile_95:,.0f}", width="content")
+        st.metric("Longest", f"{train.longest:,}", width="content")
+        st.metric("All training rows", f"{compact(int(train.tokens.sum()))} tokens", width="content")
+    dark = st.context.theme.type == "dark"
+    rows = {"training rows": train.tokens, "held-out rows": heldout.tokens}
+    st.plotly_chart(
+        length_chart(rows, training_length, dark=dark),
+        theme=None,
+        config={"displayModeBar": False},
+        alt="How many of the rows have which length, in tokens.",
+    )
+    _fit(train, training_length)
+    new = "A new tokenizer, trained on the training rows of this dataset"
+    kind = new if folder is None else "The tokenizer of an earlier run"
+    st.caption(
+        f"{kind}, with {vocabulary:,} word pieces. A run that reads several datasets trains one on all of them, and "
+        "its lengths differ a little."
+    )
+
+
+def _fit(train: Any, training_length: int) -> None:
+    """What becomes of the training rows at this length."""
+    rows = len(train.tokens)
+    words = []
+    if train.left_out:
+        share = train.left_out / rows
+        words.append(f"{train.left_out:,} of {rows:,} training rows ({share:.1%}) are too long and are left out.")
+    if train.cut:
+        words.append(f"{train.cut:,} of {rows:,} rows are cut into pieces.")
+    if not words:
+        words.append("Every training row fits.")
+    if train.sequences:
+        words.append(
+            f"Packed, the rows fill {train.sequences:,} sequences; {train.padding:.1%} of their places stay empty "
+            "(padding)."
+        )
+    text = f"**At a training length of {training_length:,} tokens:** {' '.join(words)}"
+    if train.left_out > rows / 20:
+        st.warning(f"{text} Raise the training length to learn from all of them.", icon=":material/content_cut:")
+    else:
+        st.markdown(text)
+
+
+def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
+    """Whether held-out questions stand in the training rows of this or another dataset."""
+    st.markdown(
+        "A model that has read the test before looks better than it is. Which held-out questions stand in training "
+        "rows, too?"
+    )
+    trained = {choice.name: choice, **here}
+    names = st.pills(
+        "Look for them in the training rows of",
+        list(trained),
+        selection_mode="multi",
+        default=[choice.name],
+        key=f"seen-{choice.name}",
+    )
+    if not names:
+        st.caption("Choose at least one dataset.")
+        return
+    found = {name: overlap_of(trained[name], choice) for name in names}
+    st.dataframe(
+        [
+            {
+                "training rows of": name,
+                "held-out rows": each.heldout_rows,
+                **{KINDS[kind].lower(): each.count(kind) for kind in KINDS},
+                "together": len(each.matches) / each.heldout_rows,
+            }
+            for name, each in found.items()
+        ],
+        hide_index=True,
+        column_config={"together": st.column_config.NumberColumn(format="percent")},
+        width="content",
+    )
+    n = next(iter(found.values())).passage_words
+    st.caption(
+        "Compared without upper case, spaces and punctuation. Each row counts once, for the closest kind. A passage is "
+        f"a run of {n} words: as in the GPT-3 paper (arXiv 2005.14165, appendix C), the length of a short question "
+        "here, at least 8 words and at most 13. Training leaves out rows that are word for word a held-out row of the "
+        "same dataset; all others it reads."
+    )
+    examples = [(name, match) for name, each in found.items() for match in each.matches]
+    kinds = [kind for kind in KINDS if any(match.kind == kind for _, match in examples)]
+    if not kinds:
+        st.success("None of the held-out questions was found.", icon=":material/check_circle:")
+        return
+    kind = st.segmented_control(
+        "Examples", kinds, default=kinds[0], required=True, format_func=KINDS.get, key=f"kind-{'-'.join(kinds)}"
+    )
+    heldout = rows_of(choice).heldout
+    for name, match in [example for example in examples if example[1].kind == (kind or kinds[0])][:EXAMPLES]:
+        with st.container(border=True):
+            left, right = st.columns(2)
+            with left:
+                st.caption(f"Held-out row {match.heldout + 1:,}" + _passage_words(match))
+                _text(heldout[match.heldout].text)
+            with right:
+                st.caption(f"Training row {match.train + 1:,} of {shown(name)}")
+                _text(rows_of(trained[name]).train[match.train].text)
+
+
+def _passage_words(match: Any) -> str:
+    return f": {match.share:.0%} of its passages stand in training rows" if match.kind == "passage" else ""
+
+
+def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
+    """What a run would draw from several datasets, and a batch of it."""
+    from cognate_core.data.mixture import sample_batch, shares
+
+    chosen = _mixed(choice, here)
+    if chosen is None:
+        st.caption("Choose at least one dataset.")
+        return
+    choices, overrides = chosen
+    overrides["seed"] = _setting("seed")
+    with st.expander("More settings of the run"):
+        columns = st.columns(2)
+        fields = ("max_steps", "batch_size", "gradient_accumulation_steps", "train_seq_len", "vocab_size")
+        for number, field in enumerate(fields):
+            with columns[number % 2]:
+                overrides[field] = _setting(field)
+        info = form_fields()["loss_on_answer_only"]
+        overrides["loss_on_answer_only"] = st.toggle(
+            str(info.title), help=info.description, key="look.loss_on_answer_only", bind="query-params"
+        )
+    config = _config(overrides)
+    if config is None:
+        return
+    mixture = mixture_of(choices, config)
+    st.dataframe(
+        [
+            {
+                "dataset": share.name,
+                "sequences": share.sequences,
+                "share of the sequences": share.of_sequences,
+                "share of the tokens learned": share.of_tokens,
+                "passes (epochs)": share.passes,
+                "rows too long": share.left_out,
+            }
+            for share in shares(mixture, config)
+        ],
+        hide_index=True,
+        column_config={
+            "share of the sequences": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+            "share of the tokens learned": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
+            "passes (epochs)": st.column_config.NumberColumn(
+                format="%.2f", help="How often the run goes through the dataset."
+            ),
+        },
+    )
+    drawn = config.max_steps * config.gradient_accumulation_steps * config.batch_size
+    st.caption(
+        f"In {config.max_steps:,} steps, {drawn:,} sequences are drawn. A new tokenizer was trained on this text, as a "
+        "run does."
+    )
+    _first_batch(sample_batch(mixture, config, min(config.batch_size, MOST_SEQUENCES)), config)
+
+
+def _mixed(choice: Choice, here: Here) -> tuple[list[Choice], dict[str, Any]] | None:
+    """The datasets to mix and what a config says of them. A file of one's own is read alone."""
+    if choice.path:
+        return [choice], {"dataset_path": choice.path}
+    names = st.pills(
+        "Datasets",
+        list(here),
+        selection_mode="multi",
+        default=[choice.name, *(name for name in here if name not in (choice.name, "Synthetic"))],
+        key=f"mixed-{choice.name}",
+    )
+    info = form_fields()["mixture_weights"]
+    weights = st.text_input(
+        str(info.title), help=info.description, placeholder="GSM8K=2, SVAMP=1", key="weights", bind="query-params"
+    )
+    return ([here[name] for name in names], {"dataset_sources": names, "mixture_weights": weights}) if names else None
+
+
+def _first_batch(sequences: list[Any], config: TrainingConfig) -> None:
+    st.subheader("The first batch", anchor=False)
+    st.caption(
+        f"What a run with seed {config.seed:,} is given first. Grey text is only read; the rest, and each end of a "
+        "row, is what the model is graded on (targets)."
+    )
+    number = 1
+    if len(sequences) > 1:
+        number = st.pagination(len(sequences), key=f"sequence-{len(sequences)}")
+    with st.container(border=True):
+        show_sequence(sequences[number - 1], f"Sequence {number:,} of {config.batch_size:,}")
+
+
+def _setting(field: str, *, disabled: bool = False) -> str:
+    """A setting of the config, typed as on New run; it is kept in the address."""
+    info = form_fields()[field]
+    unit = field_extra(info)["unit"]
+    typed = st.text_input(
+        f"{info.title} ({unit})" if unit else str(info.title),
+        as_text(getattr(USUAL, field)),
+        help=info.description,
+        key=f"look.{field}",
+        disabled=disabled,
+        bind="query-params",
+        persist_state="session",
+    )
+    return typed.strip()
+
+
+def _config(overrides: Mapping[str, Any]) -> TrainingConfig | None:
+    """What was typed as a config; None, and a sentence for each field, when it cannot be used."""
+    try:
+        return USUAL.with_overrides({"max_seq_len": LONGEST_LENGTH, **overrides})
+    except ConfigError as error:
+        for sentence in error.problems.values():
+            st.error(shown(sentence), icon=":material/error:")
+        return None
+
+
+def _tokenizer_words(folder: str, prepared: Mapping[str, Any]) -> str:
+    if folder == NEW_TOKENIZER:
+        return "A new one, trained on this text"
+    report = prepared[folder]
+    names = ", ".join(source.name for source in report.sources if source.loaded)
+    return f"Of an earlier run: {names}, {report.vocabulary:,} pieces, {report.content_hash[:6]}"
+
+
+def _text(text: str) -> None:
+    """A row's text as it is; of a very long one the beginning."""
+    if text:
+        st.text(text[:LONGEST_SHOWN])
+    if len(text) > LONGEST_SHOWN:
+        st.caption(f"The first {LONGEST_SHOWN:,} of {len(text):,} characters.")

@@ -1,0 +1,272 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import RunStatus
+from cognate_core.data import sources
+from cognate_core.errors import DataError
+from cognate_core.labels import WORD_JOINER
+from cognate_core.runs import RunManager
+from pages.components.own_files import OwnFile, keep, own_files, remove
+from tests.pages.conftest import open_page, texts
+
+ROWS = b"".join(b'{"question": "What is %d + 1?", "answer": "%d"}\n' % (n, n + 1) for n in range(40))
+OWN = "Own file"
+
+
+def plain(page: AppTest) -> str:
+    """All text without what escapes it."""
+    return texts(page).replace("\\", "").replace(WORD_JOINER, "")
+
+
+def press(page: AppTest, label: str) -> AppTest:
+    next(button for button in page.button if button.label == label).click().run()
+    return page
+
+
+def group(page: AppTest, label: str):
+    return next(element for element in page.button_group if element.label == label)
+
+
+def field(page: AppTest, label: str):
+    return next(element for element in page.text_input if element.label.startswith(label))
+
+
+def write_dataset(folder: Path, same: int) -> None:
+    """A small GSM8K in the hub's layout; its first `same` held-out questions stand among its training rows, too."""
+    folder.mkdir(parents=True)
+    for split, numbers in (("train", range(50)), ("test", range(50 - same, 60 - same))):
+        lines = [json.dumps({"question": f"How much are {n} plus one?", "answer": f"#### {n + 1}"}) for n in numbers]
+        (folder / f"{split}.jsonl").write_text("\n".join(lines))
+
+
+@pytest.fixture
+def gsm8k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """GSM8K in a local folder, where 4 of 10 held-out rows are training rows, too."""
+    monkeypatch.setenv("COGNATE_DATASETS_DIR", str(tmp_path / "local"))
+    write_dataset(tmp_path / "local" / "gsm8k" / "main", same=4)
+
+
+def upload(content: bytes = ROWS, name: str = "mine.jsonl") -> AppTest:
+    page = open_page("datasets", dataset=OWN)
+    page.file_uploader[0].upload(name, content).run()
+    assert not page.exception
+    return page
+
+
+def kept(home: Path, content: bytes = ROWS) -> OwnFile:
+    """A file that was added before."""
+    return keep(SimpleNamespace(name="mine.jsonl", getvalue=lambda: content), home)  # type: ignore[arg-type]
+
+
+def test_it_opens_with_what_is_here_and_asks_nobody(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "_hub_rows", lambda *_: pytest.fail("the hub was asked"))
+    page = open_page("datasets")
+    assert group(page, "Dataset").value == "Synthetic"
+    assert "Row 1 of 5,000" in texts(page)
+    assert "made on this computer" in texts(page)
+    page = open_page("datasets", dataset="SVAMP")
+    assert "SVAMP is not on this computer yet" in texts(page)
+
+
+def test_fetching_what_cannot_be_had_gets_a_sentence(studio: RunManager) -> None:
+    page = press(open_page("datasets", dataset="SVAMP"), "Fetch it")
+    assert "could not be fetched from the hub" in plain(page)
+    assert not page.exception
+
+
+def test_a_dataset_in_the_local_folder_is_shown_first(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets")
+    assert group(page, "Dataset").value == "GSM8K"
+    assert "How much are 0 plus one?" in texts(page)
+    assert {metric.label: metric.value for metric in page.metric}["Training rows"] == "50"
+    group(page, "Rows to show").set_value("held-out").run()
+    assert "How much are 46 plus one?" in texts(page)
+    assert "How much are 0 plus one?" not in texts(page)
+
+
+def test_lengths_tell_what_does_not_fit(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets", section="Lengths")
+    assert "Every training row fits" in texts(page)
+    assert page.get("plotly_chart")
+    field(page, "Training length").set_value("16").run()
+    assert "50 of 50 training rows (100.0%) are too long" in texts(page)
+    field(page, "Vocabulary").set_value("many").run()
+    assert "Vocabulary must be a whole number" in plain(page)
+
+
+def test_a_prepared_tokenizer_can_be_taken(trained_studio: RunManager) -> None:
+    page = open_page("datasets", section="Lengths")
+    (choice,) = page.selectbox
+    assert "Of an earlier run: Synthetic, 400 pieces" in choice.options[1]
+    choice.select_index(1).run()
+    assert "The tokenizer of an earlier run, with 400 word pieces" in texts(page)
+
+
+def test_held_out_rows_that_are_trained_on_are_found(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets", section="Seen before (overlap)")
+    table = page.dataframe[0].value
+    assert list(table["the same question"]) == [4]
+    assert list(table["the same but for the numbers"]) == [6]
+    assert "Training row 47 of GSM8K" in texts(page)
+    group(page, "Look for them in the training rows of").set_value(["GSM8K", "Synthetic"]).run()
+    table = page.dataframe[0].value
+    assert list(table["training rows of"]) == ["GSM8K", "Synthetic"]
+    assert list(table["together"]) == [1.0, 0.0]
+
+
+def test_weights_change_what_is_drawn(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets", section="Mixture and batch")
+    group(page, "Datasets").set_value(["GSM8K", "Synthetic"]).run()
+    weights = field(page, "Mixture weights")
+    weights.set_value("GSM8K=1, Synthetic=3").run()
+    table = page.dataframe[0].value
+    assert list(table["share of the sequences"]) == [0.25, 0.75]
+    assert table["passes (epochs)"][0] == pytest.approx(300 * 8 * 0.25 / table["sequences"][0])
+    assert "Sequence 1 of 8" in texts(page)
+    before = texts(page)
+    field(page, "Seed").set_value("7").run()
+    assert texts(page) != before
+    weights.set_value("GSM8K=x").run()
+    assert "Mixture weights" in plain(page) and not page.exception
+    weights.set_value("GSM8K=0, Synthetic=0").run()
+    assert "needs a weight above zero" in plain(page)
+
+
+def test_an_own_file_is_kept_shown_and_named_as_its_owner_calls_it(studio: RunManager) -> None:
+    page = upload(name="my <b>shop</b> **x**.jsonl")
+    assert "Row 1 of 38" in texts(page)
+    assert page.selectbox[0].options == ["my <b>shop</b> **x**.jsonl, 1.9 KB, 40 rows"]
+    assert {metric.label: metric.value for metric in page.metric}["Training rows"] == "38"
+    (file,) = own_files(studio.home)
+    assert page.query_params["file"] == file.path.name
+    assert file.path.read_bytes() == ROWS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("a.jsonl", b"", "The file is empty"),
+        ("a.csv", b"x,y\n1,2\n3,4\n", "none of the columns"),
+        ("a.parquet", b"not parquet", "no readable Parquet file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_gets_a_sentence_and_is_not_kept(
+    studio: RunManager, name: str, content: bytes, sentence: str
+) -> None:
+    page = upload(content, name)
+    assert sentence in plain(page)
+    assert own_files(studio.home) == []
+    assert list((studio.home / "uploads").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["../../studio.sqlite", "f" * 32 + ".csv", "f" * 32 + ".csv/.."])
+def test_an_address_of_a_file_that_is_not_kept_is_told(studio: RunManager, name: str) -> None:
+    kept(studio.home)
+    assert "not here" in plain(open_page("datasets", dataset=OWN, file=name))
+    page = open_page("new_run", own_file=name)
+    assert "not here" in plain(page)
+    assert next(button for button in page.button if button.label == "Start training").disabled
+    press(page, "Use the datasets instead")
+    assert "not here" not in plain(page)
+
+
+def test_new_run_trains_on_the_file_of_its_address(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studio, "_start_waiting", lambda: None)
+    file = kept(studio.home)
+    page = open_page("new_run", own_file=file.path.name)
+    assert "mine.jsonl: 40 usable rows" in plain(page)
+    press(page, "Start training")
+    (run,) = studio.log.runs()
+    assert run.config.dataset_path == str(file.path)
+
+
+def test_files_are_chosen_by_name_and_another_stands_in_for_one_that_went(studio: RunManager) -> None:
+    upload()
+    page = upload(ROWS.replace(b"+ 1", b"+ 2"), "mine.jsonl")
+    (choice,) = page.selectbox
+    assert choice.options == ["mine.jsonl, 1.9 KB, 40 rows", "mine.jsonl, 1.9 KB, 40 rows (2)"]
+    assert "+ 2?" in texts(page)
+    choice.select_index(1).run()
+    assert "+ 1?" in texts(page)
+    gone = own_files(studio.home)[1]
+    assert page.query_params["file"] == gone.path.name
+    remove(studio.log, gone)
+    page.run()
+    assert not page.exception
+    assert "not here" in plain(page)
+    assert "+ 2?" in texts(page)
+
+
+@pytest.mark.parametrize("section", ["Mixture and batch", "<b>x</b>"])
+def test_nonsense_in_the_address_does_no_harm(studio: RunManager, gsm8k: None, section: str) -> None:
+    typed = {"look.train_seq_len": "-5", "look.seed": "1e999", "look.vocab_size": "x", "weights": "<b>"}
+    page = open_page("datasets", dataset="<script>", section=section, split="?", **typed)
+    assert group(page, "Dataset").value == "GSM8K"
+    if section == "Mixture and batch":
+        assert "Seed must be a whole number" in plain(page)
+
+
+def test_removing_a_file_asks_first(studio: RunManager) -> None:
+    """What the answer does is tested below and in a real browser: AppTest closes a dialog when it reruns."""
+    page = press(upload(), "Remove this file")
+    assert "for good" in texts(page)
+    assert len(own_files(studio.home)) == 1
+
+
+def run_with(studio: RunManager, config: TrainingConfig, path: Path, status: RunStatus) -> None:
+    """A run that reads `path`, or all files of that folder."""
+    studio.log.create_run("r1", "my run", config.with_overrides({"dataset_path": str(path)}), ["m"], studio.home, None)
+    if status is not RunStatus.QUEUED:
+        studio.log.claim("r1")
+    if status not in (RunStatus.QUEUED, RunStatus.PREPARING):
+        studio.log.set_status("r1", status)
+
+
+@pytest.mark.parametrize("status", [RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.FAILED, RunStatus.PAUSED])
+@pytest.mark.parametrize("folder", [False, True])
+def test_a_file_that_a_run_needs_stays(
+    studio: RunManager, tiny_config: TrainingConfig, status: RunStatus, folder: bool
+) -> None:
+    file = kept(studio.home)
+    run_with(studio, tiny_config, file.path.parent if folder else file.path, status)
+    with pytest.raises(DataError, match=f"The run my run \\({status.value}\\) needs this file"):
+        remove(studio.log, file)
+    assert file.path.exists()
+
+
+@pytest.mark.parametrize("status", [RunStatus.COMPLETED, RunStatus.CANCELLED, None])
+def test_a_file_that_no_run_needs_any_more_is_removed(
+    studio: RunManager, tiny_config: TrainingConfig, status: RunStatus | None
+) -> None:
+    file = kept(studio.home)
+    if status is None:
+        run_with(studio, tiny_config, file.path.with_name("other.csv"), RunStatus.QUEUED)
+    else:
+        run_with(studio, tiny_config, file.path, status)
+    remove(studio.log, file)
+    assert own_files(studio.home) == []
+    assert list((studio.home / "uploads").iterdir()) == []
+
+
+def test_a_note_that_is_damaged_does_not_lose_the_file(studio: RunManager) -> None:
+    file = kept(studio.home)
+    file.path.with_name(file.path.name + ".about").write_text("{broken")
+    page = open_page("datasets", dataset=OWN)
+    assert page.selectbox[0].options == ["a jsonl file, 1.9 KB, rows not counted"]
+    assert "What is" in texts(page)
+
+
+def test_what_earlier_runs_prepared_is_listed(trained_studio: RunManager) -> None:
+    page = open_page("datasets")
+    assert "Prepared by earlier runs" in texts(page)
+    table = page.dataframe[-1].value
+    assert list(table["dataset"]) == ["Synthetic"]
+    assert list(table["from"]) == ["made on this computer"]
+    assert table["training rows"][0] == 60

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cognate_core.insight.charts import CHART_HEIGHT, FONT_SIZE, GREY, OKABE_ITO, Figure, first_colour
+from cognate_core.insight.charts import CHART_HEIGHT, FONT_SIZE, Figure
+from cognate_core.insight.palette import GREY, run_colour
 from cognate_core.labels import escape_html
 
 TEXT_ON_DARK, TEXT_ON_LIGHT = "#e8edf2", "#17202a"  # as in .streamlit/config.toml
@@ -39,7 +40,7 @@ def length_chart(lengths: Mapping[str, npt.NDArray[np.int64]], training_length: 
         if not len(tokens):
             continue
         counts, _ = np.histogram(np.minimum(tokens, edges[-1] - 1), edges)
-        colour = OKABE_ITO[number] if number else first_colour(dark)
+        colour = run_colour(number, dark=dark)
         percent = (100 * counts / len(tokens)).tolist()
         trace = {
             "x": (edges[:-1] + width / 2).tolist(),

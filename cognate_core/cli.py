@@ -6,6 +6,7 @@ import json
 import runpy
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
@@ -29,7 +31,19 @@ from cognate_core.runs import (
 )
 from cognate_core.storage.progress_log import ProgressReader, Run
 
+
+class _InSentences(TyperGroup):
+    """Commands whose errors are told as the sentences that they are."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CognateError as error:
+            _fail(str(error))
+
+
 app = typer.Typer(
+    cls=_InSentences,
     help="Cognate Studio: train small language models on this computer.",
     no_args_is_help=True,
     add_completion=False,
@@ -50,10 +64,7 @@ def run(
     """Start the studio and open its page."""
     if not SERVER_SCRIPT.is_file():
         _fail(f"{SERVER_SCRIPT.name} is not beside the library. Run the studio from a clone of its repository.")
-    try:
-        current_manager()  # before the server, so that a refusal is a sentence and no server log
-    except CognateError as error:
-        _fail(str(error))
+    current_manager()  # before the server, so that a refusal is a sentence and no server log
     sys.argv = [str(SERVER_SCRIPT)]  # from here Streamlit takes where the app lies
     server = runpy.run_path(str(SERVER_SCRIPT))["app"]
     server.run(config={"server.port": port, "server.headless": not browser})
@@ -71,16 +82,10 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train without a page. Ctrl-C stops and saves; a second one cancels."""
-    try:
-        config = _read_config(config_file).with_overrides(_parse_overrides(overrides or []))
-        title = name or config_file.stem
-        manager = RunManager(default_home())
-        try:
-            _to_its_end(manager, manager.start(config, title, numbered_names(title, models)), as_json)
-        finally:
-            manager.close()
-    except CognateError as error:
-        _fail(str(error))
+    config = _read_config(config_file).with_overrides(_parse_overrides(overrides or []))
+    title = name or config_file.stem
+    with closing(RunManager(default_home())) as manager:
+        _to_its_end(manager, manager.start(config, title, numbered_names(title, models)), as_json)
 
 
 @app.command()
@@ -88,15 +93,9 @@ def resume(
     run_id: Annotated[str, typer.Argument(help="Its id; `cognate runs` lists them.")], as_json: JsonOption = False
 ) -> None:
     """Go on with a run that was paused, stopped or broken off, from its last checkpoint."""
-    try:
-        manager = RunManager(default_home())
-        try:
-            manager.resume(run_id)
-            _to_its_end(manager, run_id, as_json)
-        finally:
-            manager.close()
-    except CognateError as error:
-        _fail(str(error))
+    with closing(RunManager(default_home())) as manager:
+        manager.resume(run_id)
+        _to_its_end(manager, run_id, as_json)
 
 
 def _to_its_end(manager: RunManager, run_id: str, as_json: bool) -> None:
@@ -120,10 +119,7 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset a
         rows = [(preset.name, preset.title, preset.expectation) for preset in PRESETS.values()]
         _print_table(("name", "title", "what to expect"), rows)
         return
-    try:
-        preset = get_preset(name)
-    except ConfigError as error:
-        _fail(str(error))
+    preset = get_preset(name)
     print(f"# {preset.title}: {preset.summary}\n\n{preset.config.to_toml()}", end="")  # noqa: T201
 
 
@@ -131,10 +127,7 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset a
 def runs(as_json: JsonOption = False) -> None:
     """List the runs, the newest first."""
     reader = _reader()
-    try:
-        found = reader.runs() if reader else []
-    except CognateError as error:
-        _fail(str(error))
+    found = reader.runs() if reader else []
     columns = ("id", "name", "status", "step", "total_steps", "created_at")
     _list(columns, [{column: getattr(run, column) for column in columns} for run in found], as_json)
 
@@ -143,10 +136,7 @@ def runs(as_json: JsonOption = False) -> None:
 def models(as_json: JsonOption = False) -> None:
     """List the trained models, the newest first."""
     reader = _reader()
-    try:
-        found = reader.models() if reader else []
-    except CognateError as error:
-        _fail(str(error))
+    found = reader.models() if reader else []
     columns = ("id", "name", "run_name", "status", "parameter_count", "created_at")
     rows = [
         {**{column: getattr(model, column) for column in columns}, "folder": _folder(model.details)} for model in found

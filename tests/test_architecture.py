@@ -91,7 +91,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "data": (LEAVES | {"data"}, set()),
     "storage": (LEAVES | {"storage"}, set()),
     "training": (LEAVES | {"model", "data", "training"}, set()),
-    "runs": (LEAVES | {"service", "storage", "runs"}, {"data", "training", "insight"}),
+    "runs": (LEAVES | {"service", "storage", "runs"}, {"data", "model", "training", "insight"}),
     "insight": (LEAVES | {"insight"}, {"model"}),
     "playground": ({"config", "contracts", "errors", "data", "model"}, set()),
 }

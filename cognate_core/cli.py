@@ -1,4 +1,4 @@
-"""The command line: `cognate run`, `train`, `presets`, `runs`, `models`. Words and tables; the work is elsewhere."""
+"""The command line: `cognate run`, `train`, `runs`, `passport` and more. Words and tables; the work is elsewhere."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
-from cognate_core.errors import CognateError, ConfigError
+from cognate_core.errors import CognateError, ConfigError, RunError
 from cognate_core.presets import PRESETS, get_preset
 from cognate_core.runs import (
     MAX_MODELS,
@@ -29,6 +29,10 @@ from cognate_core.runs import (
     default_home,
     numbered_names,
 )
+from cognate_core.runs.manager import MAX_NAME_LENGTH
+from cognate_core.runs.passport import open_passport, write_passport
+from cognate_core.runs.verification import Verification, compare_runs
+from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressReader, Run
 
 
@@ -49,10 +53,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+passport_app = typer.Typer(help="Hand a run on as one file, open such a file, repeat a run.", no_args_is_help=True)
+app.add_typer(passport_app, name="passport")
 _output, _messages = Console(), Console(stderr=True)
 
 SERVER_SCRIPT = Path(__file__).parent.parent / "app.py"
 POLL_SECONDS = 0.25
+VERIFIED = ", verified"
+"""What the repetition of a run is called, behind the run's own name."""
+RunIdArgument = Annotated[str, typer.Argument(help="Its id; `cognate runs` lists them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
 
@@ -89,9 +98,7 @@ def train(
 
 
 @app.command()
-def resume(
-    run_id: Annotated[str, typer.Argument(help="Its id; `cognate runs` lists them.")], as_json: JsonOption = False
-) -> None:
+def resume(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
     """Go on with a run that was paused, stopped or broken off, from its last checkpoint."""
     with closing(RunManager(default_home())) as manager:
         manager.resume(run_id)
@@ -142,6 +149,62 @@ def models(as_json: JsonOption = False) -> None:
         {**{column: getattr(model, column) for column in columns}, "folder": _folder(model.details)} for model in found
     ]
     _list((*columns, "folder"), rows, as_json)
+
+
+@passport_app.command()
+def save(
+    run_id: RunIdArgument, file: Annotated[Path, typer.Argument(help="Where to write it, such as mine.cognate.zip.")]
+) -> None:
+    """Write a run with its models and figures as one file, by which another studio can open and repeat it."""
+    reader = _reader()
+    if reader is None:
+        raise RunError("There is no run yet, so there is nothing to hand on.")
+    write_passport(reader, ArtifactStore(default_home()), run_id, file)
+    _output.print(Text(str(file)))
+
+
+@passport_app.command("open")
+def open_file(file: Annotated[Path, typer.Argument(help="What `cognate passport save` wrote.")]) -> None:
+    """Take up the run of a passport, as if it had been trained here; prints its id."""
+    with closing(RunManager(default_home())) as manager:
+        run_id = open_passport(manager, file)
+        _messages.print(Text(f"{manager.log.run(run_id).name} is here now."))
+        _output.print(run_id)
+
+
+@passport_app.command()
+def verify(run_id: RunIdArgument) -> None:
+    """Train the same once more and say whether the same came of it. Exits with 0 only if it did."""
+    with closing(RunManager(default_home())) as manager:
+        original = manager.log.run(run_id)
+        name = original.name[: MAX_NAME_LENGTH - len(VERIFIED)] + VERIFIED
+        repeated_id = manager.start(original.config, name, original.model_names)
+        _follow(manager, repeated_id)
+        verification = compare_runs(manager.log, manager.store, run_id, repeated_id)
+    _print_verification(verification)
+    if verification.verdict not in ("identical", "same within rounding"):
+        raise typer.Exit(1)
+
+
+def _print_verification(verification: Verification) -> None:
+    columns = ("model", "steps", "largest difference of the loss", "first differing step", "of unseen text", "weights")
+    rows = [
+        (
+            model.name,
+            f"{model.steps:,}",
+            _figure(model.largest_difference),
+            "none" if model.first_differing_step is None else f"{model.first_differing_step:,}",
+            _figure(model.largest_heldout_difference),
+            {True: "the same", False: "not the same", None: "unknown"}[model.same_weights],
+        )
+        for model in verification.models
+    ]
+    _print_table(columns, rows)
+    _output.print(Text(f"{verification.verdict.capitalize()}. {verification.reason}"))
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
 
 
 def _folder(details: dict[str, Any]) -> str | None:

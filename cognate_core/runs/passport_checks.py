@@ -153,10 +153,12 @@ def checked_rows(
     status = RunStatus(run["status"])
     if not (status.is_terminal or status is RunStatus.PAUSED):
         raise ValueError(f"a run that is {status} has no passport")
-    if not 0 <= run["progress"] <= 1 or any(
-        not 0 <= (run[name] or 0) <= MOST_STEPS for name in ("step", "total_steps")
-    ):
+    steps = (run["step"] or 0, run["total_steps"] or 0)
+    if not 0 <= run["progress"] <= 1 or min(steps) < 0 or max(steps) > MOST_STEPS:
         raise ValueError("its progress is none")
+    for name in ("created_at", "started_at", "finished_at"):
+        if run[name] is not None:
+            _require_moment(run[name])
     for name in ("phase", "message"):
         if not isinstance(run[name], str):
             raise ValueError(f"it has no {name}")
@@ -276,9 +278,9 @@ def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
         values = asdict(record)
         as_json = json.dumps(values, ensure_ascii=False).encode(errors="replace")  # half a letter is kept as "?"
         _RECORDS[type(record)].validate_json(as_json, strict=True)
-        for value in values.values():
-            if isinstance(value, int) and not 0 <= value <= LARGEST_NUMBER:
-                raise ValueError("a count in its log is none")
+        counts = [*values.values(), *values.get("counts", ())]
+        if any(isinstance(value, int) and not 0 <= value <= LARGEST_NUMBER for value in counts):
+            raise ValueError("a count in its log is none")
         if not 0 <= (values["step"] or 0) <= MOST_STEPS or values["model_name"] != name:
             raise ValueError("its log tells of another model")
         if isinstance(record, PonderHistogram) and len(record.counts) > config.max_act_steps + 1:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
-import plotly
 import streamlit as st
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -25,12 +24,11 @@ from starlette.routing import Route
 
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
-from cognate_core.insight.charts import line_chart, loss_chart, ponder_chart
+from cognate_core.insight.charts import PLOTLY_SCRIPT, line_chart, loss_chart, ponder_chart
 from cognate_core.runs import current_manager
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 
-PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 OWN_HOSTS = ("127.0.0.1", "localhost")
 MOST_KEPT = 16  # charts of a run and model, light or dark, for all who watch
 REST = 50  # times as long as a look at the run took, there is no other: watching takes 2 % of one core at most

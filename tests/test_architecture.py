@@ -225,9 +225,12 @@ def test_importing_the_library_loads_neither_torch_nor_datasets(tmp_path: Path) 
     modules = (
         "cognate_core",
         "cognate_core.runs",
+        "cognate_core.runs.passport",
+        "cognate_core.runs.verification",
         "cognate_core.presets",
         "cognate_core.insight.charts",
         "cognate_core.insight.estimates",
+        "cognate_core.insight.report",
         "cognate_core.insight.words",
         "cognate_core.storage.progress_log",
     )

@@ -16,9 +16,15 @@ function draw(printing) {
   charts.forEach((chart, index) => {
     const { data, layout } = dark.matches && !printing ? onDark(chart) : chart
     const narrow = places[index].clientWidth < NARROW
-    const beside = layout.annotations?.length > 0
-    const under = narrow && beside
-      ? { annotations: [], showlegend: true, legend: { orientation: "h", y: -0.3 }, margin: { ...layout.margin, r: 8, b: 96 } }
+    const named = new Set(data.map(({ name }) => name))
+    const marks = (layout.annotations ?? []).filter(({ text }) => !named.has(text)) // of a line that is no curve
+    const under = narrow && layout.annotations?.length
+      ? {
+          annotations: marks.map((mark) => ({ ...mark, xanchor: "right", xshift: 0, yanchor: "top" })),
+          showlegend: true,
+          legend: { orientation: "h", y: -0.3 },
+          margin: { ...layout.margin, r: 8, b: 96 },
+        }
       : {}
     Plotly.react(places[index], data, {
       ...layout,

@@ -48,7 +48,6 @@ class Facts:
 
     name: str = "My first run"
     status: RunStatus = RunStatus.COMPLETED
-    message: str = "Training is complete"
     error: str | None = None
     step: int | None = 300
     total_steps: int | None = 300

@@ -177,6 +177,9 @@ def verify(run_id: RunIdArgument) -> None:
     """Train the same once more and say whether the same came of it. Exits with 0 only if it did."""
     with closing(RunManager(default_home())) as manager:
         original = manager.log.run(run_id)
+        if original.config_error or not original.status.is_terminal:
+            why = original.config_error or f"It is {original.status}."
+            raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
         name = original.name[: MAX_NAME_LENGTH - len(VERIFIED)] + VERIFIED
         repeated_id = manager.start(original.config, name, original.model_names)
         _follow(manager, repeated_id)

@@ -5,7 +5,9 @@ Two commands here really train. Elsewhere a stand-in of a few lines plays the tr
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -294,13 +296,16 @@ class TestPassport:
         assert ", verified did not come to its end: it is cancelled." in result.stdout
 
     def test_what_cannot_be_done_is_told_as_a_sentence(
-        self, cognate: Callable[..., Result], ended_run: Callable[..., str], tmp_path: Path
+        self, cognate: Callable[..., Result], ended_run: Callable[..., str], home: Path, tmp_path: Path
     ) -> None:
         assert_refused(cognate("passport", "save", "gone", tmp_path / "x.zip"), "There is no run yet")
         run_id = ended_run("done")
         assert_refused(cognate("passport", "save", run_id, tmp_path / "x.zip"), "The run has no finished model")
         assert_refused(cognate("passport", "open", tmp_path / "x.zip"), "The passport x.zip cannot be opened")
         assert_refused(cognate("passport", "verify", "gone"), "There is no run with this address.")
+        with contextlib.closing(sqlite3.connect(database_path(home))) as database, database:
+            database.execute("UPDATE runs SET status = 'paused'")
+        assert_refused(cognate("passport", "verify", run_id), "nothing yet that a repetition", "It is paused.")
         assert not (tmp_path / "x.zip").exists()
 
 

@@ -91,8 +91,8 @@ def write_passport(log: ProgressReader, store: ArtifactStore, run_id: str, targe
     files = {name: rows for name, rows in files.items() if rows}
     if not files:
         raise RunError("The run has no finished model, so there is nothing to hand on.")
-    if len(files) > MAX_MODELS:
-        raise RunError(f"The run has {len(files)} models; a passport holds {MAX_MODELS} at most.")
+    if len(run.model_names) > MAX_MODELS:
+        raise RunError(f"The run has {len(run.model_names)} models; a passport holds {MAX_MODELS} at most.")
     for name, rows in files.items():
         if {row["kind"] for row in rows} != set(ARTIFACT_FILES):
             raise StorageError(f"The files of {name} are not all known, so its passport cannot be written.")
@@ -176,17 +176,14 @@ def _portable(config: TrainingConfig) -> TrainingConfig:
 
 def _portable_rows(rows: Rows, home: Path, config: TrainingConfig) -> Rows:
     """The rows without folders of this computer; of a traceback, which is full of them, nothing is left."""
-    places = {str(home), str(Path.home()), os.environ.get("COGNATE_DATASETS_DIR") or str(home)}
-    if config.dataset_path:
-        places.add(str(Path(config.dataset_path).parent))
-    known = sorted((each for each in places if len(Path(each).parts) > 1), key=len, reverse=True)
+    forms = [form for place in (str(home), str(Path.home())) for form in (place, json.dumps(place)[1:-1])]
+    forms = [form for form in forms if len(form) > 1]  # no person's folder is "/"
+    folder = re.compile(rf"(?<![\w./\\])(?:{'|'.join(map(re.escape, forms))})(?![\w-]|\.\w)[/\\]*") if forms else None
 
     def portable(value: Any) -> Any:
-        if isinstance(value, str):
-            for place in known:
-                for form in (place, json.dumps(place)[1:-1]):  # JSON within a column spells it otherwise
-                    value = value.replace(form + os.sep, "").replace(form, "...")
-        return value
+        if folder is None or not isinstance(value, str):
+            return value
+        return folder.sub(lambda found: "" if found[0][-1] in r"\/" else "...", value)
 
     of_run = {"folder": "", "error_details": None, "start_key": None, "queue_position": None}
     (run,) = rows["runs"]

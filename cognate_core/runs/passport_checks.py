@@ -148,7 +148,11 @@ def checked_rows(
     check_rows(known)
     (run,) = known["runs"]
     names = [valid_name(name) for name in json.loads(run["model_names"])]
-    if run["name"] != valid_name(run["name"]) or not _ID.fullmatch(run["id"]) or len(set(names)) != len(names):
+    if (
+        run["name"] != valid_name(run["name"])
+        or not _ID.fullmatch(run["id"])
+        or not len(set(names)) == len(names) <= MAX_MODELS
+    ):
         raise ValueError("its names are none")
     status = RunStatus(run["status"])
     if not (status.is_terminal or status is RunStatus.PAUSED):

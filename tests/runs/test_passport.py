@@ -222,6 +222,17 @@ def test_a_passport_tells_no_folder_of_the_computer(trained: Trained) -> None:
         assert str(Path.home()).encode() + b"/" not in content, name
 
 
+def test_a_folder_that_a_message_names_is_taken_out(trained: Trained, tmp_path: Path) -> None:
+    studio = copied(trained, tmp_path)
+    said = f"{studio.home}/cache/x.jsonl is gone from {studio.home}. Half of 3/4{Path.home()}s stays."
+    studio.log._writer.call(lambda db: db.execute("UPDATE runs SET message = ?, error_details = ?", [said, said]))
+    write_passport(studio.log, studio.store, trained.run_id, tmp_path / "x.zip")
+    studio.close()
+    (run,) = json.loads(members_of(tmp_path / "x.zip")[RUN_FILE])["runs"]
+    assert run["message"] == f"cache/x.jsonl is gone from .... Half of 3/4{Path.home()}s stays."
+    assert (run["error_details"], run["folder"], run["start_key"]) == (None, "", None)
+
+
 def test_an_own_file_keeps_its_name_only_and_the_event_says_that_it_is_missing(
     trained: Trained, here: RunManager, tmp_path: Path
 ) -> None:

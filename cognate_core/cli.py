@@ -1,4 +1,4 @@
-"""The command line: `cognate run`, `train`, `presets`, `runs`, `models`. Words and tables; the work is elsewhere."""
+"""The command line: `cognate run`, `train`, `runs`, `passport` and more. Words and tables; the work is elsewhere."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import runpy
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -14,10 +15,11 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
-from cognate_core.errors import CognateError, ConfigError
+from cognate_core.errors import CognateError, ConfigError, RunError
 from cognate_core.presets import PRESETS, get_preset
 from cognate_core.runs import (
     MAX_MODELS,
@@ -27,18 +29,39 @@ from cognate_core.runs import (
     default_home,
     numbered_names,
 )
+from cognate_core.runs.manager import MAX_NAME_LENGTH
+from cognate_core.runs.passport import open_passport, write_passport
+from cognate_core.runs.verification import Verification, compare_runs
+from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressReader, Run
 
+
+class _InSentences(TyperGroup):
+    """Commands whose errors are told as the sentences that they are."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except CognateError as error:
+            _fail(str(error))
+
+
 app = typer.Typer(
+    cls=_InSentences,
     help="Cognate Studio: train small language models on this computer.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+passport_app = typer.Typer(help="Hand a run on as one file, open such a file, repeat a run.", no_args_is_help=True)
+app.add_typer(passport_app, name="passport")
 _output, _messages = Console(), Console(stderr=True)
 
 SERVER_SCRIPT = Path(__file__).parent.parent / "app.py"
 POLL_SECONDS = 0.25
+VERIFIED = ", verified"
+"""What the repetition of a run is called, behind the run's own name."""
+RunIdArgument = Annotated[str, typer.Argument(help="Its id; `cognate runs` lists them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
 
@@ -50,10 +73,7 @@ def run(
     """Start the studio and open its page."""
     if not SERVER_SCRIPT.is_file():
         _fail(f"{SERVER_SCRIPT.name} is not beside the library. Run the studio from a clone of its repository.")
-    try:
-        current_manager()  # before the server, so that a refusal is a sentence and no server log
-    except CognateError as error:
-        _fail(str(error))
+    current_manager()  # before the server, so that a refusal is a sentence and no server log
     sys.argv = [str(SERVER_SCRIPT)]  # from here Streamlit takes where the app lies
     server = runpy.run_path(str(SERVER_SCRIPT))["app"]
     server.run(config={"server.port": port, "server.headless": not browser})
@@ -71,32 +91,18 @@ def train(
     as_json: JsonOption = False,
 ) -> None:
     """Train without a page. Ctrl-C stops and saves; a second one cancels."""
-    try:
-        config = _read_config(config_file).with_overrides(_parse_overrides(overrides or []))
-        title = name or config_file.stem
-        manager = RunManager(default_home())
-        try:
-            _to_its_end(manager, manager.start(config, title, numbered_names(title, models)), as_json)
-        finally:
-            manager.close()
-    except CognateError as error:
-        _fail(str(error))
+    config = _read_config(config_file).with_overrides(_parse_overrides(overrides or []))
+    title = name or config_file.stem
+    with closing(RunManager(default_home())) as manager:
+        _to_its_end(manager, manager.start(config, title, numbered_names(title, models)), as_json)
 
 
 @app.command()
-def resume(
-    run_id: Annotated[str, typer.Argument(help="Its id; `cognate runs` lists them.")], as_json: JsonOption = False
-) -> None:
+def resume(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
     """Go on with a run that was paused, stopped or broken off, from its last checkpoint."""
-    try:
-        manager = RunManager(default_home())
-        try:
-            manager.resume(run_id)
-            _to_its_end(manager, run_id, as_json)
-        finally:
-            manager.close()
-    except CognateError as error:
-        _fail(str(error))
+    with closing(RunManager(default_home())) as manager:
+        manager.resume(run_id)
+        _to_its_end(manager, run_id, as_json)
 
 
 def _to_its_end(manager: RunManager, run_id: str, as_json: bool) -> None:
@@ -120,10 +126,7 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset a
         rows = [(preset.name, preset.title, preset.expectation) for preset in PRESETS.values()]
         _print_table(("name", "title", "what to expect"), rows)
         return
-    try:
-        preset = get_preset(name)
-    except ConfigError as error:
-        _fail(str(error))
+    preset = get_preset(name)
     print(f"# {preset.title}: {preset.summary}\n\n{preset.config.to_toml()}", end="")  # noqa: T201
 
 
@@ -131,10 +134,7 @@ def presets(name: Annotated[str | None, typer.Argument(help="Print this preset a
 def runs(as_json: JsonOption = False) -> None:
     """List the runs, the newest first."""
     reader = _reader()
-    try:
-        found = reader.runs() if reader else []
-    except CognateError as error:
-        _fail(str(error))
+    found = reader.runs() if reader else []
     columns = ("id", "name", "status", "step", "total_steps", "created_at")
     _list(columns, [{column: getattr(run, column) for column in columns} for run in found], as_json)
 
@@ -143,15 +143,71 @@ def runs(as_json: JsonOption = False) -> None:
 def models(as_json: JsonOption = False) -> None:
     """List the trained models, the newest first."""
     reader = _reader()
-    try:
-        found = reader.models() if reader else []
-    except CognateError as error:
-        _fail(str(error))
+    found = reader.models() if reader else []
     columns = ("id", "name", "run_name", "status", "parameter_count", "created_at")
     rows = [
         {**{column: getattr(model, column) for column in columns}, "folder": _folder(model.details)} for model in found
     ]
     _list((*columns, "folder"), rows, as_json)
+
+
+@passport_app.command()
+def save(
+    run_id: RunIdArgument, file: Annotated[Path, typer.Argument(help="Where to write it, such as mine.cognate.zip.")]
+) -> None:
+    """Write a run with its models and figures as one file, by which another studio can open and repeat it."""
+    reader = _reader()
+    if reader is None:
+        raise RunError("There is no run yet, so there is nothing to hand on.")
+    write_passport(reader, ArtifactStore(default_home()), run_id, file)
+    _output.print(Text(str(file)))
+
+
+@passport_app.command("open")
+def open_file(file: Annotated[Path, typer.Argument(help="What `cognate passport save` wrote.")]) -> None:
+    """Take up the run of a passport, as if it had been trained here; prints its id."""
+    with closing(RunManager(default_home())) as manager:
+        run_id = open_passport(manager, file)
+        _messages.print(Text(f"{manager.log.run(run_id).name} is here now."))
+        _output.print(run_id)
+
+
+@passport_app.command()
+def verify(run_id: RunIdArgument) -> None:
+    """Train the same once more and say whether the same came of it. Exits with 0 only if it did."""
+    with closing(RunManager(default_home())) as manager:
+        original = manager.log.run(run_id)
+        if original.config_error or not original.status.is_terminal:
+            why = original.config_error or f"It is {original.status}."
+            raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
+        name = original.name[: MAX_NAME_LENGTH - len(VERIFIED)] + VERIFIED
+        repeated_id = manager.start(original.config, name, original.model_names)
+        _follow(manager, repeated_id)
+        verification = compare_runs(manager.log, manager.store, run_id, repeated_id)
+    _print_verification(verification)
+    if verification.verdict not in ("identical", "same within rounding"):
+        raise typer.Exit(1)
+
+
+def _print_verification(verification: Verification) -> None:
+    columns = ("model", "steps", "largest difference of the loss", "first differing step", "of unseen text", "weights")
+    rows = [
+        (
+            model.name,
+            f"{model.steps:,}",
+            _figure(model.largest_difference),
+            "none" if model.first_differing_step is None else f"{model.first_differing_step:,}",
+            _figure(model.largest_heldout_difference),
+            {True: "the same", False: "not the same", None: "unknown"}[model.same_weights],
+        )
+        for model in verification.models
+    ]
+    _print_table(columns, rows)
+    _output.print(Text(f"{verification.verdict.capitalize()}. {verification.reason}"))
+
+
+def _figure(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.3g}"
 
 
 def _folder(details: dict[str, Any]) -> str | None:

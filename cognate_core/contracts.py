@@ -33,6 +33,17 @@ TRAINING_LOG_FILE = "training_log.jsonl"
 """In a model's folder: every record of its training, one a line."""
 
 
+ARTIFACT_FILES = {
+    "weights": "model.safetensors",
+    "config": "config.json",
+    "tokenizer": "tokenizer.json",
+    "training_config": "training_config.toml",
+    "training_log": TRAINING_LOG_FILE,
+    "model_card": "README.md",
+}
+"""What each artifact is, and its file's name."""
+
+
 CHECKPOINT_MANIFEST = "manifest.json"
 """In a checkpoint's folder, written last: without it, there is no checkpoint."""
 

@@ -5,7 +5,9 @@ Two commands here really train. Elsewhere a stand-in of a few lines plays the tr
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -257,6 +259,54 @@ class TestResume:
         self, cognate: Callable[..., Result], ended_run: Callable[..., str]
     ) -> None:
         assert_refused(cognate("resume", ended_run("done")), "A run that is completed cannot be resumed.")
+
+
+class TestPassport:
+    def test_a_run_is_handed_on_and_repeated_to_the_last_bit(
+        self, cognate: Callable[..., Result], settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert cognate("train", settings, "--set", "max_steps=2").exit_code == 0
+        (run,) = json.loads(cognate("runs", "--json").stdout)
+        file = tmp_path / "small.cognate.zip"
+        saved = cognate("passport", "save", run["id"], file)
+        assert (saved.exit_code, saved.stdout) == (0, f"{file}\n")
+        assert_refused(cognate("passport", "open", file), "This run is already here: small.")
+
+        monkeypatch.setenv("COGNATE_HOME", str(tmp_path / "elsewhere"))
+        opened = cognate("passport", "open", file)
+        assert (opened.exit_code, opened.stdout) == (0, f"{run['id']}\n")
+        assert json.loads(cognate("runs", "--json").stdout) == [run]
+        verified = cognate("passport", "verify", run["id"])
+        assert verified.exit_code == 0, verified.output
+        assert "Identical. Every loss is the same bit for bit, and so are the weights." in verified.stdout
+        assert [each["name"] for each in json.loads(cognate("runs", "--json").stdout)] == ["small, verified", "small"]
+
+    def test_a_repetition_that_gives_something_else_exits_with_1(
+        self,
+        cognate: Callable[..., Result],
+        ended_run: Callable[..., str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        run_id = ended_run("done " * 15 + "again")
+        play(monkeypatch, tmp_path, "end('cancelled')")
+        result = cognate("passport", "verify", run_id)
+        assert result.exit_code == 1
+        assert "Cannot be compared. " in result.stdout
+        assert ", verified did not come to its end: it is cancelled." in result.stdout
+
+    def test_what_cannot_be_done_is_told_as_a_sentence(
+        self, cognate: Callable[..., Result], ended_run: Callable[..., str], home: Path, tmp_path: Path
+    ) -> None:
+        assert_refused(cognate("passport", "save", "gone", tmp_path / "x.zip"), "There is no run yet")
+        run_id = ended_run("done")
+        assert_refused(cognate("passport", "save", run_id, tmp_path / "x.zip"), "The run has no finished model")
+        assert_refused(cognate("passport", "open", tmp_path / "x.zip"), "The passport x.zip cannot be opened")
+        assert_refused(cognate("passport", "verify", "gone"), "There is no run with this address.")
+        with contextlib.closing(sqlite3.connect(database_path(home))) as database, database:
+            database.execute("UPDATE runs SET status = 'paused'")
+        assert_refused(cognate("passport", "verify", run_id), "nothing yet that a repetition", "It is paused.")
+        assert not (tmp_path / "x.zip").exists()
 
 
 def test_while_the_studio_is_running_nothing_is_trained_and_everything_listed(

@@ -5,16 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import plotly
 from tsdownsample import MinMaxLTTBDownsampler
 
 from cognate_core.insight.axis import Axis
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.palette import ALARM, GREY, faint, neutral, run_colour, run_dash, run_word_colour
 from cognate_core.labels import escape_html
+
+PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
+"""The library that draws the figures in a browser."""
 
 MAX_POINTS = 600  # of one line; enough for each pixel column of a wide chart's width at rest
 CHART_HEIGHT, SMALL_CHART_HEIGHT = 380, 260

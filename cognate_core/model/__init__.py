@@ -6,6 +6,8 @@ from cognate_core.model.cognate import (
     CognateModel,
     core_layers,
     count_parameters,
+    read_shape,
+    tensor_shapes,
 )
 from cognate_core.model.generation import GeneratedToken
 from cognate_core.model.memory import NOTHING, MemoryBank, MemoryReads
@@ -26,5 +28,7 @@ __all__ = [
     "count_parameters",
     "kept_notes",
     "load_memory",
+    "read_shape",
     "save_memory",
+    "tensor_shapes",
 ]

@@ -327,12 +327,7 @@ class CognateModel(nn.Module):
             ValueError, KeyError, ConfigError: config.json is damaged.
             RuntimeError, SafetensorError: the weights are damaged or do not fit the config.
         """
-        shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if "act_enabled" in shape:
-            values = {name: shape[name] for name in ARCHITECTURE_FIELDS}
-        else:
-            values = {name: shape[name] for name in _FIRST_FIELDS} | _FIRST_MEANING
-        model = cls(config_of_shape(values))
+        model = cls(read_shape(folder))
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return model.eval()
 
@@ -456,6 +451,27 @@ def _figures(pieces: list[_Piece]) -> MemoryFigures:
 def config_of_shape(shape: dict[str, Any]) -> TrainingConfig:
     """A config with these architecture fields and everything else at its default."""
     return TrainingConfig.from_values({**shape, "train_seq_len": min(512, shape["max_seq_len"])})
+
+
+def read_shape(folder: Path) -> TrainingConfig:
+    """The settings that `save_pretrained` wrote beside the weights; the others are of no account.
+
+    Raises:
+        OSError: the file is missing.
+        ValueError, KeyError, TypeError, ConfigError: it is damaged.
+    """
+    shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if "act_enabled" in shape:
+        values = {name: shape[name] for name in ARCHITECTURE_FIELDS}
+    else:
+        values = {name: shape[name] for name in _FIRST_FIELDS} | _FIRST_MEANING
+    return config_of_shape(values)
+
+
+def tensor_shapes(config: TrainingConfig) -> dict[str, tuple[int, ...]]:
+    """What the weights' file of a model with these settings holds: each tensor's name and shape."""
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in CognateModel(config).state_dict().items()}
 
 
 def count_parameters(config: TrainingConfig) -> dict[str, int]:

@@ -210,6 +210,10 @@ class ProgressReader:
             "artifacts": self.artifacts(model_id),
         }
 
+    def columns(self, table: str) -> dict[str, str]:
+        """The columns of a table and what each was declared to hold: "TEXT", "INTEGER" or "FLOAT"."""
+        return {row["name"]: row["type"] for row in self._rows("SELECT name, type FROM pragma_table_info(?)", table)}
+
     def coordination(self, key: str) -> Row | None:
         """The key-value record, with "updated_at", or None."""
         rows = self._rows("SELECT value, updated_at FROM coordination WHERE key = ?", key)

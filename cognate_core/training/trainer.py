@@ -14,7 +14,7 @@ import torch
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
-    TRAINING_LOG_FILE,
+    ARTIFACT_FILES,
     Event,
     ModelTrainer,
     ProgressCallback,
@@ -40,16 +40,6 @@ from cognate_core.training.checkpoint import ROOM_FOR_THE_REST, Checkpoint, newe
 from cognate_core.training.hardware import Precision, choose_precision, keep_freed_memory, return_freed_memory
 from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.model_card import model_card
-
-ARTIFACT_FILES = {
-    "weights": "model.safetensors",
-    "config": "config.json",
-    "tokenizer": "tokenizer.json",
-    "training_config": "training_config.toml",
-    "training_log": TRAINING_LOG_FILE,
-    "model_card": "README.md",
-}
-"""What each artifact is, and its file's name."""
 
 
 class TorchTrainer(ModelTrainer):

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlencode, urlsplit
 
-import plotly
 import streamlit as st
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -25,12 +24,11 @@ from starlette.routing import Route
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
 from cognate_core.insight.axis import By
-from cognate_core.insight.charts import View
+from cognate_core.insight.charts import PLOTLY_SCRIPT, View
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import Run
 from pages.components.charts_of_runs import Look, comparison_charts, run_charts
 
-PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 OWN_HOSTS = ("127.0.0.1", "localhost")
 MOST_KEPT = 16  # charts of a run and model, light or dark, for all who watch
 MOST_COMPARED = 12

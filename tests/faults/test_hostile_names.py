@@ -23,6 +23,7 @@ from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
+    ARTIFACT_FILES,
     Evaluation,
     Event,
     ModelArtifacts,
@@ -43,7 +44,7 @@ from cognate_core.service import TrainingService
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
 from cognate_core.storage.trash import Trash
-from cognate_core.training.trainer import ARTIFACT_FILES, _folder
+from cognate_core.training.trainer import _folder
 from tests.browser.studio import Studio, running_studio, wait_until_idle
 from tests.faults.hostile import KINDS, NAMES
 from tests.faults.times import SOAK, Tally, times

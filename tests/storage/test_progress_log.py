@@ -1010,3 +1010,11 @@ class TestEmitter:
         with pytest.raises(StorageError, match=r"is no longer there|lies outside"):
             asyncio.run(emitter.emit_model_completed(a_model("m1", artifacts={"weights": name})))
         assert log.models() == []
+
+
+def test_columns_tell_what_a_table_was_declared_to_hold(log: ProgressLog) -> None:
+    columns = log.columns("runs")
+    assert columns["name"] == "TEXT"
+    assert columns["step"] == "INTEGER"
+    assert columns["progress"] in ("FLOAT", "REAL")
+    assert log.columns("no such table") == {}

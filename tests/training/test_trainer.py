@@ -19,6 +19,7 @@ from tokenizers import Tokenizer
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
+    ARTIFACT_FILES,
     Event,
     ModelArtifacts,
     ProgressCallback,
@@ -34,7 +35,7 @@ from cognate_core.model import CognateModel, CognateOutput, count_parameters
 from cognate_core.service import TrainingService
 from cognate_core.training import checkpoint as checkpoint_module
 from cognate_core.training import trainer as trainer_module
-from cognate_core.training.trainer import ARTIFACT_FILES, TorchTrainer
+from cognate_core.training.trainer import TorchTrainer
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],

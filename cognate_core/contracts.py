@@ -215,6 +215,15 @@ class DataReport:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchSequence:
+    """One sequence that a step read: the dataset it is of, its texts in their order, and how many tokens were learned."""
+
+    source: str
+    texts: list[str]
+    counted_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class Rewind:
     """A resumed model goes on after `step`: what was recorded of later steps is void.
 

@@ -1,39 +1,22 @@
-"""New run: choose a preset, change what you like, see what it will need, and start."""
+"""New run: choose where to begin, change what you like, see what it will need, and start."""
 
+import shlex
 import uuid
 from pathlib import Path
 
-import psutil
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import RunStatus
+from cognate_core.contracts import Origin, Quote, RunStatus
 from cognate_core.errors import CognateError, ConfigError, DataError
-from cognate_core.insight.estimates import Estimate, estimate
-from cognate_core.insight.words import compact, size
 from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
-from pages.components.config_form import ConfigForm
+from pages.components.config_form import HIDDEN_FIELDS, ConfigForm, as_text
 from pages.components.layout import PAGES, page_header, shown
 from pages.components.own_files import file_field, find_own_file, keep, usable_rows
-
-
-def choose_preset() -> Preset:
-    """The preset that the address names, or the first; a change is kept in the address."""
-    chosen = st.segmented_control(
-        "Preset",
-        list(PRESETS),
-        default=next(iter(PRESETS)),
-        required=True,
-        format_func=lambda name: PRESETS[name].title,
-        key="preset",
-        bind="query-params",
-        persist_state="session",
-    )
-    preset = PRESETS[chosen or next(iter(PRESETS))]
-    st.caption(f"{preset.summary} {preset.expectation}")
-    return preset
+from pages.components.plan import quote_of, show_needs, show_plan
+from pages.components.starting_point import open_settings, starting_point
 
 
 def own_file(home: Path, top: DeltaGenerator) -> str | None:
@@ -62,51 +45,64 @@ def own_file(home: Path, top: DeltaGenerator) -> str | None:
     return str(file.path)
 
 
-def show_estimate(place: DeltaGenerator, config: TrainingConfig) -> None:
-    """Parameters and memory. Counting loads torch, which takes seconds the first time: the form is up before."""
-    with place, st.spinner("Counting the parameters"):
-        needs = estimate(config)
-    with place.container():
-        st.metric("Parameters", compact(needs.parameters["total"]), help="The numbers that training adjusts.")
-        parts = {part: count for part, count in needs.parameters.items() if part != "total"}
-        rows = "\n".join(f"| {part.replace('_', ' ')} | {count:,} |" for part, count in parts.items())
-        st.markdown(f"| part | numbers |\n| --- | ---: |\n{rows}")
-        available = psutil.virtual_memory().available
-        st.metric("Memory, about", size(needs.total_memory_bytes), help=_memory_help(needs))
-        if needs.total_memory_bytes > available:
-            st.warning(
-                f"This computer has {size(available)} free. Choose a smaller batch size, training length or model, "
-                "or the run may end with 'out of memory'.",
-                icon=":material/memory:",
+def command(preset: Preset, config: TrainingConfig, name: str, model_count: int) -> str:
+    """What does the same in a terminal."""
+    named = f"--name {shlex.quote(name)}" + (f" --models {model_count}" if model_count > 1 else "")
+    if preset.name not in PRESETS:
+        return f"cognate train settings.toml {named}"
+    different = {
+        field: value
+        for field, value in config
+        if field not in HIDDEN_FIELDS and value != getattr(preset.config, field, value)
+    }
+    file = f"{preset.name}.toml"
+    changes = [f"--set {shlex.quote(f'{field}={as_text(value)}')}" for field, value in different.items()]
+    if config.dataset_path:
+        changes.append(f"--set dataset_path={shlex.quote(config.dataset_path)}")
+    return " \\\n    ".join([f"cognate presets {preset.name} > {file}\ncognate train {file} {named}", *changes])
+
+
+def keep_settings(home: Path, preset: Preset, config: TrainingConfig | None, name: str, model_count: int) -> None:
+    """Save the settings as a file, open such a file, or run them without a page."""
+    with st.expander("Save or open settings, or run them as a command"):
+        if config is not None:
+            st.download_button(
+                "Save these settings (TOML)",
+                config.to_toml(),
+                file_name="settings.toml",
+                icon=":material/download:",
+                on_click="ignore",
             )
-        else:
-            st.caption(f"{size(available)} are free on this computer.")
-        st.metric(
-            "Text to learn from",
-            f"{compact(needs.tokens_per_step * config.max_steps)} tokens",
-            help=f"At most {needs.tokens_per_step:,} tokens in each of {config.max_steps:,} steps.",
-        )
+            st.caption("The same as a command" + ("" if preset.name in PRESETS else ", with the saved file beside it:"))
+            st.code(command(preset, config, name, model_count), language="shell", wrap_lines=True)
+        open_settings(home)
 
 
-def _memory_help(needs: Estimate) -> str:
-    return "An estimate. " + ", ".join(f"{what}: {size(count)}" for what, count in needs.memory_bytes.items())
-
-
-def start(manager: RunManager, config: TrainingConfig, name: str, model_count: int) -> None:
+def start(
+    manager: RunManager,
+    config: TrainingConfig,
+    name: str,
+    model_count: int,
+    origin: Origin | None,
+    quote: Quote | None,
+) -> None:
     """Start the run and go to it. Pressing twice starts one: both presses carry the same key."""
     key = st.session_state.setdefault("start_key", uuid.uuid4().hex)
-    run_id = manager.start(config, name, numbered_names(name, model_count), start_key=key)
+    run_id = manager.start(config, name, numbered_names(name, model_count), key, origin, quote)
     st.session_state["start_key"] = uuid.uuid4().hex  # this press is done; the next one is another run
     st.switch_page(PAGES["monitor"], query_params={"run": run_id})
 
 
 manager = current_manager()
 page_header("New run", "Choose what the model reads and how it learns. Every setting has a sensible start.")
-preset = choose_preset()
+point = starting_point(manager)
+preset = point.preset
 form_column, summary_column = st.columns([2, 1], gap="large")
 form = ConfigForm(preset)
 with form_column:
-    name = st.text_input("Name", preset.title, help="So that you find the run again.", key="run_name", max_chars=200)
+    name = st.text_input(
+        "Name", preset.title, help="So that you find the run again.", key=f"run_name-{preset.name}", max_chars=200
+    )
     top = st.container()
     form.simple()
     file_problem = None
@@ -147,14 +143,20 @@ with summary_column, st.container(border=True):
         st.caption("One or more settings need your attention before training can start.")
     elif any(run.status in (RunStatus.PREPARING, RunStatus.TRAINING) for run in manager.log.runs()):
         st.caption("Another run is going. This one will wait for its turn.")
+    quote = quote_of(manager, config, int(model_count)) if config is not None else None
     place = st.empty()
+    if config is not None:
+        show_plan(manager, config)
 if pressed and config is not None:
     try:
-        start(manager, config, name, int(model_count))
+        start(manager, config, name, int(model_count), point.origin, quote)
     except CognateError as error:
         st.error(shown(str(error)), icon=":material/error:")
 if config is not None:
     with form_column:
         for doubt in config.doubts():
             st.warning(doubt, icon=":material/warning:")
-    show_estimate(place, config)
+with form_column:
+    keep_settings(manager.home, preset, config, name, int(model_count))
+if config is not None:
+    show_needs(place, config)

@@ -75,7 +75,7 @@ def part_of(module: str) -> str | None:
 
 # The table
 
-LEAVES = {"config", "contracts", "errors", "files", "labels", "lifecycle", "records"}
+LEAVES = {"config", "contracts", "errors", "files", "labels", "lifecycle", "records", "schedule"}
 TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; may import inside functions only
     "errors": (set(), set()),
     "labels": (set(), set()),
@@ -83,6 +83,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "files": ({"errors"}, set()),
     "lifecycle": (set(), set()),
     "contracts": ({"config", "lifecycle"}, set()),
+    "schedule": ({"config"}, set()),
     "records": ({"contracts"}, set()),
     "presets": ({"config", "errors"}, set()),
     "mocks": ({"config", "contracts", "errors"}, set()),

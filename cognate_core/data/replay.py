@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import END_OF_TEXT_ID
+from cognate_core.contracts import END_OF_TEXT_ID, BatchSequence
 from cognate_core.data.prepared import Batches, PreparedData
 from cognate_core.errors import DataError
 
 MOST_DRAWS = 1_000_000  # sequences that are drawn again to come to a step: about five seconds
-
-
-@dataclass(frozen=True, slots=True)
-class BatchSequence:
-    """One sequence of a batch: the dataset it is of, its texts in their order, and how many tokens were learned."""
-
-    source: str
-    texts: list[str]
-    counted_tokens: int
 
 
 def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin: Path) -> list[BatchSequence]:

@@ -18,14 +18,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, cast
+from typing import Any, Literal, NoReturn, cast
 
 import platformdirs
 import psutil
 from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import CHECKPOINT_MANIFEST, ModelArtifacts, Origin, Quote, RunStatus, utc_now
+from cognate_core.contracts import CHECKPOINT_MANIFEST, BatchSequence, ModelArtifacts, Origin, Quote, RunStatus, utc_now
 from cognate_core.errors import ConfigError, DiskFull, PauseRequested, RunError, StorageError, plain_sentence
 from cognate_core.files import require_space
 from cognate_core.runs.execution import (
@@ -52,9 +52,6 @@ from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
 from cognate_core.storage.trash import Trash, TrashEntry
-
-if TYPE_CHECKING:
-    from cognate_core.data.replay import BatchSequence
 
 _log = logging.getLogger(__name__)
 

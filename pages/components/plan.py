@@ -1,0 +1,109 @@
+"""What a run will need and do, beside the form: size, memory, disk, measured time, and the plan drawn."""
+
+from __future__ import annotations
+
+import psutil
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from cognate_core.config import TrainingConfig, field_extra, form_fields
+from cognate_core.contracts import Quote
+from cognate_core.errors import CognateError
+from cognate_core.insight.charts import View
+from cognate_core.insight.estimates import Estimate, estimate
+from cognate_core.insight.plan import passes_chart, schedule_chart
+from cognate_core.insight.words import compact, duration, size
+from cognate_core.runs import RunManager
+from pages.components.layout import shown
+
+
+def show_needs(place: DeltaGenerator, config: TrainingConfig) -> None:
+    """Parameters, memory and disk. Counting loads torch, which takes seconds the first time: the form is up before."""
+    with place, st.spinner("Counting the parameters"):
+        needs = estimate(config)
+    with place.container():
+        st.metric("Parameters", compact(needs.parameters["total"]), help="The numbers that training adjusts.")
+        parts = {part: count for part, count in needs.parameters.items() if part != "total"}
+        rows = "\n".join(f"| {part.replace('_', ' ')} | {count:,} |" for part, count in parts.items())
+        st.markdown(f"| part | numbers |\n| --- | ---: |\n{rows}")
+        available = psutil.virtual_memory().available
+        left, right = st.columns(2)
+        left.metric("Memory, about", size(needs.total_memory_bytes), help=_memory_help(needs))
+        right.metric("Disk, at most", size(needs.disk_bytes), help="The finished model and the checkpoints it keeps.")
+        if needs.total_memory_bytes > available:
+            st.warning(
+                f"This computer has {size(available)} of memory free. Choose a smaller batch size, training length or "
+                "model, or the run may end with 'out of memory'.",
+                icon=":material/memory:",
+            )
+        else:
+            st.caption(f"{size(available)} of memory are free on this computer.")
+        st.metric(
+            "Text to learn from",
+            f"{compact(needs.tokens_per_step * config.max_steps)} tokens",
+            help=f"At most {needs.tokens_per_step:,} tokens in each of {config.max_steps:,} steps.",
+        )
+
+
+def _memory_help(needs: Estimate) -> str:
+    return "An estimate. " + ", ".join(f"{what}: {size(count)}" for what, count in needs.memory_bytes.items())
+
+
+def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote | None:
+    """What was measured for just these settings, and a button to measure it."""
+    from cognate_core.runs.quote import measured_quote
+
+    wanted = (config.model_dump_json(), models)
+    busy = any(run.status.is_active for run in manager.log.runs(50))
+    quoted, quote = st.session_state.get("quote", (None, None))
+    if quoted != wanted:
+        quote = None
+    if st.button(
+        "How long will it take?" if quote is None else "Measure again",
+        icon=":material/timer:",
+        width="stretch",
+        help="Trains the first steps on this computer, for about twenty seconds, and reckons from there.",
+    ):
+        try:
+            with st.spinner("Rehearsing the first steps"):
+                quote = measured_quote(config, models, busy=busy)
+            st.session_state["quote"] = (wanted, quote)
+        except CognateError as error:
+            st.error(shown(str(error)), icon=":material/error:")
+    if quote is None:
+        st.caption("Time: not measured yet.")
+        return None
+    st.metric(
+        "Time to train",
+        f"{duration(quote.low_seconds)} to {duration(quote.high_seconds)}",
+        help=f"{quote.steps_measured} steps took {quote.step_seconds:.2f} s each, with {quote.threads} thread(s) and at "
+        f"most {size(quote.memory_bytes)} of memory. Fetching data comes on top.",
+    )
+    if quote.busy:
+        st.caption("Measured while another run was going: it may well be quicker.")
+    return quote
+
+
+def show_plan(manager: RunManager, config: TrainingConfig) -> None:
+    """The learning rate and the passes through the data, as they will be."""
+    view = View(dark=st.context.theme.type == "dark")
+    st.markdown("**Learning rate, by step**")
+    st.plotly_chart(schedule_chart(config, view), key="plan-rate", config={"displayModeBar": False})
+    sequences = known_sequences(manager, config)
+    if sequences:
+        st.markdown("**How often each text is read (passes)**")
+        st.plotly_chart(passes_chart(config, sequences, view), key="plan-passes", config={"displayModeBar": False})
+    else:
+        st.caption("How often each text is read is known once a run has prepared these data.")
+
+
+def known_sequences(manager: RunManager, config: TrainingConfig) -> dict[str, int]:
+    """How many sequences each dataset has, from an earlier run with the same data settings; empty without one."""
+    names = [name for name, info in form_fields().items() if field_extra(info)["section"] == "Data"]
+    names = [name for name in names if name != "mixture_weights"] + ["vocab_size"]
+    wanted = [getattr(config, name) for name in names]
+    for run in manager.log.runs(100):
+        if run.data_report and [getattr(run.config, name) for name in names] == wanted:
+            sources = run.data_report["sources"]
+            return {source["name"]: source["train_sequences"] for source in sources if source["loaded"]}
+    return {}

@@ -1,0 +1,122 @@
+"""Where a new run's settings come from: a preset, another run, or a saved file. All of it is in the address."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import streamlit as st
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import Origin
+from cognate_core.errors import CognateError, ConfigError
+from cognate_core.files import replace_durably
+from cognate_core.presets import PRESETS, Preset
+from cognate_core.runs import MAX_NAME_LENGTH, RunManager
+from pages.components.layout import PAGES, run_link, shown
+
+SETTINGS = "settings"  # below the data folder: files that were opened
+MOST_LETTERS = 100_000  # of such a file
+_KEY = re.compile("[0-9a-f]{16}")
+
+
+@dataclass(frozen=True, slots=True)
+class StartingPoint:
+    """What the form begins with. `origin`: the run that it was made of."""
+
+    preset: Preset
+    origin: Origin | None = None
+
+
+def starting_point(manager: RunManager) -> StartingPoint:
+    """What the address asks for; a preset where it asks for nothing, or for what is not there, which is said."""
+    try:
+        if "from" in st.query_params:
+            return _of_a_run(manager, st.query_params["from"], st.query_params.get("change", ""))
+        if "settings" in st.query_params:
+            return _of_a_file(manager.home, st.query_params["settings"])
+    except CognateError as error:
+        st.warning(shown(str(error)), icon=":material/warning:")
+        for name in ("from", "change", "settings"):
+            st.query_params.pop(name, None)
+    return StartingPoint(_chosen_preset())
+
+
+def open_settings(home: Path) -> None:
+    """A place for a file of settings that was saved here or by `cognate presets`."""
+    file = st.file_uploader("Open saved settings (TOML)", type=["toml"], key="settings_file")
+    if file is None or st.session_state.get("opened_settings") == file.file_id:
+        return
+    try:
+        text = file.getvalue().decode("utf-8")
+        if len(text) > MOST_LETTERS:
+            raise ConfigError({"toml": "The file is too long for one with settings. Choose another."})
+        TrainingConfig.from_toml(text)
+    except UnicodeDecodeError:
+        st.error("This file is no text. Choose a TOML file with settings.", icon=":material/error:")
+        return
+    except ConfigError as error:
+        for sentence in error.problems.values():
+            st.error(shown(sentence), icon=":material/error:")
+        return
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    folder = home / SETTINGS
+    folder.mkdir(exist_ok=True)
+    replace_durably(folder / f"{key}.toml", text.encode())
+    st.session_state["opened_settings"] = file.file_id  # it stays in the field; its settings are changed below
+    _go_to({"settings": key})
+
+
+def _chosen_preset() -> Preset:
+    """The preset that the address names, or the first; a change is kept in the address."""
+    chosen = st.segmented_control(
+        "Preset",
+        list(PRESETS),
+        default=next(iter(PRESETS)),
+        required=True,
+        format_func=lambda name: PRESETS[name].title,
+        key="preset",
+        bind="query-params",
+        persist_state="session",
+    )
+    preset = PRESETS[chosen or next(iter(PRESETS))]
+    st.caption(f"{preset.summary} {preset.expectation}")
+    return preset
+
+
+def _of_a_run(manager: RunManager, run_id: str, changes_text: str) -> StartingPoint:
+    run = manager.log.run(run_id)
+    changes = dict(part.split("=", 1) for part in changes_text.split(";") if "=" in part)
+    config = run.config.with_overrides({**changes, "output_dir": TrainingConfig().output_dir})
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("The settings of")
+        run_link(run)
+        if changes:
+            words = ", ".join(f"{TrainingConfig.model_fields[name].title}: {value}" for name, value in changes.items())
+            st.caption(f"with {shown(words)}")
+        if st.button("Begin with a preset instead", icon=":material/close:"):
+            _go_to({})
+    relation = "fix" if changes else "copy"
+    ending = " (mended)" if changes else " (again)"
+    key = hashlib.sha256(changes_text.encode()).hexdigest()[:6] if changes else "copy"
+    preset = Preset(f"{run.id}-{key}", run.name[: MAX_NAME_LENGTH - len(ending)] + ending, "", "", config)
+    return StartingPoint(preset, Origin(run.id, relation))
+
+
+def _of_a_file(home: Path, key: str) -> StartingPoint:
+    path = home / SETTINGS / f"{key}.toml"
+    if not _KEY.fullmatch(key) or not path.is_file():
+        raise ConfigError({"settings": "The settings of this address are not here. Open their file again."})
+    config = TrainingConfig.from_toml(path.read_text(encoding="utf-8"))
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("The settings of the file that you opened.")
+        if st.button("Begin with a preset instead", icon=":material/close:"):
+            _go_to({})
+    return StartingPoint(Preset(key, "My settings", "", "", config))
+
+
+def _go_to(query: dict[str, str]) -> None:
+    """New run once more, with nothing but this in its address."""
+    st.switch_page(PAGES["new_run"], query_params=query)

@@ -29,7 +29,6 @@ from cognate_core.runs import (
     default_home,
     numbered_names,
 )
-from cognate_core.runs.manager import MAX_NAME_LENGTH
 from cognate_core.runs.passport import open_passport, write_passport
 from cognate_core.runs.verification import Verification, compare_runs
 from cognate_core.storage.artifacts import ArtifactStore
@@ -59,8 +58,6 @@ _output, _messages = Console(), Console(stderr=True)
 
 SERVER_SCRIPT = Path(__file__).parent.parent / "app.py"
 POLL_SECONDS = 0.25
-VERIFIED = ", verified"
-"""What the repetition of a run is called, behind the run's own name."""
 RunIdArgument = Annotated[str, typer.Argument(help="Its id; `cognate runs` lists them.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other programs.")]
 
@@ -176,12 +173,7 @@ def open_file(file: Annotated[Path, typer.Argument(help="What `cognate passport 
 def verify(run_id: RunIdArgument) -> None:
     """Train the same once more and say whether the same came of it. Exits with 0 only if it did."""
     with closing(RunManager(default_home())) as manager:
-        original = manager.log.run(run_id)
-        if original.config_error or not original.status.is_terminal:
-            why = original.config_error or f"It is {original.status}."
-            raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
-        name = original.name[: MAX_NAME_LENGTH - len(VERIFIED)] + VERIFIED
-        repeated_id = manager.start(original.config, name, original.model_names)
+        repeated_id = manager.start_verification(run_id)
         _follow(manager, repeated_id)
         verification = compare_runs(manager.log, manager.store, run_id, repeated_id)
     _print_verification(verification)

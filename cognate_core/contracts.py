@@ -216,7 +216,7 @@ class DataReport:
 
 @dataclass(frozen=True, slots=True)
 class BatchSequence:
-    """One sequence that a step read: the dataset it is of, its texts in their order, and how many tokens were learned."""
+    """One sequence that a step read: its dataset, its texts in their order, and how many tokens were learned."""
 
     source: str
     texts: list[str]

@@ -24,7 +24,7 @@ PRESETS: dict[str, Preset] = {
     for preset in (
         Preset(
             name="first-run",
-            title="First language model in three minutes",
+            title="First language model",
             summary="A small model that visibly learns the style of school maths problems.",
             expectation="Two and a half minutes were measured with two threads; the studio leaves one processor core "
             "to its pages, so that a computer with two takes longer. In that run the loss on unseen GSM8K problems "

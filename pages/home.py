@@ -7,6 +7,7 @@ from cognate_core.insight.words import ago, compact, duration
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
+from pages.components.hand_on import open_passport_field
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
 from pages.components.run_actions import act, resume_button
 from pages.components.run_figures import measured_seconds_left, run_seconds
@@ -163,4 +164,5 @@ if models:
         f"{len(models)} trained model{'s' if len(models) > 1 else ''}, {compact(parameters)} parameters together"
     )
     st.page_link(PAGES["models"], label="See all models", icon=":material/deployed_code:")
+open_passport_field(manager)
 trash(manager)

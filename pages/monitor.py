@@ -12,6 +12,7 @@ from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.charts_of_runs import run_findings
 from pages.components.data_sources import source_rows
+from pages.components.hand_on import verification_result
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
 from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
@@ -40,7 +41,7 @@ def choose_run(log: ProgressLog) -> Run | None:
     return run
 
 
-def header(manager: RunManager, run: Run) -> None:
+def header(manager: RunManager, run: Run, model_name: str) -> None:
     """Name, status, progress, and what can be done with the run now."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(shown(run.name), anchor=False, width="content")
@@ -50,7 +51,7 @@ def header(manager: RunManager, run: Run) -> None:
         st.progress(run.progress, text=f"{run.progress:.0%}, {shown(run.message)}")
         with st.container(horizontal=True, vertical_alignment="center"):
             active_buttons(manager, run)
-            more_actions(manager, run)
+            more_actions(manager, run, model_name)
             quoted = quote_line(manager.log, run)
             st.caption((f"about {duration(left)} left. " if left else "time left: not known yet. ") + quoted)
         return
@@ -71,7 +72,7 @@ def header(manager: RunManager, run: Run) -> None:
                 icon=":material/deployed_code:",
                 query_params={"model": model.id},
             )
-        more_actions(manager, run)
+        more_actions(manager, run, model_name)
 
 
 def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
@@ -205,8 +206,9 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     run = log.run(run_id)
     if run.status is not st.session_state["drawn_status"]:
         st.rerun()  # the whole page again, with the timers that suit the new status
-    header(manager, run)
+    header(manager, run, model_name)
     origin_line(manager, run)
+    verification_result(manager, run)
     messages(log, run, log.events(run.id))
     metrics = [row for row in log.last_metrics(run.id, PACE_STEPS) if row["model_name"] == model_name]
     evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]

@@ -74,7 +74,7 @@ def keep_settings(home: Path, preset: Preset, config: TrainingConfig | None, nam
                 on_click="ignore",
             )
             st.caption("The same as a command" + ("" if preset.name in PRESETS else ", with the saved file beside it:"))
-            st.code(command(preset, config, name, model_count), language="shell", wrap_lines=True)
+            st.code(command(preset, config, name, model_count), language=None, wrap_lines=True)
         open_settings(home)
 
 

@@ -169,6 +169,21 @@ class RunManager:
         names = numbered_names(name, len(run.model_names))
         return self.start(config, name, names, start_key=f"twin-{run_id}", origin=Origin(run_id, "twin"))
 
+    def start_verification(self, run_id: str) -> str:
+        """Start the same run once more, to see whether the same comes of it; its id.
+
+        Raises:
+            RunError: it has not ended, so that there is nothing yet to compare with.
+            DiskFull: the disk has no room for it.
+        """
+        run = self.log.run(run_id)
+        if run.config_error or not run.status.is_terminal:
+            why = run.config_error or f"It is {run.status}."
+            raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
+        ending = ", verified"
+        name = run.name[: MAX_NAME_LENGTH - len(ending)] + ending
+        return self.start(run.config, name, run.model_names, origin=Origin(run_id, "verification"))
+
     def start_branch(
         self,
         run_id: str,
@@ -651,9 +666,8 @@ class ReadOnlyManager(RunManager):
     def silent_seconds(self, run_id: str) -> None:
         """Not known here: another process hears of it."""
 
-    start = start_twin = start_branch = rename_run = describe_model = pause = stop = cancel = resume = move_in_queue = (
-        _refuse
-    )
+    start = start_twin = start_branch = start_verification = _refuse
+    pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
     delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
 
     def close(self) -> None:

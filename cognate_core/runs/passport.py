@@ -87,7 +87,7 @@ def write_passport(log: ProgressReader, store: ArtifactStore, run_id: str, targe
         raise RunError(
             f"The settings of this run cannot be read any more, so nobody could repeat it. {run.config_error}"
         )
-    files = {model.name: log.artifacts(model.id) for model in reversed(log.models(run_id))}
+    files = {model.trained_as: log.artifacts(model.id) for model in reversed(log.models(run_id))}
     files = {name: rows for name, rows in files.items() if rows}
     if not files:
         raise RunError("The run has no finished model, so there is nothing to hand on.")

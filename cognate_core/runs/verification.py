@@ -163,7 +163,7 @@ def _largest(pairs: Iterable[tuple[float | None, float | None]]) -> float | None
 def _weights(log: ProgressReader, store: ArtifactStore, run_id: str, model: str) -> str | None:
     """The hash of a model's weights as they lie on the disk now; None when they are not there."""
     for each in log.models(run_id):
-        if each.name == model:
+        if each.trained_as == model:
             paths = {row["kind"]: row["path"] for row in log.artifacts(each.id)}
             try:
                 (row,) = store.describe({"weights": paths["weights"]})

@@ -88,6 +88,11 @@ class TrainedModel:
     note: str
     tags: list[str]
 
+    @property
+    def trained_as(self) -> str:
+        """Its name in the run, and in all that was recorded of it, whatever a person calls it now."""
+        return str(self.details["model_name"])
+
 
 class ProgressReader:
     """Reads the database at `path`, which may belong to another process."""

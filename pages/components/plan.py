@@ -25,7 +25,8 @@ def show_needs(place: DeltaGenerator, config: TrainingConfig) -> None:
         st.metric("Parameters", compact(needs.parameters["total"]), help="The numbers that training adjusts.")
         parts = {part: count for part, count in needs.parameters.items() if part != "total"}
         rows = "\n".join(f"| {part.replace('_', ' ')} | {count:,} |" for part, count in parts.items())
-        st.markdown(f"| part | numbers |\n| --- | ---: |\n{rows}")
+        with st.expander("By part"):
+            st.markdown(f"| part | numbers |\n| --- | ---: |\n{rows}")
         available = psutil.virtual_memory().available
         left, right = st.columns(2)
         left.metric("Memory, about", size(needs.total_memory_bytes), help=_memory_help(needs))
@@ -62,7 +63,7 @@ def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote 
         "How long will it take?" if quote is None else "Measure again",
         icon=":material/timer:",
         width="stretch",
-        help="Trains the first steps on this computer, for about twenty seconds, and reckons from there.",
+        help="Trains the first steps on this computer, for some twenty seconds, and reckons.",
     ):
         try:
             with st.spinner("Rehearsing the first steps"):
@@ -76,8 +77,8 @@ def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote 
     st.metric(
         "Time to train",
         f"{duration(quote.low_seconds)} to {duration(quote.high_seconds)}",
-        help=f"{quote.steps_measured} steps took {quote.step_seconds:.2f} s each, with {quote.threads} thread(s) and at "
-        f"most {size(quote.memory_bytes)} of memory. Fetching data comes on top.",
+        help=f"{quote.steps_measured} steps took {quote.step_seconds:.2f} s each, with {quote.threads} thread(s), "
+        f"and {size(quote.memory_bytes)} of memory at most. Fetching data is not in it.",
     )
     if quote.busy:
         st.caption("Measured while another run was going: it may well be quicker.")

@@ -10,6 +10,7 @@ from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import Run
+from pages.components.hand_on import hand_on_buttons
 from pages.components.layout import PAGES, run_link, shown
 
 
@@ -68,7 +69,7 @@ def origin_line(manager: RunManager, run: Run) -> None:
             st.caption(step)
 
 
-def more_actions(manager: RunManager, run: Run) -> None:
+def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
     """What else can be made of a run."""
     fixed = bool(manager.read_only)
     with st.popover("More", icon=":material/more_horiz:"):
@@ -97,6 +98,7 @@ def more_actions(manager: RunManager, run: Run) -> None:
                 st.error(shown(str(error)), icon=":material/error:")
             else:
                 st.switch_page(PAGES["compare"], query_params={"runs": f"{run.id},{twin}"})
+        hand_on_buttons(manager, run, model_name)
         if st.button("Rename", icon=":material/edit:", disabled=fixed):
             rename(manager, run)
         rests = not run.status.is_active and run.status is not RunStatus.QUEUED

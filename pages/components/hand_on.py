@@ -1,0 +1,135 @@
+"""Handing a run on: its report, its passport, opening one, and what came of repeating it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import BinaryIO
+
+import streamlit as st
+
+from cognate_core.contracts import RunStatus, utc_now
+from cognate_core.errors import CognateError
+from cognate_core.files import replace_durably
+from cognate_core.insight.comparison import config_difference
+from cognate_core.insight.report import run_report
+from cognate_core.labels import folder_name
+from cognate_core.presets import PRESETS
+from cognate_core.runs import RunManager
+from cognate_core.runs.verification import compare_runs
+from cognate_core.storage.progress_log import Run
+from pages.components.charts_of_runs import Look, run_charts
+from pages.components.layout import PAGES, shown
+
+VERDICT_LOOK = {
+    "identical": st.success,
+    "same within rounding": st.success,
+    "different": st.warning,
+    "cannot be compared": st.info,
+}
+
+
+def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
+    """Save the report or the passport, or repeat the run."""
+    st.download_button(
+        "Save its report (HTML)",
+        lambda: report(manager, run, model_name),
+        file_name=f"{folder_name(run.name)}.html",
+        mime="text/html",
+        icon=":material/description:",
+        on_click="ignore",
+        help="One page with the curves, the settings and the data, that anybody can open without the studio.",
+    )
+    ended = run.status.is_terminal and manager.log.models(run.id)
+    if not ended:
+        return
+    st.download_button(
+        "Save its passport",
+        lambda: passport(manager, run),
+        file_name=f"{folder_name(run.name)}.cognate.zip",
+        mime="application/zip",
+        icon=":material/badge:",
+        on_click="ignore",
+        help="Everything by which another studio can open this run, and repeat it to verify: weights, settings, curves "
+        "and the data's hashes.",
+    )
+    if st.button(
+        "Repeat it to verify",
+        icon=":material/verified:",
+        disabled=bool(manager.read_only),
+        help="Trains the same once more and says whether the same came of it, step by step.",
+    ):
+        try:
+            repeated = manager.start_verification(run.id)
+        except CognateError as error:
+            st.error(shown(str(error)), icon=":material/error:")
+        else:
+            st.switch_page(PAGES["monitor"], query_params={"run": repeated})
+
+
+def report(manager: RunManager, run: Run, model_name: str) -> bytes:
+    """The report of one model of a run."""
+    charts, found = run_charts(manager.log, run, model_name, Look())
+    models = [model for model in manager.log.models(run.id) if model.details["model_name"] == model_name]
+    measured = models[0].details["training_stats"] if models else {}
+    nearest = min(PRESETS.values(), key=lambda preset: len(config_difference([preset.config, run.config])))
+
+    def of_model(rows: list[dict[str, object]]) -> list[dict[str, object]]:
+        return [row for row in rows if row["model_name"] == model_name]
+
+    return run_report(
+        run,
+        charts=charts,
+        findings=[(finding.title, finding.cause, finding.advice) for finding in found],
+        samples=of_model(manager.log.samples(run.id)),
+        evaluations=of_model(manager.log.evaluations(run.id)),
+        models=[model.details for model in models],
+        artifacts=[row for model in models for row in manager.log.artifacts(model.id)],
+        environment={name: str(measured[name]) for name in ("precision", "threads") if name in measured},
+        compared_with=(f"the preset {nearest.title}", nearest.config),
+        made_at=utc_now(),
+    ).encode()
+
+
+def passport(manager: RunManager, run: Run) -> BinaryIO:
+    """The run's passport as an open file."""
+    from cognate_core.runs.passport import write_passport
+
+    folder = manager.home / "cache" / "passports"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{run.id}.cognate.zip"
+    write_passport(manager.log, manager.store, run.id, path)
+    return path.open("rb")
+
+
+def open_passport_field(manager: RunManager) -> None:
+    """A place for the passport of a run from another studio."""
+    from cognate_core.runs.passport import open_passport
+
+    with st.expander("Open a run from another studio (passport)"):
+        file = st.file_uploader("Its passport", type=["zip"], disabled=bool(manager.read_only))
+        if file is None:
+            return
+        with tempfile.TemporaryDirectory() as folder, st.spinner("Looking at everything in it"):
+            path = Path(folder) / "passport.cognate.zip"
+            replace_durably(path, file.getbuffer().tobytes())
+            try:
+                run_id = open_passport(manager, path)
+            except CognateError as error:
+                st.error(shown(str(error)), icon=":material/error:")
+                return
+        st.switch_page(PAGES["monitor"], query_params={"run": run_id})
+
+
+def verification_result(manager: RunManager, run: Run) -> None:
+    """Of a repetition that has ended: whether the same came of it."""
+    if run.relation != "verification" or run.parent_run_id is None or run.status is not RunStatus.COMPLETED:
+        return
+    try:
+        verification = compare_runs(manager.log, manager.store, run.parent_run_id, run.id)
+    except CognateError as error:
+        st.info(shown(str(error)), icon=":material/verified:")
+        return
+    VERDICT_LOOK[verification.verdict](
+        f"**{verification.verdict.capitalize()}.** {shown(verification.reason)}", icon=":material/verified:"
+    )

@@ -25,7 +25,7 @@ MAX_POINTS = 600  # of one line; enough for each pixel column of a wide chart's 
 CHART_HEIGHT, SMALL_CHART_HEIGHT = 380, 260
 FONT_SIZE = 14  # readable from the last row
 LABEL_GAP = 0.08  # least distance of two labels, as a share of the shown values
-LABEL_LENGTH = 22  # letters of a name that the margin has room for
+LABEL_LENGTH = 20  # letters of a name that the margin has room for
 MAX_STEP_TICKS = 8  # numbers on the axis of ponder steps
 DATASET_LOOKS = (("circle", "solid"), ("square", "dash"), ("diamond", "dot"), ("triangle-up", "dashdot"))
 
@@ -132,8 +132,13 @@ def loss_chart(
     return {"data": traces, "layout": layout}
 
 
-def line_chart(lines: Mapping[str, Curve], unit: str, axis: Axis, view: View, colour: int = 0) -> Figure:
-    """One line for each of `lines` (label -> curve): the last in the run's colour, those before it in grey."""
+def line_chart(
+    lines: Mapping[str, Curve], unit: str, axis: Axis, view: View, colour: int = 0, *, noisy: bool = False
+) -> Figure:
+    """One line for each of `lines` (label -> curve): the last in the run's colour, those before it in grey.
+
+    `noisy`: each step stands faintly behind the smoothed line.
+    """
     traces: list[Trace] = []
     labels = []
     for number, (label, curve) in enumerate(lines.items()):
@@ -142,7 +147,11 @@ def line_chart(lines: Mapping[str, Curve], unit: str, axis: Axis, view: View, co
         behind = len(lines) - 1 - number
         hue = neutral(behind, dark=view.dark) if behind else run_colour(colour, dark=view.dark)
         words = neutral(behind, dark=view.dark) if behind else run_word_colour(colour, dark=view.dark)
-        trace = _line(axis, curve, label, hue, 1.5, dash=DATASET_LOOKS[behind][1])
+        look = {"dash": DATASET_LOOKS[behind][1]}
+        if noisy and view.smoothing:
+            traces.append(_line(axis, curve, f"{label}, each step", hue, 1, opacity=0.25))
+            curve = curve[0], smoothed(curve[1], np.ones(len(curve[1])), view.smoothing)
+        trace = _line(axis, curve, label, hue, 1.5, **look)
         traces.append(trace)
         labels.append(_Label(trace["y"][-1], label, words))
     layout = _layout(unit, axis, SMALL_CHART_HEIGHT)
@@ -173,7 +182,7 @@ def comparison_chart(
     return {"data": traces, "layout": layout}
 
 
-def ponder_chart(histograms: Sequence[Row], axis: Axis, view: View) -> Figure:
+def ponder_chart(histograms: Sequence[Row], axis: Axis, view: View, colour: int = 0) -> Figure:
     """Share of the tokens by ponder steps, as it changed: one column a check, darker where more tokens are.
 
     Args:
@@ -189,7 +198,7 @@ def ponder_chart(histograms: Sequence[Row], axis: Axis, view: View) -> Figure:
         shares = counts / np.maximum(counts.sum(0), 1.0)
         ends = [int(row["step"]) for row in histograms]  # a check tells of the steps that led to it
         edges = [0, *(ends[min(n + together, len(ends)) - 1] for n in range(0, len(ends), together))]
-        hue = neutral(0, dark=view.dark)
+        hue = run_colour(colour, dark=view.dark)
         traces.append(
             {
                 "type": "heatmap",
@@ -262,7 +271,7 @@ def _layout(unit: str, axis: Axis, height: int, *, log_scale: bool = False) -> d
         "template": "none",
     }
     if log_scale:
-        layout["yaxis"] |= {"type": "log", "dtick": "D2"}  # with numbers at 2 and 5, too
+        layout["yaxis"] |= {"type": "log", "dtick": "D1"}  # a number at each digit: one run falls by a few nats
     return layout
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Colour-blind-safe, always in this order (Okabe and Ito, https://jfly.uni-koeln.de/color/)."""
 
-_ON_DARK = ("#3F8FE0", *OKABE_ITO[1:])  # the first blue is hard to see there
+# The first blue is hard to see there; lightened, it comes near the fifth, which is lightened as well.
+_ON_DARK = ("#4C9BE8", *OKABE_ITO[1:4], "#A6DCFF", OKABE_ITO[5])
 _WORDS_ON_LIGHT = ("#0072B2", "#8F6200", "#007A58", "#A5487E", "#1F78A8", "#B34E00")  # contrast of 4.5 on white
 _DASHES = ("solid", "dash", "dot")
 

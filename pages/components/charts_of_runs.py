@@ -36,7 +36,8 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
 
     def small(title: str, unit: str, lines: dict[str, str], explanation: str) -> Chart:
         named = {label: curves.lines[figure] for figure, label in lines.items()}
-        return _chart(title, explanation, line_chart(named, unit, axis, view, run.colour))
+        noisy = "learning_rate" not in lines
+        return _chart(title, explanation, line_chart(named, unit, axis, view, run.colour, noisy=noisy))
 
     loss = loss_chart(
         _losses(curves), evaluations, math.log(run.config.vocab_size), axis, view, run.colour, findings=found
@@ -59,7 +60,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         _chart(
             "Speed",
             "Tokens learned from in a second.",
-            line_chart({"speed": _speed(curves)}, "tokens/s", axis, view, run.colour),
+            line_chart({"speed": _speed(curves)}, "tokens/s", axis, view, run.colour, noisy=True),
         ),
     ]
     if run.config.act_enabled:
@@ -75,7 +76,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
                 "Which tokens think long",
                 "Share of the tokens by ponder steps, between two checks. One dark row alone: every token is treated "
                 "alike.",
-                ponder_chart(histograms, axis, view),
+                ponder_chart(histograms, axis, view, run.colour),
             ),
             small(
                 "Price of thinking (ponder loss)",

@@ -38,6 +38,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
         mime="text/html",
         icon=":material/description:",
         on_click="ignore",
+        type="tertiary",
         help="One page with the curves, the settings and the data, that anybody can open without the studio.",
     )
     ended = run.status.is_terminal and manager.log.models(run.id)
@@ -50,6 +51,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
         mime="application/zip",
         icon=":material/badge:",
         on_click="ignore",
+        type="tertiary",
         help="Everything by which another studio can open this run, and repeat it to verify: weights, settings, curves "
         "and the data's hashes.",
     )
@@ -57,6 +59,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
         "Repeat it to verify",
         icon=":material/verified:",
         disabled=bool(manager.read_only),
+        type="tertiary",
         help="Trains the same once more and says whether the same came of it, step by step.",
     ):
         try:

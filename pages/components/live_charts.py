@@ -46,8 +46,10 @@ CONTROLS = {
 _component = st.components.v2.component(
     "live_charts",
     html="""
-    <div class="live-controls" role="group" aria-label="How the curves are drawn"></div>
-    <div class="live-lights" role="group" aria-label="Is everything alive?"></div>
+    <div class="live-head">
+      <div class="live-lights" role="group" aria-label="Is everything alive?"></div>
+      <div class="live-controls" role="group" aria-label="How the curves are drawn"></div>
+    </div>
     <div class="live-charts"></div>
     <p class="live-problem" role="status"></p>
     """,

@@ -90,6 +90,7 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
             f"Start its twin {other} GrokFast",
             icon=":material/call_split:",
             disabled=fixed,
+            type="tertiary",
             help="The same run, start and data, with the gradient filter the other way. Compare shades the gap.",
         ):
             try:
@@ -99,10 +100,10 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
             else:
                 st.switch_page(PAGES["compare"], query_params={"runs": f"{run.id},{twin}"})
         hand_on_buttons(manager, run, model_name)
-        if st.button("Rename", icon=":material/edit:", disabled=fixed):
+        if st.button("Rename", icon=":material/edit:", disabled=fixed, type="tertiary"):
             rename(manager, run)
         rests = not run.status.is_active and run.status is not RunStatus.QUEUED
-        if rests and st.button("Delete this run", icon=":material/delete:", disabled=fixed):
+        if rests and st.button("Delete this run", icon=":material/delete:", disabled=fixed, type="tertiary"):
             confirm_delete(manager, run)
 
 

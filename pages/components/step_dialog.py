@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from typing import Any
 
 import streamlit as st
 
@@ -16,14 +17,15 @@ from pages.components.layout import PAGES, shown
 SHOWN_LETTERS = 600  # of a sequence, before it is opened
 
 
-@st.dialog("One step", width="large")
 def step_dialog(manager: RunManager, run: Run, model_name: str, step: int) -> None:
-    """What was measured at the step, what the model read there, and the way to branch off."""
+    """Open the step that is closest to `step`, of those that were measured."""
     row = manager.log.metrics_near(run.id, model_name, step)
-    if row is None:
-        st.info("Nothing was measured yet.", icon=":material/info:")
-        return
-    st.subheader(f"Step {row['step']:,}", anchor=False)
+    if row is not None:
+        st.dialog(f"Step {row['step']:,}", width="medium")(_step)(manager, run, model_name, row)
+
+
+def _step(manager: RunManager, run: Run, model_name: str, row: dict[str, Any]) -> None:
+    """What was measured at a step, what the model read there, and the way to branch off."""
     with st.container(horizontal=True):
         st.metric("Loss", "no number" if row["loss"] is None else f"{row['loss']:.3f}", width="content")
         st.metric("Learning rate", f"{row['learning_rate']:.3g}", width="content")
@@ -37,7 +39,7 @@ def step_dialog(manager: RunManager, run: Run, model_name: str, step: int) -> No
 
 def examples(manager: RunManager, run: Run, model_name: str, step: int) -> None:
     """The sequences of the step, drawn again as training drew them."""
-    st.subheader("What it read in this step", anchor=False)
+    st.markdown("**What it read in this step**")
     try:
         with st.spinner("Drawing them again"):
             sequences = manager.batch_at(run.id, model_name, step)

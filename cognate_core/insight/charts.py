@@ -24,8 +24,9 @@ PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 MAX_POINTS = 600  # of one line; enough for each pixel column of a wide chart's width at rest
 CHART_HEIGHT, SMALL_CHART_HEIGHT = 380, 260
 FONT_SIZE = 14  # readable from the last row
-LABEL_GAP = 0.08  # least distance of two labels, as a share of the shown values
-LABEL_LENGTH = 20  # letters of a name that the margin has room for
+LABEL_HEIGHT = 19  # least distance of two labels, in pixels
+AROUND = 60  # of a chart's height, what its axis and margins take
+LABEL_LENGTH = 26  # letters of a name that the margin has room for
 MAX_STEP_TICKS = 8  # numbers on the axis of ponder steps
 DATASET_LOOKS = (("circle", "solid"), ("square", "dash"), ("diamond", "dot"), ("triangle-up", "dashdot"))
 
@@ -125,7 +126,7 @@ def loss_chart(
     guessing = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": uniform_loss, "y1": uniform_loss}
     layout["shapes"] = [{**guessing, "line": {"color": GREY, "width": 1, "dash": "dot"}}]
     layout["shapes"] += [_band(axis, finding) for finding in findings]
-    layout["annotations"] = _annotations(traces, labels, log_scale=view.log_scale)
+    layout["annotations"] = _annotations(traces, labels, CHART_HEIGHT, log_scale=view.log_scale)
     layout["annotations"] += [_caption(axis, finding, dark=dark) for finding in findings]
     if findings:
         layout["margin"]["t"] = 34  # room for their titles
@@ -133,7 +134,14 @@ def loss_chart(
 
 
 def line_chart(
-    lines: Mapping[str, Curve], unit: str, axis: Axis, view: View, colour: int = 0, *, noisy: bool = False
+    lines: Mapping[str, Curve],
+    unit: str,
+    axis: Axis,
+    view: View,
+    colour: int = 0,
+    *,
+    noisy: bool = False,
+    height: int = SMALL_CHART_HEIGHT,
 ) -> Figure:
     """One line for each of `lines` (label -> curve): the last in the run's colour, those before it in grey.
 
@@ -154,9 +162,9 @@ def line_chart(
         trace = _line(axis, curve, label, hue, 1.5, **look)
         traces.append(trace)
         labels.append(_Label(trace["y"][-1], label, words))
-    layout = _layout(unit, axis, SMALL_CHART_HEIGHT)
+    layout = _layout(unit, axis, height)
     if len(lines) > 1:
-        layout["annotations"] = _annotations(traces, labels)
+        layout["annotations"] = _annotations(traces, labels, height)
     else:
         layout["margin"]["r"] = 16
     return {"data": traces, "layout": layout}
@@ -176,9 +184,10 @@ def comparison_chart(
         traces.append(trace)
         labels.append(_Label(trace["y"][-1], _shortened(line.name), run_word_colour(line.colour, dark=view.dark)))
     axis = max((line.axis for line in lines), key=lambda axis: axis.end, default=Axis())
-    layout = _layout(unit, axis, CHART_HEIGHT if wide else SMALL_CHART_HEIGHT, log_scale=view.log_scale)
-    layout["annotations"] = _annotations(traces, labels, log_scale=view.log_scale)
-    layout["margin"]["r"] = 190
+    height = CHART_HEIGHT if wide else SMALL_CHART_HEIGHT
+    layout = _layout(unit, axis, height, log_scale=view.log_scale)
+    layout["annotations"] = _annotations(traces, labels, height, log_scale=view.log_scale)
+    layout["margin"]["r"] = 200
     return {"data": traces, "layout": layout}
 
 
@@ -293,14 +302,16 @@ class _Label:
     colour: str
 
 
-def _annotations(traces: Sequence[Trace], labels: Sequence[_Label], *, log_scale: bool = False) -> list[dict[str, Any]]:
+def _annotations(
+    traces: Sequence[Trace], labels: Sequence[_Label], chart_height: int, *, log_scale: bool = False
+) -> list[dict[str, Any]]:
     """The names in the right margin, each at its line's last value, pushed apart where they would overlap."""
 
     def height(y: float) -> float:  # Plotly wants the place of words on a logarithmic axis as the logarithm
         return math.log10(max(y, 1e-12)) if log_scale else y
 
     values = [height(y) for trace in traces for y in trace["y"]] + [height(label.y) for label in labels]
-    gap = (max(values) - min(values) or 1.0) * LABEL_GAP if values else 1.0
+    gap = (max(values) - min(values) or 1.0) * LABEL_HEIGHT / (chart_height - AROUND) if values else 1.0
     annotations = []
     lowest = -math.inf
     for label in sorted(labels, key=lambda label: label.y):

@@ -19,7 +19,7 @@ def schedule_chart(config: TrainingConfig, view: View) -> Figure:
     """The learning rate of each step."""
     steps = np.unique(np.linspace(1, config.max_steps, min(POINTS, config.max_steps)).round())
     rates = np.array([learning_rate_at(int(step), config) for step in steps])
-    return _small(line_chart({"learning rate": (steps, rates)}, "", _axis(config), view))
+    return _clear(line_chart({"learning rate": (steps, rates)}, "", _axis(config), view, height=PLAN_HEIGHT))
 
 
 def passes_chart(config: TrainingConfig, sequences: Mapping[str, int], view: View) -> Figure:
@@ -27,7 +27,7 @@ def passes_chart(config: TrainingConfig, sequences: Mapping[str, int], view: Vie
     ends = passes(config, sequences)
     steps = np.array([0.0, float(config.max_steps)])
     lines: dict[str, Curve] = {name: (steps, np.array([0.0, end])) for name, end in ends.items()}
-    return _small(line_chart(lines, "times read", _axis(config), view))
+    return _clear(line_chart(lines, "times read", _axis(config), view, height=PLAN_HEIGHT))
 
 
 def passes(config: TrainingConfig, sequences: Mapping[str, int]) -> dict[str, float]:
@@ -50,6 +50,7 @@ def _axis(config: TrainingConfig) -> Axis:
     return Axis(end=float(config.max_steps))
 
 
-def _small(figure: Figure) -> Figure:
-    figure["layout"] |= {"height": PLAN_HEIGHT, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+def _clear(figure: Figure) -> Figure:
+    """The page's own ground shows through."""
+    figure["layout"] |= {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
     return figure

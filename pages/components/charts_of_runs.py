@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from cognate_core.insight.axis import Axis, By, axis_by
-from cognate_core.insight.charts import Line, Losses, View, comparison_chart, line_chart, loss_chart, ponder_chart
+from cognate_core.insight.charts import (
+    Curve,
+    Line,
+    Losses,
+    View,
+    comparison_chart,
+    line_chart,
+    loss_chart,
+    ponder_chart,
+    smoothed,
+)
 from cognate_core.insight.detectors import findings
 from cognate_core.insight.finding import Finding
 from cognate_core.storage.curves import Curves, read_curves
@@ -120,14 +130,17 @@ def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]
 def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> list[Chart]:
     """The first model of each run, over one another."""
     known = [(run, read_curves(log.path, run.id, run.model_names[0])) for run in runs]
-    view = replace(look.view, smoothing=look.view.smoothing or 0.0)
+    view = look.view
     axes = {run.id: _axis(log, run, curves, look.by) for run, curves in known}
     twins = len(runs) == 2 and any(
         run.relation == "twin" and run.parent_run_id == other.id for run, other in (tuple(runs), tuple(runs)[::-1])
     )
 
-    def lines(curve: str) -> list[Line]:
-        return [Line(run.name, run.colour, axes[run.id], curves.lines[curve]) for run, curves in known]
+    def lines(curve: str, *, noisy: bool = True) -> list[Line]:
+        return [
+            Line(run.name, run.colour, axes[run.id], _calmed(curves.lines[curve], view.smoothing if noisy else 0.0))
+            for run, curves in known
+        ]
 
     losses = [
         Line(
@@ -148,15 +161,15 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
             wide=True,
         ),
         _chart(
-            "How wrong it is while learning (training loss, smoothed)",
-            "Lower is better.",
+            "How wrong it is while learning (training loss)",
+            "Lower is better. Smoothed as chosen above.",
             comparison_chart(losses, "loss (nats a token)", view, shade=twins, wide=True),
             wide=True,
         ),
         _chart(
             "Learning rate",
             "How far each step moves the weights.",
-            comparison_chart(lines("learning_rate"), "", plain),
+            comparison_chart(lines("learning_rate", noisy=False), "", plain),
         ),
         _chart(
             "Gradient size, after clipping and GrokFast",
@@ -202,7 +215,11 @@ def _tokens_before(log: ProgressReader, run: Run) -> float:
     return tokens
 
 
-def _speed(curves: Curves) -> tuple[Any, Any]:
+def _calmed(curve: Curve, smoothing: float) -> Curve:
+    return (curve[0], smoothed(curve[1], np.ones(len(curve[1])), smoothing)) if smoothing else curve
+
+
+def _speed(curves: Curves) -> Curve:
     """Tokens a second between two places that are some steps apart: a single step's time says little."""
     steps, tokens = curves.tokens
     seconds = curves.elapsed_seconds[1]
@@ -213,7 +230,7 @@ def _speed(curves: Curves) -> tuple[Any, Any]:
     return steps[1:][known], np.diff(tokens)[known] / took[known]
 
 
-def _mean_evaluations(log: ProgressReader, run: Run) -> tuple[Any, Any]:
+def _mean_evaluations(log: ProgressReader, run: Run) -> Curve:
     """The mean held-out loss over the datasets, at the steps where all were measured."""
     losses: dict[int, list[float | None]] = {}
     for row in log.evaluations(run.id):

@@ -64,9 +64,9 @@ def origin_line(manager: RunManager, run: Run) -> None:
         if parent is None:
             st.caption(f"{RELATION_WORDS[run.relation]} a run that is no longer here{step}")
         else:
-            st.caption(f"{RELATION_WORDS[run.relation]}")
+            st.caption(RELATION_WORDS[run.relation], width="content")
             run_link(parent)
-            st.caption(step)
+            st.caption(step, width="content")
 
 
 def more_actions(manager: RunManager, run: Run, model_name: str) -> None:

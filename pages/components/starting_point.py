@@ -46,7 +46,7 @@ def starting_point(manager: RunManager) -> StartingPoint:
 
 def open_settings(home: Path) -> None:
     """A place for a file of settings that was saved here or by `cognate presets`."""
-    file = st.file_uploader("Open saved settings (TOML)", type=["toml"], key="settings_file")
+    file = st.file_uploader("Open saved settings (TOML)", type=["toml"], key="settings_file", max_upload_size=1)
     if file is None or st.session_state.get("opened_settings") == file.file_id:
         return
     try:
@@ -91,11 +91,11 @@ def _of_a_run(manager: RunManager, run_id: str, changes_text: str) -> StartingPo
     changes = dict(part.split("=", 1) for part in changes_text.split(";") if "=" in part)
     config = run.config.with_overrides({**changes, "output_dir": TrainingConfig().output_dir})
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("The settings of")
+        st.caption("The settings of", width="content")
         run_link(run)
         if changes:
             words = ", ".join(f"{TrainingConfig.model_fields[name].title}: {value}" for name, value in changes.items())
-            st.caption(f"with {shown(words)}")
+            st.caption(f"with {shown(words)}", width="content")
         if st.button("Begin with a preset instead", icon=":material/close:"):
             _go_to({})
     relation = "fix" if changes else "copy"

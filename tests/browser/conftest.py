@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.studio import Studio, running_studio
+
+expect.set_options(timeout=30_000)  # a machine with much to do; what is right comes at once
 
 
 @pytest.fixture(scope="session")

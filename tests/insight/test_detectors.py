@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from cognate_core.training.schedule import learning_rate_at
+from cognate_core.schedule import learning_rate_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

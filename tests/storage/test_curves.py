@@ -132,7 +132,7 @@ def test_runs_from_before_there_were_spans_are_read_alike(path: Path, log: Progr
         "DROP TRIGGER metrics_added",
         "DROP TRIGGER metrics_removed",
         "DROP TABLE metric_spans",
-        "DELETE FROM _sqlite_migrations WHERE name = 'spans_of_metrics'",
+        "DELETE FROM _sqlite_migrations WHERE name IN ('spans_of_metrics', 'time_and_tokens_of_spans')",
     )
     ProgressLog(path).close()
     after = read_curves(path, "r", "m")

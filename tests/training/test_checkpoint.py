@@ -1,6 +1,7 @@
 """Checkpoints: whole or not at all, checked when they are read; of the older ones few stay."""
 
 import errno
+import itertools
 import json
 import shutil
 import tempfile
@@ -196,7 +197,7 @@ def test_eight_more_stay_and_the_best_beside_them(tmp_path: Path) -> None:
     steps = steps_in(tmp_path)
     assert len(steps) == 3 + 1 + 8 and steps[-3:] == [38, 39, 40]
     spread_ones = [0, *(step for step in steps[:-3] if step != 20), 40]
-    widest = max(b - a for a, b in zip(spread_ones, spread_ones[1:], strict=False))
+    widest = max(b - a for a, b in itertools.pairwise(spread_ones))
     assert 20 in steps and widest <= 4 * 40 / 9, "nowhere is the way back much longer than if they were evenly spread"
     for step in steps:
         assert_equal(

@@ -66,12 +66,12 @@ def read_curves(path: Path, run_id: str, model_name: str) -> Curves:
         (last,) = connection.execute(f"SELECT max(step) FROM metrics {of_model}", model).fetchone()
         long = (last or 0) > SHORT_RUN
         spans = table(_SPAN_COLUMNS, f"metric_spans {of_model} AND ?", *model, long)
-        begin = spans[0, -1] if spans.size else -1
+        first_end, begin = (spans[0, 0], spans[0, -1]) if spans.size else (-1, -1)
         columns = ["step", "elapsed_seconds", "tokens", *FIGURES]
         rows = table(columns, f"metrics {of_model} AND step > ?", *model, begin)
         # Time and tokens begin at the first step, not at the end of its span.
-        begins = f"metrics {of_model} AND step = (SELECT min(step) FROM metrics {of_model}) AND ?"
-        first = table(["step", "elapsed_seconds", "tokens"], begins, *model, *model, spans.size > 0)
+        begins = f"metrics {of_model} AND step = (SELECT min(step) FROM metrics {of_model}) AND step < ?"
+        first = table(["step", "elapsed_seconds", "tokens"], begins, *model, *model, first_end)
     ends, means, counts, missing, elapsed, tokens = spans[:_FIRST_OF_FIGURES]
     steps, losses = rows[0], rows[3]
     lines = {}

@@ -690,6 +690,9 @@ class TestOpenAndClose:
         (row,) = reader.metrics("a")
         assert (row["loss"], row["ponder_steps"], row["memory_notes"]) == (5.0, None, None)
         assert reader.ponder_histograms("a") == []
+        assert [reader.run(run_id).colour for run_id in "ab"] == [0, 1], "each has a colour of its own"
+        origin = [getattr(reader.run("a"), name) for name in ("parent_run_id", "relation", "branch_step", "quote")]
+        assert origin == [None] * 4
 
     def test_migrations_are_applied_once(self, path: Path) -> None:
         def schema() -> list[tuple[Any, ...]]:

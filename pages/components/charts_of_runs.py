@@ -123,9 +123,7 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
     ends = [float(curves.elapsed_seconds[1][-1]) for _, curves in known if len(curves.elapsed_seconds[1])]
     longest = max(filter(math.isfinite, ends), default=0.0)
     axes = {run.id: _axis(log, run, curves, look.by, longest) for run, curves in known}
-    twins = len(runs) == 2 and any(
-        run.relation == "twin" and run.parent_run_id == other.id for run, other in (tuple(runs), tuple(runs)[::-1])
-    )
+    twins = are_twins(runs)
 
     def lines(curve: str) -> list[Line]:
         return [Line(run.name, run.colour, axes[run.id], curves.lines[curve]) for run, curves in known]
@@ -174,6 +172,13 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
             )
         )
     return charts
+
+
+def are_twins(runs: Sequence[Run]) -> bool:
+    """Whether these are a run and its GrokFast twin, and nothing else."""
+    return len(runs) == 2 and any(
+        run.relation == "twin" and run.parent_run_id == other.id for run, other in (tuple(runs), tuple(runs)[::-1])
+    )
 
 
 def _chart(title: str, explanation: str, figure: dict[str, Any], *, wide: bool = False) -> Chart:

@@ -10,6 +10,7 @@ from cognate_core.insight.comparison import FamilyMember, config_difference, fam
 from cognate_core.insight.words import duration
 from cognate_core.runs import current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
+from pages.components.charts_of_runs import are_twins
 from pages.components.config_form import as_text
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
 from pages.components.live_charts import MOST_COMPARED, live_comparison
@@ -166,8 +167,7 @@ else:
         chosen = []
         st.warning(shown(str(error)), icon=":material/warning:")
     if chosen:
-        twin = next((run for run in chosen if run.relation == "twin"), None)
-        if twin is not None and len(chosen) == 2:
+        if are_twins(chosen):
             st.caption(
                 "The same start and the same data; only the gradient filter (GrokFast) differs. The gap is shaded."
             )

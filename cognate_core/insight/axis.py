@@ -29,8 +29,8 @@ class Axis:
 
     @property
     def whole(self) -> bool:
-        """Whether its numbers are whole and large."""
-        return self.title != "training time (min)" and self.title != "training time (h)"
+        """Whether its numbers are whole."""
+        return not self.title.startswith("training time")
 
     def at(self, steps: Floats) -> Floats:
         """The places of `steps`; of those beyond what is known, the nearest that is."""
@@ -40,7 +40,12 @@ class Axis:
 
 
 def axis_by(
-    by: By, total_steps: int, elapsed: tuple[Floats, Floats], tokens: tuple[Floats, Floats], tokens_before: float = 0.0
+    by: By,
+    total_steps: int,
+    elapsed: tuple[Floats, Floats],
+    tokens: tuple[Floats, Floats],
+    tokens_before: float = 0.0,
+    longest: float = 0.0,
 ) -> Axis:
     """The axis that a person chose.
 
@@ -48,6 +53,7 @@ def axis_by(
         elapsed: steps and the seconds of training up to each.
         tokens: steps and the tokens learned from up to each.
         tokens_before: what a run that branched off had learned from before.
+        longest: seconds of the longest run beside this one: all of a chart have one unit.
     """
     steps, values = elapsed if by == "time" else tokens
     known = np.isfinite(values)
@@ -56,9 +62,10 @@ def axis_by(
     steps, values = steps[known], values[known]
     if by == "tokens":
         values = values + tokens_before
-        return Axis("tokens learned from", float(values[-1]), np.r_[0.0, steps], np.r_[tokens_before, values])
+        # A branch begins at the step that it went on from.
+        return Axis("tokens learned from", float(values[-1]), np.r_[steps[0] - 1, steps], np.r_[tokens_before, values])
     seconds = float(values[-1])
-    unit, size = ("s", 1.0) if seconds < 180 else ("min", 60.0) if seconds < 180 * 60 else ("h", 3600.0)
+    longest = max(longest, seconds)
+    unit, size = ("s", 1.0) if longest < 180 else ("min", 60.0) if longest < 180 * 60 else ("h", 3600.0)
     start = float(values[0]) if steps[0] > 1 else 0.0  # of a branch: its mother's time counts
-    first = steps[0] if steps[0] > 1 else 0.0
-    return Axis(f"training time ({unit})", seconds / size, np.r_[first, steps], np.r_[start, values] / size)
+    return Axis(f"training time ({unit})", seconds / size, np.r_[steps[0] - 1, steps], np.r_[start, values] / size)

@@ -99,7 +99,7 @@ def loss_chart(
     dark = view.dark
     hue, words = run_colour(colour, dark=dark), run_word_colour(colour, dark=dark)
     traces: list[Trace] = []
-    labels = [_Label(uniform_loss, "pure guessing", GREY)]
+    labels = [_Label(uniform_loss, "pure guessing", neutral(1, dark=dark))]
     if len(losses.raw[0]):
         opacity = 0.3 if view.smoothing else 1
         traces.append(_line(axis, losses.raw, "training, each step", hue, 1, opacity=opacity))
@@ -176,14 +176,17 @@ def comparison_chart(
     """The same figure of several runs, each in its own colour. `shade`: fill the gap between the first two."""
     traces: list[Trace] = []
     labels = []
-    for number, line in enumerate(line for line in lines if len(line.curve[0])):
+    for number, line in enumerate(lines):
         hue = run_colour(line.colour, dark=view.dark)
         name = escape_html(line.name)
-        gap = {"fill": "tonexty", "fillcolor": faint(hue, 0.15)} if shade and number == 1 else {}
+        filled = shade and number == 1 and traces[0]["y"]
+        gap = {"fill": "tonexty", "fillcolor": faint(hue, 0.15)} if filled else {}
         trace = _line(line.axis, line.curve, name, hue, 2, dash=run_dash(line.colour), **gap)
-        traces.append(trace)
-        labels.append(_Label(trace["y"][-1], _shortened(line.name), run_word_colour(line.colour, dark=view.dark)))
-    axis = max((line.axis for line in lines), key=lambda axis: axis.end, default=Axis())
+        traces.append(trace)  # of a run without points, too: a click tells the run by its trace's number
+        if trace["y"]:
+            labels.append(_Label(trace["y"][-1], _shortened(line.name), run_word_colour(line.colour, dark=view.dark)))
+    # A run of which no time is known yet has an axis of steps.
+    axis = max((line.axis for line in lines), key=lambda axis: (not axis.is_steps, axis.end), default=Axis())
     height = CHART_HEIGHT if wide else SMALL_CHART_HEIGHT
     layout = _layout(unit, axis, height, log_scale=view.log_scale)
     layout["annotations"] = _annotations(traces, labels, height, log_scale=view.log_scale)
@@ -263,6 +266,7 @@ def _layout(unit: str, axis: Axis, height: int, *, log_scale: bool = False) -> d
         "margin": {"l": 56, "r": 130, "t": 12, "b": 44},
         "showlegend": False,  # each line carries its name beside it
         "hovermode": "x unified",
+        "hoverdistance": -1,  # however far apart the points are, one is always meant
         "uirevision": f"{axis.title} {log_scale}",  # zoom stays as the person left it when new points come
         "xaxis": {
             "title": {"text": axis.title, "font": {"size": FONT_SIZE}},
@@ -287,10 +291,14 @@ def _layout(unit: str, axis: Axis, height: int, *, log_scale: bool = False) -> d
 def _line(axis: Axis, curve: Curve, name: str, colour: str, width: float, *, dash: str = "solid", **more: Any) -> Trace:
     steps, y = downsample(*curve)
     line = {"color": colour, "width": width, **({"dash": dash} if dash != "solid" else {})}
-    trace = {"type": "scatter", "mode": "lines", "x": axis.at(steps).tolist(), "y": y.tolist(), "name": name}
-    if not axis.is_steps:
+    return {**_trace(axis, steps, y.tolist(), name, mode="lines", line=line), **more}
+
+
+def _trace(axis: Axis, steps: Floats, y: list[float], name: str, **looks: Any) -> Trace:
+    trace = {"type": "scatter", "x": axis.at(steps).tolist(), "y": y, "name": name, **looks}
+    if not axis.is_steps:  # what is clicked is a step
         trace |= {"customdata": steps.tolist(), "hovertemplate": "%{y:.4g} (step %{customdata:,d})"}
-    return {**trace, "line": line, **more}
+    return trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,14 +346,8 @@ def _shortened(name: str) -> str:
 
 
 def _missing(axis: Axis, steps: Floats, height: float) -> Trace:
-    return {
-        "type": "scatter",
-        "x": axis.at(steps).tolist(),
-        "y": [height] * len(steps),
-        "name": "no number (NaN)",
-        "mode": "markers",
-        "marker": {"color": ALARM, "symbol": "x", "size": 10},
-    }
+    looks = {"mode": "markers", "marker": {"color": ALARM, "symbol": "x", "size": 10}}
+    return _trace(axis, steps, [height] * len(steps), "no number (NaN)", **looks)
 
 
 def _band(axis: Axis, finding: Finding) -> dict[str, Any]:

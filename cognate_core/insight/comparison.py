@@ -46,7 +46,8 @@ def family(ids: Sequence[str], parents: Mapping[str, str | None]) -> list[Family
                 add(child, depth + 1, seen | {child})
 
     for founder in dict.fromkeys(_founder(run_id, parents) for run_id in ids):
-        add(founder, 0, frozenset({founder}))
+        if all(member.id != founder for member in members):  # of a ring, each goes back to another
+            add(founder, 0, frozenset({founder}))
     return members
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cognate_core.insight.charts import CHART_HEIGHT, FONT_SIZE, Figure
-from cognate_core.insight.palette import GREY, run_colour
+from cognate_core.insight.palette import GREY, neutral, run_colour, run_word_colour
 from cognate_core.labels import escape_html
 
 TEXT_ON_DARK, TEXT_ON_LIGHT = "#e8edf2", "#17202a"  # as in .streamlit/config.toml
@@ -55,13 +55,13 @@ def length_chart(lengths: Mapping[str, npt.NDArray[np.int64]], training_length: 
         else:
             trace |= {"type": "bar", "width": width, "marker": {"color": colour, "opacity": 0.75, "line": {"width": 0}}}
         traces.append(trace)
-        annotations.append(_corner(escape_html(label), colour, number))
+        annotations.append(_corner(escape_html(label), run_word_colour(number, dark=dark), number))
     shapes = []
     if training_length <= edges[-1]:
         line = {"color": GREY, "width": 2, "dash": "dot"}
         place = {"x0": training_length, "x1": training_length, "yref": "paper", "y0": 0, "y1": 1}
         shapes.append({"type": "line", **place, "line": line})
-        annotations.append(_beside_line(training_length, left=training_length > edges[-1] / 2))
+        annotations.append(_beside_line(training_length, left=training_length > edges[-1] / 2, dark=dark))
     layout = {
         "height": CHART_HEIGHT,
         "margin": {"l": 56, "r": 16, "t": 12 + 22 * len(traces), "b": 48},
@@ -107,7 +107,7 @@ def _corner(text: str, colour: str, number: int) -> dict[str, Any]:
     }
 
 
-def _beside_line(training_length: int, *, left: bool) -> dict[str, Any]:
+def _beside_line(training_length: int, *, left: bool, dark: bool) -> dict[str, Any]:
     return {
         "x": training_length,
         "yref": "paper",
@@ -117,5 +117,5 @@ def _beside_line(training_length: int, *, left: bool) -> dict[str, Any]:
         "xshift": -6 if left else 6,
         "text": f"training length {training_length:,}",
         "showarrow": False,
-        "font": {"color": GREY, "size": FONT_SIZE},
+        "font": {"color": neutral(1, dark=dark), "size": FONT_SIZE},
     }

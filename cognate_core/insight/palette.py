@@ -31,7 +31,7 @@ def run_dash(number: int) -> str:
 
 def neutral(number: int, *, dark: bool) -> str:
     """A tone of the text's own, for what belongs to no run."""
-    tones = ("#DFE6EC", "#AAB4BD", "#7F8A94") if dark else ("#2B3640", "#5B6670", "#8A949D")
+    tones = ("#DFE6EC", "#AAB4BD", "#7F8A94") if dark else ("#2B3640", "#515B64", "#6C7680")
     return tones[number % len(tones)]
 
 

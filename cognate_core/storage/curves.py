@@ -66,9 +66,12 @@ def read_curves(path: Path, run_id: str, model_name: str) -> Curves:
         (last,) = connection.execute(f"SELECT max(step) FROM metrics {of_model}", model).fetchone()
         long = (last or 0) > SHORT_RUN
         spans = table(_SPAN_COLUMNS, f"metric_spans {of_model} AND ?", *model, long)
-        begin = spans[0, -1] if spans.size else -1
+        first_end, begin = (spans[0, 0], spans[0, -1]) if spans.size else (-1, -1)
         columns = ["step", "elapsed_seconds", "tokens", *FIGURES]
         rows = table(columns, f"metrics {of_model} AND step > ?", *model, begin)
+        # Time and tokens begin at the first step, not at the end of its span.
+        begins = f"metrics {of_model} AND step = (SELECT min(step) FROM metrics {of_model}) AND step < ?"
+        first = table(["step", "elapsed_seconds", "tokens"], begins, *model, *model, first_end)
     ends, means, counts, missing, elapsed, tokens = spans[:_FIRST_OF_FIGURES]
     steps, losses = rows[0], rows[3]
     lines = {}
@@ -83,8 +86,8 @@ def read_curves(path: Path, run_id: str, model_name: str) -> Curves:
         mean_loss=(np.r_[ends, steps][known], mean_loss[known]),
         mean_counts=mean_counts[known],
         missing_loss=missing[np.isfinite(missing)],
-        elapsed_seconds=(np.r_[ends, steps], np.r_[elapsed, rows[1]]),
-        tokens=(np.r_[ends, steps], np.cumsum(np.r_[tokens, rows[2]])),
+        elapsed_seconds=(np.r_[first[0], ends, steps], np.r_[first[1], elapsed, rows[1]]),
+        tokens=(np.r_[first[0], ends, steps], np.r_[first[2], np.cumsum(np.r_[tokens, rows[2]])]),
     )
 
 

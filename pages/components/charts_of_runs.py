@@ -131,10 +131,10 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
     """The first model of each run, over one another."""
     known = [(run, read_curves(log.path, run.id, run.model_names[0])) for run in runs]
     view = look.view
-    axes = {run.id: _axis(log, run, curves, look.by) for run, curves in known}
-    twins = len(runs) == 2 and any(
-        run.relation == "twin" and run.parent_run_id == other.id for run, other in (tuple(runs), tuple(runs)[::-1])
-    )
+    ends = [float(curves.elapsed_seconds[1][-1]) for _, curves in known if len(curves.elapsed_seconds[1])]
+    longest = max(filter(math.isfinite, ends), default=0.0)
+    axes = {run.id: _axis(log, run, curves, look.by, longest) for run, curves in known}
+    twins = are_twins(runs)
 
     def lines(curve: str, *, noisy: bool = True) -> list[Line]:
         return [
@@ -188,6 +188,13 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
     return charts
 
 
+def are_twins(runs: Sequence[Run]) -> bool:
+    """Whether these are a run and its GrokFast twin, and nothing else."""
+    return len(runs) == 2 and any(
+        run.relation == "twin" and run.parent_run_id == other.id for run, other in (tuple(runs), tuple(runs)[::-1])
+    )
+
+
 def _chart(title: str, explanation: str, figure: dict[str, Any], *, wide: bool = False) -> Chart:
     along = figure["layout"]["xaxis"]["title"]["text"]
     return {"title": title, "help": explanation, "alt": f"{title} by {along}", "wide": wide, "figure": figure}
@@ -197,9 +204,9 @@ def _losses(curves: Curves) -> Losses:
     return Losses(curves.lines["loss"], curves.mean_loss, curves.mean_counts, curves.missing_loss)
 
 
-def _axis(log: ProgressReader, run: Run, curves: Curves, by: By) -> Axis:
+def _axis(log: ProgressReader, run: Run, curves: Curves, by: By, longest: float = 0.0) -> Axis:
     before = _tokens_before(log, run) if by == "tokens" else 0.0
-    return axis_by(by, run.config.max_steps, curves.elapsed_seconds, curves.tokens, before)
+    return axis_by(by, run.config.max_steps, curves.elapsed_seconds, curves.tokens, before, longest)
 
 
 def _tokens_before(log: ProgressReader, run: Run) -> float:
@@ -209,8 +216,8 @@ def _tokens_before(log: ProgressReader, run: Run) -> float:
     while run.relation == "branch" and run.parent_run_id in runs and run.branch_step is not None:
         mother = runs[run.parent_run_id]
         steps, counts = read_curves(log.path, mother.id, mother.model_names[0]).tokens
-        upto = int(np.searchsorted(steps, run.branch_step, side="right"))
-        tokens += float(counts[upto - 1]) if upto else 0.0
+        if len(steps):
+            tokens += float(np.interp(run.branch_step, np.r_[steps[0] - 1, steps], np.r_[0.0, counts]))
         run = mother
     return tokens
 

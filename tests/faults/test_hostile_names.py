@@ -821,10 +821,19 @@ def test_names_typed_by_a_person(watched: tuple[Page, Watch], studio: Studio, ta
 # In addresses
 
 
-PAGES = ("/monitor?run={name}", "/models?model={name}", "/new-run?preset={name}&first-run.d_model={name}")
-ROUTES = ("/live?run={name}&model={name}&dark={name}&after={name}", "/{name}")
+PAGES = (
+    "/monitor?run={name}",
+    "/compare?runs={name}",
+    "/models?model={name}",
+    "/new-run?preset={name}&first-run.d_model={name}",
+)
+ROUTES = (
+    "/live?run={name}&model={name}&dark={name}&after={name}",
+    "/live?runs={name}&smoothing={name}&scale={name}&along={name}",
+    "/{name}",
+)
 LONGEST_ADDRESS = 60_000  # the server hangs up on longer ones
-CHARTS = "/live?run={run}&model={name}&after={name}"  # takes longer: the charts are drawn
+CHARTS = "/live?run={run}&model={name}&along={name}&after={name}"  # takes longer: the charts are drawn
 
 
 def percent(name: str) -> str:
@@ -837,7 +846,7 @@ def test_names_in_addresses_asked_by_a_program(studio: Studio, kept: list[Kept],
     problems = dict[str, str]()
     page = asked(studio, "/").body
     for number, name in enumerate(NAMES):
-        pages = PAGES if SOAK else PAGES[number % 3 :][:1]
+        pages = PAGES if SOAK else PAGES[number % len(PAGES) :][:1]
         charts = (CHARTS,) if number < times(40, len(NAMES)) else ()
         for address in (*pages, *ROUTES, *charts):
             path = address.format(name=percent(name), run=kept[0].run_id)
@@ -889,6 +898,7 @@ def test_names_in_addresses_opened_by_a_browser(
     for name in names:
         for path, sentence in (
             ("monitor?run", "There is no run with this address. It may have been deleted."),
+            ("compare?runs", "A run of this address is no longer here. It may have been deleted."),
             ("models?model", "The model of this address does not exist any more."),
         ):
             looker.open(f"{path}={percent(name)}")

@@ -45,7 +45,7 @@ WEBSOCKET = {
     "Sec_WebSocket_Key": "AAAAAAAAAAAAAAAAAAAAAA==",
     "Sec_WebSocket_Protocol": "streamlit",
 }
-OWN_ROUTES = ("/live?run=x", "/plotly.min.js")
+OWN_ROUTES = ("/live?run=x", "/live?runs=x,y", "/plotly.min.js")
 
 
 @pytest.mark.parametrize("path", OWN_ROUTES)

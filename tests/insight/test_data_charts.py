@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cognate_core.insight.charts import FONT_SIZE, OKABE_ITO
+from cognate_core.insight.charts import FONT_SIZE
 from cognate_core.insight.data_charts import COLUMNS, length_chart
+from cognate_core.insight.palette import run_colour
 
 LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=60).map(lambda values: np.array(values, dtype=np.int64))
 
@@ -70,7 +71,7 @@ def test_the_look(dark: bool) -> None:
     tokens = np.array([5, 8], dtype=np.int64)
     figure = length_chart({"a": tokens, "b": tokens}, 16, dark=dark)
     layout = figure["layout"]
-    assert figure["data"][0]["marker"]["color"] == (OKABE_ITO[4] if dark else OKABE_ITO[0])
+    assert figure["data"][0]["marker"]["color"] == run_colour(0, dark=dark)
     assert layout["paper_bgcolor"] == layout["plot_bgcolor"] == "rgba(0,0,0,0)"
     assert layout["template"] == "none"
     assert all(layout[axis]["tickfont"]["size"] >= FONT_SIZE for axis in ("xaxis", "yaxis"))

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from cognate_core.training.schedule import learning_rate_at
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from cognate_core.insight.detectors import findings
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.loss_detectors import MOST_SPIKES, rate_shares
 from cognate_core.insight.trend import noise_of, surroundings
+from cognate_core.schedule import learning_rate_at
 from tests.insight.real_runs import is_true, said_of, saved
 
 Floats = npt.NDArray[np.float64]

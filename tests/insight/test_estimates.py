@@ -104,6 +104,24 @@ def test_ma_filter_really_holds_what_is_estimated(tiny_config: TrainingConfig) -
     assert needs(tiny_config, grokfast_method="ma", grokfast_window=7).memory_bytes["GrokFast"] == measured
 
 
+@pytest.mark.parametrize("method", [None, "ema", "ma"])
+@pytest.mark.parametrize(("vocabulary", "fewest", "most"), [(400, 8, 8), (32_000, 1, 7), (65_536, 0, 3)])
+def test_the_disk_must_hold_the_model_and_every_checkpoint_that_is_kept(
+    tiny_config: TrainingConfig, vocabulary: int, fewest: int, most: int, method: str | None
+) -> None:
+    """The newest three, the best, the one being written; over the whole run eight, or as many as a gigabyte holds."""
+    grokfast = {"grokfast_method": method, "grokfast_window": 3} if method else {"grokfast_enabled": False}
+    width = 16 if vocabulary == 400 else 384
+    wanted = needs(tiny_config, d_model=width, vocab_size=vocabulary, **grokfast)
+    weights = wanted.parameters["total"] * FLOAT
+    checkpoint = weights * {None: 3, "ema": 4, "ma": 3 + 3 + 2}[method]  # weights, two moments, the filter's copies
+    over_the_run = 0
+    while over_the_run < 8 and (over_the_run + 1) * checkpoint <= 10**9:
+        over_the_run += 1
+    assert fewest <= over_the_run <= most
+    assert wanted.disk_bytes == weights + (3 + 1 + 1 + over_the_run) * checkpoint
+
+
 @pytest.mark.parametrize(
     ("step", "total", "pace", "left"),
     [

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -77,3 +79,9 @@ def texts(page: AppTest) -> str:
     groups = (page.title, page.header, page.subheader, page.caption, page.markdown, page.text, page.code)
     boxes = (page.info, page.warning, page.error, page.success)
     return "\n".join(str(element.value) for group in (*groups, *boxes) for element in group)
+
+
+def charts(page: AppTest) -> list[dict[str, Any]]:
+    """The figures as they are sent to the browser."""
+    (component,) = page.get("bidi_component")
+    return [chart["figure"] for chart in json.loads(component.proto.json)["charts"]]

@@ -1,18 +1,12 @@
 from __future__ import annotations
 
-import json
+import pytest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import DataReport, Event, RunStatus, SourceReport, StepMetrics
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
-from tests.pages.conftest import open_page, texts
-
-
-def charts(page):
-    """The figures as they are sent to the browser."""
-    (component,) = page.get("bidi_component")
-    return [chart["figure"] for chart in json.loads(component.proto.json)["charts"]]
+from tests.pages.conftest import charts, open_page, texts
 
 
 def test_without_a_run_it_says_what_to_do(studio: RunManager) -> None:
@@ -26,13 +20,18 @@ def test_an_address_without_a_run_is_told(studio: RunManager) -> None:
 def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("monitor", run=run.id)
-    loss, rate, gradient, *_ = charts(page)
+    loss, rate, gradient, speed, *_ = charts(page)
     names = [trace["name"] for trace in loss["data"]]
     assert names == ["training, each step", "training", "unseen Synthetic"]
     assert loss["data"][0]["x"] == [1, 2, 3, 4]
     assert loss["data"][2]["x"] == [0, 2, 4]
     assert rate["data"][0]["y"] == [row["learning_rate"] for row in trained_studio.log.metrics(run.id)]
     assert [trace["name"] for trace in gradient["data"]] == ["before", "after"]
+    before, *rows = trained_studio.log.metrics(run.id)
+    for row, found in zip(rows, speed["data"][0]["y"], strict=True):
+        took = row["elapsed_seconds"] - before["elapsed_seconds"]  # checks and saves between two steps included
+        assert found == pytest.approx(row["tokens"] / took)
+        before = row
     values = {metric.label: metric.value for metric in page.metric}
     assert values["Step"] == "4 of 4"
     assert values["How wrong it is (loss)"] == f"{trained_studio.log.metrics(run.id)[-1]['loss']:.3f}"
@@ -44,12 +43,12 @@ def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: R
 def test_pondering_and_memory_have_their_charts_and_figures(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("monitor", run=run.id)
-    steps, tokens, price, notes, use = charts(page)[3:]
+    steps, tokens, price, notes, use = charts(page)[4:]
     rows = trained_studio.log.metrics(run.id)
     assert steps["data"][0]["y"] == [row["ponder_steps"] for row in rows]
     assert price["data"][0]["y"] == [row["ponder_loss"] for row in rows]
     assert notes["data"][0]["y"] == [row["memory_notes"] for row in rows]
-    columns = ("memory_written", "memory_gate", "memory_null_share")
+    columns = ("memory_null_share", "memory_gate", "memory_written")
     assert [trace["y"] for trace in use["data"]] == [[row[column] for row in rows] for column in columns]
     first = trained_studio.log.ponder_histograms(run.id)[0]["counts"]
     assert [row[0] for row in tokens["data"][0]["z"]] == [count / sum(first) for count in first[1:]]
@@ -65,7 +64,7 @@ def test_a_plain_model_shows_neither(studio: RunManager, tiny_config: TrainingCo
     studio.log.claim(run_id)
     studio.log.set_status(run_id, RunStatus.FAILED)
     page = open_page("monitor", run=run_id)
-    assert len(charts(page)) == 3
+    assert len(charts(page)) == 4
     assert not {"Ponder steps", "Notes in memory"} & {metric.label for metric in page.metric}
 
 

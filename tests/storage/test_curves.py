@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sqlite3
 from collections.abc import Iterator
@@ -132,7 +133,7 @@ def test_runs_from_before_there_were_spans_are_read_alike(path: Path, log: Progr
         "DROP TRIGGER metrics_added",
         "DROP TRIGGER metrics_removed",
         "DROP TABLE metric_spans",
-        "DELETE FROM _sqlite_migrations WHERE name = 'spans_of_metrics'",
+        "DELETE FROM _sqlite_migrations WHERE name IN ('spans_of_metrics', 'time_and_tokens_of_spans')",
     )
     ProgressLog(path).close()
     after = read_curves(path, "r", "m")
@@ -141,8 +142,79 @@ def test_runs_from_before_there_were_spans_are_read_alike(path: Path, log: Progr
     assert after.mean_counts.tolist() == before.mean_counts.tolist()
 
 
+def timed(path: Path, first: int, last: int, model: str = "m") -> dict[int, tuple[float, int]]:
+    """Rows of the steps `first` to `last`; for each step the time and the tokens up to it, added up by hand."""
+    upto, seconds, tokens = dict[int, tuple[float, int]](), 100.0, 0
+    rows = []
+    for step in range(first, last + 1):
+        seconds, tokens = seconds + 0.25 * (step % 3), tokens + 1000 + step % 17
+        upto[step] = seconds, tokens
+        rows.append(("r", model, step, 5.0, 1000 + step % 17, seconds))
+    columns = "run_id, model_name, step, loss, tokens, elapsed_seconds"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executemany(f"INSERT INTO metrics ({columns}) VALUES (?, ?, ?, ?, ?, ?)", rows)
+    return upto
+
+
+def assert_time_and_tokens(found: Curves, upto: dict[int, tuple[float, int]]) -> None:
+    """Each point that was read is true, they are in order, and reach from end to end."""
+    for place, (steps, values) in enumerate((found.elapsed_seconds, found.tokens)):
+        assert steps.tolist() == sorted(set(steps.tolist()))
+        assert values.tolist() == [upto[int(step)][place] for step in steps]
+        assert (steps[0], steps[-1]) == (min(upto), max(upto))
+
+
+def test_time_and_tokens_of_a_short_run_are_added_up_step_by_step(path: Path, log: ProgressLog) -> None:
+    upto = timed(path, 1, 250)
+    timed(path, 1, 300, model="other")
+    found = read_curves(path, "r", "m")
+    assert_time_and_tokens(found, upto)
+    assert len(found.tokens[0]) == len(found.elapsed_seconds[0]) == 250
+
+
+@pytest.mark.parametrize("first", [1, 551, 600], ids=["from the start", "a branch", "a branch before a hundred"])
+def test_time_and_tokens_of_a_long_run_are_added_up_from_its_hundreds(path: Path, log: ProgressLog, first: int) -> None:
+    last = curves.SHORT_RUN + 150
+    upto = timed(path, first, last)
+    timed(path, 1, 300, model="other")
+    found = read_curves(path, "r", "m")
+    assert_time_and_tokens(found, upto)
+    assert len(found.tokens[0]) < last / SPAN + SPAN + 2
+    assert max(after - before for before, after in itertools.pairwise(found.tokens[0])) <= SPAN
+
+
+@pytest.mark.usefixtures("every_run_is_long")
+def test_time_and_tokens_forget_steps_that_are_taken_back(path: Path, log: ProgressLog) -> None:
+    timed(path, 1, 430)
+    execute(path, "DELETE FROM metrics WHERE step > 250", "UPDATE metrics SET tokens = 7 WHERE step > 200")
+    steps, tokens = read_curves(path, "r", "m").tokens
+    assert (steps[-1], tokens[-1]) == (250, sum(1000 + step % 17 for step in range(1, 201)) + 50 * 7)
+
+
+@pytest.mark.usefixtures("every_run_is_long")
+def test_time_and_tokens_of_runs_from_before_they_were_added_up_are_read_alike(path: Path, log: ProgressLog) -> None:
+    """As the version left it that had spans, but neither time nor tokens in them."""
+    upto = timed(path, 1, LONG)
+    before = read_curves(path, "r", "m")
+    log.close()
+    execute(path, "DELETE FROM metric_spans", "DROP TRIGGER metrics_added")
+    for column in ("elapsed_seconds", "tokens"):
+        execute(path, f"ALTER TABLE metric_spans DROP COLUMN {column}")
+    execute(path, "DELETE FROM _sqlite_migrations WHERE name = 'time_and_tokens_of_spans'")
+    log = ProgressLog(path)
+    after = read_curves(path, "r", "m")
+    assert_time_and_tokens(after, upto)
+    assert after.tokens[0].tolist() == before.tokens[0].tolist()
+    assert points(after, "loss") == points(before, "loss")
+    record(log, dict.fromkeys(range(LONG + 1, LONG + 101), 1.0))
+    log.close()
+    steps, tokens = read_curves(path, "r", "m").tokens
+    assert (steps[-1], tokens[-1]) == (LONG + 100, upto[LONG][1] + 100 * 10), "what comes later is added up, too"
+
+
 def test_a_run_without_steps_has_empty_curves(path: Path, log: ProgressLog) -> None:
     found = read_curves(path, "r", "m")
     assert found.lines.keys() == set(FIGURES)
     assert all(points(found, figure) == {} for figure in FIGURES)
     assert len(found.mean_counts) == len(found.missing_loss) == 0
+    assert [len(each) for each in (*found.elapsed_seconds, *found.tokens)] == [0] * 4

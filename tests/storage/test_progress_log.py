@@ -9,7 +9,7 @@ import tempfile
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,10 @@ from cognate_core.contracts import (
     Evaluation,
     Event,
     ModelArtifacts,
+    Origin,
     Phase,
     PonderHistogram,
+    Quote,
     Record,
     Rewind,
     RunStatus,
@@ -191,6 +193,60 @@ class TestCreateRun:
             add_run(log, tiny_config, f"r{number}")
         assert log.queued_run_ids() == ["r0", "r1", "r2"]
         assert [run.id for run in log.runs()] == ["r2", "r1", "r0"]
+
+
+class TestOrigin:
+    def test_comes_back_as_given(self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig) -> None:
+        plain = log.run(run_id)
+        assert (plain.parent_run_id, plain.relation, plain.branch_step, plain.quote) == (None, None, None, None)
+        quote = Quote(**dict.fromkeys((field.name for field in fields(Quote)), 1.5))
+        add_run(log, tiny_config, "child", origin=Origin(run_id, "branch", 40), quote=quote)
+        add_run(log, tiny_config, "twin", origin=Origin("gone", "twin"))
+        child, twin = log.run("child"), log.run("twin")
+        assert (child.parent_run_id, child.relation, child.branch_step) == (run_id, "branch", 40)
+        assert child.quote == asdict(quote)
+        assert (twin.parent_run_id, twin.relation, twin.branch_step) == ("gone", "twin", None)
+
+    def test_outlives_the_parent_and_goes_through_json(
+        self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig
+    ) -> None:
+        add_run(log, tiny_config, "child", origin=Origin(run_id, "branch", 40))
+        log.remove_run(run_id)
+        before = log.run("child")
+        rows = json.loads(json.dumps(log.export_run("child")))
+        log.remove_run("child")
+        log.import_rows(rows)
+        assert log.run("child") == before and before.parent_run_id == run_id
+
+
+class TestColour:
+    def test_is_the_next_one_and_stays(self, log: ProgressLog, tiny_config: TrainingConfig) -> None:
+        for name in "abc":
+            add_run(log, tiny_config, name)
+        log.remove_run("b")
+        add_run(log, tiny_config, "d")
+        assert {run.id: run.colour for run in log.runs()} == {"a": 0, "c": 2, "d": 3}
+
+    @pytest.mark.parametrize("colour", [0, 1, None, "red", -3, 7])
+    def test_of_a_run_that_is_taken_up_is_its_own_where_that_is_free(
+        self, log: ProgressLog, tiny_config: TrainingConfig, colour: object
+    ) -> None:
+        for name in "abc":
+            add_run(log, tiny_config, name)
+        rows = log.export_run("b")
+        log.remove_run("b")
+        rows["runs"][0]["colour"] = colour
+        log.import_rows(rows)
+        colours = [run.colour for run in log.runs()]
+        assert len(set(colours)) == 3
+        if colour in (1, 7, -3):
+            assert log.run("b").colour == colour
+
+
+def test_a_run_has_another_name(log: ProgressLog, run_id: str, tiny_config: TrainingConfig) -> None:
+    add_run(log, tiny_config, "other", name="Other")
+    log.rename_run(run_id, HOSTILE["HTML"])
+    assert (log.run(run_id).name, log.run("other").name) == (HOSTILE["HTML"], "Other")
 
 
 class TestStatus:
@@ -634,6 +690,55 @@ class TestRewind:
         log.set_progress(run_id, progress(Phase.TRAINING, "Training m"))
         settle(log)
         assert (log.run(run_id).step, log.run(run_id).message) == (6, "Training m")
+
+
+class TestMetricsNear:
+    @pytest.fixture
+    def steps(self, log: ProgressLog, run_id: str) -> dict[str, list[int]]:
+        steps = {"m": [1, 2, 3, 10, 20, 21], "other": [5, 12]}
+        for model, its in steps.items():
+            for step in its:
+                log.record(run_id, StepMetrics(model, step, float(step), 0.1, 1.0, 1.0, 10, 0.1, 0.1))
+        log.raise_refused(run_id)
+        return steps
+
+    @pytest.mark.parametrize("model", ["m", "other"])
+    def test_the_closest_row_of_the_model_is_given(
+        self, log: ProgressLog, run_id: str, steps: dict[str, list[int]], model: str
+    ) -> None:
+        for asked in range(-3, 40):
+            row = log.metrics_near(run_id, model, asked)
+            assert row is not None and (row["model_name"], row["loss"]) == (model, float(row["step"]))
+            assert abs(row["step"] - asked) == min(abs(step - asked) for step in steps[model])
+
+    def test_of_what_is_not_there_is_none(self, log: ProgressLog, run_id: str, steps: dict[str, list[int]]) -> None:
+        assert log.metrics_near(run_id, "nobody", 3) is None
+        assert log.metrics_near("nothing", "m", 3) is None
+
+
+class TestBestEvaluation:
+    def test_is_that_of_the_lowest_mean_over_all_datasets(self, log: ProgressLog, run_id: str) -> None:
+        losses = {0: (9.0, 8.0), 10: (3.0, 5.0), 20: (1.0, 6.5), 30: (3.5, 4.5), 40: (0.1, math.nan)}
+        for step, each in losses.items():
+            for dataset, loss in zip(("GSM8K", "SVAMP"), each, strict=True):
+                log.record(run_id, Evaluation("m", step, dataset, loss, 9))
+        log.raise_refused(run_id)
+        best = log.best_evaluation(run_id)
+        assert best is not None
+        assert (best["model_name"], best["step"]) == ("m", 20), "lowest mean; one that is not known whole is none"
+        assert best["loss"] == pytest.approx(3.75)
+
+    def test_of_two_that_are_alike_is_the_earlier_one(self, log: ProgressLog, run_id: str) -> None:
+        for step in (30, 10, 20):
+            log.record(run_id, Evaluation("m", step, "SVAMP", 2.0, 9))
+        log.raise_refused(run_id)
+        assert (log.best_evaluation(run_id) or {})["step"] == 10
+
+    def test_is_unknown_where_nothing_was_measured(self, log: ProgressLog, run_id: str) -> None:
+        assert log.best_evaluation(run_id) is None
+        log.record(run_id, Evaluation("m", 10, "SVAMP", math.nan, 9))
+        log.raise_refused(run_id)
+        assert log.best_evaluation(run_id) is None
 
 
 class TestFillGaps:

@@ -1,6 +1,7 @@
-"""Checkpoints: whole or not at all, checked when they are read, the newest three and the best."""
+"""Checkpoints: whole or not at all, checked when they are read; of the older ones few stay."""
 
 import errno
+import itertools
 import json
 import shutil
 import tempfile
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from cognate_core import files
-from cognate_core.contracts import CHECKPOINT_MANIFEST
+from cognate_core.contracts import CHECKPOINT_MANIFEST, spread_checkpoints
 from cognate_core.errors import DiskFull, StorageError
 from cognate_core.training import checkpoint as checkpoint_module
 from cognate_core.training.checkpoint import (
@@ -143,6 +144,13 @@ def test_a_checkpoint_that_is_not_there_is_noticed(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "step-00000001")
 
 
+@pytest.fixture
+def none_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with a checkpoint of more than a gigabyte."""
+    monkeypatch.setattr(checkpoint_module, "spread_checkpoints", lambda size: 0)
+
+
+@pytest.mark.usefixtures("none_spread")
 def test_the_newest_three_stay(tmp_path: Path) -> None:
     assert KEPT_CHECKPOINTS == 3
     for step in (9, 10, 11, 99, 100):
@@ -152,6 +160,7 @@ def test_the_newest_three_stay(tmp_path: Path) -> None:
         assert_equal(load_checkpoint(tmp_path / f"step-{step:08d}"), checkpoint_of(step))
 
 
+@pytest.mark.usefixtures("none_spread")
 @pytest.mark.parametrize(
     ("losses", "kept"),
     [
@@ -170,6 +179,7 @@ def test_the_best_stays_beside_the_newest_three(tmp_path: Path, losses: list[flo
         assert_equal(load_checkpoint(tmp_path / f"step-{step:08d}"), checkpoint_of(step, heldout_loss=losses[step - 1]))
 
 
+@pytest.mark.usefixtures("none_spread")
 @pytest.mark.parametrize("state", [b"", b"[]", b"{", None, b'{"heldout_loss": null}', b"\xff"])
 def test_an_old_checkpoint_whose_state_cannot_be_read_is_not_the_best(tmp_path: Path, state: bytes | None) -> None:
     damaged = save_checkpoint(tmp_path, checkpoint_of(1, heldout_loss=0.1))
@@ -179,6 +189,36 @@ def test_an_old_checkpoint_whose_state_cannot_be_read_is_not_the_best(tmp_path: 
     for step in range(2, 7):
         save_checkpoint(tmp_path, checkpoint_of(step, heldout_loss=float(step)))
     assert steps_in(tmp_path) == [2, 4, 5, 6]
+
+
+def test_eight_more_stay_and_the_best_beside_them(tmp_path: Path) -> None:
+    for step in range(1, 41):
+        save_checkpoint(tmp_path, checkpoint_of(step, heldout_loss=1.0 if step == 20 else 2.0))
+    steps = steps_in(tmp_path)
+    assert len(steps) == 3 + 1 + 8 and steps[-3:] == [38, 39, 40]
+    spread_ones = [0, *(step for step in steps[:-3] if step != 20), 40]
+    widest = max(b - a for a, b in itertools.pairwise(spread_ones))
+    assert 20 in steps and widest <= 4 * 40 / 9, "nowhere is the way back much longer than if they were evenly spread"
+    for step in steps:
+        assert_equal(
+            load_checkpoint(tmp_path / f"step-{step:08d}"),
+            checkpoint_of(step, heldout_loss=1.0 if step == 20 else 2.0),
+        )
+
+
+def test_large_checkpoints_are_spread_over_no_more_than_a_gigabyte(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size in (0, 1, 124_999_999, 125_000_001, 400_000_000, 999_999_999, 1_000_000_001, 10**12):
+        count = spread_checkpoints(size)
+        assert 0 <= count <= 8 and count * size <= 10**9
+        assert count == 8 or (count + 1) * size > 10**9, "one more would be too much"
+    sizes = []
+    monkeypatch.setattr(checkpoint_module, "spread_checkpoints", lambda size: sizes.append(size) or 2)
+    for step in range(1, 8):
+        save_checkpoint(tmp_path, checkpoint_of(step))
+    assert len(steps_in(tmp_path)) == 3 + 2
+    assert sizes[-1] == sum(part.stat().st_size for part in (tmp_path / "step-00000007").iterdir())
 
 
 def test_a_checkpoint_that_the_disk_did_not_keep_is_told_and_no_earlier_one_is_removed(

@@ -1,0 +1,261 @@
+"""What `/live` answers: the charts as a person wants to look at them, for this computer's own pages alone."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import Evaluation, Origin, StepMetrics
+from cognate_core.runs import RunManager
+from pages.components import live_charts
+from pages.components.live_charts import CONTROLS, MOST_COMPARED
+
+OWN = {"host": "localhost"}
+LOSSES = [5.0, 1.0, 4.0, 2.0, 3.0]
+
+
+@pytest.fixture(autouse=True)
+def _no_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live_charts, "REST", 0)
+
+
+def add_run(
+    studio: RunManager,
+    config: TrainingConfig,
+    run_id: str,
+    steps: range = range(1, 6),
+    seconds: float = 10.0,
+    origin: Origin | None = None,
+    name: str = "",
+) -> str:
+    """A run of which each step took `seconds` and read 100 tokens."""
+    log = studio.log
+    log.create_run(run_id, name or f"run {run_id}", config, ["m"], studio.home, None, origin)
+    for place, step in enumerate(steps):
+        loss = LOSSES[place % len(LOSSES)]
+        log.record(run_id, StepMetrics("m", step, loss, 0.1, 1.0, 1.0, 100, seconds, seconds * step))
+    log.record(run_id, Evaluation("m", steps.start - 1, "SVAMP", 6.0, 9))
+    log.raise_refused(run_id)
+    return run_id
+
+
+@pytest.fixture
+def run(studio: RunManager, tiny_config: TrainingConfig) -> str:
+    return add_run(studio, tiny_config, "r")
+
+
+def response(path: str = "/live", headers: dict[str, str] = OWN, **query: str) -> Response:
+    lines = [(name.encode(), value.encode()) for name, value in headers.items()]
+    scope = {"type": "http", "method": "GET", "path": path, "headers": lines, "query_string": urlencode(query).encode()}
+    endpoint = next(route.endpoint for route in live_charts.routes if route.path == path)
+    answer: Response = endpoint(Request(scope))
+    return answer
+
+
+def ask(**query: str) -> dict[str, Any]:
+    answered = response(**query)
+    assert answered.status_code == 200
+    answer: dict[str, Any] = json.loads(answered.body)
+    return answer
+
+
+def figures(**query: str) -> list[dict[str, Any]]:
+    return [chart["figure"] for chart in ask(**query)["charts"]]
+
+
+# The look
+
+
+def test_smoothing_is_as_chosen(run: str) -> None:
+    spread = []
+    for choice in CONTROLS["smoothing"][1]:
+        loss = figures(run=run, model="m", smoothing=choice)[0]["data"]
+        line = [trace for trace in loss if trace["name"].startswith("training")][-1]
+        spread.append(max(line["y"]) - min(line["y"]))
+        assert (len(loss) == 2) == (choice == "none"), "the steps themselves, and what is unseen"
+    assert spread[0] == 4.0 and spread == sorted(spread, reverse=True)
+
+
+def test_the_scale_of_losses_is_as_chosen_and_of_nothing_else(run: str) -> None:
+    kinds = {
+        scale: [figure["layout"]["yaxis"].get("type") for figure in figures(run=run, model="m", scale=scale)]
+        for scale in CONTROLS["scale"][1]
+    }
+    assert not any(kinds["linear"])
+    assert kinds["logarithmic"][0] == "log" and not any(kinds["logarithmic"][1:])
+    compared = [figure["layout"]["yaxis"].get("type") for figure in figures(runs=run, scale="logarithmic")]
+    assert compared[:2] == ["log", "log"] and not any(compared[2:])
+
+
+@pytest.mark.parametrize(
+    ("along", "title", "places"),
+    [
+        ("steps", "step", [1, 2, 3, 4, 5]),
+        ("time", "training time (s)", [10, 20, 30, 40, 50]),
+        ("tokens", "tokens learned from", [100, 200, 300, 400, 500]),
+    ],
+)
+def test_what_stands_along_the_bottom_is_as_chosen(run: str, along: str, title: str, places: list[int]) -> None:
+    for query in ({"run": run, "model": "m"}, {"runs": run}):
+        charts = ask(**query, along=along, smoothing="none")["charts"]
+        assert {chart["figure"]["layout"]["xaxis"]["title"]["text"] for chart in charts} == {title}
+        assert all(chart["alt"].endswith(f"by {title}") for chart in charts), "who cannot see it hears of it"
+        rate = next(chart["figure"] for chart in charts if chart["title"] == "Learning rate")
+        assert rate["data"][0]["x"] == places
+    unseen = [trace for trace in figures(run=run, model="m", along=along)[0]["data"] if "SVAMP" in trace["name"]]
+    assert unseen[0]["x"] == [0], "the check before the first step"
+
+
+def test_dark_has_other_colours(run: str) -> None:
+    assert figures(run=run, model="m", dark="1") != figures(run=run, model="m", dark="0")
+
+
+@pytest.mark.parametrize("value", ["", "nonsense", "None", "<b>", "0.5", "logarithmic\0", "x" * 5000, "\u202e"])
+def test_what_is_no_choice_is_as_at_first(run: str, value: str) -> None:
+    first = figures(run=run, model="m")
+    assert figures(run=run, model="m", smoothing=value, scale=value, along=value, dark=value) == first
+    assert figures(runs=run, smoothing=value, scale=value, along=value, dark=value) == figures(runs=run)
+
+
+# Several runs
+
+
+def test_runs_are_drawn_over_one_another_in_the_order_of_the_address(
+    studio: RunManager, tiny_config: TrainingConfig
+) -> None:
+    for run_id in "abc":
+        add_run(studio, tiny_config, run_id)
+    for figure in figures(runs="c,a"):
+        assert [trace["name"] for trace in figure["data"]] == ["run c", "run a"]
+    unseen, *_ = figures(runs="c,a")
+    assert [trace["y"] for trace in unseen["data"]] == [[6.0], [6.0]]
+
+
+def test_one_unit_of_time_for_a_short_run_and_a_long_one(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    add_run(studio, tiny_config, "short", seconds=6.0)
+    add_run(studio, tiny_config, "long", seconds=600.0)
+    add_run(studio, tiny_config, "new", steps=range(1, 1))
+    for order in ("short,long,new", "new,long,short"):
+        rate = next(figure for figure in figures(runs=order, along="time")[2:])
+        assert rate["layout"]["xaxis"]["title"]["text"] == "training time (min)"
+        assert rate["layout"]["xaxis"]["range"] == [0, 50]
+        by_name = {trace["name"]: trace["x"] for trace in rate["data"]}
+        assert by_name["run short"] == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5])
+        assert by_name["run long"] == pytest.approx([10, 20, 30, 40, 50])
+        assert by_name["run new"] == []
+
+
+def test_a_branch_goes_on_from_the_tokens_of_its_mothers(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    add_run(studio, tiny_config, "mother")
+    add_run(studio, tiny_config, "branch", range(4, 7), origin=Origin("mother", "branch", 3))
+    add_run(studio, tiny_config, "grandchild", range(6, 8), origin=Origin("branch", "branch", 5))
+    add_run(studio, tiny_config, "first", range(4, 5), origin=Origin("branch", "branch", 3))
+    add_run(studio, tiny_config, "orphan", range(4, 6), origin=Origin("gone", "branch", 3))
+    add_run(studio, tiny_config, "twin", origin=Origin("mother", "twin"))
+    names = ("mother", "branch", "grandchild", "first", "orphan", "twin")
+    rate = figures(runs=",".join(names), along="tokens")[2]
+    places = dict(zip(names, (trace["x"] for trace in rate["data"]), strict=True))
+    assert places["branch"] == [400, 500, 600]
+    assert places["grandchild"] == [600, 700]
+    assert places["first"] == [400], "it left where its mother began"
+    assert places["orphan"] == [100, 200], "of a mother that is gone nothing is known"
+    assert places["twin"] == places["mother"]
+
+
+def test_no_more_are_drawn_than_can_be_told_apart(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    names = [add_run(studio, tiny_config, f"r{number}", steps=range(1, 2)) for number in range(MOST_COMPARED + 2)]
+    assert len(figures(runs=",".join(names))[0]["data"]) == MOST_COMPARED
+
+
+@pytest.mark.parametrize("query", [{}, {"runs": ""}, {"runs": ",,"}])
+def test_no_run_gives_empty_charts(studio: RunManager, query: dict[str, str]) -> None:
+    assert not any(figure["data"] for figure in figures(**query))
+
+
+def test_a_run_named_twice_harms_nothing(run: str) -> None:
+    assert len(figures(runs=f"{run},{run}")[0]["data"]) == 2
+
+
+# News
+
+
+def test_what_was_seen_already_is_not_sent_again_but_how_alive_all_is(studio: RunManager, run: str) -> None:
+    for query in ({"run": run, "model": "m"}, {"runs": run}):
+        first = ask(**query)
+        assert first.keys() == {"seen", "charts", "findings", "alive"}
+        assert ask(**query, after=first["seen"]) == {"alive": first["alive"]}
+        assert ask(**query, after="something else")["charts"] == first["charts"]
+        studio.log.record(run, Evaluation("m", 10 * len(query), "SVAMP", 1.5, 9))
+        studio.log.raise_refused(run)
+        news = ask(**query, after=first["seen"])
+        assert news["charts"] != first["charts"] and news["seen"] != first["seen"]
+        studio.log.rename_run(run, f"another {len(query)}")
+        assert "charts" in ask(**query, after=news["seen"]), "another name is news"
+
+
+def test_signs_of_life_are_what_is_known(studio: RunManager, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask(run=run)["alive"] == {"trainer": None, "log": 0.0, "elsewhere": False}
+    monkeypatch.setattr(studio, "silent_seconds", {run: 1.25}.get)
+    assert ask(run=run)["alive"]["trainer"] == 1.25
+    assert ask(runs=run)["alive"]["trainer"] is None, "of several runs it is not told"
+
+
+# Who may ask
+
+
+FOREIGN = [
+    {"host": "evil.example"},
+    {"host": "localhost.evil.example"},
+    {"host": "127.0.0.1.evil.example:8501"},
+    {"host": ""},
+    {},
+    {"host": "localhost", "origin": "https://evil.example"},
+    {"host": "localhost:8501", "origin": "http://localhost:9999"},
+    {"host": "localhost", "origin": "null"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN, ids=str)
+@pytest.mark.parametrize("path", ["/live", "/plotly.min.js"])
+def test_other_hosts_and_pages_are_refused(run: str, headers: dict[str, str], path: str) -> None:
+    refused = response(path, headers, run=run, runs=run)
+    assert refused.status_code == 403
+    assert json.loads(refused.body) == {"problem": "This address is not served."}
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "localhost:8501", "127.0.0.1:9000"])
+def test_own_hosts_and_pages_are_answered(run: str, host: str) -> None:
+    for headers in ({"host": host}, {"host": host, "origin": f"http://{host}"}):
+        assert response(headers=headers, run=run).status_code == 200
+        assert response("/plotly.min.js", headers).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["nothing", "", "../../etc/passwd", "' OR 1=1 --", "<script>", "r\0", "x" * 10_000])
+def test_an_unknown_run_is_told_in_a_sentence(run: str, name: str) -> None:
+    asked = [{"run": name}] + ([{"runs": f"{run},{name}"}] if name else [])
+    for query in asked:
+        refused = response(**query)
+        assert refused.status_code == 404
+        assert json.loads(refused.body)["problem"] == "There is no run with this address. It may have been deleted."
+
+
+def test_an_unknown_model_has_empty_charts(run: str) -> None:
+    assert not any(figure["data"] for figure in figures(run=run, model="nobody"))
+
+
+def test_hostile_names_are_no_markup_in_what_is_sent(
+    studio: RunManager, tiny_config: TrainingConfig, tmp_path: Path
+) -> None:
+    name = "<img src=x onerror=alert(1)> </script>&amp; \u202e"
+    add_run(studio, tiny_config, "h", name=name)
+    for figure in figures(runs="h"):
+        written = [trace["name"] for trace in figure["data"]]
+        written += [note["text"] for note in figure["layout"]["annotations"]]
+        assert written and not [text for text in written if "<" in text or ">" in text]

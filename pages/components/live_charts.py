@@ -63,6 +63,11 @@ def live_charts(log: ProgressLog, run: Run, model_name: str) -> None:
     _component(key=f"charts-{run.id}-{run.model_names.index(model_name)}", data=data)  # a name may hold anything
 
 
+def still_charts(charts: list[dict[str, Any]], key: str) -> None:
+    """Show charts that do not change; another `key` for other charts."""
+    _component(key=key, data={"charts": charts, "seen": "", "address": None})
+
+
 @dataclass(slots=True)
 class _Charts:
     """Charts as the component reads them, with a word that changes when there is something new to draw."""

@@ -6,16 +6,19 @@ The work is done in a process of its own (accuracy_worker.py), which keeps what 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cognate_core.answers import Accuracy, Score, StepScores
 from cognate_core.errors import RunError, StorageError
+from cognate_core.runs.process import lines_of
 
 ACCURACY_FILE = "accuracy.json"
 """In a model's folder: what was measured last. Not one of its artifacts."""
@@ -102,15 +105,13 @@ class Measuring:
         """The body of the thread that hears what the process says."""
         answered = False
         with process:
-            if process.stdin is None or process.stdout is None:
-                raise AssertionError("it was started with pipes")
             with suppress(BrokenPipeError):  # it is gone: its end says so
-                process.stdin.write(json.dumps(asdict(job)).encode() + b"\n")
-                process.stdin.flush()
-            for line in process.stdout:
-                said = json.loads(line)
-                answered = answered or "ended" in said
-                self._change(process, **(said.get("progress") or said["ended"]))
+                if process.stdin is not None:
+                    # Past Python's buffer, whose rest would be written once more when the pipe is closed.
+                    os.write(process.stdin.fileno(), json.dumps(asdict(job)).encode() + b"\n")
+            for what, value in lines_of(process):
+                answered = answered or what == "ended"
+                self._change(process, **value)
         if not answered:
             sentence = "The measurement ended without an answer; perhaps the computer ran out of memory. Try again."
             self._change(process, ended=True, problem=sentence)
@@ -131,9 +132,7 @@ def read_accuracy(folder: Path, weights_sha256: str) -> Accuracy | None:
         values = json.loads((folder / ACCURACY_FILE).read_text(encoding="utf-8"))
         steps = [StepScores(row["step"], [Score(**score) for score in row["scores"]]) for row in values["steps"]]
         accuracy = Accuracy(**{**values, "steps": steps})
-        for score in (score for row in steps for score in row.scores):
-            if not 0 <= score.right <= score.asked or not 0 <= score.commonest_right <= score.asked or not score.asked:
-                raise ValueError(f"{score.right} right answers of {score.asked}")
+        _check(accuracy)
     except FileNotFoundError:
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -141,3 +140,21 @@ def read_accuracy(folder: Path, weights_sha256: str) -> Accuracy | None:
     if accuracy.weights_sha256 != weights_sha256:
         raise StorageError("The measured accuracy belongs to other weights and is not shown. Measure it again.")
     return accuracy
+
+
+def _check(found: Accuracy) -> None:
+    """Raises ValueError unless a page can show it."""
+    scores = [score for row in found.steps for score in row.scores]
+    whole = [found.limit, found.seed, *(row.step for row in found.steps)]
+    whole += [count for score in scores for count in (score.asked, score.right, score.commonest_right)]
+    words = [found.measured_at, *found.left_out, *found.left_out.values()]
+    words += [word for score in scores for word in (score.dataset, score.commonest)]
+    if not all(isinstance(count, int) for count in whole) or not all(isinstance(word, str) for word in words):
+        raise ValueError("a figure or a word is none")
+    if not isinstance(found.seconds, int | float) or not isinstance(found.temperature, int | float):
+        raise ValueError("a figure is none")
+    datetime.fromisoformat(found.measured_at)
+    if not found.steps or not all(row.scores for row in found.steps):
+        raise ValueError("there is no score")
+    if not all(0 <= score.right <= score.asked and 0 <= score.commonest_right <= score.asked > 0 for score in scores):
+        raise ValueError("more answers are right than were asked")

@@ -114,7 +114,7 @@ class ProcessExecution(Execution):
         outcome: Outcome | None = None
         refused: Outcome | None = None
         with asyncio.Runner() as runner:
-            for what, value in _lines_of(process):
+            for what, value in lines_of(process):
                 if what == "outcome":
                     outcome = Outcome(**{**value, "status": RunStatus(value["status"])})
                 elif refused is None:
@@ -177,7 +177,7 @@ def workers() -> dict[str, int]:
     return found
 
 
-def _lines_of(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, Any]]:
+def lines_of(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, Any]]:
     """What the worker says, as (what, value).
 
     A line that is not its own (it was cut off by its end, or something printed before the worker took its output over)

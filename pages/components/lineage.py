@@ -95,6 +95,7 @@ def settings(run: Run) -> None:
             for name in names
         ],
         hide_index=True,
+        column_config={name: st.column_config.TextColumn(width="medium") for name in ("setting", "here", "preset")},
         width="content",
     )
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -38,10 +38,27 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture(scope="module")
+def trained_home(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig) -> Path:
+    """A data folder with one plain model and its checkpoints: trained once for all tests here."""
+    home = tmp_path_factory.mktemp("accuracy") / "home"
+    manager = RunManager(home, executor="thread")
+    plain = {"act_enabled": False, "ltm_enabled": False, "save_steps": 2, "eval_interval": 2}
+    assert manager.wait(manager.start(tiny_config.with_overrides(plain), "Tiny", ["tiny"]), 120)
+    manager.close()
+    return home
+
+
 @pytest.fixture
-def model_id(manager: RunManager, tiny_config: TrainingConfig) -> str:
-    run_id = manager.start(tiny_config.with_overrides({"save_steps": 2}), "Tiny", ["tiny"])
-    assert manager.wait(run_id, 60)
+def manager(trained_home: Path, tmp_path: Path) -> Iterator[RunManager]:
+    shutil.copytree(trained_home, tmp_path / "home")
+    manager = RunManager(tmp_path / "home")
+    yield manager
+    manager.close()
+
+
+@pytest.fixture
+def model_id(manager: RunManager) -> str:
     return manager.log.models()[0].id
 
 
@@ -80,7 +97,7 @@ def test_a_model_and_its_checkpoints_are_measured_and_the_result_is_kept(manager
 
 def test_a_cancelled_measurement_leaves_nothing_and_no_process(manager: RunManager, model_id: str) -> None:
     manager.measure_accuracy(model_id, 1000)
-    (process,) = [child for child in psutil.Process().children() if "accuracy_worker" in " ".join(child.cmdline())]
+    process = psutil.Process(manager._measuring._process.pid)
     manager.cancel_measurement()
     assert manager.measurement().ended and manager.measurement().problem is None
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
@@ -98,7 +115,7 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(manager: RunManager, mode
 
 def test_a_process_that_ends_without_a_word_is_told(manager: RunManager, model_id: str) -> None:
     manager.measure_accuracy(model_id, 1000)
-    (process,) = [child for child in psutil.Process().children() if "accuracy_worker" in " ".join(child.cmdline())]
+    process = psutil.Process(manager._measuring._process.pid)
     process.kill()
     assert "ended without an answer" in (measured(manager).problem or "")
 
@@ -141,11 +158,8 @@ def test_a_damaged_file_is_told_as_a_sentence(tmp_path: Path, content: str) -> N
         read_accuracy(tmp_path, "ab")
 
 
-def test_a_child_ends_with_the_studio(open_manager: Callable[..., Any], tiny_config: TrainingConfig) -> None:
-    manager = open_manager()
-    run_id = manager.start(tiny_config, "Tiny", ["tiny"])
-    assert manager.wait(run_id, 60)
-    manager.measure_accuracy(manager.log.models()[0].id, 1000)
-    (process,) = [child for child in psutil.Process().children() if "accuracy_worker" in " ".join(child.cmdline())]
+def test_a_measurement_ends_with_the_studio(manager: RunManager, model_id: str) -> None:
+    manager.measure_accuracy(model_id, 1000)
+    process = psutil.Process(manager._measuring._process.pid)
     manager.close()
     until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)

@@ -59,7 +59,7 @@ def measure(
     for source in data.sources:
         found = examination(data, source, limit, SEED)
         if found is None:
-            left_out[source] = "its held-out rows hold no answers behind ####"
+            left_out[source] = "Its held-out rows hold no answer behind ####."
         else:
             examinations.append(found)
     if not examinations:

@@ -115,8 +115,9 @@ def result(found: Accuracy) -> None:
         )
     still_charts(charts, key=f"accuracy-{found.measured_at}")
     st.caption(
-        "Dot and line: this model, with its 95 % interval. Grey mark: always giving the answer that is commonest in "
-        "the training rows, without reading the question."
+        "Dot and line: this model, with its 95 % interval. "
+        + ("Grey mark and dotted lines" if len(found.steps) > 1 else "Grey mark")
+        + ": always giving the answer that is commonest in the training rows, without reading the question."
     )
     st.dataframe(
         [
@@ -140,7 +141,7 @@ def result(found: Accuracy) -> None:
         },
     )
     for what, why in found.left_out.items():
-        st.caption(f"Not measured: {shown(what)} ({shown(why)}).")
+        st.caption(f"Not measured: {shown(what)}. {shown(why)}")
     st.caption(
         f"Measured {ago(found.measured_at)} in {duration(found.seconds)}, at most {found.limit:,} questions of each "
         f"dataset (seed {found.seed}, temperature {found.temperature:g})."

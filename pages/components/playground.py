@@ -100,21 +100,22 @@ def choose_sides(manager: RunManager, model: TrainedModel) -> list[Side]:
 
 def choose_step(manager: RunManager, model: TrainedModel, side: str) -> int | None:
     """A step of which a checkpoint is kept; None for the finished model, which stands last."""
-    steps: list[int | None] = [*manager.kept_steps(model.id), None]
     last = model.details["training_stats"]["steps"]
+    steps = [*manager.kept_steps(model.id), last]
     if len(steps) == 1:
         return None
     key = f"step-{side}-{model.id}"
     if st.session_state.get(key) not in steps:  # that checkpoint is gone
         st.session_state.pop(key, None)
-    return st.select_slider(
+    step = st.select_slider(
         "As it was after step",
         steps,
-        None,
-        format_func=lambda step: f"{last:,}, finished" if step is None else f"{step:,}",
+        last,
+        format_func=lambda step: f"{step:,}, finished" if step == last else f"{step:,}",
         key=key,
         help="Training keeps some of its checkpoints: see what it wrote when it had learned less.",
     )
+    return None if step == last else step
 
 
 def form(model: TrainedModel, *, alone: bool) -> None:

@@ -141,12 +141,19 @@ def test_delete_asks_first(trained_studio: RunManager) -> None:
 # As it was after a step, and beside another
 
 
+def open_short() -> AppTest:
+    """The page, set to write little: it is quicker."""
+    page = open_page("models")
+    next(slider for slider in page.slider if slider.label == "Length (tokens)").set_value(20)
+    return page
+
+
 def written(words: list[dict[str, Any]]) -> str:
     return "".join(word["text"] for word in words if word["written"])
 
 
 def test_an_earlier_checkpoint_writes_at_once_what_it_would_have_then(trained_studio: RunManager) -> None:
-    page = write(open_page("models"))
+    page = write(open_short())
     finished = lens_words(page)
     assert page.select_slider[0].options == ["2", "4, finished"]
     page.select_slider[0].set_value(2).run(timeout=60)
@@ -154,17 +161,17 @@ def test_an_earlier_checkpoint_writes_at_once_what_it_would_have_then(trained_st
     folder = weights_folder(trained_studio)
     player, text = Playground.from_checkpoint(folder, 2), ""
     prompt = problem_prompt(page.text_area[0].value)
-    for piece in player.stream(prompt, max_new_tokens=120, temperature=0.7, seed=0):
+    for piece in player.stream(prompt, max_new_tokens=20, temperature=0.7, seed=0):
         text += piece.text
     assert page.text[-1].value == text != written(finished)
     assert written(lens_words(page)) == text
     assert "after step 2" in texts(page)
-    page.select_slider[0].set_value(None).run(timeout=60)
+    page.select_slider[0].set_value(4).run(timeout=60)
     assert lens_words(page) == finished
 
 
 def test_a_checkpoint_that_went_meanwhile_gets_a_sentence(trained_studio: RunManager) -> None:
-    page = write(open_page("models"))
+    page = write(open_short())
     weights = next(weights_folder(trained_studio).glob("checkpoints/*02/model.safetensors"))
     weights.unlink()  # its manifest stands a moment longer
     page.select_slider[0].set_value(2).run(timeout=60)
@@ -176,7 +183,7 @@ def test_a_checkpoint_that_went_meanwhile_gets_a_sentence(trained_studio: RunMan
 
 
 def test_two_stand_side_by_side_with_a_lens_each(trained_studio: RunManager) -> None:
-    page = open_page("models")
+    page = open_short()
     next(toggle for toggle in page.toggle if toggle.label == "Beside another model").set_value(True).run()
     page.select_slider[1].set_value(2).run()
     assert next(toggle for toggle in page.toggle if toggle.label == "Keep its memory").disabled
@@ -210,8 +217,7 @@ def test_its_lineage_is_told(trained_studio: RunManager) -> None:
     assert list(data["data"]) == ["Synthetic"]
     settings = next(table.value for table in page.dataframe if "setting" in table.value).set_index("setting")
     assert settings.loc["Training steps", "here"] == "4"
-    assert "1 thread" in shown or "threads" in shown
-    assert model.details["training_stats"]["processor"].split()[0] in shown
+    assert escape_streamlit(model.details["training_stats"]["processor"]) in shown
 
 
 @pytest.mark.parametrize(
@@ -296,7 +302,7 @@ def test_accuracy_is_unknown_until_it_was_measured(trained_studio: RunManager) -
         "data_hash": "x",
         "seconds": 12.0,
         "steps": [{"step": 2, "scores": scores}, {"step": 4, "scores": scores}],
-        "left_out": {"Other": "its held-out rows hold no answers"},
+        "left_out": {"Other": "Its held-out rows hold no answer."},
     }
     (weights_folder(trained_studio) / ACCURACY_FILE).write_text(json.dumps(kept))
     page = open_page("models")

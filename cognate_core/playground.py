@@ -5,16 +5,20 @@ Knows files and text; no pages, no database.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 from tokenizers import Tokenizer
 
-from cognate_core.contracts import END_OF_TEXT_ID
+from cognate_core.contracts import CHECKPOINT_MANIFEST, END_OF_TEXT_ID
+from cognate_core.data.documents import SOLUTION_MARK
 from cognate_core.data.tokenizer import load_tokenizer
 from cognate_core.errors import StorageError
 from cognate_core.model import CognateModel, CognateState, MemoryBank, MemoryReads, kept_notes, load_memory, save_memory
@@ -100,8 +104,31 @@ class Playground:
         Raises:
             StorageError: a file is missing or damaged.
         """
+        return cls._opened(folder, None)
+
+    @classmethod
+    def from_checkpoint(cls, folder: Path, step: int) -> Playground:
+        """Open a trained model as it was after a step, while its checkpoint of that step is kept.
+
+        Raises:
+            StorageError: the checkpoint is gone or damaged, or a file of the model is.
+        """
+        checkpoint = folder / "checkpoints" / f"step-{step:08d}"
         try:
-            model = CognateModel.from_pretrained(folder)
+            checksums = json.loads((checkpoint / CHECKPOINT_MANIFEST).read_text(encoding="utf-8"))
+            content = (checkpoint / "model.safetensors").read_bytes()
+        except FileNotFoundError as error:  # training removes old ones at any time
+            raise StorageError(f"The checkpoint of step {step:,} is no longer there. Choose another step.") from error
+        except (OSError, ValueError) as error:
+            raise StorageError(f"The checkpoint of step {step:,} cannot be read ({error}).") from error
+        if hashlib.sha256(content).hexdigest() != (isinstance(checksums, dict) and checksums.get("model.safetensors")):
+            raise StorageError(f"The checkpoint of step {step:,} is damaged. Choose another step.")
+        return cls._opened(folder, safetensors.torch.load(content))
+
+    @classmethod
+    def _opened(cls, folder: Path, weights: Mapping[str, torch.Tensor] | None) -> Playground:
+        try:
+            model = CognateModel.from_pretrained(folder, weights)
         except Exception as error:  # a file can be damaged in any way
             raise StorageError(f"The model in {folder.name} cannot be opened ({error}).") from error
         try:
@@ -210,4 +237,4 @@ class Playground:
 
 def problem_prompt(question: str) -> str:
     """A question in the layout of the training text."""
-    return f"Problem: {question.strip()}\nSolution:"
+    return f"Problem: {question.strip()}{SOLUTION_MARK}"

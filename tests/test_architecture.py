@@ -80,8 +80,9 @@ def part_of(module: str) -> str | None:
 
 # The table
 
-LEAVES = {"config", "contracts", "errors", "files", "labels", "lifecycle", "records", "schedule"}
+LEAVES = {"answers", "config", "contracts", "errors", "files", "labels", "lifecycle", "records", "schedule"}
 TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; may import inside functions only
+    "answers": (set(), set()),
     "errors": (set(), set()),
     "labels": (set(), set()),
     "config": ({"errors"}, set()),
@@ -97,8 +98,9 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "data": (LEAVES | {"data"}, set()),
     "storage": (LEAVES | {"storage"}, set()),
     "training": (LEAVES | {"model", "data", "training"}, set()),
-    "runs": (LEAVES | {"service", "storage", "runs"}, {"data", "model", "training", "insight"}),
+    "runs": (LEAVES | {"service", "storage", "runs"}, {"data", "model", "training", "insight", "examiner"}),
     "insight": (LEAVES | {"insight"}, {"model"}),
+    "examiner": (LEAVES | {"data", "playground"}, set()),
     "playground": ({"config", "contracts", "errors", "data", "model"}, set()),
 }
 PAGES_MAY = LEAVES | {"runs", "insight", "storage", "presets"}

@@ -1,6 +1,7 @@
 """The playground: what a model writes arrives in whole letters, and a folder that will not do is named."""
 
 import json
+import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +19,7 @@ from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
 from cognate_core.errors import StorageError
 from cognate_core.model import CognateModel, GeneratedToken
 from cognate_core.playground import INCOMPLETE, Piece, Playground, kept_notes, load_memory, problem_prompt, save_memory
+from cognate_core.training.checkpoint import Checkpoint, save_checkpoint
 
 CONFIG = TrainingConfig(d_model=16, n_layers=1, n_heads=2, vocab_size=300, max_seq_len=32, train_seq_len=16)
 
@@ -337,3 +339,62 @@ def test_a_memory_that_cannot_be_written_is_told_as_a_sentence(thinking: Playgro
 
 def test_a_question_is_put_in_the_layout_of_the_training_text() -> None:
     assert problem_prompt("  How many apples?\n") == "Problem: How many apples?\nSolution:"
+
+
+# As it was after a step
+
+
+@pytest.fixture
+def earlier(folder: Path, model: CognateModel) -> CognateModel:
+    """Other weights of the same shape, kept as the checkpoint of step 7."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(8)
+        earlier = CognateModel(CONFIG).eval()
+    checkpoint = Checkpoint(earlier.state_dict(), {}, {"step": 7})
+    save_checkpoint(folder / "checkpoints", checkpoint)
+    return earlier
+
+
+def test_a_checkpoint_writes_as_the_model_did_then(folder: Path, earlier: CognateModel, tokenizer: Tokenizer) -> None:
+    opened = Playground.from_checkpoint(folder, 7)
+    assert not opened.model.training
+    for name, weight in earlier.state_dict().items():
+        assert torch.equal(opened.model.state_dict()[name], weight), name
+    asked = {"max_new_tokens": 30, "temperature": 1.0, "seed": 4}
+    text = texts(opened.stream("How many?", **asked))
+    assert text == texts(Playground(earlier, tokenizer).stream("How many?", **asked))
+    assert text != texts(Playground.from_folder(folder).stream("How many?", **asked))
+
+
+@pytest.mark.parametrize("gone", ["model.safetensors", "manifest.json", ""])
+def test_a_checkpoint_that_is_gone_is_told_as_a_sentence(folder: Path, earlier: CognateModel, gone: str) -> None:
+    checkpoint = folder / "checkpoints" / "step-00000007"
+    if gone:
+        (checkpoint / gone).unlink()
+    else:
+        shutil.rmtree(checkpoint)
+    with pytest.raises(StorageError, match=r"^The checkpoint of step 7 is no longer there\. Choose another step\.$"):
+        Playground.from_checkpoint(folder, 7)
+
+
+def test_a_flipped_bit_of_a_checkpoint_is_noticed(folder: Path, earlier: CognateModel) -> None:
+    weights = folder / "checkpoints" / "step-00000007" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(StorageError, match=r"^The checkpoint of step 7 is damaged"):
+        Playground.from_checkpoint(folder, 7)
+
+
+@pytest.mark.parametrize("manifest", ["", "[]", "null", "{}", '{"model.safetensors": 3}'])
+def test_a_damaged_manifest_is_told_as_a_sentence(folder: Path, earlier: CognateModel, manifest: str) -> None:
+    (folder / "checkpoints" / "step-00000007" / "manifest.json").write_text(manifest)
+    with pytest.raises(StorageError, match=r"^The checkpoint of step 7 (is damaged|cannot be read)"):
+        Playground.from_checkpoint(folder, 7)
+
+
+def test_weights_of_another_shape_are_told_as_a_sentence(folder: Path, tokenizer: Tokenizer) -> None:
+    other = CognateModel(CONFIG.with_overrides({"d_model": 32}))
+    save_checkpoint(folder / "checkpoints", Checkpoint(other.state_dict(), {}, {"step": 7}))
+    with pytest.raises(StorageError, match=r"^The model in my-model cannot be opened \("):
+        Playground.from_checkpoint(folder, 7)

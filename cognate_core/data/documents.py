@@ -13,6 +13,9 @@ from cognate_core.data.word_problems import WordProblem
 
 Row = Mapping[str, Any]
 
+SOLUTION_MARK = "\nSolution:"
+"""Ends the prompt: what a model should write comes behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Document:
@@ -66,7 +69,7 @@ def hotpotqa_document(row: Row, config: TrainingConfig) -> Document:
     if not facts:
         raise UnusableRow("no paragraph of the context holds the answer")
     answer = _text(row, "answer")
-    return Document(f"{_whole(facts)}\nProblem: {_text(row, 'question')}\nSolution:", f" {answer}\n#### {answer}")
+    return Document(f"{_whole(facts)}\nProblem: {_text(row, 'question')}{SOLUTION_MARK}", f" {answer}\n#### {answer}")
 
 
 def word_problem_document(problem: WordProblem) -> Document:
@@ -100,7 +103,7 @@ RowFormat = Callable[[Row, TrainingConfig], Document]
 
 
 def _problem(question: str, solution: str) -> Document:
-    return Document(f"Problem: {question.strip()}\nSolution:", f" {solution.strip()}")
+    return Document(f"Problem: {question.strip()}{SOLUTION_MARK}", f" {solution.strip()}")
 
 
 def _text(row: Row, column: str) -> str:

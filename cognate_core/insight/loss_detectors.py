@@ -44,7 +44,7 @@ UNIFORM_SHARE = 0.02  # about the loss of guessing evenly
 
 
 def rate_shares(steps: Floats, config: TrainingConfig) -> Floats:
-    """The learning rate at each step over its peak: a linear warm-up, then a cosine (training/schedule.py)."""
+    """The learning rate at each step over its peak: a linear warm-up, then a cosine (schedule.py)."""
     warmup = round(config.warmup_ratio * config.max_steps)
     progress = np.clip((steps - warmup) / max(1, config.max_steps - warmup), 0.0, 1.0)
     falling = config.min_lr_ratio + (1 - config.min_lr_ratio) * 0.5 * (1 + np.cos(math.pi * progress))

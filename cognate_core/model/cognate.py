@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -319,8 +319,8 @@ class CognateModel(nn.Module):
         (folder / "config.json").write_text(text + "\n", encoding="utf-8")
 
     @classmethod
-    def from_pretrained(cls, folder: Path) -> CognateModel:
-        """The model that `save_pretrained` wrote, in evaluation mode.
+    def from_pretrained(cls, folder: Path, weights: Mapping[str, Tensor] | None = None) -> CognateModel:
+        """The model that `save_pretrained` wrote, in evaluation mode. `weights`: others of its shape, to take instead.
 
         Raises:
             OSError: a file is missing.
@@ -328,7 +328,7 @@ class CognateModel(nn.Module):
             RuntimeError, SafetensorError: the weights are damaged or do not fit the config.
         """
         model = cls(read_shape(folder))
-        model.load_state_dict(load_file(folder / "model.safetensors"))
+        model.load_state_dict(load_file(folder / "model.safetensors") if weights is None else weights)
         return model.eval()
 
 

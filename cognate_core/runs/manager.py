@@ -6,6 +6,7 @@ everything is read back from SQLite, and from the runs' folders where SQLite was
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
@@ -28,6 +29,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import CHECKPOINT_MANIFEST, BatchSequence, ModelArtifacts, Origin, Quote, RunStatus, utc_now
 from cognate_core.errors import ConfigError, DiskFull, PauseRequested, RunError, StorageError, plain_sentence
 from cognate_core.files import require_space
+from cognate_core.runs.accuracy import Job, Measurement, Measuring
 from cognate_core.runs.execution import (
     ASKED_BY,
     BuildService,
@@ -38,13 +40,7 @@ from cognate_core.runs.execution import (
     begin_folder,
     build_real_service,
 )
-from cognate_core.runs.offspring import (
-    branch_config,
-    checkpoint_folder,
-    checkpoint_steps,
-    keep_beginning,
-    twin_config,
-)
+from cognate_core.runs.offspring import branch_config, checkpoint_folder, checkpoint_steps, keep_beginning, twin_config
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
 from cognate_core.service import COORDINATION_KEY, seeds_from
@@ -114,6 +110,7 @@ class RunManager:
             self._owner_lock.release()
             raise
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
+        self._measuring = Measuring()
         self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
         self._lock = threading.Lock()
         self._executions: dict[str, Execution] = {}
@@ -253,6 +250,7 @@ class RunManager:
         """
         model = self.log.model(model_id)
         self._require_rest(model.run_id, "Its run is going on")
+        self._require_unmeasured(model_id)
         for row in self.log.artifacts(model_id)[:1]:
             self.trash.put("model", model.name, (self.home / row["path"]).parent, self.log.export_model(model_id))
         self.log.remove_model(model_id)
@@ -267,6 +265,8 @@ class RunManager:
         with self._lock:
             run = self.log.run(run_id)
             self._require_rest(run_id, "The run is going on")
+            for model in self.log.models(run_id):
+                self._require_unmeasured(model.id)
             self.trash.put("run", run.name, self._folder(run_id), self.log.export_run(run_id))
             self.log.remove_run(run_id)
 
@@ -342,6 +342,7 @@ class RunManager:
     def close(self) -> None:
         """Have checkpoints written of what is being trained, mark it interrupted, and let the data directory go."""
         self._closing.set()
+        self._measuring.cancel()
         with self._lock:
             executions, threads = list(self._executions.values()), list(self._threads.values())
         for execution in executions:
@@ -374,6 +375,47 @@ class RunManager:
         kept = list(dict.fromkeys(valid_name(tag) for tag in tags))
         self.log.describe_model(model_id, title=valid_name(title), note=note.strip(), tags=kept)
         self._keep_run_file(model.run_id)
+
+    def kept_steps(self, model_id: str) -> list[int]:
+        """The steps before its last at which a model has a checkpoint, in their order."""
+        model = self.log.model(model_id)
+        steps = checkpoint_steps(self._folder(model.run_id), model.details["model_name"])
+        return [step for step in steps if step < model.details["training_stats"]["steps"]]
+
+    def measure_accuracy(self, model_id: str, questions: int, *, checkpoints: bool = False) -> None:
+        """Begin to measure how many held-out questions a model answers right. `measurement` tells how far it is.
+
+        Args:
+            questions: at most this many of each dataset.
+            checkpoints: whether to ask its kept checkpoints, too.
+
+        Raises:
+            RunError: there is no such model, another measurement is going on, or its data are not known.
+            StorageError: its files are gone.
+        """
+        model = self.log.model(model_id)
+        run = self.log.run(model.run_id)
+        if not run.data_report:
+            raise RunError("What this model was trained on was not recorded: there is no held-out row to ask.")
+        weights = next(row for row in self.log.artifacts(model_id) if row["kind"] == "weights")
+        job = Job(
+            folder=str(self.store.path(weights["path"]).parent),
+            home=str(self.home),
+            config=json.loads(run.config.model_dump_json()),
+            data_hash=run.data_report["content_hash"],
+            model_step=model.details["training_stats"]["steps"],
+            steps=self.kept_steps(model_id) if checkpoints else [],
+            limit=questions,
+        )
+        self._measuring.start(model_id, job)
+
+    def measurement(self) -> Measurement | None:
+        """How far the last measurement of accuracy is that was begun since the studio was opened."""
+        return self._measuring.state
+
+    def cancel_measurement(self) -> None:
+        """End the measurement of accuracy that is going on, if one is."""
+        self._measuring.cancel()
 
     # Inside: the queue
 
@@ -552,6 +594,10 @@ class RunManager:
         if run_id in workers():  # of a studio that was killed
             raise RunError("Its last training process is just ending. Try again in a few seconds.")
 
+    def _require_unmeasured(self, model_id: str) -> None:
+        if self._measuring.is_going(model_id):
+            raise RunError("Its accuracy is being measured. Wait for the end, or cancel that first.")
+
     @property
     def _reserve(self) -> Path:
         return self.home / "reserve"
@@ -658,6 +704,7 @@ class ReadOnlyManager(RunManager):
         self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # nothing that writes is called here
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
         self.read_only = owner_sentence(self.home)
+        self._measuring = Measuring()
         self._run_ended, self._closed = threading.Condition(), False
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
@@ -668,6 +715,7 @@ class ReadOnlyManager(RunManager):
 
     start = start_twin = start_branch = start_verification = _refuse
     pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
+    measure_accuracy = cancel_measurement = _refuse
     delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
 
     def close(self) -> None:

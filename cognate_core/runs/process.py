@@ -121,7 +121,7 @@ class ProcessExecution(Execution):
         outcome: Outcome | None = None
         refused: Outcome | None = None
         with asyncio.Runner() as runner:
-            for what, value in _lines_of(process):
+            for what, value in lines_of(process):
                 self._heard = time.monotonic()
                 if what == "outcome":
                     outcome = Outcome(**{**value, "status": RunStatus(value["status"])})
@@ -185,7 +185,7 @@ def workers() -> dict[str, int]:
     return found
 
 
-def _lines_of(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, Any]]:
+def lines_of(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, Any]]:
     """What the worker says, as (what, value).
 
     A line that is not its own (it was cut off by its end, or something printed before the worker took its output over)

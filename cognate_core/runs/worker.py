@@ -74,8 +74,8 @@ class LinesEmitter(ProgressEmitter):
 
 def main() -> None:
     """Carry out the job that the first line of input describes."""
-    lines = Lines(_take_over_output())
-    wishes = _input_lines()
+    lines = Lines(take_over_output())
+    wishes = input_lines()
     job = json.loads(next(wishes))
     step_back()
     faulthandler.enable()  # what the processor objects to is told in worker.log
@@ -129,14 +129,14 @@ def step_back() -> None:
         Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE, encoding="utf-8")
 
 
-def _take_over_output() -> BinaryIO:
+def take_over_output() -> BinaryIO:
     """Standard output for our lines alone; what a library prints goes to worker.log."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return output
 
 
-def _input_lines() -> Iterator[str]:
+def input_lines() -> Iterator[str]:
     """Lines of standard input, read past Python's own buffer, on which a thread could not wait at the end."""
     waiting = b""
     while received := os.read(0, 65536):

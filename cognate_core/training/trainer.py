@@ -37,7 +37,13 @@ from cognate_core.files import replace_durably, require_space, sync_file, sync_f
 from cognate_core.labels import folder_name
 from cognate_core.records import is_before, read_records, record_to_json
 from cognate_core.training.checkpoint import ROOM_FOR_THE_REST, Checkpoint, newest_checkpoint
-from cognate_core.training.hardware import Precision, choose_precision, keep_freed_memory, return_freed_memory
+from cognate_core.training.hardware import (
+    Precision,
+    calculator,
+    choose_precision,
+    keep_freed_memory,
+    return_freed_memory,
+)
 from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.model_card import model_card
 
@@ -149,6 +155,8 @@ def _finish(
         "heldout_loss": {source: round(loss, 4) for source, loss in heldout.items()},
         "precision": precision,
         "threads": torch.get_num_threads(),
+        "processor": calculator()["processor"],
+        "torch": torch.__version__,
         "seed": config.seed,
     }
     card = model_card(name, parameter_count, status, config, data.report, stats)

@@ -106,6 +106,10 @@ def as_text(value: Any) -> str:
     """A setting as a person would type it: 2e-4, not 0.0002."""
     if isinstance(value, dict):
         return ", ".join(f"{name}={weight:g}" for name, weight in value.items())
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
     if isinstance(value, float):
         return (
             f"{value:.0e}".replace("e-0", "e-")

@@ -96,6 +96,11 @@ def _nothing() -> None:
     """Streamlit wants to be told that somebody listens to a trigger."""
 
 
+def still_charts(charts: list[dict[str, Any]], key: str) -> None:
+    """Show charts that do not change; another `key` for other charts."""
+    _component(key=key, data={"charts": charts, "seen": "", "address": None})
+
+
 @dataclass(slots=True)
 class _Charts:
     """Charts as the component reads them, with a word that changes when there is something new to draw."""

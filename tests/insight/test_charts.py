@@ -236,6 +236,12 @@ def test_guessing_is_drawn_as_a_line() -> None:
 HOSTILE = '<b onclick="x">bold</b> & <a href="javascript:alert(1)">'
 
 
+def label_share(figure: Any) -> float:
+    """The height of a line of words, as a share of where curves are drawn."""
+    margin = figure.layout.margin
+    return charts.FONT_SIZE * 1.2 / (figure.layout.height - margin.t - margin.b)
+
+
 def test_dataset_names_are_never_read_as_markup() -> None:
     figure = loss_chart(metrics([5.0]), [evaluation(HOSTILE, 4.0)], GUESSING, 5)
     written = [each.name for each in figure.data] + texts(figure)
@@ -251,7 +257,7 @@ def test_labels_do_not_cover_each_other() -> None:
     heights = sorted(annotation.y for annotation in figure.layout.annotations)
     assert len(heights) == len(DATASETS) + 2
     gaps = np.diff(heights)
-    assert gaps.min() >= 0.99 * charts.LABEL_GAP * (9.0 - 5.0)
+    assert gaps.min() >= 0.99 * label_share(figure) * (9.0 - 5.0)
 
 
 def test_long_run_is_thinned_out_and_its_worst_step_stays() -> None:
@@ -362,7 +368,7 @@ def test_labels_do_not_cover_each_other_on_a_logarithmic_axis_either() -> None:
     figure = loss_chart(metrics([10.0, 1.0]), evaluations, 1.0, 5, LOG)
     heights = sorted(note.y for note in figure.layout.annotations)
     assert len(heights) == len(DATASETS) + 2
-    assert np.diff(heights).min() >= 0.99 * charts.LABEL_GAP * math.log10(10.0 / 1.0)
+    assert np.diff(heights).min() >= 0.99 * label_share(figure) * math.log10(10.0 / 1.0)
 
 
 def test_a_loss_of_nothing_can_be_drawn_logarithmically() -> None:
@@ -469,7 +475,7 @@ def test_names_of_twelve_runs_do_not_cover_each_other(log_scale: bool) -> None:
     figure = comparison_chart(lines, View(log_scale=log_scale))
     heights = sorted(note.y for note in figure.layout.annotations)
     whole = math.log10(8.0 / 2.0) if log_scale else 6.0
-    assert len(heights) == 12 and np.diff(heights).min() >= 0.99 * charts.LABEL_GAP * whole
+    assert len(heights) == 12 and np.diff(heights).min() >= 0.99 * label_share(figure) * whole
     assert len({(each.line.color, each.line.dash) for each in figure.data}) == 12
 
 

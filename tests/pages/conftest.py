@@ -39,6 +39,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         batch_size=2,
         gradient_accumulation_steps=1,
         eval_interval=2,
+        save_steps=2,
         sample_tokens=4,
         precision="fp32",
     )

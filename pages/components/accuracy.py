@@ -1,0 +1,148 @@
+"""How often a model is right on held-out questions: what was measured, and a way to measure it."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cognate_core.answers import Accuracy
+from cognate_core.errors import CognateError
+from cognate_core.insight.answer_chart import answer_chart, answers_by_step_chart
+from cognate_core.insight.words import ago, duration
+from cognate_core.runs import RunManager
+from cognate_core.runs.accuracy import read_accuracy
+from cognate_core.storage.progress_log import TrainedModel
+from pages.components.layout import shown
+from pages.components.live_charts import still_charts
+
+LOOK_SECONDS = 1.0
+
+
+def accuracy(manager: RunManager, model: TrainedModel) -> None:
+    """What is known of it, and what is being found out."""
+    st.subheader("How often it is right (accuracy)", anchor=False)
+    st.caption(
+        "It is asked held-out questions, which it never saw in training, and always takes its likeliest word. Right is "
+        "only the dataset's own answer, on the line behind ####."
+    )
+    measurement = manager.measurement()
+    going = measurement is not None and not measurement.ended
+    if measurement is not None and measurement.model_id == model.id:
+        if going:
+            st.fragment(progress, run_every=LOOK_SECONDS)(manager, model.id)
+        elif measurement.problem:
+            st.error(shown(measurement.problem), icon=":material/error:")
+    try:
+        weights = next(row for row in manager.log.artifacts(model.id) if row["kind"] == "weights")
+        found = read_accuracy(manager.store.path(weights["path"]).parent, weights["sha256"])
+    except CognateError as error:
+        st.warning(shown(str(error)), icon=":material/warning:")
+        found = None
+    if found is not None:
+        result(found)
+    elif not going:
+        st.caption("Unknown: it was not measured yet.")
+    controls(manager, model, going=going)
+
+
+def controls(manager: RunManager, model: TrainedModel, *, going: bool) -> None:
+    """How much is asked, and the button."""
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        questions = st.number_input(
+            "Questions of each dataset",
+            1,
+            1000,
+            50,
+            key="accuracy_questions",
+            help="More questions: a narrower interval, and longer. The same ones are asked each time.",
+            width=220,
+        )
+        steps = manager.kept_steps(model.id)
+        checkpoints = bool(steps) and st.toggle(
+            f"Its {len(steps)} earlier {'checkpoint' if len(steps) == 1 else 'checkpoints'}, too",
+            key="accuracy_checkpoints",
+            help="Shows how it became better while it learned. Takes that many times as long.",
+        )
+        if st.button("Measure", icon=":material/quiz:", disabled=going or bool(manager.read_only)):
+            try:
+                manager.measure_accuracy(model.id, int(questions), checkpoints=checkpoints)
+            except CognateError as error:
+                st.error(shown(str(error)), icon=":material/error:")
+            else:
+                st.rerun()
+    measurement = manager.measurement()
+    if going and measurement is not None and measurement.model_id != model.id:
+        st.caption("Another model is being measured. This one can be when that has ended.")
+
+
+def progress(manager: RunManager, model_id: str) -> None:
+    """How far the measurement is, looked at again and again until it has ended."""
+    measurement = manager.measurement()
+    if measurement is None or measurement.ended or measurement.model_id != model_id:
+        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if measurement.total:
+            words = f"Asking {shown(measurement.now)}: answer {measurement.done + 1:,} of {measurement.total:,}"
+            st.progress(measurement.done / measurement.total, words)
+        else:
+            st.progress(0.0, shown(measurement.now))
+        if st.button("Cancel the measurement", icon=":material/cancel:", disabled=bool(manager.read_only)):
+            manager.cancel_measurement()
+            st.rerun()
+
+
+def result(found: Accuracy) -> None:
+    """The chart, the figures behind it, and how they were measured."""
+    dark = st.context.theme.type == "dark"
+    final = found.steps[-1].scores
+    charts = [
+        {
+            "title": "Right answers",
+            "help": "With a 95 % interval: with so few questions, the true share may lie anywhere in it.",
+            "alt": "Share of right answers of each dataset, beside always the commonest answer",
+            "wide": True,
+            "figure": answer_chart(final, dark=dark),
+        }
+    ]
+    if len(found.steps) > 1:
+        charts.append(
+            {
+                "title": "Right answers while it learned",
+                "help": "Dotted: always the commonest answer.",
+                "alt": "Share of right answers of each dataset by step",
+                "wide": True,
+                "figure": answers_by_step_chart(found.steps, dark=dark),
+            }
+        )
+    still_charts(charts, key=f"accuracy-{found.measured_at}")
+    st.caption(
+        "Dot and line: this model, with its 95 % interval. "
+        + ("Grey mark and dotted lines" if len(found.steps) > 1 else "Grey mark")
+        + ": always giving the answer that is commonest in the training rows, without reading the question."
+    )
+    st.dataframe(
+        [
+            {
+                "dataset": score.dataset,
+                "right": f"{score.right} of {score.asked}",
+                "share": score.share,
+                "95 % interval": f"{score.interval[0]:.1%} to {score.interval[1]:.1%}",
+                "commonest answer": score.commonest,
+                "that one alone": score.commonest_share,
+            }
+            for score in final
+        ],
+        hide_index=True,
+        column_config={
+            "share": st.column_config.NumberColumn(format="percent"),
+            "95 % interval": st.column_config.TextColumn(help="Wilson's score interval."),
+            "that one alone": st.column_config.NumberColumn(
+                format="percent", help="What it would have, had it always given the commonest training answer."
+            ),
+        },
+    )
+    for what, why in found.left_out.items():
+        st.caption(f"Not measured: {shown(what)}. {shown(why)}")
+    st.caption(
+        f"Measured {ago(found.measured_at)} in {duration(found.seconds)}, at most {found.limit:,} questions of each "
+        f"dataset (seed {found.seed}, temperature {found.temperature:g})."
+    )

@@ -1,0 +1,124 @@
+"""Where a model came from: its run and the run before that, its data, its settings, and the computer."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cognate_core.config import TrainingConfig, form_fields
+from cognate_core.errors import RunError
+from cognate_core.presets import PRESETS, Preset
+from cognate_core.runs import RunManager
+from cognate_core.storage.progress_log import Run, TrainedModel
+from pages.components.config_form import HIDDEN_FIELDS, as_text
+from pages.components.layout import run_link, shown, status_badge
+
+RELATION_WORDS = {
+    "copy": "Made with the settings of",
+    "fix": "A remedy for",
+    "twin": "GrokFast twin of",
+    "branch": "Branch of",
+    "verification": "The same once more, to compare with",
+}
+
+
+def lineage(manager: RunManager, model: TrainedModel) -> None:
+    """The run, the data, the settings and the computer that a model is made of."""
+    run = manager.log.run(model.run_id)
+    st.subheader("Where it came from (lineage)", anchor=False)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.write("Run")
+        run_link(run)
+        status_badge(run.status)
+    parent(manager, run)
+    data(run)
+    settings(run)
+    computer(model)
+
+
+def parent(manager: RunManager, run: Run) -> None:
+    """The run that its run was made of, in words."""
+    if run.parent_run_id is None:
+        return
+    after = "" if run.branch_step is None else f"after step {run.branch_step:,}"
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.write(RELATION_WORDS.get(run.relation or "", "Made of"))
+        try:
+            run_link(manager.log.run(run.parent_run_id))
+        except RunError:
+            st.write("a run that was deleted")
+        if after:
+            st.write(after)
+
+
+def data(run: Run) -> None:
+    """What it read, by source, and the hash of it all."""
+    report = run.data_report
+    if not report:
+        st.caption("What it read was not recorded.")
+        return
+    st.dataframe(
+        [
+            {
+                "data": source["name"],
+                "from": source["origin"] if source["loaded"] else f"not loaded: {source['reason']}",
+                "training rows": source["train_rows"],
+                "held-out rows": source["heldout_rows"],
+            }
+            for source in report["sources"]
+        ],
+        hide_index=True,
+    )
+    if report["fallback"]:
+        st.caption("None of the datasets asked for could be had: built-in problems stood in for them.")
+    st.caption("Hash of all its text and of how it was prepared (content hash)")
+    st.code(report["content_hash"], language=None)
+
+
+def settings(run: Run) -> None:
+    """What was set otherwise than in the preset that it is nearest to."""
+    if run.config_error:
+        st.caption(f"Its settings cannot be read. {shown(run.config_error)}")
+        return
+    preset, names = nearest_preset(run.config)
+    if not names:
+        st.caption(f"All settings are those of the preset {shown(preset.title)}.")
+        return
+    st.caption(f"Settings that differ from the preset it is nearest to, {shown(preset.title)}; all others are equal.")
+    fields = form_fields()
+    st.dataframe(
+        [
+            {
+                "setting": fields[name].title,
+                "here": as_text(getattr(run.config, name)),
+                "preset": as_text(getattr(preset.config, name)),
+            }
+            for name in names
+        ],
+        hide_index=True,
+        column_config={name: st.column_config.TextColumn(width="medium") for name in ("setting", "here", "preset")},
+        width="content",
+    )
+
+
+def nearest_preset(config: TrainingConfig) -> tuple[Preset, list[str]]:
+    """The preset that fewest settings differ from, and those settings."""
+    shared = [name for name in form_fields() if name not in HIDDEN_FIELDS]
+    differing = {
+        preset: [name for name in shared if getattr(config, name) != getattr(each.config, name)]
+        for preset, each in PRESETS.items()
+    }
+    nearest = min(differing, key=lambda preset: len(differing[preset]))
+    return PRESETS[nearest], differing[nearest]
+
+
+def computer(model: TrainedModel) -> None:
+    """What calculated it. A model of an earlier version does not know its processor."""
+    stats = model.details["training_stats"]
+    known = [
+        f"{stats.get('processor') or 'unknown'}",
+        f"{stats['threads']} {'thread' if stats['threads'] == 1 else 'threads'}",
+        f"number format {stats['precision']}",
+        f"torch {stats.get('torch', 'unknown')}",
+        f"random start (seed) {stats['seed']}",
+    ]
+    st.caption(f"Processor {shown(', '.join(known))}.")

@@ -1,0 +1,139 @@
+"""What is known of a model at a glance: its name, what a person says of it, its figures, and its files."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from cognate_core.contracts import perplexity
+from cognate_core.errors import CognateError
+from cognate_core.insight.words import compact, duration, size
+from cognate_core.runs import RunManager
+from cognate_core.storage.progress_log import TrainedModel
+from pages.components.layout import PAGES, shown
+from pages.components.model_choice import was_renamed
+from pages.components.run_actions import act
+
+KIND_WORDS = {
+    "weights": "the weights",
+    "config": "the shape of the model",
+    "tokenizer": "how text becomes tokens",
+    "training_config": "every setting, to repeat the run",
+    "training_log": "every measured step",
+    "model_card": "a description with the figures",
+}
+
+
+def headline(manager: RunManager, model: TrainedModel) -> None:
+    """Name, state, tags and note, and the way to change them."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.header(shown(model.name), anchor=False, width="content")
+        st.badge(model.status, color="green" if model.status == "completed" else "gray")
+        if model.details["act_enabled"]:
+            st.badge(
+                "ponders", color="blue", help="Adaptive computation (ACT): how long it thinks is decided word by word."
+            )
+        if model.details["ltm_enabled"]:
+            st.badge("remembers", color="orange", help="Long-term memory (LTM): it takes notes of what it reads.")
+        for tag in model.tags:
+            st.badge(shown(tag), color="gray", icon=":material/label:")
+        st.page_link(
+            PAGES["monitor"], label="Its run", icon=":material/monitoring:", query_params={"run": model.run_id}
+        )
+        if st.button("Describe", icon=":material/edit_note:", disabled=bool(manager.read_only)):
+            describe(manager, model)
+    if model.note:
+        st.text(model.note)
+
+
+@st.dialog("Describe this model")
+def describe(manager: RunManager, model: TrainedModel) -> None:
+    """Another name, a note, tags. Its files keep their names."""
+    known = sorted({tag for each in manager.log.models() for tag in each.tags}, key=str.casefold)
+    with st.form(f"describe-{model.id}", border=False):
+        title = st.text_input("Name", model.name, help="Its run and its files keep their names.")
+        note = st.text_area("Note", model.note, placeholder="What you want to remember of it")
+        tags = st.multiselect(
+            "Tags",
+            known,
+            model.tags,
+            accept_new_options=True,
+            placeholder="Choose or type a tag",
+            help="Words of your own, to find models by.",
+        )
+        pressed = st.form_submit_button("Save", type="primary", icon=":material/save:")
+    if not pressed:
+        return
+    try:
+        manager.describe_model(model.id, title=title, note=note, tags=tags)
+    except CognateError as error:
+        st.error(shown(str(error)), icon=":material/error:")
+        return
+    was_renamed()
+    st.rerun()
+
+
+def figures(model: TrainedModel) -> None:
+    """What was measured of the model."""
+    stats = model.details["training_stats"]
+    st.subheader("Its figures", anchor=False)
+    with st.container(horizontal=True):
+        st.metric("Parameters", compact(model.parameter_count), width="content")
+        st.metric("Steps", f"{stats['steps']:,} of {stats['planned_steps']:,}", width="content")
+        st.metric("Text read", f"{compact(stats['tokens'])} tokens", width="content")
+        st.metric("Time", duration(stats["seconds"]), width="content")
+    st.subheader("How wrong it is on unseen text (held-out loss)", anchor=False)
+    if not stats["heldout_loss"]:
+        st.caption("Not measured: training was stopped before its end. The run's curves have the last checks.")
+        return
+    st.dataframe(
+        [
+            {"dataset": dataset, "loss (nats a token)": loss, "as unsure as choosing among": perplexity(loss)}
+            for dataset, loss in stats["heldout_loss"].items()
+        ],
+        hide_index=True,
+        column_config={
+            "loss (nats a token)": st.column_config.NumberColumn(format="%.3f"),
+            "as unsure as choosing among": st.column_config.NumberColumn(format="%.1f tokens", help="The perplexity."),
+        },
+        width="content",
+    )
+
+
+def files(manager: RunManager, model: TrainedModel) -> None:
+    """Each file, and all of them."""
+    st.subheader("Files", anchor=False)
+    rows = manager.log.artifacts(model.id)
+    st.download_button(
+        "Download all as zip",
+        lambda: manager.store.zip(rows),
+        file_name=f"cognate-{model.id}.zip",
+        mime="application/zip",
+        icon=":material/folder_zip:",
+        on_click="ignore",
+    )
+    for row in rows:
+        name, what, button = st.columns([3, 3, 2], vertical_alignment="center")
+        name.code(row["path"].rsplit("/", 1)[-1], language=None)
+        what.caption(f"{KIND_WORDS.get(row['kind'], row['kind'])}, {size(row['bytes'])}")
+        with button:
+            st.download_button(
+                "Download",
+                lambda path=row["path"]: manager.store.path(path).read_bytes(),
+                file_name=row["path"].rsplit("/", 1)[-1],
+                key=f"download-{model.id}-{row['kind']}",
+                on_click="ignore",
+            )
+    with st.expander("Checksums (sha256)"):
+        st.code("\n".join(f"{row['sha256']}  {row['path'].rsplit('/', 1)[-1]}" for row in rows), language=None)
+        st.caption("Of each file as training wrote it. `sha256sum` gives the same while a file is unchanged.")
+
+
+@st.dialog("Delete this model?")
+def confirm_delete(manager: RunManager, model: TrainedModel) -> None:
+    """Ask once, then move the model to the trash."""
+    st.write(f"**{shown(model.name)}** and its files move to the trash. Home has the trash.")
+    with st.container(horizontal=True):
+        if st.button("Delete", type="primary", icon=":material/delete:"):
+            act(manager.delete_model, model.id)
+        if st.button("Keep it"):
+            st.rerun()

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig, form_fields
 from cognate_core.contracts import DataReport, RunStatus, SourceReport, perplexity
-from cognate_core.insight.charts import PLOTLY_SCRIPT, line_chart, loss_chart
+from cognate_core.insight.axis import Axis
+from cognate_core.insight.charts import PLOTLY_SCRIPT, Losses, View, line_chart, loss_chart
 from cognate_core.insight.report import SHOWN_CHECKS, SHOWN_SAMPLES, run_report
 
 if TYPE_CHECKING:
@@ -71,8 +72,9 @@ def everything(text: str = "") -> dict[str, Any]:
     rows = evaluations([8.31, 5.2, 4.4, 4.0, 3.9, 3.85, 3.81], f"model{text}", f"GSM8K{text}")
     for row in rows:
         row["step"] *= 50
-    loss = loss_chart((steps, losses), (steps, losses), np.ones(300), np.array([]), rows, 8.3, 300)
-    rate = line_chart({f"rate{text}": (steps, np.sin(steps / 100))}, "rate", 300)
+    measured = Losses((steps, losses), (steps, losses), np.ones(300), np.array([]))
+    loss = loss_chart(measured, rows, 8.3, Axis(end=300), View())
+    rate = line_chart({f"rate{text}": (steps, np.sin(steps / 100))}, "rate", Axis(end=300), View())
     source = SourceReport(
         f"GSM8K{text}", "openai/gsm8k", f"local folder{text}", True, text, 5000, 500, {f"no answer{text}": 3}, 9, 8
     )

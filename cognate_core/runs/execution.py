@@ -159,6 +159,11 @@ class Execution(ABC):
         """How long nothing was heard of it."""
         return 0.0
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """How much memory the process that was started for it has now; None when there is none."""
+        return None
+
     @abstractmethod
     def kill(self) -> None:
         """End it by force, as far as that can be done, from any thread."""

@@ -299,6 +299,11 @@ class RunManager:
         execution = self._executions.get(run_id)
         return None if execution is None else execution.silent_seconds
 
+    def memory_bytes(self, run_id: str) -> int | None:
+        """How much memory the run's worker has now; None when there is none, or not for this process."""
+        execution = self._executions.get(run_id)
+        return None if execution is None else execution.memory_bytes
+
     def checkpoint_steps(self, run_id: str, model_name: str) -> list[int]:
         """The steps at which a model of the run has a checkpoint."""
         return checkpoint_steps(self._folder(run_id), model_name)
@@ -712,6 +717,9 @@ class ReadOnlyManager(RunManager):
 
     def silent_seconds(self, run_id: str) -> None:
         """Not known here: another process hears of it."""
+
+    def memory_bytes(self, run_id: str) -> None:
+        """Not known here, either."""
 
     start = start_twin = start_branch = start_verification = _refuse
     pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse

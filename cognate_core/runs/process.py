@@ -73,6 +73,15 @@ class ProcessExecution(Execution):
         """How long the worker has said nothing; it says something each second."""
         return time.monotonic() - self._heard
 
+    @property
+    def memory_bytes(self) -> int | None:
+        """How much memory the worker has now; None when it is not there."""
+        if self._process is None:
+            return None
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            return int(psutil.Process(self._process.pid).memory_info().rss)
+        return None
+
     def _started(self, log: Any) -> subprocess.Popen[bytes]:
         context = self._context
         job = {

@@ -153,6 +153,7 @@ function showLights(place, alive, pageSeconds, connected) {
       ? light(`This page: ${ago(pageSeconds)}`, "When this page last heard of the studio.", "good")
       : light(`This page: cut off, ${ago(pageSeconds)}`, "The studio does not answer. The page goes on trying.", "bad"),
   )
+  if (alive.memory) lights.push(light(`Memory: ${alive.memory}`, "What the training process has in memory now.", "plain"))
   place.replaceChildren(...lights)
 }
 

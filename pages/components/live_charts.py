@@ -25,6 +25,7 @@ from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
 from cognate_core.insight.axis import By
 from cognate_core.insight.charts import PLOTLY_SCRIPT, View
+from cognate_core.insight.words import size
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import Run
 from pages.components.charts_of_runs import Look, comparison_charts, run_charts
@@ -187,11 +188,12 @@ def _live(request: Request) -> Response:
 
 
 def _signs_of_life(manager: RunManager, run_id: str | None) -> dict[str, Any]:
-    """How long nothing was heard of the trainer (None: nobody trains, or not for this studio), and how late the log is.
-    The page itself knows how old it is."""
+    """How long nothing was heard of the trainer (None: nobody trains, or not for this studio), the memory it has, and
+    how late the log is. The page itself knows how old it is."""
     return {
         "trainer": manager.silent_seconds(run_id) if run_id else None,
         "log": manager.log.delayed_seconds,
+        "memory": size(memory) if run_id and (memory := manager.memory_bytes(run_id)) else None,
         "elsewhere": bool(manager.read_only),
     }
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.studio import ROOT, Studio, launch_chromium, running_studio, wait_until_idle
 
 PICTURES = ROOT / "docs" / "pictures"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 860}
 STEPS = 200  # of the first-run preset: enough for a curve worth looking at
+PATIENCE_MS = 1_200_000  # a run on a computer that has other things to do
 
 
 def photograph(page: Page, name: str) -> None:
@@ -24,35 +26,85 @@ def photograph(page: Page, name: str) -> None:
 def show_run(page: Page) -> None:
     page.wait_for_function(
         "document.querySelector('.js-plotly-plot')?.data?.find(t => t.name === 'training')?.x.length > 2",
-        timeout=120_000,
+        timeout=PATIENCE_MS,
     )
 
 
-def tour(page: Page, studio: Studio) -> tuple[str, str]:
-    """Take the pictures of a first visit in light; the addresses of the run and its model."""
+def start(page: Page, studio: Studio, **settings: Any) -> str:
+    """Start the first-run preset with these settings; the run's address."""
+    page.goto(f"{studio.url}/new-run?" + "&".join(f"first-run.{name}={value}" for name, value in settings.items()))
+    page.get_by_text("of memory are free").wait_for()
+    page.get_by_role("button", name="Start training").click()
+    page.get_by_role("button", name="Stop and save").wait_for()
+    return page.url
+
+
+def wait_for_the_end(page: Page, address: str) -> None:
+    page.goto(address)
+    page.get_by_role("link", name="Try First language model").wait_for(timeout=PATIENCE_MS)
+
+
+def tour(page: Page, studio: Studio) -> dict[str, str]:
+    """Take the pictures of a first visit in light; the addresses of what was photographed."""
     page.goto(studio.url)
     photograph(page, "home")
     page.goto(f"{studio.url}/new-run?first-run.max_steps={STEPS}")
-    page.get_by_role("button", name="Start training").wait_for()
-    page.get_by_text("are free on this computer").wait_for()
+    page.get_by_text("of memory are free").wait_for()
+    page.get_by_role("button", name="How long will it take?").click()
+    page.get_by_text("Time to train").wait_for(timeout=120_000)
     photograph(page, "new-run")
     page.get_by_role("button", name="Start training").click()
     page.get_by_role("button", name="Stop and save").wait_for()
-    run = page.url
+    addresses = {"monitor": page.url}
     show_run(page)
     page.wait_for_function(
         f"document.querySelector('.js-plotly-plot').data.find(t => t.name === 'training').x.at(-1) > {STEPS // 2}",
-        timeout=300_000,
+        timeout=PATIENCE_MS,
     )
     photograph(page, "monitor")
-    page.get_by_role("link", name="Try First language model").click(timeout=300_000)
+    page.get_by_role("link", name="Try First language model").wait_for(timeout=PATIENCE_MS)
+    page.get_by_role("button", name="More").click()
+    page.get_by_role("button", name="Start its twin without GrokFast").click()
+    page.get_by_role("heading", name="What each came to").wait_for()
+    addresses["compare"] = page.url
+    twin = f"{studio.url}/monitor?run={page.url.split('%2C')[-1].split(',')[-1]}"
+    wait_for_the_end(page, twin)
+    page.goto(addresses["compare"])
+    show_run_lines(page)
+    photograph(page, "compare")
+    # A learning rate that is too high, for a caption on its curve.
+    captions = start(page, studio, max_steps=60, learning_rate=0.6, max_grad_norm=0, act_enabled="false")
+    wait_for_the_end(page, captions)
+    show_run(page)
+    photograph(page, "captions")
+    page.goto(addresses["monitor"])
+    page.get_by_role("link", name="Try First language model").click(timeout=PATIENCE_MS)
     page.get_by_role("button", name="Write").click()
     words = page.locator(".lens .text span")
     words.first.wait_for(timeout=120_000)
     words.last.click()
     page.locator(".lens").evaluate("lens => lens.scrollIntoView({block: 'end'})")
     photograph(page, "models")
-    return run, page.url
+    addresses["models"] = page.url
+    page.goto(f"{studio.url}/datasets")
+    photograph(page, "datasets")
+    return addresses
+
+
+def show_run_lines(page: Page) -> None:
+    page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.every(t => t.x.length > 2)")
+
+
+def other_looks(browser: Browser, addresses: dict[str, str]) -> None:
+    """Some of them in the dark and on a phone."""
+    dark = browser.new_page(viewport=WIDE, color_scheme="dark")
+    narrow = browser.new_page(viewport=NARROW, color_scheme="dark", device_scale_factor=2)
+    for page, suffix in ((dark, "dark"), (narrow, "narrow")):
+        page.goto(addresses["monitor"])
+        show_run(page)
+        photograph(page, f"monitor-{suffix}")
+    dark.goto(addresses["models"])
+    photograph(dark, "models-dark")
 
 
 def main() -> None:
@@ -63,15 +115,7 @@ def main() -> None:
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = launch_chromium(playwright)
         with running_studio(Path(folder) / "home", **environment) as studio:
-            run, model = tour(browser.new_page(viewport=WIDE, color_scheme="light"), studio)
-            dark = browser.new_page(viewport=WIDE, color_scheme="dark")
-            narrow = browser.new_page(viewport=NARROW, color_scheme="dark", device_scale_factor=2)
-            for page, suffix in ((dark, "dark"), (narrow, "narrow")):
-                page.goto(run)
-                show_run(page)
-                photograph(page, f"monitor-{suffix}")
-            dark.goto(model)
-            photograph(dark, "models-dark")
+            other_looks(browser, tour(browser.new_page(viewport=WIDE, color_scheme="light"), studio))
         browser.close()
 
 

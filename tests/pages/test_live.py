@@ -201,9 +201,10 @@ def test_what_was_seen_already_is_not_sent_again_but_how_alive_all_is(studio: Ru
 
 
 def test_signs_of_life_are_what_is_known(studio: RunManager, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ask(run=run)["alive"] == {"trainer": None, "log": 0.0, "elsewhere": False}
+    assert ask(run=run)["alive"] == {"trainer": None, "memory": None, "log": 0.0, "elsewhere": False}
     monkeypatch.setattr(studio, "silent_seconds", {run: 1.25}.get)
-    assert ask(run=run)["alive"]["trainer"] == 1.25
+    monkeypatch.setattr(studio, "memory_bytes", {run: 2_000_000}.get)
+    assert ask(run=run)["alive"] == {"trainer": 1.25, "memory": "2 MB", "log": 0.0, "elsewhere": False}
     assert ask(runs=run)["alive"]["trainer"] is None, "of several runs it is not told"
 
 

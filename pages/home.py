@@ -10,6 +10,7 @@ from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
 from pages.components.run_actions import act, resume_button
 from pages.components.run_figures import measured_seconds_left, run_seconds
+from pages.components.tour import welcome
 
 RECENT_RUNS = 8
 RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
@@ -149,9 +150,8 @@ resting = [run for run in runs if run.status in RESTING]
 if resting:
     resting_runs(manager, resting)
 ended = [run for run in runs if run.status.is_terminal and run.status not in RESTING]
-st.subheader("Start here" if not runs else "Start another run", anchor=False)
-if not runs:
-    st.write("Choose a preset, press **Start training**, and watch the curve fall. Nothing leaves this computer.")
+if runs or not welcome(manager):
+    st.subheader("Start another run" if runs else "Start here", anchor=False)
 preset_cards()
 if ended:
     st.subheader("Finished runs", anchor=False)

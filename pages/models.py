@@ -7,12 +7,14 @@ import streamlit as st
 
 from cognate_core.contracts import MEMORY_FILE, perplexity
 from cognate_core.errors import CognateError
+from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact, duration, size
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.layout import PAGES, page_header, shown
 from pages.components.lens import lens
 from pages.components.run_actions import act
+from pages.components.tour import try_hint
 
 KIND_WORDS = {
     "weights": "the weights",
@@ -50,11 +52,11 @@ def figures(model: TrainedModel) -> None:
     """What was measured of the model."""
     stats = model.details["training_stats"]
     with st.container(horizontal=True):
-        st.metric("Parameters", compact(model.parameter_count), width="content")
+        st.metric("Parameters", compact(model.parameter_count), help=explained("parameters"), width="content")
         st.metric("Steps", f"{stats['steps']:,} of {stats['planned_steps']:,}", width="content")
-        st.metric("Text read", f"{compact(stats['tokens'])} tokens", width="content")
+        st.metric("Text read", f"{compact(stats['tokens'])} tokens", help=explained("token"), width="content")
         st.metric("Time", duration(stats["seconds"]), width="content")
-    st.subheader("How wrong it is on unseen text (held-out loss)", anchor=False)
+    st.subheader("How wrong it is on unseen text (held-out loss)", anchor=False, help=explained("held-out loss"))
     if not stats["heldout_loss"]:
         st.caption("Not measured: training was stopped before its end. The run's curves have the last checks.")
         return
@@ -66,7 +68,9 @@ def figures(model: TrainedModel) -> None:
         hide_index=True,
         column_config={
             "loss (nats a token)": st.column_config.NumberColumn(format="%.3f"),
-            "as unsure as choosing among": st.column_config.NumberColumn(format="%.1f tokens", help="The perplexity."),
+            "as unsure as choosing among": st.column_config.NumberColumn(
+                format="%.1f tokens", help=explained("perplexity", "This is the perplexity.")
+            ),
         },
         width="content",
     )
@@ -119,10 +123,10 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
             1.5,
             0.7,
             0.1,
-            help="0: always the likeliest word. Higher: more surprising.",
+            help=explained("temperature"),
         )
         length = middle.slider("Length (tokens)", 10, 400, 120, 10)
-        seed = right.number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same text.")
+        seed = right.number_input("Seed", 0, 2**31 - 1, 0, help=explained("seed"))
         as_problem = st.toggle("Ask it as a word problem", True, help="Writes Problem: and Solution: around the text.")
         remember = remembers and st.toggle(
             "Keep its memory",
@@ -238,11 +242,9 @@ else:
         st.header(shown(model.name), anchor=False, width="content")
         st.badge(model.status, color="green" if model.status == "completed" else "gray")
         if model.details["act_enabled"]:
-            st.badge(
-                "ponders", color="blue", help="Adaptive computation (ACT): how long it thinks is decided word by word."
-            )
+            st.badge("ponders", color="blue", help=explained("ponder steps"))
         if model.details["ltm_enabled"]:
-            st.badge("remembers", color="orange", help="Long-term memory (LTM): it takes notes of what it reads.")
+            st.badge("remembers", color="orange", help=explained("memory"))
         st.page_link(
             PAGES["monitor"],
             label="Its run",
@@ -250,7 +252,9 @@ else:
             query_params={"run": model.run_id},
         )
     figures(model)
+    place = st.container()
     playground(manager, model)
+    try_hint(manager, place, written=f"written-{model.id}" in st.session_state)
     st.subheader("Files", anchor=False)
     files(manager, model)
     if st.button("Delete this model", icon=":material/delete:", disabled=bool(manager.read_only)):

@@ -11,6 +11,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError, ConfigError, DataError
 from cognate_core.insight.estimates import Estimate, estimate
+from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact, size
 from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
@@ -67,7 +68,7 @@ def show_estimate(place: DeltaGenerator, config: TrainingConfig) -> None:
     with place, st.spinner("Counting the parameters"):
         needs = estimate(config)
     with place.container():
-        st.metric("Parameters", compact(needs.parameters["total"]), help="The numbers that training adjusts.")
+        st.metric("Parameters", compact(needs.parameters["total"]), help=explained("parameters"))
         parts = {part: count for part, count in needs.parameters.items() if part != "total"}
         rows = "\n".join(f"| {part.replace('_', ' ')} | {count:,} |" for part, count in parts.items())
         st.markdown(f"| part | numbers |\n| --- | ---: |\n{rows}")

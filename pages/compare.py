@@ -168,6 +168,9 @@ else:
         chosen = []
         st.warning(shown(str(error)), icon=":material/warning:")
     if chosen:
+        with st.container(horizontal=True):
+            for run in chosen:
+                run_link(run)
         twin = next((run for run in chosen if run.relation == "twin"), None)
         if twin is not None and len(chosen) == 2:
             st.caption(

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -46,6 +46,7 @@ class Visit:
 
     address: str
     ready: Callable[[Page], None] = lambda page: None
+    scheme: Literal["light", "dark"] = "light"  # in which it is opened
 
 
 def curves_are_drawn(page: Page) -> None:
@@ -72,12 +73,12 @@ def a_step_is_open(page: Page) -> None:
 
 VISITS = {
     "home": Visit(""),
-    "new run": Visit("new-run", lambda page: page.get_by_text("are free on this computer").wait_for()),
     "new run, all settings": Visit("new-run", all_settings_are_open),
     "monitor": Visit("monitor?run={run}", curves_are_drawn),
     "one step": Visit("monitor?run={run}", a_step_is_open),
     "compare": Visit("compare?runs={run},{twin}", curves_are_drawn),
     "models": Visit("models?model={model}", a_text_is_written),
+    "models, opened in the dark": Visit("models?model={model}", a_text_is_written, scheme="dark"),  # other shades
     "datasets, rows": Visit("datasets?dataset=Synthetic"),
     "datasets, lengths": Visit("datasets?dataset=Synthetic&section=Lengths"),
     "datasets, overlap": Visit("datasets?dataset=Synthetic&section=Seen+before+%28overlap%29"),
@@ -203,6 +204,14 @@ def grave_violations(page: Page, options: dict[str, Any]) -> list[str]:
     ]
 
 
+def needed_width(page: Page) -> int:
+    """How wide the page is. Streamlit scrolls its main part, not the document."""
+    return page.evaluate(
+        """() => Math.max(...[document.scrollingElement, document.querySelector("[data-testid=stMain]")].map(
+            (each) => each.scrollWidth))"""
+    )
+
+
 def look_at_it_in_every_way(page: Page) -> list[str]:
     """What is wrong with the page that is open, in each look."""
     wrong = []
@@ -213,7 +222,7 @@ def look_at_it_in_every_way(page: Page) -> list[str]:
         wait_until_idle(page)
         page.wait_for_timeout(350)  # colours fade from one look to the other; half-way they have no contrast
         wrong += [f"{scheme}, {width}: {each}" for each in grave_violations(page, options)]
-        if page.evaluate("document.scrollingElement.scrollWidth") > width:
+        if needed_width(page) > width:
             wrong.append(f"{scheme}, {width}: it must be scrolled sideways")
     return wrong
 
@@ -221,6 +230,7 @@ def look_at_it_in_every_way(page: Page) -> list[str]:
 @pytest.mark.parametrize("name", VISITS)
 def test_every_page_can_be_read_by_everyone(full: Full, watched: Callable[[Studio], Watched], name: str) -> None:
     visit, look = VISITS[name], watched(full.studio)
+    look.page.emulate_media(color_scheme=visit.scheme)
     look.page.goto(f"{full.studio.url}/{visit.address.format(**full.ids)}")
     wait_until_idle(look.page)
     visit.ready(look.page)
@@ -239,14 +249,14 @@ def test_the_measurement_sees_what_is_wrong(full: Full, watched: Callable[[Studi
             const wrong = document.createElement("div")
             wrong.innerHTML = '<button></button><p style="color: #999; background: #fff">faint</p>'
             wrong.style.width = "3000px"
-            document.body.append(wrong)
+            document.querySelector("[data-testid=stMainBlockContainer]").prepend(wrong)
             console.warn("a warning of ours")
             fetch("http://127.0.0.1:9/").catch(() => null)
         }"""
     )
     found = {each.split(":")[0] for each in grave_violations(look.page, EVERYTHING)}
     assert {"button-name", "color-contrast"} <= found
-    assert look.page.evaluate("document.scrollingElement.scrollWidth") > WIDE
+    assert needed_width(look.page) > WIDE
     look.page.wait_for_timeout(200)
     assert any("a warning of ours" in each for each in look.trouble)
     assert any(each.startswith("outside: ") for each in look.trouble)

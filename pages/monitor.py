@@ -216,8 +216,8 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     """What changes often: progress, messages, figures."""
     log = manager.log
     run = log.run(run_id)
-    if run.status is not st.session_state["drawn_status"]:
-        st.rerun()  # the whole page again, with the timers that suit the new status
+    if (run.status, bool(run.step)) != st.session_state["drawn_state"]:
+        st.rerun()  # the whole page again, with the timers that suit the new status, and the way to a step
     header(manager, run)
     origin_line(manager, run)
     messages(log, run, log.events(run.id))
@@ -288,7 +288,7 @@ if chosen is None:
         st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
 else:
     others = [run for run in manager.log.runs(30) if run.id != chosen.id]
-    st.session_state["drawn_status"] = chosen.status
+    st.session_state["drawn_state"] = (chosen.status, bool(chosen.step))
     going = chosen.status.is_active or chosen.status is RunStatus.QUEUED
     model_name = current_model(chosen)
     seconds = STATUS_SECONDS.get(chosen.status, OTHER_STATUS_SECONDS) if going else None

@@ -120,7 +120,7 @@ def recent_runs(log: ProgressLog, runs: list[Run]) -> None:
         with name.container(horizontal=True, vertical_alignment="center"):
             run_link(run)
             status_badge(run.status)
-        figures.caption(f"{_figures(log, run)}, {ago(run.finished_at or run.created_at)}")
+        figures.caption(f"{ago(run.finished_at or run.created_at)}: {_figures(log, run)}")
 
 
 def _figures(log: ProgressLog, run: Run) -> str:

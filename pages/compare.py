@@ -7,6 +7,7 @@ import streamlit as st
 from cognate_core.config import form_fields
 from cognate_core.errors import RunError
 from cognate_core.insight.comparison import FamilyMember, config_difference, family
+from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import duration
 from cognate_core.runs import current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
@@ -76,7 +77,8 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
         hide_index=True,
         column_config={
             "lowest held-out loss": number(
-                format="%.3f", help="Mean over the datasets, at the checks while it trained."
+                format="%.3f",
+                help=explained("held-out loss", "The mean over the datasets, at the checks while it trained."),
             ),
             "at step": number(format="localized"),
             "last training loss": number(format="%.3f"),
@@ -167,6 +169,9 @@ else:
         chosen = []
         st.warning(shown(str(error)), icon=":material/warning:")
     if chosen:
+        with st.container(horizontal=True):
+            for run in chosen:
+                run_link(run)
         if are_twins(chosen):
             st.caption(
                 "The same start and the same data; only the gradient filter (GrokFast) differs. The gap is shaded."

@@ -11,6 +11,7 @@ from pages.components.hand_on import open_passport_field
 from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
 from pages.components.run_actions import act, resume_button
 from pages.components.run_figures import measured_seconds_left, run_seconds
+from pages.components.tour import welcome
 
 RECENT_RUNS = 8
 RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
@@ -116,15 +117,11 @@ def preset_cards() -> None:
 def recent_runs(log: ProgressLog, runs: list[Run]) -> None:
     """What ended last, the newest first."""
     for run in runs[:RECENT_RUNS]:
-        name, status, figures, when = st.columns([3, 2, 4, 2], vertical_alignment="center")
-        with name:
+        name, figures = st.columns([1, 1], vertical_alignment="center")
+        with name.container(horizontal=True, vertical_alignment="center"):
             run_link(run)
-        with status:
             status_badge(run.status)
-        with figures:
-            st.caption(_figures(log, run))
-        with when:
-            st.caption(ago(run.finished_at or run.created_at))
+        figures.caption(f"{ago(run.finished_at or run.created_at)}: {_figures(log, run)}")
 
 
 def _figures(log: ProgressLog, run: Run) -> str:
@@ -150,13 +147,12 @@ resting = [run for run in runs if run.status in RESTING]
 if resting:
     resting_runs(manager, resting)
 ended = [run for run in runs if run.status.is_terminal and run.status not in RESTING]
-st.subheader("Start here" if not runs else "Start another run", anchor=False)
-if not runs:
-    st.write("Choose a preset, press **Start training**, and watch the curve fall. Nothing leaves this computer.")
-preset_cards()
 if ended:
     st.subheader("Finished runs", anchor=False)
     recent_runs(log, ended)
+if runs or not welcome(manager):
+    st.subheader("Start another run" if runs else "Start here", anchor=False)
+preset_cards()
 models = log.models()
 if models:
     parameters = sum(model.parameter_count for model in models)

@@ -8,7 +8,8 @@ from pages.components.layout import PAGES, page_header
 from pages.components.lineage import lineage
 from pages.components.model_card import confirm_delete, figures, files, headline
 from pages.components.model_choice import choose_model
-from pages.components.playground import playground
+from pages.components.playground import has_written, playground
+from pages.components.tour import try_hint
 
 manager = current_manager()
 page_header(
@@ -21,7 +22,9 @@ if not models:
 else:
     model = choose_model(models)
     headline(manager, model)
+    place = st.container()
     playground(manager, model)
+    try_hint(manager, place, written=has_written(model))
     figures(model)
     accuracy(manager, model)
     lineage(manager, model)

@@ -6,6 +6,7 @@ import streamlit as st
 
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
+from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.curves import read_curves
@@ -18,6 +19,7 @@ from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
 from pages.components.run_figures import PACE_STEPS, measured_seconds_left, quote_line, run_seconds
 from pages.components.step_dialog import step_dialog
+from pages.components.tour import watch_hint
 
 # Drawing a part of the page again takes processor time. The charts have their own pace (components/live_charts.js).
 STATUS_SECONDS = {RunStatus.TRAINING: 3.0}
@@ -84,35 +86,46 @@ def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str,
     newest = {row["dataset"]: row["loss"] for row in evaluations}  # later rows replace earlier ones
     known = [loss for loss in newest.values() if loss is not None]
     with st.container(horizontal=True):
-        st.metric("Step", f"{run.step or 0:,} of {run.total_steps or run.config.max_steps:,}", width="content")
+        steps = f"{run.step or 0:,} of {run.total_steps or run.config.max_steps:,}"
+        st.metric("Step", steps, help=explained("step"), width="content")
         st.metric(
             "How wrong it is (loss)",
             _number(last and last["loss"]),
-            help="On the text it learns from, in nats a token. Lower is better.",
+            help=explained("loss", "This one is on the text it learns from."),
             width="content",
         )
         st.metric(
             "On unseen text (held-out loss)",
             _number(sum(known) / len(known) if known else None),
-            help="Mean over the datasets, on rows kept apart. This is the honest measure.",
+            help=explained("held-out loss", "The mean over the datasets."),
             width="content",
         )
-        st.metric("Learning rate", f"{last['learning_rate']:.3g}" if last else "unknown", width="content")
+        st.metric(
+            "Learning rate",
+            f"{last['learning_rate']:.3g}" if last else "unknown",
+            help=explained("learning rate"),
+            width="content",
+        )
         if last and last["ponder_steps"] is not None:
             st.metric(
                 "Ponder steps",
                 f"{last['ponder_steps']:.1f}",
-                help="How often the middle layers go over a token, on average.",
+                help=explained("ponder steps", "The mean over the tokens."),
                 width="content",
             )
         if last and last["memory_notes"] is not None:
             st.metric(
                 "Notes in memory",
                 f"{last['memory_notes']:.0f}",
-                help="How many notes a text's memory holds after a segment, on average.",
+                help=explained("notes", "Counted after a segment, on average."),
                 width="content",
             )
-        st.metric("Speed", f"{tokens / seconds:,.0f} tokens/s" if seconds else "unknown", width="content")
+        st.metric(
+            "Speed",
+            f"{tokens / seconds:,.0f} tokens/s" if seconds else "unknown",
+            help=explained("token", "Counted are those that it learns from."),
+            width="content",
+        )
 
 
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
@@ -204,8 +217,8 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     """What changes often: progress, messages, figures."""
     log = manager.log
     run = log.run(run_id)
-    if run.status is not st.session_state["drawn_status"]:
-        st.rerun()  # the whole page again, with the timers that suit the new status
+    if (run.status, bool(run.step)) != st.session_state["drawn_state"]:
+        st.rerun()  # the whole page again, with the timers that suit the new status, and the way to a step
     header(manager, run, model_name)
     origin_line(manager, run)
     verification_result(manager, run)
@@ -277,11 +290,12 @@ if chosen is None:
         st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
 else:
     others = [run for run in manager.log.runs(30) if run.id != chosen.id]
-    st.session_state["drawn_status"] = chosen.status
+    st.session_state["drawn_state"] = (chosen.status, bool(chosen.step))
     going = chosen.status.is_active or chosen.status is RunStatus.QUEUED
     model_name = current_model(chosen)
     seconds = STATUS_SECONDS.get(chosen.status, OTHER_STATUS_SECONDS) if going else None
     st.fragment(status, run_every=seconds)(manager, chosen.id, model_name)
+    watch_hint(manager, chosen)
     clicked = live_charts(manager, chosen, model_name)
     asked_step = clicked.step["step"] if clicked.step else st.session_state.pop("asked_step", None)
     if asked_step is not None:

@@ -9,6 +9,7 @@ from pages.components.layout import PAGES, shown
 
 # A file, because a Material icon here would be fetched from the network.
 st.set_page_config(page_title="Cognate Studio", page_icon=Path(__file__).with_name("icon.png"), layout="wide")
+st.html(Path(__file__).with_name("accent.css"))
 page = st.navigation(list(PAGES.values()), position="top")
 read_only = current_manager().read_only
 if read_only:

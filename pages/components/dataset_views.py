@@ -11,6 +11,7 @@ import streamlit as st
 from cognate_core.config import TrainingConfig, field_extra, form_fields
 from cognate_core.errors import ConfigError
 from cognate_core.insight.data_charts import length_chart
+from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact
 from cognate_core.presets import PRESETS
 from pages.components.batch_view import show_sequence
@@ -87,7 +88,7 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
             "Tokenizer",
             [NEW_TOKENIZER, *prepared],
             format_func=lambda folder: _tokenizer_words(folder, prepared),
-            help="What cuts text into word pieces (tokens). A run trains a new one on its own text.",
+            help=explained("tokenizer"),
         )
     with right:
         vocab_size = _setting("vocab_size", disabled=tokenizer != NEW_TOKENIZER)
@@ -245,9 +246,7 @@ def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
         column_config={
             "share of the sequences": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
             "share of the tokens learned": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
-            "passes (epochs)": st.column_config.NumberColumn(
-                format="%.2f", help="How often the run goes through the dataset."
-            ),
+            "passes (epochs)": st.column_config.NumberColumn(format="%.2f", help=explained("epoch")),
         },
     )
     drawn = config.max_steps * config.gradient_accumulation_steps * config.batch_size

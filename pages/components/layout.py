@@ -7,6 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from cognate_core.contracts import RunStatus
+from cognate_core.insight.palette import run_colour, run_dash
 from cognate_core.labels import escape_streamlit
 from cognate_core.storage.progress_log import Run
 
@@ -21,7 +22,10 @@ PAGES = {
     ),
     "models": st.Page(_FOLDER / "models.py", title="Models", icon=":material/deployed_code:", url_path="models"),
     "datasets": st.Page(_FOLDER / "datasets.py", title="Datasets", icon=":material/dataset:", url_path="datasets"),
+    "glossary": st.Page(_FOLDER / "glossary.py", title="Glossary", icon=":material/menu_book:", url_path="glossary"),
 }
+
+_LINES = {"solid": "━━", "dash": "╍╍", "dot": "┅┅"}  # box drawing, which screen readers pass over
 
 _STATUS_LOOK = {
     RunStatus.QUEUED: ("gray", ":material/schedule:"),
@@ -60,5 +64,8 @@ def shown(label: str) -> str:
 
 
 def run_link(run: Run, label: str | None = None) -> None:
-    """A link to the run on Monitor."""
-    st.page_link(PAGES["monitor"], label=shown(label or run.name), query_params={"run": run.id})
+    """A link to the run on Monitor, behind a piece of the run's line as the charts draw it."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
+        colour = run_colour(run.colour, dark=st.context.theme.type == "dark")
+        st.markdown(f':color[{_LINES[run_dash(run.colour)]}]{{foreground="{colour}"}}', width="content")
+        st.page_link(PAGES["monitor"], label=shown(label or run.name), query_params={"run": run.id})

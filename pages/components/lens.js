@@ -69,6 +69,7 @@ export default function ({ data, parentElement }) {
       span.setAttribute("role", "option")
       span.setAttribute("aria-selected", "false")
       span.id = `word-${index}`
+      if (!word.text.trim()) span.setAttribute("aria-label", word.text.includes("\n") ? "line break" : "space")
       span.onclick = () => choose(index)
       return span
     }),

@@ -38,7 +38,7 @@ function placeOf(root, { title, help, alt, wide }) {
   const heading = element("h3", title)
   heading.title = help
   const place = element("div", "", wide ? "place clickable" : "place")
-  place.setAttribute("role", "img")
+  place.setAttribute("role", "figure") // not "img", which may hold no buttons
   place.setAttribute("aria-label", alt)
   section.append(heading, place)
   root.append(section)

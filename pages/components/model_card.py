@@ -6,6 +6,7 @@ import streamlit as st
 
 from cognate_core.contracts import perplexity
 from cognate_core.errors import CognateError
+from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact, duration, size
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import TrainedModel
@@ -29,11 +30,9 @@ def headline(manager: RunManager, model: TrainedModel) -> None:
         st.header(shown(model.name), anchor=False, width="content")
         st.badge(model.status, color="green" if model.status == "completed" else "gray")
         if model.details["act_enabled"]:
-            st.badge(
-                "ponders", color="blue", help="Adaptive computation (ACT): how long it thinks is decided word by word."
-            )
+            st.badge("ponders", color="blue", help=explained("ponder steps"))
         if model.details["ltm_enabled"]:
-            st.badge("remembers", color="orange", help="Long-term memory (LTM): it takes notes of what it reads.")
+            st.badge("remembers", color="orange", help=explained("memory"))
         for tag in model.tags:
             st.badge(shown(tag), color="gray", icon=":material/label:")
         st.page_link(
@@ -77,11 +76,11 @@ def figures(model: TrainedModel) -> None:
     stats = model.details["training_stats"]
     st.subheader("Its figures", anchor=False)
     with st.container(horizontal=True):
-        st.metric("Parameters", compact(model.parameter_count), width="content")
+        st.metric("Parameters", compact(model.parameter_count), help=explained("parameters"), width="content")
         st.metric("Steps", f"{stats['steps']:,} of {stats['planned_steps']:,}", width="content")
-        st.metric("Text read", f"{compact(stats['tokens'])} tokens", width="content")
+        st.metric("Text read", f"{compact(stats['tokens'])} tokens", help=explained("token"), width="content")
         st.metric("Time", duration(stats["seconds"]), width="content")
-    st.subheader("How wrong it is on unseen text (held-out loss)", anchor=False)
+    st.subheader("How wrong it is on unseen text (held-out loss)", anchor=False, help=explained("held-out loss"))
     if not stats["heldout_loss"]:
         st.caption("Not measured: training was stopped before its end. The run's curves have the last checks.")
         return
@@ -93,7 +92,9 @@ def figures(model: TrainedModel) -> None:
         hide_index=True,
         column_config={
             "loss (nats a token)": st.column_config.NumberColumn(format="%.3f"),
-            "as unsure as choosing among": st.column_config.NumberColumn(format="%.1f tokens", help="The perplexity."),
+            "as unsure as choosing among": st.column_config.NumberColumn(
+                format="%.1f tokens", help=explained("perplexity", "This is the perplexity.")
+            ),
         },
         width="content",
     )

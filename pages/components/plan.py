@@ -11,6 +11,7 @@ from cognate_core.contracts import Quote
 from cognate_core.errors import CognateError
 from cognate_core.insight.charts import View
 from cognate_core.insight.estimates import Estimate, estimate
+from cognate_core.insight.glossary import explained
 from cognate_core.insight.plan import passes_chart, schedule_chart
 from cognate_core.insight.words import compact, duration, size
 from cognate_core.runs import RunManager
@@ -22,7 +23,7 @@ def show_needs(place: DeltaGenerator, config: TrainingConfig) -> None:
     with place, st.spinner("Counting the parameters"):
         needs = estimate(config)
     with place.container():
-        st.metric("Parameters", compact(needs.parameters["total"]), help="The numbers that training adjusts.")
+        st.metric("Parameters", compact(needs.parameters["total"]), help=explained("parameters"))
         parts = {part: count for part, count in needs.parameters.items() if part != "total"}
         rows = "\n".join(f"| {part.replace('_', ' ')} | {count:,} |" for part, count in parts.items())
         with st.expander("By part"):

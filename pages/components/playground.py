@@ -10,6 +10,7 @@ import streamlit as st
 
 from cognate_core.contracts import MEMORY_FILE
 from cognate_core.errors import CognateError
+from cognate_core.insight.glossary import explained
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.layout import shown
@@ -118,6 +119,11 @@ def choose_step(manager: RunManager, model: TrainedModel, side: str) -> int | No
     return None if step == last else step
 
 
+def has_written(model: TrainedModel) -> bool:
+    """Whether it was tried on this page."""
+    return f"asked-{model.id}" in st.session_state
+
+
 def form(model: TrainedModel, *, alone: bool) -> None:
     """What to write. `alone`: the finished model by itself, which alone may keep its memory."""
     with st.form(f"try-{model.id}", border=False):
@@ -129,10 +135,10 @@ def form(model: TrainedModel, *, alone: bool) -> None:
             1.5,
             0.7,
             0.1,
-            help="0: always the likeliest word. Higher: more surprising.",
+            help=explained("temperature"),
         )
         length = middle.slider("Length (tokens)", 10, 400, 120, 10)
-        seed = right.number_input("Seed", 0, 2**31 - 1, 0, help="The same seed gives the same text.")
+        seed = right.number_input("Seed", 0, 2**31 - 1, 0, help=explained("seed"))
         as_problem = st.toggle("Ask it as a word problem", True, help="Writes Problem: and Solution: around the text.")
         remember = model.details["ltm_enabled"] and st.toggle(
             "Keep its memory",

@@ -9,6 +9,7 @@ import streamlit as st
 
 from cognate_core.config import branch_fields
 from cognate_core.errors import CognateError, ConfigError
+from cognate_core.insight.glossary import explained
 from cognate_core.runs import MAX_NAME_LENGTH, RunManager, nearest_checkpoint
 from cognate_core.storage.progress_log import Run
 from pages.components.config_form import as_text
@@ -27,10 +28,12 @@ def step_dialog(manager: RunManager, run: Run, model_name: str, step: int) -> No
 def _step(manager: RunManager, run: Run, model_name: str, row: dict[str, Any]) -> None:
     """What was measured at a step, what the model read there, and the way to branch off."""
     with st.container(horizontal=True):
-        st.metric("Loss", "no number" if row["loss"] is None else f"{row['loss']:.3f}", width="content")
-        st.metric("Learning rate", f"{row['learning_rate']:.3g}", width="content")
+        loss = "no number" if row["loss"] is None else f"{row['loss']:.3f}"
+        st.metric("How wrong it was (loss)", loss, help=explained("loss"), width="content")
+        st.metric("Learning rate", f"{row['learning_rate']:.3g}", help=explained("learning rate"), width="content")
         norm = row["grad_norm"]
-        st.metric("Gradient size", "no number" if norm is None else f"{norm:.3g}", width="content")
+        size = "no number" if norm is None else f"{norm:.3g}"
+        st.metric("Gradient size", size, help=explained("gradient norm"), width="content")
         st.metric("Took", f"{row['seconds']:.2f} s", width="content")
     if not manager.read_only:
         branch_form(manager, run, model_name, row["step"])

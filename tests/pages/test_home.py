@@ -9,7 +9,7 @@ from tests.pages.conftest import open_page, texts
 
 def test_an_empty_studio_says_where_to_begin(studio: RunManager) -> None:
     page = open_page("home")
-    assert "Start here" in texts(page)
+    assert "Your first model" in texts(page)
     for preset in PRESETS.values():
         assert preset.title in texts(page)
         assert preset.expectation in texts(page)

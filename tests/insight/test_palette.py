@@ -65,7 +65,8 @@ def test_a_run_has_one_colour_wherever_it_is_shown(number: int, dark: bool) -> N
 
 def test_light_has_the_palette_in_its_order_and_dark_differs_where_it_must() -> None:
     assert [run_colour(number, dark=False) for number in range(6)] == list(OKABE_ITO)
-    assert [run_colour(number, dark=True) for number in range(1, 6)] == list(OKABE_ITO[1:])
+    same = [number for number in range(6) if run_colour(number, dark=True) == OKABE_ITO[number]]
+    assert same == [1, 2, 3, 5], "of the two blues, one is too dark there, and lightened it comes near the other"
 
 
 @pytest.mark.parametrize("dark", [False, True])

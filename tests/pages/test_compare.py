@@ -208,7 +208,7 @@ def test_hostile_names_are_shown_as_typed(studio: RunManager, tiny_config: Train
         assert not [text for text in written if "<" in text or ">" in text]
     labels = [link.proto.label for link in page.get("page_link")]
     assert labels and not [label for label in labels if "<b>" in label or "**:red" in label or "![y]" in label]
-    assert links(page) == [HOSTILE] * 2
+    assert links(page) == [HOSTILE] * 4, "those that are compared, and their family"
 
 
 def test_the_family_of_the_shown_runs_is_told_in_words(studio: RunManager, tiny_config: TrainingConfig) -> None:
@@ -218,7 +218,7 @@ def test_the_family_of_the_shown_runs_is_told_in_words(studio: RunManager, tiny_
     add_run(studio, tiny_config, "stranger", [3.0])
     page = open_page("compare", runs="first")
     assert "Family" in plain(page)
-    assert links(page) == ["run mother", "run first", "run second"]
+    assert links(page) == ["run first", "run mother", "run first", "run second"]
     lines = [caption.value for caption in page.caption]
     assert "branched off from the one above, after step 1,200" in lines
     assert any("twin of" in line and "run mother" in line.replace(WORD_JOINER, "") for line in lines)

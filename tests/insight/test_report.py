@@ -317,7 +317,11 @@ def test_in_a_browser_without_a_network_the_charts_are_drawn_and_no_text_runs(
         )
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size({"width": 400, "height": 800})
-        page.wait_for_function("document.documentElement.scrollWidth <= 400")  # nothing stands beyond a narrow screen
+        for _ in range(50):  # charts follow a moment later, and the page's policy lets no test wait inside it
+            if page.evaluate("document.documentElement.scrollWidth") <= 400:
+                break
+            page.wait_for_timeout(100)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 400, "nothing stands beyond a narrow screen"
         page.emulate_media(media="print")
         assert page.evaluate("window.ran") is None
         assert page.locator("img, iframe, a[href]").count() == 0

@@ -9,8 +9,11 @@ VENV := .venv/bin
 run: .venv/installed
 	$(VENV)/cognate run
 
+# Two at a time, each with one thread of arithmetic. Playwright keeps an event loop running in its thread, beside which
+# asyncio.run refuses: what needs a browser comes apart.
 test: .venv/installed-dev .venv/browser
-	$(VENV)/python -m pytest
+	OMP_NUM_THREADS=1 $(VENV)/python -m pytest --numprocesses=2 --dist=loadfile -m "not browser"
+	OMP_NUM_THREADS=1 $(VENV)/python -m pytest --numprocesses=2 --dist=loadfile -m browser
 
 # Every fault as often as it takes to trust the answer; `make test` tries each a few times.
 soak: .venv/installed-dev .venv/browser

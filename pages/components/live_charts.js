@@ -8,6 +8,7 @@ const SMALL_EVERY = 4 // the small charts follow at every fourth update
 // both share the same processor.
 const REST = 10
 const LONGEST_PAUSE_MS = 4000
+const NARROW_LETTERS = 15
 const SILENT_SECONDS = { slow: 5, bad: 30 } // a worker says something each second
 
 let plotly = null
@@ -95,7 +96,10 @@ async function draw(root, { charts, findings }, all, component) {
       modebar: { bgcolor: "transparent", color: "#808080", activecolor: style.color },
     }
     const narrow = root.clientWidth < 620 && layout.annotations?.length
-    if (narrow) layout.margin = { ...layout.margin, r: 96 }
+    if (narrow) {
+      layout.margin = { ...layout.margin, r: 112 }
+      layout.annotations = layout.annotations.map((each) => ({ ...each, text: shortened(each) }))
+    }
     Plotly.react(place, figure.data, layout, config)
     if (wide && !place.listens) {
       place.listens = true
@@ -107,6 +111,12 @@ async function draw(root, { charts, findings }, all, component) {
     }
     place.component = component
   })
+}
+
+// Names beside the curves, where there is little room; one with an escaped letter is left as it is.
+function shortened({ text, xref }) {
+  const fits = xref !== "paper" || text.length <= NARROW_LETTERS || text.includes("&")
+  return fits ? text : `${text.slice(0, NARROW_LETTERS - 1)}…`
 }
 
 function showControls(place, controls, chosen, change) {

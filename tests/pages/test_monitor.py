@@ -3,7 +3,16 @@ from __future__ import annotations
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import DataReport, Event, RunStatus, SourceReport, StepMetrics
+from cognate_core.contracts import (
+    DataReport,
+    Event,
+    ModelArtifacts,
+    Origin,
+    Quote,
+    RunStatus,
+    SourceReport,
+    StepMetrics,
+)
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
 from tests.pages.conftest import charts, open_page, texts
@@ -115,3 +124,57 @@ def test_stop_and_cancel_reach_the_run(studio: RunManager, tiny_config: Training
     assert studio.log.run(run_id).status is RunStatus.STOPPING
     next(button for button in page.button if button.label == "Cancel").click().run()
     assert studio.log.run(run_id).status is RunStatus.CANCELLING
+
+
+# What a run was made of, and what was promised of it
+
+
+def test_a_run_says_what_it_was_made_of(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    studio.log.create_run("mother", "Mother", tiny_config, ["m"], studio.home, None)
+    studio.log.create_run("child", "Child", tiny_config, ["m"], studio.home, None, Origin("mother", "branch", 1200))
+    studio.log.create_run("orphan", "Orphan", tiny_config, ["m"], studio.home, None, Origin("gone", "twin"))
+    assert "Branched off from" in texts(open_page("monitor", run="child"))
+    assert "after step 1,200" in texts(open_page("monitor", run="child"))
+    assert "GrokFast twin of a run that is no longer here" in texts(open_page("monitor", run="orphan"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(75, "as quoted"), (30, "less than quoted"), (100, "more than quoted"), (None, "")]
+)
+def test_a_quote_is_set_beside_what_it_took(
+    studio: RunManager, tiny_config: TrainingConfig, seconds: float | None, words: str
+) -> None:
+    quote = Quote(60.0, 90.0, 0.5, 10, 500_000_000, 1, busy=False)
+    studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None, quote=quote)
+    studio.log.claim("r1")
+    if seconds is not None:
+        stats = {"seconds": seconds}
+        model = ModelArtifacts(
+            "i", "m", "p", 1, "2026-01-01T00:00:00", "completed", "", "", [], stats, False, False, False, {}, []
+        )
+        studio.log.add_model("r1", model, [])
+    studio.log.set_status("r1", RunStatus.COMPLETED)
+    shown = texts(open_page("monitor", run="r1"))
+    assert "Quoted for training: 60 s to 90 s" in shown
+    assert words in shown
+    assert ("it took" in shown) == (seconds is not None)
+
+
+def test_a_step_tells_what_was_read_and_where_a_branch_would_begin(trained_studio: RunManager) -> None:
+    run = trained_studio.log.runs()[0]
+    page = open_page("monitor", run=run.id)
+    page.session_state["asked_step"] = 3
+    page.run()
+    row = trained_studio.log.metrics(run.id)[2]
+    values = [metric.value for metric in page.metric]
+    assert f"{row['loss']:.3f}" in values
+    assert f"{run.config.batch_size} sequences" in texts(page)
+    assert "Problem:" in texts(page)
+    assert "The nearest checkpoint is of step" in texts(page)
+
+
+def test_a_repetition_says_whether_the_same_came_of_it(trained_studio: RunManager) -> None:
+    run = trained_studio.log.runs()[0]
+    again = trained_studio.start_verification(run.id)
+    assert trained_studio.wait(again, 120)
+    assert "Identical." in texts(open_page("monitor", run=again))

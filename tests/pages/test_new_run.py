@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import shlex
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cognate_core.contracts import Quote
+from cognate_core.errors import TrainingError
 from cognate_core.model import count_parameters
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
+from cognate_core.runs import quote as quote_module
 from tests.pages.conftest import open_page, texts
 
 
@@ -143,3 +148,97 @@ def test_an_own_file_is_used_instead_of_the_datasets(idle_studio: RunManager) ->
     (run,) = idle_studio.log.runs()
     assert run.config.dataset_path is not None
     assert run.config.dataset_path.startswith(str(idle_studio.home / "uploads"))
+
+
+# Where the settings come from
+
+
+def test_another_runs_settings_with_a_remedy(trained_studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trained_studio, "_start_waiting", lambda: None)
+    run = trained_studio.log.runs()[0]
+    page = open_page("new_run", **{"from": run.id, "change": "learning_rate=0.001;max_grad_norm=2"})
+    values = {field.label: field.value for field in page.text_input}
+    assert values["Width"] == str(run.config.d_model)
+    assert values["Learning rate"] == "0.001"
+    assert values["Gradient clipping"] == "2"
+    assert values["Name"] == f"{run.name} (mended)"
+    start_button(page).click().run()
+    started = trained_studio.log.runs()[0]
+    assert (started.parent_run_id, started.relation) == (run.id, "fix")
+    assert started.config.learning_rate == 0.001
+
+
+@pytest.mark.parametrize(
+    ("query", "sentence"),
+    [
+        ({"from": "nonsense"}, "There is no run with this address"),
+        ({"from": "<b>"}, "There is no run with this address"),
+        ({"settings": "../../etc/passwd"}, "are not here"),
+        ({"settings": "0123456789abcdef"}, "are not here"),
+    ],
+)
+def test_an_address_that_leads_nowhere_gets_a_sentence_and_the_presets(
+    studio: RunManager, query: dict[str, str], sentence: str
+) -> None:
+    page = open_page("new_run", **query)
+    assert sentence in texts(page)
+    assert {field.label: field.value for field in page.text_input}["Width"] == "128"
+
+
+@pytest.mark.parametrize("change", ["d_model=wide", "nonsense=3", "max_steps=-1"])
+def test_a_change_that_cannot_be_is_told(trained_studio: RunManager, change: str) -> None:
+    run = trained_studio.log.runs()[0]
+    page = open_page("new_run", **{"from": run.id, "change": change})
+    assert page.warning
+    assert not page.exception
+
+
+def test_settings_that_were_opened_are_in_the_address(studio: RunManager) -> None:
+    folder = studio.home / "settings"
+    folder.mkdir()
+    (folder / "0123456789abcdef.toml").write_text("d_model = 64\nn_layers = 3\n")
+    page = open_page("new_run", settings="0123456789abcdef")
+    values = {field.label: field.value for field in page.text_input}
+    assert (values["Width"], values["Layers"]) == ("64", "3")
+
+
+def test_the_command_says_what_differs_from_the_preset(studio: RunManager) -> None:
+    page = open_page("new_run")
+    field(page, "Layers").set_value("3").run()
+    field(page, "Name").set_value("It's mine; rm -rf").run()
+    (command,) = (block.value for block in page.code)
+    assert "cognate presets first-run > first-run.toml" in command
+    assert "--set n_layers=3" in command
+    assert shlex.split(command.split("\n", 1)[1])[3:5] == ["--name", "It's mine; rm -rf"]
+
+
+def test_the_plan_is_drawn_and_passes_wait_for_data(trained_studio: RunManager) -> None:
+    assert "known once a run has prepared these data" in texts(open_page("new_run"))
+    run = trained_studio.log.runs()[0]
+    assert "How often each text is read" in texts(open_page("new_run", **{"from": run.id}))
+
+
+def test_a_quote_is_kept_with_the_run(idle_studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = Quote(60.0, 90.0, 0.5, 10, 500_000_000, 1, busy=True)
+    monkeypatch.setattr(quote_module, "measured_quote", lambda *_, **__: measured)
+    page = open_page("new_run")
+    assert "Time: not measured yet" in texts(page)
+    next(button for button in page.button if "How long" in button.label).click().run()
+    assert {metric.label: metric.value for metric in page.metric}["Time to train"] == "60 s to 90 s"
+    assert "it may well be quicker" in texts(page)
+    field(page, "Layers").set_value("1").run()
+    assert "Time: not measured yet" in texts(page), "of other settings nothing was measured"
+    field(page, "Layers").set_value("4").run()
+    start_button(page).click().run()
+    run = idle_studio.log.runs()[0]
+    assert run.quote is not None and run.quote["high_seconds"] == 90.0
+
+
+def test_a_rehearsal_that_failed_gets_its_sentence(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise TrainingError("Too large.")
+
+    monkeypatch.setattr(quote_module, "measured_quote", fail)
+    page = open_page("new_run")
+    next(button for button in page.button if "How long" in button.label).click().run()
+    assert "Too large" in texts(page)

@@ -18,15 +18,18 @@ import cognate_core
 from cognate_core import contracts
 from cognate_core.config import DATASETS, TrainingConfig
 from cognate_core.contracts import (
+    BatchSequence,
     DataReport,
     DatasetLoader,
     Evaluation,
     Event,
     ModelArtifacts,
     ModelTrainer,
+    Origin,
     Phase,
     PonderHistogram,
     ProgressEmitter,
+    Quote,
     Record,
     Rewind,
     RunStatus,
@@ -107,6 +110,9 @@ EXAMPLES: list[Any] = [
     SOURCE,
     DataReport([SOURCE], False, "abc", 400, True),
     Rewind("a", 400, 250),
+    Origin("r1", "branch", 400),
+    Quote(60.0, 90.0, 0.5, 10, 500_000_000, 1, busy=False),
+    BatchSequence("GSM8K", ["Problem: 1 + 1\nSolution: 2"], 12),
 ]
 
 

@@ -481,6 +481,13 @@ class TestBrokenRunFiles:
 
 CHANGES: dict[str, tuple[Any, ...]] = {
     "start": (TrainingConfig(), "late", ["late"]),
+    "start_twin": ("run",),
+    "start_branch": ("run", "done", 1, {}, "late"),
+    "start_verification": ("run",),
+    "rename_run": ("run", "late"),
+    "describe_model": ("model",),
+    "measure_accuracy": ("model", 1),
+    "cancel_measurement": (),
     "pause": ("run",),
     "stop": ("run",),
     "cancel": ("run",),
@@ -492,7 +499,8 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "forget_recovery_note": (),
     "remove_for_good": ("x",),
 }
-LOOKS = {"close", "recovery_note", "resume_step", "wait"}
+LOOKS = {"close", "recovery_note", "resume_step", "wait", "silent_seconds", "memory_bytes", "checkpoint_steps"}
+LOOKS |= {"batch_at", "kept_steps", "measurement"}
 
 
 class TestReadOnlyManager:

@@ -31,6 +31,7 @@ from cognate_core.data.loader import MixtureLoader
 from cognate_core.errors import CancelRequested, Diverged, OutOfMemory, PauseRequested, StopRequested
 from cognate_core.model import CognateModel, CognateOutput
 from cognate_core.records import is_before, read_records
+from cognate_core.training import checkpoint as checkpoint_module
 from cognate_core.training import loop as loop_module
 from cognate_core.training import trainer as trainer_module
 from cognate_core.training.checkpoint import load_checkpoint
@@ -551,6 +552,7 @@ def test_the_best_checkpoint_outlives_newer_ones_and_pauses(
     prepared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pause: Place | None
 ) -> None:
     script_checks(monkeypatch, dict(BEST_AT_2))
+    monkeypatch.setattr(checkpoint_module, "spread_checkpoints", lambda size: 0)
     model = Trained(prepared, tmp_path, eval_interval=2, save_steps=1)
     if pause is not None:
         assert not model.live(until=pause)

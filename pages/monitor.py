@@ -217,9 +217,9 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     """What changes often: progress, messages, figures."""
     log = manager.log
     run = log.run(run_id)
+    header(manager, run, model_name)  # before anything else: what was pressed in it must not be lost
     if (run.status, bool(run.step)) != st.session_state["drawn_state"]:
         st.rerun()  # the whole page again, with the timers that suit the new status, and the way to a step
-    header(manager, run, model_name)
     origin_line(manager, run)
     verification_result(manager, run)
     messages(log, run, log.events(run.id))

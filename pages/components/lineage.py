@@ -112,13 +112,14 @@ def nearest_preset(config: TrainingConfig) -> tuple[Preset, list[str]]:
 
 
 def computer(model: TrainedModel) -> None:
-    """What calculated it. A model of an earlier version does not know its processor."""
+    """What calculated it. A model of an earlier version does not know all of it."""
     stats = model.details["training_stats"]
-    known = [
-        f"{stats.get('processor') or 'unknown'}",
-        f"{stats['threads']} {'thread' if stats['threads'] == 1 else 'threads'}",
-        f"number format {stats['precision']}",
-        f"torch {stats.get('torch', 'unknown')}",
-        f"random start (seed) {stats['seed']}",
-    ]
-    st.caption(f"Processor {shown(', '.join(known))}.")
+    words = {
+        "processor": "Processor",
+        "threads": "threads",
+        "precision": "number format",
+        "torch": "torch",
+        "seed": "random start (seed)",
+    }
+    known = [f"{word} {stats.get(name, 'unknown')}" for name, word in words.items()]
+    st.caption(f"{shown(', '.join(known))}.")

@@ -7,6 +7,7 @@ the same library, asks `/live` for new points, and changes its charts in place.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 import time
@@ -126,7 +127,8 @@ def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> 
         if built is None or at_once or start > built.rest_until:
             runs = [log.run(run_id) for run_id in run_ids[:MOST_COMPARED]]
             # Before the charts: what comes between is drawn twice.
-            seen = "-".join(str(newest) for run in runs for newest in (*log.newest_ids(run.id), run.name))
+            newest = [(run.name, log.newest_ids(run.id)) for run in runs]
+            seen = hashlib.sha256(repr(newest).encode(errors="replace")).hexdigest()[:16]
             if built is None or built.seen != seen:
                 news: dict[str, Any] = {"seen": seen, "findings": []}
                 if "run" in asked:

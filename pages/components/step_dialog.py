@@ -76,19 +76,21 @@ def branch_form(manager: RunManager, run: Run, model_name: str, step: int) -> No
             "one setting changed; this one stays as it is."
         )
         fields = branch_fields()
-        left, right = st.columns(2)
-        setting = left.selectbox(
+        setting = st.selectbox(
             "Setting to change",
             list(fields),
             index=list(fields).index("learning_rate"),
             format_func=lambda name: f"{fields[name].title} ({name})",
         )
         now = as_text(getattr(run.config, setting))
-        value = right.text_input("New value", now, help=fields[setting].description, key=f"branch-value-{setting}")
         ending = f" from step {nearest}"
-        name = left.text_input("Name", run.name[: MAX_NAME_LENGTH - len(ending)] + ending)
-        steps_text = right.text_input("Training steps in all", as_text(max(run.config.max_steps, nearest + 1)))
-        if st.button("Start the branch", type="primary", icon=":material/play_arrow:"):
+        with st.form("branch", border=False):  # all of it is sent at once
+            left, right = st.columns(2)
+            value = left.text_input("New value", now, help=fields[setting].description, key=f"branch-value-{setting}")
+            steps_text = right.text_input("Training steps in all", as_text(max(run.config.max_steps, nearest + 1)))
+            name = st.text_input("Name", run.name[: MAX_NAME_LENGTH - len(ending)] + ending)
+            pressed = st.form_submit_button("Start the branch", type="primary", icon=":material/play_arrow:")
+        if pressed:
             key = st.session_state.setdefault("branch_key", uuid.uuid4().hex)
             try:
                 changes = {"max_steps": steps_text.strip(), setting: value.strip()}

@@ -145,7 +145,9 @@ def test_letters_for_numbers_keep_what_was_typed_even_after_a_reload(page: Page,
 def test_an_empty_file_gets_a_sentence(page: Page, studio: Studio) -> None:
     page.goto(f"{studio.url}/new-run")
     wait_until_idle(page)
-    page.locator("input[type=file]").set_input_files({"name": "rows.jsonl", "mimeType": "text/plain", "buffer": b""})
+    page.locator("input[type=file]").first.set_input_files(
+        {"name": "rows.jsonl", "mimeType": "text/plain", "buffer": b""}
+    )
     expect(page.get_by_text("The file is empty")).to_be_visible()
     expect(page.get_by_role("button", name="Start training")).to_be_disabled()
 

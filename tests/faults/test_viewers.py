@@ -59,10 +59,10 @@ class Viewer(threading.Thread):
             news = reply.read()
             if reply.status != 200:
                 self.failures += 1
-            elif len(news) > len("{}"):
+            elif b'"charts"' in news:
                 self.updates.append(time.perf_counter() - start)
-                seen = re.findall(rb'"seen":"([\d-]+)"', news[-100:])[0].decode()
-            due = max(due + 1, time.perf_counter())
+                seen = re.findall(rb'"seen":"([0-9a-f]+)"', news[:100])[0].decode()
+            due = max(due + 0.5, time.perf_counter())  # as often as the page asks
         connection.close()
 
     def end(self) -> None:

@@ -114,7 +114,7 @@ def test_a_click_opens_the_step_and_a_branch_goes_on_from_there(page: Page, know
     page.wait_for_url(re.compile("/compare"))
     expect(page.get_by_role("heading", name="What differs in their settings")).to_be_visible()
     expect(page.get_by_text("branched off from the one above, after step 4")).to_be_visible()
-    page.get_by_role("link", name="The branch").click()
+    page.get_by_role("link", name="The branch").first.click()
     expect(page.get_by_text("Training is complete")).to_be_visible(timeout=120_000)
     expect(page.get_by_text("Branched off from")).to_be_visible()
 

@@ -51,7 +51,7 @@ def test_a_model_is_described_tried_at_a_checkpoint_and_measured(page: Page, stu
     page.get_by_role("option", name=re.compile("Best so far")).click()
     expect(page.locator(".lens")).to_have_count(2, timeout=60_000)
     expect(page.locator(".lens").nth(1).get_by_role("listbox")).to_contain_text("Maria", timeout=60_000)
-    assert page.locator(".lens").nth(1).get_by_role("listbox").inner_text() == finished
+    expect(page.locator(".lens").nth(1).get_by_role("listbox")).to_have_text(finished, use_inner_text=True)
 
     questions = page.get_by_role("spinbutton", name="Questions of each dataset")
     questions.fill("3")

@@ -38,7 +38,7 @@ function placeOf(root, { title, help, alt, wide }) {
   const section = element("section", "", wide ? "wide" : "")
   const heading = element("h3", title)
   heading.title = help
-  const place = element("div", "", wide ? "place clickable" : "place")
+  const place = element("div", "", "place")
   place.setAttribute("role", "figure") // not "img", which may hold no buttons
   place.setAttribute("aria-label", alt)
   section.append(heading, place)
@@ -101,7 +101,9 @@ async function draw(root, { charts, findings }, all, component) {
       layout.annotations = layout.annotations.map((each) => ({ ...each, text: shortened(each) }))
     }
     Plotly.react(place, figure.data, layout, config)
-    if (wide && !place.listens) {
+    const clickable = wide && component.data.clickable
+    place.classList.toggle("clickable", clickable)
+    if (clickable && !place.listens) {
       place.listens = true
       place.on("plotly_click", ({ points }) => {
         const step = points[0]?.customdata ?? points[0]?.x

@@ -86,6 +86,7 @@ def _mounted(manager: RunManager, asked: Mapping[str, str], key: str, *, going: 
         **json.loads(built.as_json),
         "address": "/live?" + urlencode(asked),
         "going": going,
+        "clickable": True,
         "controls": [
             {"name": name, "label": label, "choices": choices, "first": first}
             for name, (label, choices, first) in CONTROLS.items()
@@ -100,7 +101,8 @@ def _nothing() -> None:
 
 def still_charts(charts: list[dict[str, Any]], key: str) -> None:
     """Show charts that do not change; another `key` for other charts."""
-    _component(key=key, data={"charts": charts, "seen": "", "address": None})
+    data = {"charts": charts, "findings": [], "controls": [], "going": False, "clickable": False}
+    _component(key=key, data=data)
 
 
 @dataclass(slots=True)

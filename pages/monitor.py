@@ -25,6 +25,8 @@ from pages.components.tour import watch_hint
 STATUS_SECONDS = {RunStatus.TRAINING: 3.0}
 OTHER_STATUS_SECONDS = 1.0  # while nothing trains yet or any more
 DETAILS_SECONDS = 30.0
+MOST_SAMPLE_STEPS = 200  # that can be chosen, of a run with thousands of checks
+OTHER_RUNS = 8  # that are listed; Home has more
 LAST_STEPS = 5  # that are shown of a run that went wrong
 
 
@@ -77,14 +79,13 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
         more_actions(manager, run, model_name)
 
 
-def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str, Any]]) -> None:
+def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | None]) -> None:
     """The newest figures as large numbers."""
     last = metrics[-1] if metrics else None
     recent = metrics[-PACE_STEPS:]
     seconds = sum(row["seconds"] for row in recent)
     tokens = sum(row["tokens"] for row in recent)
-    newest = {row["dataset"]: row["loss"] for row in evaluations}  # later rows replace earlier ones
-    known = [loss for loss in newest.values() if loss is not None]
+    known = [loss for loss in unseen.values() if loss is not None]
     with st.container(horizontal=True):
         steps = f"{run.step or 0:,} of {run.total_steps or run.config.max_steps:,}"
         st.metric("Step", steps, help=explained("step"), width="content")
@@ -130,23 +131,24 @@ def figures(run: Run, metrics: list[dict[str, Any]], evaluations: list[dict[str,
 
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
     """What the model writes after unseen problems, at a step that the person chooses."""
-    rows = [row for row in log.samples(run.id) if row["model_name"] == model_name]
-    if not rows:
+    known = log.sample_steps(run.id, model_name)
+    if not known:
         return
     st.subheader("What it writes", anchor=False)
-    steps = sorted({row["step"] for row in rows})
+    steps = known[:: -(-len(known) // MOST_SAMPLE_STEPS)]
+    if steps[-1] != known[-1]:
+        steps.append(known[-1])
     if len(steps) > 1:
-        step = st.select_slider("At step", steps, value=steps[-1], key=f"sample-{run.id}-{model_name}-{len(steps)}")
+        step = st.select_slider("At step", steps, value=steps[-1], key=f"sample-{run.id}-{model_name}-{len(known)}")
     else:
         step = steps[0]
-    for row in rows:
-        if row["step"] == step:
-            with st.container(border=True):
-                st.caption(f"{row['dataset']}, a problem it never saw")
-                st.text(row["prompt"])
-                st.text(row["text"] or "(nothing)")
-                with st.expander("What the dataset has there"):
-                    st.text(row["expected"])
+    for row in log.samples_at(run.id, model_name, step):
+        with st.container(border=True):
+            st.caption(f"{row['dataset']}, a problem it never saw")
+            st.text(row["prompt"])
+            st.text(row["text"] or "(nothing)")
+            with st.expander("What the dataset has there"):
+                st.text(row["expected"])
 
 
 def data_report(run: Run) -> None:
@@ -224,8 +226,7 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     verification_result(manager, run)
     messages(log, run, log.events(run.id))
     metrics = [row for row in log.last_metrics(run.id, PACE_STEPS) if row["model_name"] == model_name]
-    evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
-    figures(run, metrics, evaluations)
+    figures(run, metrics, log.newest_evaluations(run.id, model_name))
 
 
 def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> None:
@@ -289,7 +290,7 @@ if chosen is None:
         st.info("There is no run yet. Start one, and its curves appear here.", icon=":material/info:")
         st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
 else:
-    others = [run for run in manager.log.runs(30) if run.id != chosen.id]
+    others = [run for run in manager.log.runs(OTHER_RUNS + 1) if run.id != chosen.id]
     st.session_state["drawn_state"] = (chosen.status, bool(chosen.step))
     going = chosen.status.is_active or chosen.status is RunStatus.QUEUED
     model_name = current_model(chosen)

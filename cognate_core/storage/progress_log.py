@@ -145,6 +145,15 @@ class ProgressReader:
         """Held-out measurements, in order of writing."""
         return self._rows("SELECT * FROM evaluations WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
 
+    def newest_evaluations(self, run_id: str, model_name: str) -> dict[str, float | None]:
+        """The last held-out loss of a model on each dataset; None where it was no number."""
+        rows = self._rows(
+            "SELECT dataset, loss, max(id) FROM evaluations WHERE run_id = ? AND model_name = ? GROUP BY dataset",
+            run_id,
+            model_name,
+        )
+        return {row["dataset"]: row["loss"] for row in rows}
+
     def best_evaluation(self, run_id: str) -> Row | None:
         """The step with the lowest held-out loss (mean over its datasets) and its model's name; None: unknown."""
         rows = self._rows(
@@ -157,7 +166,8 @@ class ProgressReader:
     def ponder_histograms(self, run_id: str) -> list[Row]:
         """Counts of tokens by ponder steps, one row a check, in order of writing."""
         rows = self._rows("SELECT * FROM ponder_histograms WHERE run_id = ? ORDER BY id", run_id)
-        return [{**row, "counts": json.loads(row["counts"])} for row in rows]
+        counts = json.loads(f"[{','.join(row['counts'] for row in rows)}]")  # at once: a long run has thousands
+        return [{**row, "counts": each} for row, each in zip(rows, counts, strict=True)]
 
     def newest_ids(self, run_id: str) -> tuple[int, ...]:
         """Ids of the newest step row, held-out measurement and histogram, 0 for none: they tell whether more came."""
@@ -172,6 +182,22 @@ class ProgressReader:
     def samples(self, run_id: str) -> list[Row]:
         """Text samples, in order of writing."""
         return self._rows("SELECT * FROM samples WHERE run_id = ? ORDER BY id", run_id)
+
+    def sample_steps(self, run_id: str, model_name: str) -> list[int]:
+        """The steps at which a model wrote samples, in their order."""
+        rows = self._rows(
+            "SELECT DISTINCT step FROM samples WHERE run_id = ? AND model_name = ? ORDER BY step", run_id, model_name
+        )
+        return [row["step"] for row in rows]
+
+    def samples_at(self, run_id: str, model_name: str, step: int) -> list[Row]:
+        """What a model wrote at a step, in order of writing."""
+        return self._rows(
+            "SELECT * FROM samples WHERE run_id = ? AND model_name = ? AND step = ? ORDER BY id",
+            run_id,
+            model_name,
+            step,
+        )
 
     def events(self, run_id: str) -> list[Row]:
         """Events, in order of writing."""

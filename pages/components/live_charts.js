@@ -6,7 +6,7 @@ const EAGER_UPDATES = 4 // the first points come as soon as they can
 const SMALL_EVERY = 4 // the small charts follow at every fourth update
 // After an update the page rests this many times as long as the update took, so that watching a run does not slow it:
 // both share the same processor.
-const REST = 10
+const REST = 4
 const LONGEST_PAUSE_MS = 4000
 const NARROW_LETTERS = 15
 const SILENT_SECONDS = { slow: 5, bad: 30 } // a worker says something each second

@@ -34,7 +34,7 @@ from pages.components.charts_of_runs import Look, comparison_charts, run_charts
 OWN_HOSTS = ("127.0.0.1", "localhost")
 MOST_KEPT = 16  # charts of a run and model, light or dark, for all who watch
 MOST_COMPARED = 12
-REST = 20  # times as long as a look at the run took, there is no other: watching takes 5 % of one core at most
+REST = 8  # times as long as a look at the run took, there is no other: watching takes a ninth of one core at most
 
 SMOOTHING = {"none": 0.0, "light": 0.02, "medium": 0.06, "strong": 0.15}
 ALONG: dict[str, By] = {"steps": "step", "time": "time", "tokens": "tokens"}

@@ -13,7 +13,7 @@ from tests.browser.studio import ROOT, Studio, launch_chromium, running_studio, 
 
 PICTURES = ROOT / "docs" / "pictures"
 WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 860}
-STEPS = 200  # of the first-run preset: enough for a curve worth looking at
+STEPS = 120  # of the first-run preset: enough for a curve worth looking at
 PATIENCE_MS = 1_200_000  # a run on a computer that has other things to do
 
 

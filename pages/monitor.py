@@ -174,9 +174,9 @@ def messages(log: ProgressLog, run: Run, events: list[dict[str, Any]]) -> None:
             "Training goes on. Another program may have the database open, or the disk is busy.",
             icon=":material/hourglass:",
         )
-    for event in events:
-        if event["level"] != "info":
-            st.warning(shown(event["message"]), icon=":material/warning:")
+    warnings = dict.fromkeys(shown(event["message"]) for event in events if event["level"] != "info")
+    if warnings:
+        st.warning("  \n".join(warnings), icon=":material/warning:")
 
 
 def crash_card(log: ProgressLog, run: Run) -> None:

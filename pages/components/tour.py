@@ -76,12 +76,11 @@ def try_hint(manager: RunManager, place: DeltaGenerator, *, written: bool) -> No
 
 
 def _hint(manager: RunManager, words: str, *, leads_to_models: bool = False) -> None:
-    with st.container(border=True):
+    with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(words)
-        with st.container(horizontal=True, vertical_alignment="center"):
-            if leads_to_models:
-                st.page_link(PAGES["models"], label="Try it now", icon=":material/arrow_forward:")
-            _skip(manager)
+        if leads_to_models:
+            st.page_link(PAGES["models"], label="Try it now", icon=":material/arrow_forward:", width="content")
+        _skip(manager)
 
 
 def _skip(manager: RunManager) -> None:

@@ -48,6 +48,8 @@ def tour(page: Page, studio: Studio) -> dict[str, str]:
     """Take the pictures of a first visit in light; the addresses of what was photographed."""
     page.goto(studio.url)
     photograph(page, "home")
+    page.get_by_role("button", name="Skip the tour").click()
+    wait_until_idle(page)
     page.goto(f"{studio.url}/new-run?first-run.max_steps={STEPS}")
     page.get_by_text("of memory are free").wait_for()
     page.get_by_role("button", name="How long will it take?").click()
@@ -76,6 +78,7 @@ def tour(page: Page, studio: Studio) -> dict[str, str]:
     captions = start(page, studio, max_steps=60, learning_rate=0.6, max_grad_norm=0, act_enabled="false")
     wait_for_the_end(page, captions)
     show_run(page)
+    page.locator(".live-findings").evaluate("captions => captions.scrollIntoView({block: 'end'})")
     photograph(page, "captions")
     page.goto(addresses["monitor"])
     page.get_by_role("link", name="Try First language model").click(timeout=PATIENCE_MS)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tempfile
+import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -100,7 +102,10 @@ def passport(manager: RunManager, run: Run) -> BinaryIO:
 
     folder = manager.home / "cache" / "passports"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{run.id}.cognate.zip"
+    for earlier in folder.iterdir():  # they were handed over, or nobody waits for them any more
+        with suppress(OSError):  # one that is just being sent cannot go on every system
+            earlier.unlink()
+    path = folder / f"{uuid.uuid4().hex}.cognate.zip"
     write_passport(manager.log, manager.store, run.id, path)
     return path.open("rb")
 

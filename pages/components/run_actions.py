@@ -100,10 +100,11 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
             else:
                 st.switch_page(PAGES["compare"], query_params={"runs": f"{run.id},{twin}"})
         hand_on_buttons(manager, run, model_name)
+        if run.status.is_active or run.status is RunStatus.QUEUED:
+            return  # this part of the page is drawn again every few seconds, which would close a dialog
         if st.button("Rename", icon=":material/edit:", disabled=fixed, type="tertiary"):
             rename(manager, run)
-        rests = not run.status.is_active and run.status is not RunStatus.QUEUED
-        if rests and st.button("Delete this run", icon=":material/delete:", disabled=fixed, type="tertiary"):
+        if st.button("Delete this run", icon=":material/delete:", disabled=fixed, type="tertiary"):
             confirm_delete(manager, run)
 
 

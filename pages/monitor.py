@@ -26,7 +26,7 @@ STATUS_SECONDS = {RunStatus.TRAINING: 3.0}
 OTHER_STATUS_SECONDS = 1.0  # while nothing trains yet or any more
 DETAILS_SECONDS = 30.0
 MOST_SAMPLE_STEPS = 200  # that can be chosen, of a run with thousands of checks
-OTHER_RUNS = 8  # that are listed; Home has more
+OTHER_RUNS = 20  # that are listed; Home has more
 LAST_STEPS = 5  # that are shown of a run that went wrong
 
 

@@ -175,8 +175,9 @@ def test_stop_keeps_a_model_and_delete_asks_first(page: Page, studio: Studio) ->
     page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
     page.get_by_role("button", name="Stop and save").click()
     expect(page.get_by_text("Stopped and saved")).to_be_visible(timeout=30_000)
-
+    wait_until_idle(page)  # the page is drawn anew for the new status
     page.get_by_role("link", name="Try Stopped early").click()
+    page.wait_for_url(re.compile("/models"))
     expect(page.get_by_role("heading", name="Stopped early")).to_be_visible()
     page.get_by_role("button", name="Delete this model").click()
     dialog = page.get_by_role("dialog")

@@ -213,8 +213,8 @@ def write(folder: Path, weights_sha256: str, step: int | None, asked: Asked, *, 
 
 
 @st.cache_resource(max_entries=3, show_spinner="Opening the model")
-def opened(folder: str, _weights_sha256: str, step: int | None) -> Any:
-    """The model, kept open for a while. Changed weights are another entry."""
+def opened(folder: str, weights_sha256: str, step: int | None) -> Any:
+    """The model, kept open for a while. Changed weights are another entry: each argument tells entries apart."""
     from cognate_core.playground import Playground
 
     return Playground.from_folder(Path(folder)) if step is None else Playground.from_checkpoint(Path(folder), step)

@@ -16,6 +16,7 @@ from cognate_core.playground import Playground, problem_prompt
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE
 from cognate_core.storage.progress_log import TrainedModel
+from pages.components.playground import opened
 from tests.pages.conftest import open_page, texts
 
 
@@ -330,3 +331,12 @@ def test_it_is_measured_in_the_background_and_shown(trained_studio: RunManager) 
     page = open_page("models")
     table = next(table.value for table in page.dataframe if "95 % interval" in table.value)
     assert table["right"][0].endswith("of 2")
+
+
+def test_changed_weights_are_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that was stopped and then resumed has other weights in the same folder."""
+    opens: list[Path] = []
+    monkeypatch.setattr(Playground, "from_folder", lambda folder: opens.append(folder) or object())
+    for weights_sha256 in ("first", "second", "second"):
+        opened("a folder", weights_sha256, None)
+    assert len(opens) == 2

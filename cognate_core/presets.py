@@ -65,6 +65,13 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+def nearest_preset(config: TrainingConfig) -> Preset:
+    """The preset that fewest settings of `config` differ from; of several, the first."""
+    return min(
+        PRESETS.values(), key=lambda preset: sum(value != getattr(preset.config, name) for name, value in config)
+    )
+
+
 def get_preset(name: str) -> Preset:
     """The preset called `name`.
 

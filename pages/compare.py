@@ -13,7 +13,7 @@ from cognate_core.runs import current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.charts_of_runs import are_twins
 from pages.components.config_form import as_text
-from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
+from pages.components.layout import page_called, page_header, run_link, shown, status_badge
 from pages.components.live_charts import MOST_COMPARED, live_comparison
 from pages.components.run_actions import RELATION_WORDS
 from pages.components.run_figures import training_seconds
@@ -161,7 +161,7 @@ page_header("Compare", "Lay runs over one another, and see what made the differe
 all_runs = {run.id: run for run in manager.log.runs()}
 if not all_runs:
     st.info("There is no run yet. Start two, and compare them here.", icon=":material/info:")
-    st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
+    st.page_link(page_called("new_run"), label="New run", icon=":material/add_circle:")
 else:
     try:
         chosen = choose_runs(manager.log, all_runs)

@@ -13,7 +13,7 @@ from cognate_core.runs import RunManager, current_manager
 from pages.components.data_sources import source_rows
 from pages.components.dataset_cache import ROWS, Choice, choice_of, rows_of
 from pages.components.dataset_views import lengths_view, mixture_view, overlap_view, rows_view
-from pages.components.layout import PAGES, page_header, shown
+from pages.components.layout import page_called, page_header, show_refusal, shown
 from pages.components.own_files import OwnFile, file_field, find_own_file, keep, own_files, remove
 
 OWN = "Own file"
@@ -54,7 +54,7 @@ def not_here(manager: RunManager, name: str) -> None:
             try:
                 fetch(name, ROWS, manager.home / "cache", lambda message: place.caption(shown(message)))
             except CognateError as error:
-                st.error(shown(str(error)), icon=":material/error:")
+                show_refusal(error)
                 return
         st.rerun()
 
@@ -73,7 +73,7 @@ def choose_own_file(manager: RunManager) -> OwnFile | None:
         try:
             st.query_params["file"] = keep(uploaded, manager.home).path.name
         except DataError as error:
-            st.error(shown(str(error)), icon=":material/error:")
+            show_refusal(error)
         else:
             st.session_state["uploads"] = uploads + 1
             st.rerun()
@@ -109,7 +109,7 @@ def own_file_buttons(manager: RunManager, file: OwnFile, *, usable: bool) -> Non
     """Train on it, or remove it."""
     with st.container(horizontal=True):
         if usable and st.button("Train on this", type="primary", icon=":material/play_arrow:"):
-            st.switch_page(PAGES["new_run"], query_params={"own_file": file.path.name})
+            st.switch_page(page_called("new_run"), query_params={"own_file": file.path.name})
         if st.button("Remove this file", icon=":material/delete:", disabled=bool(manager.read_only)):
             confirm_remove(manager, file)
 
@@ -123,7 +123,7 @@ def confirm_remove(manager: RunManager, file: OwnFile) -> None:
             try:
                 remove(manager.log, file)
             except DataError as error:
-                st.error(shown(str(error)), icon=":material/error:")
+                show_refusal(error)
             else:
                 st.query_params.pop("file", None)
                 st.rerun()
@@ -145,7 +145,7 @@ def look_at(choice: Choice, here: dict[str, Choice], manager: RunManager) -> Non
     try:
         SECTIONS[section or "Rows"](choice, here, manager.home / "cache")
     except CognateError as error:
-        st.error(shown(str(error)), icon=":material/error:")
+        show_refusal(error)
 
 
 def prepared_before(cache: Path) -> None:

@@ -8,7 +8,7 @@ from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.hand_on import open_passport_field
-from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
+from pages.components.layout import page_called, page_header, run_link, shown, status_badge
 from pages.components.run_actions import act, resume_button
 from pages.components.run_figures import measured_seconds_left, run_seconds
 from pages.components.tour import welcome
@@ -107,7 +107,7 @@ def preset_cards() -> None:
             st.write(preset.summary)
             st.caption(preset.expectation)
             st.page_link(
-                PAGES["new_run"],
+                page_called("new_run"),
                 label="Use this preset",
                 icon=":material/arrow_forward:",
                 query_params={"preset": preset.title},  # as the bound widget writes it
@@ -159,6 +159,6 @@ if models:
     st.caption(
         f"{len(models)} trained model{'s' if len(models) > 1 else ''}, {compact(parameters)} parameters together"
     )
-    st.page_link(PAGES["models"], label="See all models", icon=":material/deployed_code:")
+    st.page_link(page_called("models"), label="See all models", icon=":material/deployed_code:")
 open_passport_field(manager)
 trash(manager)

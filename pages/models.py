@@ -4,7 +4,7 @@ import streamlit as st
 
 from cognate_core.runs import current_manager
 from pages.components.accuracy import accuracy
-from pages.components.layout import PAGES, page_header
+from pages.components.layout import page_called, page_header
 from pages.components.lineage import lineage
 from pages.components.model_card import confirm_delete, figures, files, headline
 from pages.components.model_choice import choose_model
@@ -18,7 +18,7 @@ page_header(
 models = manager.log.models()
 if not models:
     st.info("There is no model yet. When a run ends, its model appears here.", icon=":material/info:")
-    st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
+    st.page_link(page_called("new_run"), label="New run", icon=":material/add_circle:")
 else:
     model = choose_model(models)
     headline(manager, model)

@@ -14,7 +14,7 @@ from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.charts_of_runs import run_findings
 from pages.components.data_sources import source_rows
 from pages.components.hand_on import verification_result
-from pages.components.layout import PAGES, page_header, run_link, shown, status_badge
+from pages.components.layout import page_called, page_header, run_link, shown, status_badge
 from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
 from pages.components.run_figures import PACE_STEPS, measured_seconds_left, quote_line, run_seconds
@@ -71,7 +71,7 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
             resume_button(manager, run)
         for model in reversed(manager.log.models(run.id)):
             st.page_link(
-                PAGES["models"],
+                page_called("models"),
                 label=f"Try {shown(model.name)}",
                 icon=":material/deployed_code:",
                 query_params={"model": model.id},
@@ -236,7 +236,7 @@ def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> N
     found = run_findings(run, curves, evaluations)
     if number < len(found):
         changes = ";".join(f"{name}={value}" for name, value in found[number].overrides.items())
-        st.switch_page(PAGES["new_run"], query_params={"from": run.id, "change": changes})
+        st.switch_page(page_called("new_run"), query_params={"from": run.id, "change": changes})
 
 
 @st.dialog("Which step?")
@@ -285,10 +285,10 @@ if chosen is None:
     page_header("Monitor", "Watch a run while it learns.")
     if problem:
         st.warning(problem, icon=":material/warning:")
-        st.page_link(PAGES["home"], label="See all runs", icon=":material/home:")
+        st.page_link(page_called("home"), label="See all runs", icon=":material/home:")
     else:
         st.info("There is no run yet. Start one, and its curves appear here.", icon=":material/info:")
-        st.page_link(PAGES["new_run"], label="New run", icon=":material/add_circle:")
+        st.page_link(page_called("new_run"), label="New run", icon=":material/add_circle:")
 else:
     others = [run for run in manager.log.runs(OTHER_RUNS + 1) if run.id != chosen.id]
     st.session_state["drawn_state"] = (chosen.status, bool(chosen.step))

@@ -13,7 +13,7 @@ from cognate_core.errors import CognateError, ConfigError, DataError
 from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
 from pages.components.config_form import HIDDEN_FIELDS, ConfigForm, as_text
-from pages.components.layout import PAGES, page_header, shown
+from pages.components.layout import page_called, page_header, show_refusal, shown
 from pages.components.own_files import file_field, find_own_file, keep, usable_rows
 from pages.components.plan import quote_of, show_needs, show_plan
 from pages.components.starting_point import open_settings, starting_point
@@ -90,7 +90,7 @@ def start(
     key = st.session_state.setdefault("start_key", uuid.uuid4().hex)
     run_id = manager.start(config, name, numbered_names(name, model_count), key, origin, quote)
     st.session_state["start_key"] = uuid.uuid4().hex  # this press is done; the next one is another run
-    st.switch_page(PAGES["monitor"], query_params={"run": run_id})
+    st.switch_page(page_called("monitor"), query_params={"run": run_id})
 
 
 manager = current_manager()
@@ -151,7 +151,7 @@ if pressed and config is not None:
     try:
         start(manager, config, name, int(model_count), point.origin, quote)
     except CognateError as error:
-        st.error(shown(str(error)), icon=":material/error:")
+        show_refusal(error)
 if config is not None:
     with form_column:
         for doubt in config.doubts():

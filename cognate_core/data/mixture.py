@@ -113,19 +113,16 @@ def sample_batch(mixture: Mixture, config: TrainingConfig, count: int) -> list[S
     Raises:
         DataError: no sequence can be drawn.
     """
-    batches = Batches(mixture.packed, config.mixture_weights, 1, config.seed)  # one by one, to see each one's dataset
-    names = list(batches.epochs())
-    sequences = []
-    for _ in range(count):
-        before = batches.state_dict()["drawn"]
-        tokens, counted = batches.next()
-        after = batches.state_dict()["drawn"]
-        dataset = next(name for name, old, new in zip(names, before, after, strict=True) if new > old)
-        sequences.append(SampleSequence(dataset, _pieces(tokens[0], counted[0], mixture.tokenizer)))
-    return sequences
+    drawn = Batches(mixture.packed, config.mixture_weights, config.batch_size, config.seed).next_sources(count)
+    return [
+        SampleSequence(
+            name, _pieces(mixture.packed[name].tokens[index], mixture.packed[name].counted[index], mixture.tokenizer)
+        )
+        for name, index in drawn
+    ]
 
 
-def _pieces(tokens: npt.NDArray[np.int64], counted: npt.NDArray[np.int64], tokenizer: Tokenizer) -> list[Piece]:
+def _pieces(tokens: npt.NDArray[np.uint16], counted: npt.NDArray[np.uint8], tokenizer: Tokenizer) -> list[Piece]:
     """The sequence without the end-of-text that opens it. Text that spells end-of-text has other ids."""
     kinds: list[PieceKind] = [
         ("end" if counts else "padding") if token == END_OF_TEXT_ID else ("target" if counts else "given")

@@ -72,6 +72,21 @@ def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: boo
     return Packed(tokens, counted, skipped)
 
 
+def documents_in(tokens: Iterable[int]) -> list[list[int]]:
+    """The documents of a packed sequence: what stands between end-of-text."""
+    documents: list[list[int]] = []
+    begins = True
+    for token in tokens:
+        if token == END_OF_TEXT_ID:
+            begins = True
+        elif begins:
+            documents.append([token])
+            begins = False
+        else:
+            documents[-1].append(token)
+    return documents
+
+
 def _fitting(documents: Iterable[EncodedDocument], room: int) -> Iterable[EncodedDocument | None]:
     """Each document, or its pieces when it may be cut, or None when it does not fit."""
     for document in documents:

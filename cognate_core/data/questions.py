@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cognate_core.answers import answer_of, commonest
-from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.data.documents import SOLUTION_MARK
+from cognate_core.data.packing import documents_in
 from cognate_core.data.prepared import PreparedData
 
 
@@ -50,15 +50,7 @@ def examination(data: PreparedData, source: str, limit: int, seed: int) -> Exami
 def _solved(data: PreparedData, source: str, split: str) -> Iterator[tuple[str, str, int]]:
     """Prompt, answer and tokens of the solution of each document that has an answer."""
     tokenizer = data.tokenizer()
-    documents = []
-    for sequence in data.packed(source, split).tokens.tolist():
-        document: list[int] = []
-        for token in sequence:
-            if token != END_OF_TEXT_ID:
-                document.append(token)
-            elif document:
-                documents.append(document)
-                document = []
+    documents = [each for sequence in data.packed(source, split).tokens.tolist() for each in documents_in(sequence)]
     for text in tokenizer.decode_batch(documents):
         prompt, mark, solution = text.partition(SOLUTION_MARK)  # the first: nothing of a solution is ever shown
         answer = answer_of(solution)

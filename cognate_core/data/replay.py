@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import END_OF_TEXT_ID, BatchSequence
+from cognate_core.contracts import BatchSequence
+from cognate_core.data.packing import documents_in
 from cognate_core.data.prepared import Batches, PreparedData
 from cognate_core.errors import DataError
 
@@ -42,10 +43,6 @@ def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin
     found = []
     for name, index in batches.next_sources(of_one_step):
         packed = data.packed(name, "train")
-        ids = packed.tokens[index].tolist()
-        texts: list[list[int]] = [[]]
-        for token in ids:
-            texts.append([]) if token == END_OF_TEXT_ID else texts[-1].append(token)
-        decoded = [tokenizer.decode(text) for text in texts if text]
-        found.append(BatchSequence(name, decoded, int(packed.counted[index][1:].sum())))
+        texts = tokenizer.decode_batch(documents_in(packed.tokens[index].tolist()))
+        found.append(BatchSequence(name, texts, int(packed.counted[index][1:].sum())))
     return found

@@ -7,11 +7,11 @@ import threading
 from cognate_core.errors import RunError
 from cognate_core.runs.manager import (
     MAX_MODELS,
-    MAX_NAME_LENGTH,
     ReadOnlyManager,
     RunManager,
     database_path,
     default_home,
+    name_after,
     numbered_names,
 )
 from cognate_core.runs.offspring import nearest_checkpoint
@@ -54,13 +54,13 @@ def close_manager(*, for_good: bool = False) -> None:
 
 __all__ = [
     "MAX_MODELS",
-    "MAX_NAME_LENGTH",
     "ReadOnlyManager",
     "RunManager",
     "close_manager",
     "current_manager",
     "database_path",
     "default_home",
+    "name_after",
     "nearest_checkpoint",
     "numbered_names",
 ]

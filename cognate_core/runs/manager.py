@@ -26,7 +26,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import CHECKPOINT_MANIFEST, BatchSequence, ModelArtifacts, Origin, Quote, RunStatus, utc_now
+from cognate_core.contracts import BatchSequence, ModelArtifacts, Origin, Quote, RunStatus, utc_now
 from cognate_core.errors import ConfigError, DiskFull, PauseRequested, RunError, StorageError, plain_sentence
 from cognate_core.files import require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
@@ -161,8 +161,7 @@ class RunManager:
         """
         run = self.log.run(run_id)
         config = twin_config(run.config)
-        ending = " (filter on)" if config.grokfast_enabled else " (filter off)"
-        name = run.name[: MAX_NAME_LENGTH - len(ending)] + ending
+        name = name_after(run.name, " (filter on)" if config.grokfast_enabled else " (filter off)")
         names = numbered_names(name, len(run.model_names))
         return self.start(config, name, names, start_key=f"twin-{run_id}", origin=Origin(run_id, "twin"))
 
@@ -177,8 +176,7 @@ class RunManager:
         if run.config_error or not run.status.is_terminal:
             why = run.config_error or f"It is {run.status}."
             raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
-        ending = ", verified"
-        name = run.name[: MAX_NAME_LENGTH - len(ending)] + ending
+        name = name_after(run.name, ", verified")
         return self.start(run.config, name, run.model_names, origin=Origin(run_id, "verification"))
 
     def start_branch(
@@ -198,8 +196,7 @@ class RunManager:
             DiskFull: the disk has no room for it.
         """
         run = self.log.run(run_id)
-        seed = dict(zip(run.model_names, seeds_from(run.config.seed), strict=False)).get(model_name, run.config.seed)
-        config = branch_config(run.config.model_copy(update={"seed": seed}), step, changes)
+        config = branch_config(run.config.model_copy(update={"seed": _seed_of(run, model_name)}), step, changes)
         checkpoint = checkpoint_folder(self._folder(run_id), model_name, step)
         return self._enqueue(config, name, [name], start_key, Origin(run_id, "branch", step), None, checkpoint)
 
@@ -233,10 +230,7 @@ class RunManager:
 
     def resume_step(self, run_id: str) -> int:
         """The step after which a resumed run would go on, by the checkpoints that are there; 0 for from the start."""
-        names = (
-            path.parent.name for path in self._folder(run_id).glob(f"*/checkpoints/step-????????/{CHECKPOINT_MANIFEST}")
-        )
-        return max((int(name.removeprefix("step-")) for name in names if name[5:].isdigit()), default=0)
+        return max(checkpoint_steps(self._folder(run_id)), default=0)
 
     def move_in_queue(self, run_id: str, places: int) -> None:
         """Let a waiting run change places with the one `places` before (negative) or behind it."""
@@ -318,9 +312,9 @@ class RunManager:
         from cognate_core.data.replay import batch_at
 
         run = self.log.run(run_id)
-        if model_name not in run.model_names or run.data_report is None:
+        seed = _seed_of(run, model_name)
+        if run.data_report is None:
             raise RunError("This run has read nothing yet.")
-        seed = dict(zip(run.model_names, seeds_from(run.config.seed), strict=False))[model_name]
         prepared = self.home / "cache" / "prepared" / run.data_report["content_hash"]
         return batch_at(prepared, run.config, seed, step, begin_folder(self._folder(run_id)))
 
@@ -442,7 +436,11 @@ class RunManager:
         config = self._in_this_home(run_id, config)
         if checkpoint is not None:
             self._folder(run_id).mkdir(parents=True)
-            keep_beginning(checkpoint, begin_folder(self._folder(run_id)))
+            try:
+                keep_beginning(checkpoint, begin_folder(self._folder(run_id)))
+            except BaseException:
+                shutil.rmtree(self._folder(run_id), ignore_errors=True)
+                raise
         given = self.log.create_run(run_id, run_name, config, names, self._folder(run_id), start_key, origin, quote)
         if given == run_id:
             self._keep_run_file(run_id)
@@ -710,16 +708,11 @@ class ReadOnlyManager(RunManager):
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
         self.read_only = owner_sentence(self.home)
         self._measuring = Measuring()
+        self._executions = {}  # they are another process's
         self._run_ended, self._closed = threading.Condition(), False
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise RunError(str(self.read_only))
-
-    def silent_seconds(self, run_id: str) -> None:
-        """Not known here: another process hears of it."""
-
-    def memory_bytes(self, run_id: str) -> None:
-        """Not known here, either."""
 
     start = start_twin = start_branch = start_verification = _refuse
     pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
@@ -763,9 +756,22 @@ def valid_name(name: str) -> str:
     return stripped
 
 
+def name_after(name: str, ending: str) -> str:
+    """A name for what was made of the run called `name`, no longer than a name may be."""
+    return name[: MAX_NAME_LENGTH - len(ending)] + ending
+
+
 def numbered_names(name: str, count: int) -> list[str]:
     """The names of a run's models: the run's own for one, else numbered."""
     return [name] if count == 1 else [f"{name} {number}" for number in range(1, count + 1)]
+
+
+def _seed_of(run: Run, model_name: str) -> int:
+    """The seed of one of the run's models. Raises RunError when the run has no such model."""
+    seeds = dict(zip(run.model_names, seeds_from(run.config.seed), strict=False))
+    if model_name not in seeds:
+        raise RunError("This run has no such model.")
+    return seeds[model_name]
 
 
 def database_path(home: Path) -> Path:

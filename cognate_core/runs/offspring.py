@@ -43,9 +43,10 @@ def branch_config(config: TrainingConfig, step: int, changes: Mapping[str, Any])
     return changed
 
 
-def checkpoint_steps(run_folder: Path, model_name: str) -> list[int]:
-    """The steps at which a model of a run has a checkpoint, in their order."""
-    manifests = _checkpoints(run_folder, model_name).glob(f"step-????????/{CHECKPOINT_MANIFEST}")
+def checkpoint_steps(run_folder: Path, model_name: str | None = None) -> list[int]:
+    """The steps at which a model of a run, or any of its models, has a checkpoint, in their order."""
+    model = "*" if model_name is None else folder_name(model_name)
+    manifests = run_folder.glob(f"{model}/checkpoints/step-????????/{CHECKPOINT_MANIFEST}")
     names = (path.parent.name.removeprefix("step-") for path in manifests)
     return sorted(int(name) for name in names if name.isdigit())
 
@@ -61,7 +62,7 @@ def checkpoint_folder(run_folder: Path, model_name: str, step: int) -> Path:
     Raises:
         RunError: it is no longer there.
     """
-    folder = _checkpoints(run_folder, model_name) / f"step-{step:08d}"
+    folder = run_folder / folder_name(model_name) / "checkpoints" / f"step-{step:08d}"
     if not (folder / CHECKPOINT_MANIFEST).is_file():
         raise RunError(f"The checkpoint of step {step:,} is no longer there. Choose another step.")
     return folder
@@ -85,10 +86,6 @@ def keep_beginning(checkpoint: Path, begin: Path) -> None:
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-
-
-def _checkpoints(run_folder: Path, model_name: str) -> Path:
-    return run_folder / folder_name(model_name) / "checkpoints"
 
 
 def _link_or_copy(source: str, target: str) -> None:

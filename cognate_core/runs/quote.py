@@ -9,21 +9,21 @@ import json
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Quote
-from cognate_core.errors import OUT_OF_MEMORY, CognateError, TrainingError, is_out_of_memory, plain_sentence
+from cognate_core.errors import CognateError, TrainingError, plain_sentence
 from cognate_core.runs.worker import step_back, worker_threads
 
 PATIENCE_SECONDS = 120.0  # a model whose first steps take longer than this has no quote
 
 
 def measured_quote(config: TrainingConfig, models: int = 1, *, busy: bool = False) -> Quote:
-    """Rehearse `config` on this computer; takes about ten seconds, more for a large model.
+    """Rehearse `config` on this computer; takes some twenty seconds, more for a large model.
 
     Args:
         models: how many are trained one after the other.
@@ -55,9 +55,8 @@ def measured_quote(config: TrainingConfig, models: int = 1, *, busy: bool = Fals
         ) from error
     if "problem" in answer:
         raise TrainingError(answer["problem"])
-    answer["low_seconds"] *= models
-    answer["high_seconds"] *= models
-    return Quote(**answer, busy=busy)
+    quote = Quote(**answer)
+    return replace(quote, low_seconds=quote.low_seconds * models, high_seconds=quote.high_seconds * models, busy=busy)
 
 
 def main() -> None:
@@ -73,14 +72,14 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="cognate-rehearsal-") as folder:
             rehearsal = rehearse(config, Path(folder))
     except (CognateError, OSError, RuntimeError, MemoryError) as error:
-        answer = {"problem": OUT_OF_MEMORY if is_out_of_memory(error) else plain_sentence(error)}
+        answer: dict[str, object] = {"problem": plain_sentence(error)}
     else:
         low, high = rehearsal.seconds(config)
         seconds = rehearsal.step_seconds
         quote = Quote(
             low, high, sum(seconds) / len(seconds), len(seconds), _peak_memory(), torch.get_num_threads(), busy=False
         )
-        answer = {key: value for key, value in asdict(quote).items() if key != "busy"}
+        answer = asdict(quote)
     print(json.dumps(answer))  # noqa: T201  (that is how it answers)
 
 

@@ -11,7 +11,7 @@ from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import read_accuracy
 from cognate_core.storage.progress_log import TrainedModel
-from pages.components.layout import shown
+from pages.components.layout import show_refusal, shown
 from pages.components.live_charts import still_charts
 
 LOOK_SECONDS = 1.0
@@ -66,7 +66,7 @@ def controls(manager: RunManager, model: TrainedModel, *, going: bool) -> None:
             try:
                 manager.measure_accuracy(model.id, int(questions), checkpoints=checkpoints)
             except CognateError as error:
-                st.error(shown(str(error)), icon=":material/error:")
+                show_refusal(error)
             else:
                 st.rerun()
     measurement = manager.measurement()

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cognate_core.errors import RunError
 from cognate_core.insight.axis import Axis, By, axis_by
 from cognate_core.insight.charts import (
     Curve,
@@ -211,10 +212,12 @@ def _axis(log: ProgressReader, run: Run, curves: Curves, by: By, longest: float 
 
 def _tokens_before(log: ProgressReader, run: Run) -> float:
     """What a branch's mothers had learned from up to where it goes on; of those that are gone, nothing is known."""
-    runs = {each.id: each for each in log.runs()}
     tokens = 0.0
-    while run.relation == "branch" and run.parent_run_id in runs and run.branch_step is not None:
-        mother = runs[run.parent_run_id]
+    while run.relation == "branch" and run.parent_run_id is not None and run.branch_step is not None:
+        try:
+            mother = log.run(run.parent_run_id)
+        except RunError:
+            return tokens
         steps, counts = read_curves(log.path, mother.id, mother.model_names[0]).tokens
         if len(steps):
             tokens += float(np.interp(run.branch_step, np.r_[steps[0] - 1, steps], np.r_[0.0, counts]))

@@ -13,15 +13,14 @@ import streamlit as st
 from cognate_core.contracts import RunStatus, utc_now
 from cognate_core.errors import CognateError
 from cognate_core.files import replace_durably
-from cognate_core.insight.comparison import config_difference
 from cognate_core.insight.report import run_report
 from cognate_core.labels import folder_name
-from cognate_core.presets import PRESETS
+from cognate_core.presets import nearest_preset
 from cognate_core.runs import RunManager
 from cognate_core.runs.verification import compare_runs
 from cognate_core.storage.progress_log import Run
 from pages.components.charts_of_runs import Look, run_charts
-from pages.components.layout import PAGES, shown
+from pages.components.layout import page_called, show_refusal, shown
 
 VERDICT_LOOK = {
     "identical": st.success,
@@ -67,9 +66,9 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
         try:
             repeated = manager.start_verification(run.id)
         except CognateError as error:
-            st.error(shown(str(error)), icon=":material/error:")
+            show_refusal(error)
         else:
-            st.switch_page(PAGES["monitor"], query_params={"run": repeated})
+            st.switch_page(page_called("monitor"), query_params={"run": repeated})
 
 
 def report(manager: RunManager, run: Run, model_name: str) -> bytes:
@@ -77,7 +76,7 @@ def report(manager: RunManager, run: Run, model_name: str) -> bytes:
     charts, found = run_charts(manager.log, run, model_name, Look())
     models = [model for model in manager.log.models(run.id) if model.details["model_name"] == model_name]
     measured = models[0].details["training_stats"] if models else {}
-    nearest = min(PRESETS.values(), key=lambda preset: len(config_difference([preset.config, run.config])))
+    nearest = nearest_preset(run.config)
 
     def of_model(rows: list[dict[str, object]]) -> list[dict[str, object]]:
         return [row for row in rows if row["model_name"] == model_name]
@@ -124,9 +123,9 @@ def open_passport_field(manager: RunManager) -> None:
             try:
                 run_id = open_passport(manager, path)
             except CognateError as error:
-                st.error(shown(str(error)), icon=":material/error:")
+                show_refusal(error)
                 return
-        st.switch_page(PAGES["monitor"], query_params={"run": run_id})
+        st.switch_page(page_called("monitor"), query_params={"run": run_id})
 
 
 def verification_result(manager: RunManager, run: Run) -> None:

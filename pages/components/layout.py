@@ -7,22 +7,21 @@ from pathlib import Path
 import streamlit as st
 
 from cognate_core.contracts import RunStatus
+from cognate_core.errors import CognateError
 from cognate_core.insight.palette import run_colour, run_dash
 from cognate_core.labels import escape_streamlit
 from cognate_core.storage.progress_log import Run
 
 _FOLDER = Path(__file__).parent.parent
 
-PAGES = {
-    "home": st.Page(_FOLDER / "home.py", title="Home", icon=":material/home:", default=True),
-    "new_run": st.Page(_FOLDER / "new_run.py", title="New run", icon=":material/add_circle:", url_path="new-run"),
-    "monitor": st.Page(_FOLDER / "monitor.py", title="Monitor", icon=":material/monitoring:", url_path="monitor"),
-    "compare": st.Page(
-        _FOLDER / "compare.py", title="Compare", icon=":material/stacked_line_chart:", url_path="compare"
-    ),
-    "models": st.Page(_FOLDER / "models.py", title="Models", icon=":material/deployed_code:", url_path="models"),
-    "datasets": st.Page(_FOLDER / "datasets.py", title="Datasets", icon=":material/dataset:", url_path="datasets"),
-    "glossary": st.Page(_FOLDER / "glossary.py", title="Glossary", icon=":material/menu_book:", url_path="glossary"),
+_PAGES: dict[str, tuple[str, str]] = {
+    "home": ("Home", ":material/home:"),
+    "new_run": ("New run", ":material/add_circle:"),
+    "monitor": ("Monitor", ":material/monitoring:"),
+    "compare": ("Compare", ":material/stacked_line_chart:"),
+    "models": ("Models", ":material/deployed_code:"),
+    "datasets": ("Datasets", ":material/dataset:"),
+    "glossary": ("Glossary", ":material/menu_book:"),
 }
 
 _LINES = {"solid": "━━", "dash": "╍╍", "dot": "┅┅"}  # box drawing, which screen readers pass over
@@ -46,6 +45,23 @@ _STATUS_LOOK = {
 }
 
 
+def page_called(name: str) -> st.Page:
+    """The page of the file `name`.py, made anew: outside a visit Streamlit makes a Page that leads nowhere."""
+    title, icon = _PAGES[name]
+    return st.Page(
+        _FOLDER / f"{name}.py",
+        title=title,
+        icon=icon,
+        url_path=name.replace("_", "-"),
+        default=name == "home",
+    )
+
+
+def all_pages() -> list[st.Page]:
+    """The pages in the order of the bar at the top."""
+    return [page_called(name) for name in _PAGES]
+
+
 def page_header(title: str, sentence: str) -> None:
     """The page's name and what it is for."""
     st.title(title, anchor=False)
@@ -63,9 +79,14 @@ def shown(label: str) -> str:
     return escape_streamlit(label)
 
 
+def show_refusal(error: CognateError) -> None:
+    """Why something could not be done, in its own sentence."""
+    st.error(shown(str(error)), icon=":material/error:")
+
+
 def run_link(run: Run, label: str | None = None) -> None:
     """A link to the run on Monitor, behind a piece of the run's line as the charts draw it."""
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
         colour = run_colour(run.colour, dark=st.context.theme.type == "dark")
         st.markdown(f':color[{_LINES[run_dash(run.colour)]}]{{foreground="{colour}"}}', width="content")
-        st.page_link(PAGES["monitor"], label=shown(label or run.name), query_params={"run": run.id})
+        st.page_link(page_called("monitor"), label=shown(label or run.name), query_params={"run": run.id})

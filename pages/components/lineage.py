@@ -4,21 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cognate_core.config import TrainingConfig, form_fields
-from cognate_core.errors import RunError
-from cognate_core.presets import PRESETS, Preset
+from cognate_core.config import form_fields
+from cognate_core.insight.comparison import config_difference
+from cognate_core.presets import nearest_preset
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import Run, TrainedModel
 from pages.components.config_form import HIDDEN_FIELDS, as_text
 from pages.components.layout import run_link, shown, status_badge
-
-RELATION_WORDS = {
-    "copy": "Made with the settings of",
-    "fix": "A remedy for",
-    "twin": "GrokFast twin of",
-    "branch": "Branch of",
-    "verification": "The same once more, to compare with",
-}
+from pages.components.run_actions import origin_line
 
 
 def lineage(manager: RunManager, model: TrainedModel) -> None:
@@ -29,25 +22,10 @@ def lineage(manager: RunManager, model: TrainedModel) -> None:
         st.write("Run")
         run_link(run)
         status_badge(run.status)
-    parent(manager, run)
+    origin_line(manager, run)
     data(run)
     settings(run)
     computer(model)
-
-
-def parent(manager: RunManager, run: Run) -> None:
-    """The run that its run was made of, in words."""
-    if run.parent_run_id is None:
-        return
-    after = "" if run.branch_step is None else f"after step {run.branch_step:,}"
-    with st.container(horizontal=True, vertical_alignment="center"):
-        st.write(RELATION_WORDS.get(run.relation or "", "Made of"))
-        try:
-            run_link(manager.log.run(run.parent_run_id))
-        except RunError:
-            st.write("a run that was deleted")
-        if after:
-            st.write(after)
 
 
 def data(run: Run) -> None:
@@ -79,7 +57,8 @@ def settings(run: Run) -> None:
     if run.config_error:
         st.caption(f"Its settings cannot be read. {shown(run.config_error)}")
         return
-    preset, names = nearest_preset(run.config)
+    preset = nearest_preset(run.config)
+    names = [name for name in config_difference([preset.config, run.config]) if name not in HIDDEN_FIELDS]
     if not names:
         st.caption(f"All settings are those of the preset {shown(preset.title)}.")
         return
@@ -98,17 +77,6 @@ def settings(run: Run) -> None:
         column_config={name: st.column_config.TextColumn(width="medium") for name in ("setting", "here", "preset")},
         width="content",
     )
-
-
-def nearest_preset(config: TrainingConfig) -> tuple[Preset, list[str]]:
-    """The preset that fewest settings differ from, and those settings."""
-    shared = [name for name in form_fields() if name not in HIDDEN_FIELDS]
-    differing = {
-        preset: [name for name in shared if getattr(config, name) != getattr(each.config, name)]
-        for preset, each in PRESETS.items()
-    }
-    nearest = min(differing, key=lambda preset: len(differing[preset]))
-    return PRESETS[nearest], differing[nearest]
 
 
 def computer(model: TrainedModel) -> None:

@@ -10,7 +10,7 @@ from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact, duration, size
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import TrainedModel
-from pages.components.layout import PAGES, shown
+from pages.components.layout import page_called, show_refusal, shown
 from pages.components.model_choice import was_renamed
 from pages.components.run_actions import act
 
@@ -36,7 +36,7 @@ def headline(manager: RunManager, model: TrainedModel) -> None:
         for tag in model.tags:
             st.badge(shown(tag), color="gray", icon=":material/label:")
         st.page_link(
-            PAGES["monitor"], label="Its run", icon=":material/monitoring:", query_params={"run": model.run_id}
+            page_called("monitor"), label="Its run", icon=":material/monitoring:", query_params={"run": model.run_id}
         )
         if st.button("Describe", icon=":material/edit_note:", disabled=bool(manager.read_only)):
             describe(manager, model)
@@ -65,7 +65,7 @@ def describe(manager: RunManager, model: TrainedModel) -> None:
     try:
         manager.describe_model(model.id, title=title, note=note, tags=tags)
     except CognateError as error:
-        st.error(shown(str(error)), icon=":material/error:")
+        show_refusal(error)
         return
     was_renamed()
     st.rerun()

@@ -15,7 +15,7 @@ from cognate_core.insight.glossary import explained
 from cognate_core.insight.plan import passes_chart, schedule_chart
 from cognate_core.insight.words import compact, duration, size
 from cognate_core.runs import RunManager
-from pages.components.layout import shown
+from pages.components.layout import show_refusal
 
 
 def show_needs(place: DeltaGenerator, config: TrainingConfig) -> None:
@@ -71,7 +71,7 @@ def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote 
                 quote = measured_quote(config, models, busy=busy)
             st.session_state["quote"] = (wanted, quote)
         except CognateError as error:
-            st.error(shown(str(error)), icon=":material/error:")
+            show_refusal(error)
     if quote is None:
         st.caption("Time: not measured yet.")
         return None

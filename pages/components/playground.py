@@ -13,7 +13,7 @@ from cognate_core.errors import CognateError
 from cognate_core.insight.glossary import explained
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import TrainedModel
-from pages.components.layout import shown
+from pages.components.layout import show_refusal, shown
 from pages.components.lens import lens
 from pages.components.model_choice import label
 
@@ -62,7 +62,7 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
     try:
         folder, _ = files_of(manager, model)
     except CognateError as error:
-        st.error(shown(str(error)), icon=":material/error:")
+        show_refusal(error)
         return
     asked: Asked | None = st.session_state.get(f"asked-{model.id}")
     if asked is not None:
@@ -157,7 +157,7 @@ def form(model: TrainedModel, *, alone: bool) -> None:
     try:
         from cognate_core.playground import problem_prompt
     except CognateError as error:
-        st.error(shown(str(error)), icon=":material/error:")
+        show_refusal(error)
         return
     prompt = problem_prompt(question) if as_problem else question
     st.session_state[f"asked-{model.id}"] = Asked(prompt, temperature, length, int(seed), bool(remember) and alone)
@@ -176,7 +176,7 @@ def answer(manager: RunManager, side: Side, asked: Asked, texts: dict[Any, Writt
         try:
             texts[known] = write(*files_of(manager, side.model), side.step, asked, remember=remember)
         except CognateError as error:
-            st.error(shown(str(error)), icon=":material/error:")
+            show_refusal(error)
             return
     explanation = texts[known].explanation
     if side.model.details["ltm_enabled"] or side.model.details["act_enabled"]:
@@ -244,7 +244,7 @@ def keep_bank(folder: Path, bank: Any) -> None:
     try:
         save_memory(folder, bank)
     except CognateError as error:
-        st.error(shown(str(error)), icon=":material/error:")
+        show_refusal(error)
 
 
 def kept_memory(folder: Path) -> None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import streamlit as st
 
 from cognate_core.contracts import RunStatus
-from cognate_core.errors import CognateError
+from cognate_core.errors import CognateError, RunError
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import Run
 from pages.components.hand_on import hand_on_buttons
-from pages.components.layout import PAGES, run_link, shown
+from pages.components.layout import page_called, run_link, show_refusal, shown
 
 
 def active_buttons(manager: RunManager, run: Run) -> None:
@@ -58,15 +58,17 @@ def origin_line(manager: RunManager, run: Run) -> None:
     """What the run was made of, if of another."""
     if run.parent_run_id is None or run.relation not in RELATION_WORDS:
         return
-    parent = next((each for each in manager.log.runs() if each.id == run.parent_run_id), None)
     step = f" after step {run.branch_step:,}" if run.branch_step is not None else ""
+    words = RELATION_WORDS[run.relation]
     with st.container(horizontal=True, vertical_alignment="center"):
-        if parent is None:
-            st.caption(f"{RELATION_WORDS[run.relation]} a run that is no longer here{step}")
-        else:
-            st.caption(RELATION_WORDS[run.relation], width="content")
-            run_link(parent)
-            st.caption(step, width="content")
+        try:
+            parent = manager.log.run(run.parent_run_id)
+        except RunError:
+            st.caption(f"{words} a run that is no longer here{step}")
+            return
+        st.caption(words, width="content")
+        run_link(parent)
+        st.caption(step, width="content")
 
 
 def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
@@ -74,13 +76,13 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
     fixed = bool(manager.read_only)
     with st.popover("More", icon=":material/more_horiz:"):
         st.page_link(
-            PAGES["new_run"],
+            page_called("new_run"),
             label="Use these settings in a new run",
             icon=":material/content_copy:",
             query_params={"from": run.id},
         )
         st.page_link(
-            PAGES["compare"],
+            page_called("compare"),
             label="Compare with other runs",
             icon=":material/stacked_line_chart:",
             query_params={"runs": run.id},
@@ -96,9 +98,9 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
             try:
                 twin = manager.start_twin(run.id)
             except CognateError as error:
-                st.error(shown(str(error)), icon=":material/error:")
+                show_refusal(error)
             else:
-                st.switch_page(PAGES["compare"], query_params={"runs": f"{run.id},{twin}"})
+                st.switch_page(page_called("compare"), query_params={"runs": f"{run.id},{twin}"})
         hand_on_buttons(manager, run, model_name)
         if run.status.is_active or run.status is RunStatus.QUEUED:
             return  # this part of the page is drawn again every few seconds, which would close a dialog
@@ -137,7 +139,7 @@ def act(action: Callable[[str], object], run_id: str) -> None:
     try:
         action(run_id)
     except CognateError as error:
-        st.error(shown(str(error)), icon=":material/error:")
+        show_refusal(error)
     else:
         st.rerun()
 
@@ -151,7 +153,7 @@ def confirm_delete(manager: RunManager, run: Run) -> None:
             try:
                 manager.delete_run(run.id)
             except CognateError as error:
-                st.error(shown(str(error)), icon=":material/error:")
+                show_refusal(error)
             else:
                 st.query_params.clear()
                 st.rerun()

@@ -14,8 +14,8 @@ from cognate_core.contracts import Origin
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.files import replace_durably
 from cognate_core.presets import PRESETS, Preset
-from cognate_core.runs import MAX_NAME_LENGTH, RunManager
-from pages.components.layout import PAGES, run_link, shown
+from cognate_core.runs import RunManager, name_after
+from pages.components.layout import page_called, run_link, shown
 
 SETTINGS = "settings"  # below the data folder: files that were opened
 MOST_LETTERS = 100_000  # of such a file
@@ -99,9 +99,8 @@ def _of_a_run(manager: RunManager, run_id: str, changes_text: str) -> StartingPo
         if st.button("Begin with a preset instead", icon=":material/close:"):
             _go_to({})
     relation = "fix" if changes else "copy"
-    ending = " (mended)" if changes else " (again)"
     key = hashlib.sha256(changes_text.encode()).hexdigest()[:6] if changes else "copy"
-    preset = Preset(f"{run.id}-{key}", run.name[: MAX_NAME_LENGTH - len(ending)] + ending, "", "", config)
+    preset = Preset(f"{run.id}-{key}", name_after(run.name, " (mended)" if changes else " (again)"), "", "", config)
     return StartingPoint(preset, Origin(run.id, relation))
 
 
@@ -119,4 +118,4 @@ def _of_a_file(home: Path, key: str) -> StartingPoint:
 
 def _go_to(query: dict[str, str]) -> None:
     """New run once more, with nothing but this in its address."""
-    st.switch_page(PAGES["new_run"], query_params=query)
+    st.switch_page(page_called("new_run"), query_params=query)

@@ -10,10 +10,10 @@ import streamlit as st
 from cognate_core.config import branch_fields
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.insight.glossary import explained
-from cognate_core.runs import MAX_NAME_LENGTH, RunManager, nearest_checkpoint
+from cognate_core.runs import RunManager, name_after, nearest_checkpoint
 from cognate_core.storage.progress_log import Run
 from pages.components.config_form import as_text
-from pages.components.layout import PAGES, shown
+from pages.components.layout import page_called, show_refusal, shown
 
 SHOWN_LETTERS = 600  # of a sequence, before it is opened
 
@@ -83,12 +83,11 @@ def branch_form(manager: RunManager, run: Run, model_name: str, step: int) -> No
             format_func=lambda name: f"{fields[name].title} ({name})",
         )
         now = as_text(getattr(run.config, setting))
-        ending = f" from step {nearest}"
         with st.form("branch", border=False):  # all of it is sent at once
             left, right = st.columns(2)
             value = left.text_input("New value", now, help=fields[setting].description, key=f"branch-value-{setting}")
             steps_text = right.text_input("Training steps in all", as_text(max(run.config.max_steps, nearest + 1)))
-            name = st.text_input("Name", run.name[: MAX_NAME_LENGTH - len(ending)] + ending)
+            name = st.text_input("Name", name_after(run.name, f" from step {nearest}"))
             pressed = st.form_submit_button("Start the branch", type="primary", icon=":material/play_arrow:")
         if pressed:
             key = st.session_state.setdefault("branch_key", uuid.uuid4().hex)
@@ -100,7 +99,7 @@ def branch_form(manager: RunManager, run: Run, model_name: str, step: int) -> No
                     st.error(shown(sentence), icon=":material/error:")
                 return
             except CognateError as error:
-                st.error(shown(str(error)), icon=":material/error:")
+                show_refusal(error)
                 return
             st.session_state.pop("branch_key")
-            st.switch_page(PAGES["compare"], query_params={"runs": f"{run.id},{branch}"})
+            st.switch_page(page_called("compare"), query_params={"runs": f"{run.id},{branch}"})

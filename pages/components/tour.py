@@ -12,7 +12,7 @@ from streamlit.delta_generator import DeltaGenerator
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import Run
-from pages.components.layout import PAGES
+from pages.components.layout import page_called
 
 KEY = "cognate-studio/tour"  # of the coordination record
 STEPS = (
@@ -79,7 +79,7 @@ def _hint(manager: RunManager, words: str, *, leads_to_models: bool = False) -> 
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         st.markdown(words)
         if leads_to_models:
-            st.page_link(PAGES["models"], label="Try it now", icon=":material/arrow_forward:", width="content")
+            st.page_link(page_called("models"), label="Try it now", icon=":material/arrow_forward:", width="content")
         _skip(manager)
 
 

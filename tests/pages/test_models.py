@@ -235,7 +235,7 @@ def test_the_run_before_its_run_is_named(
     database.close()
     shown = texts(open_page("models"))
     assert words in shown
-    assert ("a run that was deleted" in shown) is (relation == "copy")
+    assert ("a run that is no longer here" in shown) is (relation == "copy")
 
 
 def test_what_a_person_says_of_it_is_shown_as_typed(trained_studio: RunManager) -> None:

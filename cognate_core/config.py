@@ -35,7 +35,7 @@ DATASET_DESCRIPTIONS: dict[str, str] = {
     "Synthetic": "word problems made on this computer, no download",
 }
 
-Section = Literal["Data", "Model", "Pondering", "Memory", "Training", "GrokFast", "Checking and saving"]
+Section = Literal["Data", "Model", "Pondering", "Memory", "Training", "GrokFast", "Grokking lab", "Checking and saving"]
 
 
 def _setting(
@@ -449,6 +449,59 @@ class TrainingConfig(BaseModel):
         section="GrokFast",
     )
 
+    # Grokking lab
+    task: Literal["text", "arithmetic"] = _setting(
+        "text",
+        title="Task",
+        help="text: a language model. arithmetic: the small model of the Grokking lab, which learns calculating modulo "
+        "a prime.",
+        section="Grokking lab",
+    )
+    arithmetic_operation: Literal["*", "+", "-", "/"] = _setting(
+        "*",
+        title="Operation",
+        help="What is calculated, modulo the prime: x * y, x + y, x - y or x / y.",
+        section="Grokking lab",
+    )
+    arithmetic_modulus: int = _setting(
+        97,
+        title="Prime",
+        help="Everything is calculated modulo this prime number. Larger: more problems to learn from.",
+        section="Grokking lab",
+        ge=3,
+        le=113,
+    )
+    arithmetic_train_share: float = _setting(
+        0.5,
+        title="Share to learn from",
+        help="This share of all problems is learned from; the rest is held out. Smaller: understanding comes later.",
+        section="Grokking lab",
+        ge=0.05,
+        le=0.95,
+    )
+    optimizer: Literal["adamw", "adam", "muon"] = _setting(
+        "adamw",
+        title="Optimizer",
+        help="adam is that of the published experiments, whose weight decay goes through the gradient; adamw decays "
+        "the weights directly; muon (arXiv 2504.16041) makes the updates of matrices orthogonal. Language models are "
+        "trained with adamw.",
+        section="Grokking lab",
+    )
+    stable_max: bool = _setting(
+        False,
+        title="StableMax",
+        help="Instead of softmax: exp is replaced by a function that grows linearly, so that the loss of what is known "
+        "by heart does not round to zero (arXiv 2501.04697).",
+        section="Grokking lab",
+    )
+    orthogonal_gradient: bool = _setting(
+        False,
+        title="Orthogonal gradient",
+        help="Takes out of each gradient what only makes the weights longer without changing an answer "
+        "(arXiv 2501.04697).",
+        section="Grokking lab",
+    )
+
     # Checking and saving
     eval_interval: int = _setting(
         100,
@@ -560,6 +613,17 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 f"d_model: Width {self.d_model} cannot be shared evenly by {self.n_heads} attention heads: each head "
                 f"needs an even number of its own. Use a width of {nearest}, or another number of heads."
+            )
+        lab = self.task == "arithmetic"
+        if lab and any(self.arithmetic_modulus % n == 0 for n in range(2, self.arithmetic_modulus)):
+            raise ValueError(
+                f"arithmetic_modulus: {self.arithmetic_modulus} is not a prime number, and only modulo a prime can "
+                "everything be divided. Use one such as 59, 97 or 113."
+            )
+        if not lab and (self.optimizer != "adamw" or self.stable_max or self.orthogonal_gradient):
+            raise ValueError(
+                "optimizer: Language models are trained with adamw, without StableMax and orthogonal gradients; these "
+                "are for the Grokking lab (task = arithmetic)."
             )
         if self.train_seq_len > self.max_seq_len:
             raise ValueError(

@@ -61,6 +61,36 @@ PRESETS: dict[str, Preset] = {
             "was not measured yet.",
             config=TrainingConfig(),
         ),
+        Preset(
+            name="grokking",
+            title="Watch a model grok",
+            summary="A tiny model learns to multiply modulo 97 from half of the table, and suddenly understands the "
+            "rest of it. The setting of the GrokFast paper.",
+            expectation="",
+            config=TrainingConfig(
+                task="arithmetic",
+                d_model=128,
+                n_layers=2,
+                n_heads=4,
+                act_enabled=False,
+                ltm_enabled=False,
+                max_steps=2000,
+                batch_size=512,
+                gradient_accumulation_steps=1,
+                learning_rate=1e-3,
+                warmup_ratio=0.0,
+                min_lr_ratio=1.0,
+                weight_decay=0.005,
+                beta2=0.98,
+                max_grad_norm=0.0,
+                precision="fp32",
+                optimizer="adam",
+                seed=0,
+                eval_interval=10,
+                sample_tokens=0,
+                save_steps=500,
+            ),
+        ),
     )
 }
 

@@ -7,6 +7,9 @@ import math
 from cognate_core.config import TrainingConfig
 
 
+ARITHMETIC_WARMUP_UPDATES = 10  # of ironjr/grokfast, main.py
+
+
 def peak_learning_rate(config: TrainingConfig) -> float:
     """The highest rate of the schedule: with "keep the step size", the filter's lengthening is divided out."""
     if config.grokfast_enabled and config.grokfast_keep_step_size:
@@ -17,6 +20,8 @@ def peak_learning_rate(config: TrainingConfig) -> float:
 def learning_rate_at(step: int, config: TrainingConfig) -> float:
     """The rate of optimizer step 1 .. max_steps: a linear warm-up, then a cosine down to min_lr_ratio of the peak."""
     peak = peak_learning_rate(config)
+    if config.task == "arithmetic":  # as published: constant, and the very first update does not move anything
+        return peak * min(1.0, (step - 1) / ARITHMETIC_WARMUP_UPDATES)
     warmup_steps = round(config.warmup_ratio * config.max_steps)
     if step <= warmup_steps:
         return peak * step / warmup_steps

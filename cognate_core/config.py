@@ -643,6 +643,11 @@ class TrainingConfig(BaseModel):
                 raise ValueError("mixture_weights: At least one dataset needs a weight above zero.")
         return self
 
+    @property
+    def choices(self) -> int:
+        """Among how many tokens the model chooses the next one."""
+        return self.arithmetic_modulus + 2 if self.task == "arithmetic" else self.vocab_size
+
     def doubts(self) -> list[str]:
         """Sentences about settings that are allowed and will hardly do what was meant."""
         if self.ltm_enabled and self.mem_segment >= self.train_seq_len:
@@ -703,8 +708,8 @@ class TrainingConfig(BaseModel):
         return cls.from_values(values)
 
 
-FIXED_ON_A_BRANCH = ("Data", "Model", "Pondering", "Memory")
-"""Sections whose settings the weights and the prepared data depend on."""
+FIXED_ON_A_BRANCH = ("Data", "Model", "Pondering", "Memory", "Grokking lab")
+"""Sections whose settings the weights, the prepared data or the optimizer's state depend on."""
 
 
 def branch_fields() -> dict[str, FieldInfo]:

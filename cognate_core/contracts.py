@@ -25,6 +25,14 @@ END_OF_TEXT_ID = 0
 its memory."""
 
 
+ARITHMETIC = "Modular arithmetic"
+"""The dataset of the Grokking lab: all problems of one operation modulo a prime."""
+
+
+GROKKED_ACCURACY = 0.95
+"""From this share of right answers to problems that it never saw, a model has understood: the published measure."""
+
+
 MEMORY_FILE = "memory.safetensors"
 """In a model's folder: what its memory keeps of a conversation. Not one of its artifacts."""
 
@@ -137,6 +145,8 @@ class StepMetrics:
     memory_written: float | None = None
     memory_gate: float | None = None
     memory_null_share: float | None = None
+    # Of a task with right and wrong answers: the share of the step's answers that were right, before the update.
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +160,17 @@ class PonderHistogram:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Mean held-out loss of one dataset, in nats a token."""
+    """Mean held-out loss of one dataset, in nats a token.
+
+    `accuracy`: the share of the answers that are right, 0 to 1, where the task has right and wrong ones.
+    """
 
     model_name: str
     step: int
     dataset: str
     loss: float
     tokens: int
+    accuracy: float | None = None
 
 
 def perplexity(loss: float) -> float:

@@ -91,6 +91,25 @@ class Explanation:
     bank: MemoryBank | None
 
 
+def checkpoint_weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    """The weights of a trained model as they were after a step, by name.
+
+    Raises:
+        StorageError: the checkpoint is gone or damaged.
+    """
+    checkpoint = folder / "checkpoints" / f"step-{step:08d}"
+    try:
+        checksums = json.loads((checkpoint / CHECKPOINT_MANIFEST).read_text(encoding="utf-8"))
+        content = (checkpoint / "model.safetensors").read_bytes()
+    except FileNotFoundError as error:  # training removes old ones at any time
+        raise StorageError(f"The checkpoint of step {step:,} is no longer there. Choose another step.") from error
+    except (OSError, ValueError) as error:
+        raise StorageError(f"The checkpoint of step {step:,} cannot be read ({error}).") from error
+    if hashlib.sha256(content).hexdigest() != (isinstance(checksums, dict) and checksums.get("model.safetensors")):
+        raise StorageError(f"The checkpoint of step {step:,} is damaged. Choose another step.")
+    return safetensors.torch.load(content)
+
+
 class Playground:
     """A model and its tokenizer, ready to write."""
 
@@ -113,17 +132,7 @@ class Playground:
         Raises:
             StorageError: the checkpoint is gone or damaged, or a file of the model is.
         """
-        checkpoint = folder / "checkpoints" / f"step-{step:08d}"
-        try:
-            checksums = json.loads((checkpoint / CHECKPOINT_MANIFEST).read_text(encoding="utf-8"))
-            content = (checkpoint / "model.safetensors").read_bytes()
-        except FileNotFoundError as error:  # training removes old ones at any time
-            raise StorageError(f"The checkpoint of step {step:,} is no longer there. Choose another step.") from error
-        except (OSError, ValueError) as error:
-            raise StorageError(f"The checkpoint of step {step:,} cannot be read ({error}).") from error
-        if hashlib.sha256(content).hexdigest() != (isinstance(checksums, dict) and checksums.get("model.safetensors")):
-            raise StorageError(f"The checkpoint of step {step:,} is damaged. Choose another step.")
-        return cls._opened(folder, safetensors.torch.load(content))
+        return cls._opened(folder, checkpoint_weights(folder, step))
 
     @classmethod
     def _opened(cls, folder: Path, weights: Mapping[str, torch.Tensor] | None) -> Playground:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from cognate_core.config import TrainingConfig
 from cognate_core.errors import ConfigError
@@ -93,6 +95,34 @@ PRESETS: dict[str, Preset] = {
         ),
     )
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Racer:
+    """One lane of a race in the Grokking lab: what it has otherwise than the preset."""
+
+    title: str
+    explanation: str
+    overrides: Mapping[str, Any]
+
+
+RACERS: dict[str, Racer] = {
+    "grokfast": Racer("GrokFast", "the filter as published: EMA, alpha 0.98, lambda 2, weight decay 0.005", {}),
+    "control": Racer(
+        "No filter", "the matched control: the same weight decay of 0.005, no filter", {"grokfast_enabled": False}
+    ),
+    "ma": Racer(
+        "GrokFast MA",
+        "the other published filter: the mean of 100 gradients, lambda 5, weight decay 0.01",
+        {"grokfast_method": "ma", "grokfast_lamb": 5.0, "grokfast_window": 100, "weight_decay": 0.01},
+    ),
+    "plain": Racer(
+        "No filter, no decay",
+        "the published baseline, which took 39,890 steps",
+        {"grokfast_enabled": False, "weight_decay": 0.0},
+    ),
+}
+"""Who races in the Grokking lab. A race without the matched control proves nothing about the filter."""
 
 
 def nearest_preset(config: TrainingConfig) -> Preset:

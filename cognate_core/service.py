@@ -17,6 +17,7 @@ from typing import Any
 
 from cognate_core.config import DATASETS, TrainingConfig
 from cognate_core.contracts import (
+    ARITHMETIC,
     DatasetLoader,
     ModelArtifacts,
     ModelTrainer,
@@ -42,6 +43,7 @@ from cognate_core.errors import (
 COORDINATION_KEY = "swarm/phase2/services/training"
 """Under this key the storage layer keeps which sessions run, where the database is, and a heartbeat."""
 
+OPTIMIZER_NAMES = {"adamw": "AdamW", "adam": "Adam", "muon": "Muon"}
 DEFAULT_MODEL_NAMES = ("cognate_foundation_1", "cognate_foundation_2", "cognate_foundation_3")
 DEFAULT_SEEDS = (42, 1337, 2023)
 
@@ -204,11 +206,12 @@ class TrainingService:
     async def _prepare_data(self, session: TrainingSession) -> TrainingConfig:
         session.status = RunStatus.PREPARING
         config = session.config
-        wanted = (
-            {"Own file": config.dataset_path}
-            if config.dataset_path
-            else {name: DATASETS[name] for name in config.dataset_sources}
-        )
+        if config.task == "arithmetic":
+            wanted = {ARITHMETIC: "built in"}
+        elif config.dataset_path:
+            wanted = {"Own file": config.dataset_path}
+        else:
+            wanted = {name: DATASETS[name] for name in config.dataset_sources}
         await self._emit(session, _DATA_START, "Fetching the datasets", Phase.DATASETS)
         for done, (name, dataset_id) in enumerate(wanted.items()):
             self.raise_if_interrupted(session.task_id)
@@ -367,14 +370,14 @@ def _artifacts(name: str, config: TrainingConfig, result: Mapping[str, Any]) -> 
         created_at=utc_now(),
         training_status=result["training_status"],
         focus=", ".join(result["datasets_used"]),
-        training_mode="GrokFast" if result["grokfast_enabled"] else "AdamW",
+        training_mode="GrokFast" if result["grokfast_enabled"] else OPTIMIZER_NAMES[config.optimizer],
         datasets_used=list(result["datasets_used"]),
         training_stats=dict(result["training_stats"]),
         grokfast_enabled=result["grokfast_enabled"],
         act_enabled=result["act_enabled"],
         ltm_enabled=result["ltm_enabled"],
         artifacts=dict(result["artifacts"]),
-        capabilities=["text generation"],
+        capabilities=["modular arithmetic" if config.task == "arithmetic" else "text generation"],
     )
 
 

@@ -106,6 +106,9 @@ def preset_cards() -> None:
             st.subheader(preset.title, anchor=False)
             st.write(preset.summary)
             st.caption(preset.expectation)
+            if preset.config.task == "arithmetic":
+                st.page_link(page_called("lab"), label="Open the Grokking lab", icon=":material/science:")
+                continue
             st.page_link(
                 page_called("new_run"),
                 label="Use this preset",

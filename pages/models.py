@@ -4,6 +4,7 @@ import streamlit as st
 
 from cognate_core.runs import current_manager
 from pages.components.accuracy import accuracy
+from pages.components.calculator import calculator, is_calculator
 from pages.components.layout import page_called, page_header
 from pages.components.lineage import lineage
 from pages.components.model_card import confirm_delete, figures, files, headline
@@ -23,10 +24,14 @@ else:
     model = choose_model(models)
     headline(manager, model)
     place = st.container()
-    playground(manager, model)
+    if is_calculator(model):
+        calculator(manager, model)
+    else:
+        playground(manager, model)
     try_hint(manager, place, written=has_written(model))
     figures(model)
-    accuracy(manager, model)
+    if not is_calculator(model):
+        accuracy(manager, model)
     lineage(manager, model)
     files(manager, model)
     if st.button("Delete this model", icon=":material/delete:", disabled=bool(manager.read_only)):

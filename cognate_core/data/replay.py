@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from cognate_core.arithmetic.problems import beginning
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import BatchSequence
+from cognate_core.contracts import ARITHMETIC, BatchSequence
 from cognate_core.data.packing import documents_in
 from cognate_core.data.prepared import Batches, PreparedData
 from cognate_core.errors import DataError
@@ -25,6 +26,8 @@ def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin
     Raises:
         DataError: the data are no longer there, or the step is too far on to come to it soon.
     """
+    if config.task == "arithmetic":
+        return _problems_at(config.with_overrides({"seed": seed}), step)
     data = PreparedData(prepared)
     of_one_step = config.batch_size * config.gradient_accumulation_steps
     batches = Batches({name: data.packed(name, "train") for name in data.sources}, config.mixture_weights, 1, seed)
@@ -46,3 +49,13 @@ def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin
         texts = tokenizer.decode_batch(documents_in(packed.tokens[index].tolist()))
         found.append(BatchSequence(name, texts, int(packed.counted[index][1:].sum())))
     return found
+
+
+def _problems_at(config: TrainingConfig, step: int) -> list[BatchSequence]:
+    """The problems of a step of the Grokking lab, one text."""
+    batches = beginning(config).batches
+    for _ in range(step - 1):
+        batches.next()
+    left, right, answer = (numbers.tolist() for numbers in batches.next())
+    problems = [f"{x} {config.arithmetic_operation} {y} = {z}" for x, y, z in zip(left, right, answer, strict=True)]
+    return [BatchSequence(ARITHMETIC, ["\n".join(problems)], len(problems))]

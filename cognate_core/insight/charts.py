@@ -13,6 +13,7 @@ import numpy.typing as npt
 import plotly
 from tsdownsample import MinMaxLTTBDownsampler
 
+from cognate_core.contracts import GROKKED_ACCURACY
 from cognate_core.insight.axis import Axis
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.palette import ALARM, GREY, faint, neutral, run_colour, run_dash, run_word_colour
@@ -192,6 +193,108 @@ def comparison_chart(
     layout["annotations"] = _annotations(traces, labels, height, log_scale=view.log_scale)
     layout["margin"]["r"] = 200
     return {"data": traces, "layout": layout}
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One run's answers. `colour` is the run's number; heldout, learned: share of the answers that were right."""
+
+    name: str
+    colour: int
+    axis: Axis
+    heldout: Curve
+    learned: Curve
+
+
+def accuracy_chart(lanes: Sequence[Lane], marks: Mapping[str, int], view: View) -> Figure:
+    """Right answers to problems that were held out, and faintly to those that are learned from, on a logarithmic axis.
+
+    Args:
+        marks: steps of others to compare with, by name; drawn where the axis is of steps and comes so far.
+    """
+    axis = max((lane.axis for lane in lanes), key=lambda axis: (not axis.is_steps, axis.end), default=Axis())
+    traces: list[Trace] = []
+    labels = [_Label(GROKKED_ACCURACY, f"{GROKKED_ACCURACY:.0%}", neutral(1, dark=view.dark))]
+    for lane in lanes:
+        hue, name = run_colour(lane.colour, dark=view.dark), escape_html(lane.name)
+        dash = run_dash(lane.colour)
+        heldout = _from_first(lane.axis, lane.heldout)
+        traces.append(_line(lane.axis, heldout, f"{name}, unseen", hue, 2.5, dash=dash))
+        if len(heldout[0]):
+            words = run_word_colour(lane.colour, dark=view.dark)
+            labels.append(_Label(float(heldout[1][-1]), _shortened(lane.name) if len(lanes) > 1 else "unseen", words))
+    # Behind the others, and after them: a click tells the run by its line's number.
+    for lane in lanes:
+        learned = _from_first(lane.axis, lane.learned)
+        look: Trace = {"opacity": 0.35, "hoverinfo": "skip" if len(lanes) > 1 else "all"}
+        name = f"{escape_html(lane.name)}, learned from"
+        traces.append(_line(lane.axis, learned, name, run_colour(lane.colour, dark=view.dark), 1, **look))
+    layout = _layout("right answers", axis, CHART_HEIGHT)
+    shown = {name: step for name, step in marks.items() if axis.is_steps and step <= axis.end}
+    end = max(axis.end, 10.0)
+    layout["xaxis"] |= {"type": "log", "range": [0, math.log10(end)], "dtick": 1, "tickformat": ",~r"}
+    layout["yaxis"] |= {"range": [-0.02, 1.04], "tickformat": ".0%"}
+    line = {"color": GREY, "width": 1, "dash": "dot"}
+    level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": GROKKED_ACCURACY, "y1": GROKKED_ACCURACY}
+    layout["shapes"] = [{**level, "line": line}]
+    layout["annotations"] = _annotations(traces[: len(lanes)], labels, CHART_HEIGHT)
+    for number, (name, step) in enumerate(shown.items()):
+        layout["shapes"].append(
+            {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": step, "x1": step, "line": line}
+        )
+        layout["annotations"].append(
+            {
+                "x": math.log10(step),  # words on a logarithmic axis stand by the logarithm, lines do not
+                "yref": "paper",
+                "y": 0.55 - 0.09 * number,
+                "xanchor": "right",
+                "xshift": -4,
+                "text": f"{name}: {step:,}",
+                "showarrow": False,
+                "font": {"size": FONT_SIZE - 2, "color": neutral(1, dark=view.dark)},
+            }
+        )
+    layout["margin"]["r"] = 200 if len(lanes) > 1 else 130
+    return {"data": traces, "layout": layout}
+
+
+def _from_first(axis: Axis, curve: Curve) -> Curve:
+    """Without what a logarithmic axis has no place for."""
+    kept = axis.at(curve[0]) > 0
+    return curve[0][kept], curve[1][kept]
+
+
+def table_chart(right: npt.NDArray[np.bool_], learned_from: npt.NDArray[np.bool_], first: int, view: View) -> Figure:
+    """Every problem of a calculation table as a small square, in one of four colours.
+
+    Args:
+        right, learned_from: (x, y), whether the model has it right, and whether it learned from it.
+        first: the y of the first column.
+    """
+    dark = view.dark
+    words = ("unseen, wrong", "learned from, wrong", "learned from, right", "unseen, right")
+    hues = (ALARM, run_colour(1, dark=dark), neutral(2, dark=dark), run_colour(2, dark=dark))
+    kinds = np.where(right, np.where(learned_from, 2, 3), np.where(learned_from, 1, 0))
+    columns = [first + number for number in range(right.shape[1])]
+    trace: Trace = {
+        "type": "heatmap",
+        "x": columns,
+        "y": list(range(right.shape[0])),
+        "z": kinds.tolist(),
+        "text": [[words[kind] for kind in row] for row in kinds.tolist()],
+        "hovertemplate": "x %{y}, y %{x}: %{text}<extra></extra>",
+        "colorscale": [[(kind + end) / 4, hues[kind]] for kind in range(4) for end in (0, 1)],
+        "zmin": -0.5,
+        "zmax": 3.5,
+        "xgap": 1,
+        "ygap": 1,
+        "colorbar": {"tickvals": [0, 1, 2, 3], "ticktext": list(words), "thickness": 14, "outlinewidth": 0},
+    }
+    layout = _layout("x", Axis(), 560)
+    layout["xaxis"] = {"title": {"text": "y"}, "showgrid": False, "zeroline": False}
+    layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "scaleanchor": "x", "constrain": "domain"}
+    layout |= {"hovermode": "closest", "width": 760, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+    return {"data": [trace], "layout": layout}
 
 
 def ponder_chart(histograms: Sequence[Row], axis: Axis, view: View, colour: int = 0) -> Figure:

@@ -14,10 +14,12 @@ import numpy as np
 from cognate_core.config import TrainingConfig
 from cognate_core.insight.charts import Curve, Floats, Row
 from cognate_core.insight.finding import Finding
+from cognate_core.insight.grokking import grokking_finding
 from cognate_core.insight.heldout_detectors import grokking, overfitting
 from cognate_core.insight.loss_detectors import STRETCHES, divergence, no_number, plateau, spikes, too_high
 from cognate_core.insight.trend import buckets
 
+NO_CURVE: Curve = (np.empty(0), np.empty(0))
 LEAST_POINTS = 20  # below, a run is too young for more than losses that are no number
 
 
@@ -29,6 +31,7 @@ def findings(
     gradient: Curve,
     evaluations: Sequence[Row],
     config: TrainingConfig,
+    accuracy: Curve = NO_CURVE,
 ) -> list[Finding]:
     """What one model of a run shows so far, in order of step.
 
@@ -37,9 +40,14 @@ def findings(
         means, counts: the same without gaps, each the mean over so many steps.
         missing: steps whose loss is no number.
         gradient: norm of the gradient before clipping.
-        evaluations: rows with step, dataset and loss; None where it is no number.
+        evaluations: rows with step, dataset, loss and accuracy; None where it is no number.
+        accuracy: share of right answers while learning, where the task has right and wrong ones. Of such a task a flat
+            or rising held-out loss says nothing: it waits for understanding.
     """
-    guessing = math.log(config.vocab_size)
+    if config.task == "arithmetic":
+        late = grokking_finding(evaluations, *accuracy)
+        return [*no_number(losses, missing, config), *([late] if late else [])]
+    guessing = math.log(config.choices)
     found = [*no_number(losses, missing, config)]
     if len(means[0]) >= LEAST_POINTS:
         even = _evenly(means, counts)

@@ -38,6 +38,8 @@ def estimate(config: TrainingConfig) -> Estimate:
     """
     from cognate_core.model import core_layers, count_parameters
 
+    if config.task == "arithmetic":
+        return _of_the_lab(config)
     parameters = count_parameters(config)
     total = parameters["total"]
     positions = config.batch_size * config.train_seq_len
@@ -66,6 +68,26 @@ def estimate(config: TrainingConfig) -> Estimate:
         positions * config.gradient_accumulation_steps,
         weights + (CHECKPOINTS + spread_checkpoints(checkpoint)) * checkpoint,
     )
+
+
+def _of_the_lab(config: TrainingConfig) -> Estimate:
+    """All states of the four positions, and what each layer keeps of them."""
+    import torch
+
+    from cognate_core.arithmetic.model import ArithmeticModel
+
+    with torch.device("meta"):
+        total = sum(weight.numel() for weight in ArithmeticModel(config).parameters())
+    weights = total * BYTES
+    memory = {
+        "weights and gradients": 2 * weights,
+        "optimizer": 2 * weights,
+        "GrokFast": _filter_copies(config) * weights,
+        "activations": 4 * config.batch_size * config.n_layers * KEPT_OF_BLOCK * config.d_model * BYTES,
+    }
+    checkpoint = weights + memory["optimizer"] + memory["GrokFast"]
+    kept = CHECKPOINTS + spread_checkpoints(checkpoint)
+    return Estimate({"total": total}, memory, config.batch_size, weights + kept * checkpoint)
 
 
 def fitting_batch_size(config: TrainingConfig, available_bytes: float) -> int | None:

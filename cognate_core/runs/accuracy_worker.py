@@ -17,7 +17,8 @@ from pathlib import Path
 from cognate_core.errors import OUT_OF_MEMORY, CognateError, is_out_of_memory, plain_sentence
 from cognate_core.files import replace_durably
 from cognate_core.runs.accuracy import ACCURACY_FILE
-from cognate_core.runs.worker import Lines, input_lines, step_back, take_over_output, worker_threads
+from cognate_core.runs.cores import worker_threads
+from cognate_core.runs.worker import Lines, input_lines, step_back, take_over_output
 
 
 def main() -> None:

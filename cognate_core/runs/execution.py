@@ -93,15 +93,17 @@ class Outcome:
 def build_real_service(context: RunContext) -> TrainingService:
     """The service that fetches real data and trains real models, going on where an earlier life of the run ended."""
     # Imported here because they load torch and datasets, which the pages must not wait for.
+    from cognate_core.arithmetic.loader import ArithmeticLoader
     from cognate_core.data.loader import MixtureLoader
     from cognate_core.training.trainer import TorchTrainer
 
+    cache = context.home / "cache"
     begin = begin_folder(Path(context.config.output_dir))
     return TrainingService(
         progress_emitter=context.emitter,
-        dataset_loader=MixtureLoader(
-            context.config, context.home / "cache", context.record, context.tell, context.data_hash
-        ),
+        dataset_loader=ArithmeticLoader(context.config, cache, context.record)
+        if context.config.task == "arithmetic"
+        else MixtureLoader(context.config, cache, context.record, context.tell, context.data_hash),
         model_trainer=TorchTrainer(context.record, resume=True, begin=begin if begin.is_dir() else None),
         config=context.config,
     )

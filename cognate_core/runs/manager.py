@@ -30,6 +30,7 @@ from cognate_core.contracts import BatchSequence, ModelArtifacts, Origin, Quote,
 from cognate_core.errors import ConfigError, DiskFull, PauseRequested, RunError, StorageError, plain_sentence
 from cognate_core.files import require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
+from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.execution import (
     ASKED_BY,
     BuildService,
@@ -72,7 +73,7 @@ class RunManager:
 
     Args:
         home: the data directory; everything is kept below it.
-        max_parallel: how many runs train at once; others wait.
+        max_parallel: how many runs train at once; others wait. Of the Grokking lab, as many as there are cores.
         executor: "process": each run in a process of its own. "thread": in a thread of this one, for tests and
             notebooks.
         build_service: makes the service of a run, within its thread; "thread" only.
@@ -449,13 +450,22 @@ class RunManager:
         self._start_waiting()
         return given
 
+    def _has_room(self, run_id: str) -> bool:
+        """Whether one more run can train. The lanes of a race in the Grokking lab are small, and race side by side."""
+        if len(self._executions) < self._max_parallel:
+            return True
+        beside = [self.log.run(each) for each in (run_id, *self._executions)]
+        return len(beside) <= usable_cores() and all(
+            not run.config_error and run.config.task == "arithmetic" for run in beside
+        )
+
     def _start_waiting(self) -> None:
         """Start queued runs while there is room."""
         with self._lock:
             if self._closing.is_set():
                 return
             for run_id in self.log.queued_run_ids():
-                if len(self._executions) >= self._max_parallel:
+                if not self._has_room(run_id):
                     return
                 if run_id in self._executions or not self.log.claim(run_id):
                     continue  # its last life is just ending: that one's thread looks again

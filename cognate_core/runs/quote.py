@@ -17,7 +17,8 @@ import psutil
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Quote
 from cognate_core.errors import CognateError, TrainingError, plain_sentence
-from cognate_core.runs.worker import step_back, worker_threads
+from cognate_core.runs.cores import worker_threads
+from cognate_core.runs.worker import step_back
 
 PATIENCE_SECONDS = 120.0  # a model whose first steps take longer than this has no quote
 
@@ -67,7 +68,7 @@ def main() -> None:
 
     from cognate_core.training.rehearsal import rehearse
 
-    torch.set_num_threads(worker_threads())
+    torch.set_num_threads(worker_threads(config.task))
     try:
         with tempfile.TemporaryDirectory(prefix="cognate-rehearsal-") as folder:
             rehearsal = rehearse(config, Path(folder))

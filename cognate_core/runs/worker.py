@@ -28,6 +28,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ModelArtifacts, ProgressEmitter, Record, RunStatus, TrainingProgress
 from cognate_core.errors import PauseRequested
 from cognate_core.records import record_to_json
+from cognate_core.runs.cores import worker_threads
 from cognate_core.runs.execution import WISHES, Outcome, RunContext, build_real_service, run_pipeline
 
 LAST_SECONDS = 8.0  # what a worker without a studio may still take to write its checkpoint
@@ -106,17 +107,11 @@ def _only_worker(context: RunContext) -> Outcome:
         with FileLock(folder / "worker.lock", timeout=PREDECESSOR_SECONDS):
             import torch
 
-            torch.set_num_threads(worker_threads())
+            torch.set_num_threads(worker_threads(context.config.task))
             return run_pipeline(context, build_real_service)
     except Timeout:
         sentence = "An earlier training process of this run is still there. Wait a moment, then resume the run."
         return Outcome(RunStatus.FAILED, sentence, sentence)
-
-
-def worker_threads() -> int:
-    """One of the processor cores that this process may use is left to the dashboard."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or usable, usable) - 1)
 
 
 def step_back() -> None:

@@ -26,6 +26,7 @@ FIGURES = (
     "memory_written",
     "memory_gate",
     "memory_null_share",
+    "accuracy",
 )
 _SPAN_COLUMNS = ["step", "mean_loss", "losses", "missing_step", "elapsed_seconds", "tokens"]
 _FIRST_OF_FIGURES = len(_SPAN_COLUMNS)

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -170,12 +170,15 @@ def lives_of_runs(db: Database) -> None:
 
 
 _OF_SPANS = {"mean_loss": "avg(loss)", "losses": "count(loss)", "missing_step": "min(iif(loss IS NULL, step, NULL))"}
+_OF_SPANS_AND_TIME = {**_OF_SPANS, "elapsed_seconds": "max(elapsed_seconds)", "tokens": "sum(tokens)"}
 
 
-def _keep_spans(db: Database, values: Mapping[str, str]) -> None:
+_FIGURES = ["loss", "learning_rate", "grad_norm", "filtered_grad_norm", "ponder_steps", "ponder_loss"]
+_FIGURES += ["memory_notes", "memory_written", "memory_gate", "memory_null_share"]
+
+
+def _keep_spans(db: Database, values: Mapping[str, str], figures: Sequence[str] = _FIGURES) -> None:
     """Have a trigger fill metric_spans: the columns `values`, and the extremes of each figure. Fill it for old rows."""
-    figures = ["loss", "learning_rate", "grad_norm", "filtered_grad_norm", "ponder_steps", "ponder_loss"]
-    figures += ["memory_notes", "memory_written", "memory_gate", "memory_null_share"]
     rows = "FROM metrics WHERE run_id = new.run_id AND model_name = new.model_name AND step > new.step - 100"
     rows += " AND step <= new.step"
     parts = [f"SELECT {', '.join(f'{value} AS {column}' for column, value in values.items())} {rows}"]
@@ -231,7 +234,15 @@ def origins_and_notes(db: Database) -> None:
 @migrations()
 def time_and_tokens_of_spans(db: Database) -> None:
     """What a long run's curves need to be drawn by time or by tokens."""
-    _keep_spans(db, {**_OF_SPANS, "elapsed_seconds": "max(elapsed_seconds)", "tokens": "sum(tokens)"})
+    _keep_spans(db, _OF_SPANS_AND_TIME)
+
+
+@migrations()
+def accuracy(db: Database) -> None:
+    """Of tasks with right and wrong answers."""
+    db.table("metrics").add_column("accuracy", float)
+    db.table("evaluations").add_column("accuracy", float)
+    _keep_spans(db, _OF_SPANS_AND_TIME, [*_FIGURES, "accuracy"])
 
 
 class DatabaseWriter:

@@ -22,18 +22,18 @@ def model_card(
     stats: Mapping[str, Any],
 ) -> str:
     """The card as Markdown. Every figure comes from `stats`, `data` or `config`; what is missing is called unknown."""
-    uniform = math.log(config.vocab_size)
+    uniform = math.log(config.choices)
     lines = [
         f"# {escape_markdown(name)}",
         "",
-        f"A Cognate language model with {parameter_count:,} parameters, trained with Cognate Studio "
+        f"{_what(config)} with {parameter_count:,} parameters, trained with Cognate Studio "
         f"{version('cognate-studio')}. Training {_ending(status, stats)}.",
         "",
-        "It learns the style of what it read. It does not reliably solve problems, and what it writes may be wrong.",
+        _ability(config, stats),
         "",
         "## Held-out loss",
         "",
-        f"Mean over text that it never saw, in nats a token; guessing evenly gives ln({config.vocab_size:,}) = "
+        f"Mean over text that it never saw, in nats a token; guessing evenly gives ln({config.choices:,}) = "
         f"{uniform:.2f}.",
         "",
     ]
@@ -64,15 +64,23 @@ def model_card(
         if config.grokfast_enabled
         else "no GrokFast"
     )
+    shape = f"- {config.n_layers} layers, width {config.d_model}, {config.n_heads} heads, vocabulary {config.choices:,}"
+    rate = f"{grokfast}, learning rate {config.learning_rate:g}"
+    lines += ["", "## How", ""]
+    if config.task == "arithmetic":
+        lines += [
+            shape,
+            f"- {config.optimizer}, weight decay {config.weight_decay:g}, {rate}, {config.batch_size} problems a step, "
+            f"seed {stats['seed']}",
+        ]
+    else:
+        lines += [
+            f"{shape} (the tokenizer uses {data.vocabulary:,})",
+            f"- attention over {config.attention_window:,} tokens; {_pondering(config)}; {_memory(config)}",
+            f"- AdamW, {rate}, {config.batch_size} x {config.gradient_accumulation_steps} sequences of "
+            f"{config.train_seq_len} tokens a step, seed {stats['seed']}",
+        ]
     lines += [
-        "",
-        "## How",
-        "",
-        f"- {config.n_layers} layers, width {config.d_model}, {config.n_heads} heads, vocabulary "
-        f"{config.vocab_size:,} (the tokenizer uses {data.vocabulary:,})",
-        f"- attention over {config.attention_window:,} tokens; {_pondering(config)}; {_memory(config)}",
-        f"- AdamW, {grokfast}, learning rate {config.learning_rate:g}, {config.batch_size} x "
-        f"{config.gradient_accumulation_steps} sequences of {config.train_seq_len} tokens a step, seed {stats['seed']}",
         f"- {stats['tokens']:,} tokens in {stats['seconds']:,.0f} s ({stats['tokens_per_second']:,.0f} a second), "
         f"{stats['precision']}, {stats['threads']} threads, {platform.machine()}, torch {version('torch')}",
         "",
@@ -80,6 +88,24 @@ def model_card(
         "",
     ]
     return "\n".join(lines)
+
+
+def _what(config: TrainingConfig) -> str:
+    if config.task == "arithmetic":
+        return f"A transformer that calculates x {config.arithmetic_operation} y modulo {config.arithmetic_modulus},"
+    return "A Cognate language model"
+
+
+def _ability(config: TrainingConfig, stats: Mapping[str, Any]) -> str:
+    """What it can do, as far as that was measured."""
+    if config.task == "text":
+        return (
+            "It learns the style of what it read. It does not reliably solve problems, and what it writes may be wrong."
+        )
+    shares = [f"{share:.2%}" for share in stats["heldout_accuracy"].values()]
+    if not shares:
+        return "How many of the problems that it never saw it has right is unknown: training was stopped before."
+    return f"It has {', '.join(shares)} of the problems right that it never saw."
 
 
 def _pondering(config: TrainingConfig) -> str:

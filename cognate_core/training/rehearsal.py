@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cognate_core.arithmetic.loader import ArithmeticLoader
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Record, StepMetrics
+from cognate_core.contracts import DatasetLoader, Record, StepMetrics
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import StopRequested
 from cognate_core.training.hardware import choose_precision, keep_freed_memory
-from cognate_core.training.loop import TrainingLoop
+from cognate_core.training.tasks import loop_for
 
 BUDGET_SECONDS = 8.0  # of measured steps
 FEWEST_STEPS, MOST_STEPS = 2, 40
@@ -54,7 +55,9 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
     """
     made_here: dict[str, Any] = {"dataset_sources": ["Synthetic"], "dataset_path": None, "mixture_weights": {}}
     rehearsed = config.with_overrides({**made_here, "max_train_samples": ROWS, "max_eval_samples": HELDOUT_ROWS})
-    loader = MixtureLoader(rehearsed, folder, lambda _: None, lambda _: None)
+    loader: DatasetLoader = MixtureLoader(rehearsed, folder, lambda _: None, lambda _: None)
+    if config.task == "arithmetic":
+        loader = ArithmeticLoader(rehearsed, folder, lambda _: None)
     asyncio.run(loader.download_dataset("Synthetic", "built in"))
     data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
     steps: list[StepMetrics] = []
@@ -69,7 +72,7 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
             raise StopRequested
 
     keep_freed_memory()
-    loop = TrainingLoop("rehearsal", rehearsed, data, folder, choose_precision(config.precision), record, watch)
+    loop = loop_for(config)("rehearsal", rehearsed, data, folder, choose_precision(config.precision), record, watch)
     with suppress(StopRequested):
         loop.run()
     start = time.perf_counter()

@@ -35,6 +35,7 @@ from cognate_core.errors import (
 )
 from cognate_core.files import replace_durably, require_space, sync_file, sync_folder
 from cognate_core.labels import folder_name
+from cognate_core.model import CognateModel
 from cognate_core.records import is_before, read_records, record_to_json
 from cognate_core.training.checkpoint import ROOM_FOR_THE_REST, Checkpoint, newest_checkpoint
 from cognate_core.training.hardware import (
@@ -46,6 +47,7 @@ from cognate_core.training.hardware import (
 )
 from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.model_card import model_card
+from cognate_core.training.tasks import loop_for
 
 
 class TorchTrainer(ModelTrainer):
@@ -97,27 +99,28 @@ class TorchTrainer(ModelTrainer):
                     else choose_precision(config.precision)
                 )
                 record(Event("info", f"Number format {precision.reason}", name, max(0, rewind.step)))
-                loop = TrainingLoop(
+                loop = loop_for(config)(
                     name, config, data, folder, precision, record, progress_callback, lambda: os.fsync(log.fileno())
                 )
                 if checkpoint:
                     loop.load(checkpoint)
                     how = "Goes on from another run's checkpoint, of" if begins else "Resumed after"
                     record(Event("info", f"{how} step {loop.step:,}", name, loop.step))
+                closing: dict[str, dict[str, float]] = {"heldout_loss": {}, "heldout_accuracy": {}}
                 try:
                     loop.run()
                     status = "completed"
-                    heldout = loop.full_heldout_loss()
+                    closing = {"heldout_loss": loop.full_heldout_loss(), "heldout_accuracy": loop.heldout_accuracy()}
                 except StopRequested:
                     if loop.step == 0:
                         raise  # nothing was learned: there is nothing to save
-                    status, heldout = "stopped", {}
+                    status = "stopped"
                 except PauseRequested:
                     if loop.step > 0:
                         loop.save()
                     raise
                 loop.save()
-                return _finish(name, config, data, folder, loop, status, heldout, precision.name)
+                return _finish(name, config, data, folder, loop, status, closing, precision.name)
         except CancelRequested:
             if not (folder / ARTIFACT_FILES["weights"]).is_file():  # else an earlier life finished a model here
                 shutil.rmtree(folder, ignore_errors=True)  # the person wants nothing of it
@@ -139,7 +142,7 @@ def _finish(
     folder: Path,
     loop: TrainingLoop,
     status: str,
-    heldout: dict[str, float],
+    closing: dict[str, dict[str, float]],
     precision: str,
 ) -> dict[str, Any]:
     """Write the artifacts, each whole or not at all; what `train_model` returns."""
@@ -152,7 +155,7 @@ def _finish(
         "seconds": round(seconds, 2),
         "tokens_per_second": round(loop.tokens / seconds, 1),
         "epochs": {source: round(passes, 3) for source, passes in loop.epochs().items()},
-        "heldout_loss": {source: round(loss, 4) for source, loss in heldout.items()},
+        **{figure: {source: round(value, 4) for source, value in of.items()} for figure, of in closing.items()},
         "precision": precision,
         "threads": torch.get_num_threads(),
         "processor": calculator()["processor"],
@@ -186,8 +189,8 @@ def _finish(
         "training_stats": stats,
         "datasets_used": [source.name for source in data.report.sources if source.train_sequences],
         "grokfast_enabled": config.grokfast_enabled,
-        "act_enabled": loop.model.pondering is not None,
-        "ltm_enabled": loop.model.writer is not None,
+        "act_enabled": isinstance(loop.model, CognateModel) and loop.model.pondering is not None,
+        "ltm_enabled": isinstance(loop.model, CognateModel) and loop.model.writer is not None,
     }
 
 

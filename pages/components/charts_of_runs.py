@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,9 +13,11 @@ from cognate_core.errors import RunError
 from cognate_core.insight.axis import Axis, By, axis_by
 from cognate_core.insight.charts import (
     Curve,
+    Lane,
     Line,
     Losses,
     View,
+    accuracy_chart,
     comparison_chart,
     line_chart,
     loss_chart,
@@ -24,6 +26,7 @@ from cognate_core.insight.charts import (
 )
 from cognate_core.insight.detectors import findings
 from cognate_core.insight.finding import Finding
+from cognate_core.insight.grokking import published_steps
 from cognate_core.storage.curves import Curves, read_curves
 from cognate_core.storage.progress_log import ProgressReader, Run
 
@@ -51,9 +54,11 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         return _chart(title, explanation, line_chart(named, unit, axis, view, run.colour, noisy=noisy))
 
     loss = loss_chart(
-        _losses(curves), evaluations, math.log(run.config.vocab_size), axis, view, run.colour, findings=found
+        _losses(curves), evaluations, math.log(run.config.choices), axis, view, run.colour, findings=found
     )
-    charts = [
+    lab = run.config.task == "arithmetic"
+    charts = [] if not lab else [_accuracy([(run, curves, evaluations)], {run.id: axis}, view)]
+    charts += [
         _chart(
             "How wrong it is (loss)",
             "Lower is better. Unseen: on text that was kept apart, the honest measure. Click a step to see what it "
@@ -70,8 +75,10 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         ),
         _chart(
             "Speed",
-            "Tokens learned from in a second.",
-            line_chart({"speed": _speed(curves)}, "tokens/s", axis, view, run.colour, noisy=True),
+            f"{'Problems' if lab else 'Tokens'} learned from in a second.",
+            line_chart(
+                {"speed": _speed(curves)}, "problems/s" if lab else "tokens/s", axis, view, run.colour, noisy=True
+            ),
         ),
     ]
     if run.config.act_enabled:
@@ -125,6 +132,7 @@ def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]
         curves.lines["grad_norm"],
         evaluations,
         run.config,
+        curves.lines["accuracy"],
     )
 
 
@@ -152,9 +160,12 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
         )
         for run, curves in known
     ]
+    lab = [run for run in runs if run.config.task == "arithmetic"]
     unseen = [Line(run.name, run.colour, axes[run.id], _mean_evaluations(log, run)) for run, _ in known]
     plain = replace(view, log_scale=False)
-    charts = [
+    # All runs have a line in each chart: a click tells the run by its number.
+    charts = [_accuracy([(*each, log.evaluations(each[0].id)) for each in known], axes, view)] if lab else []
+    charts += [
         _chart(
             "How wrong it is on unseen text (held-out loss)",
             "Mean over the datasets. Lower is better: this is the honest measure.",
@@ -187,6 +198,31 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
             )
         )
     return charts
+
+
+def _accuracy(
+    lanes: Sequence[tuple[Run, Curves, Sequence[dict[str, Any]]]], axes: Mapping[str, Axis], view: View
+) -> Chart:
+    """Right answers of runs of the Grokking lab, with what was published for the same problem."""
+    published = [published_steps(run.config) for run, _, _ in lanes]
+    marks = published[0] if all(each == published[0] for each in published) else {}
+    drawn = [
+        Lane(run.name, run.colour, axes[run.id], _heldout_accuracy(run, evaluations), curves.lines["accuracy"])
+        for run, curves, evaluations in lanes
+    ]
+    return _chart(
+        "Right answers, on problems that it never saw",
+        "Thick: problems that were held out. Faint: those that it learns from. From 95 % on it has understood.",
+        accuracy_chart(drawn, marks, view),
+        wide=True,
+    )
+
+
+def _heldout_accuracy(run: Run, evaluations: Sequence[dict[str, Any]]) -> Curve:
+    rows = [row for row in evaluations if row["model_name"] == run.model_names[0] and row["accuracy"] is not None]
+    return np.array([row["step"] for row in rows], dtype=float), np.array(
+        [row["accuracy"] for row in rows], dtype=float
+    )
 
 
 def are_twins(runs: Sequence[Run]) -> bool:

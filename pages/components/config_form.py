@@ -6,7 +6,7 @@ survives a change of page and a reload of the browser (it is kept in the address
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
@@ -45,6 +45,11 @@ class ConfigForm:
         for tab, section in zip(st.tabs(list(sections)), sections, strict=True):
             with tab:
                 self._grid({n: info for n, info in fields.items() if field_extra(info)["section"] == section})
+
+    def some(self, names: Sequence[str]) -> None:
+        """These settings alone."""
+        fields = form_fields()
+        self._grid({name: fields[name] for name in names})
 
     def show_problems(self, problems: Mapping[str, str]) -> None:
         """Put each sentence under its field; those without a field are shown where this is called."""
@@ -88,7 +93,9 @@ def _fields(*, simple: bool) -> dict[str, FieldInfo]:
     return {
         name: info
         for name, info in form_fields().items()
-        if name not in HIDDEN_FIELDS and field_extra(info)["simple"] is simple
+        if name not in HIDDEN_FIELDS
+        and field_extra(info)["simple"] is simple
+        and field_extra(info)["section"] != "Grokking lab"  # it has a page of its own
     }
 
 

@@ -19,6 +19,7 @@ _PAGES: dict[str, tuple[str, str]] = {
     "new_run": ("New run", ":material/add_circle:"),
     "monitor": ("Monitor", ":material/monitoring:"),
     "compare": ("Compare", ":material/stacked_line_chart:"),
+    "lab": ("Grokking lab", ":material/science:"),
     "models": ("Models", ":material/deployed_code:"),
     "datasets": ("Datasets", ":material/dataset:"),
     "glossary": ("Glossary", ":material/menu_book:"),

@@ -88,7 +88,7 @@ def choose_sides(manager: RunManager, model: TrainedModel) -> list[Side]:
         st.text_input("This model", label(model), disabled=True)
         sides = [Side(model, choose_step(manager, model, "left"))]
     with right:
-        models = {each.id: each for each in manager.log.models()}
+        models = {each.id: each for each in manager.log.models() if "text generation" in each.details["capabilities"]}
         if st.session_state.get("other_model") not in models:
             st.session_state["other_model"] = next((each for each in models if each != model.id), model.id)
         other = models[

@@ -71,23 +71,26 @@ def open_settings(home: Path) -> None:
 
 def _chosen_preset() -> Preset:
     """The preset that the address names, or the first; a change is kept in the address."""
+    names = [name for name, preset in PRESETS.items() if preset.config.task == "text"]  # the lab has its own page
     chosen = st.segmented_control(
         "Preset",
-        list(PRESETS),
-        default=next(iter(PRESETS)),
+        names,
+        default=names[0],
         required=True,
         format_func=lambda name: PRESETS[name].title,
         key="preset",
         bind="query-params",
         persist_state="session",
     )
-    preset = PRESETS[chosen or next(iter(PRESETS))]
+    preset = PRESETS[chosen or names[0]]
     st.caption(f"{preset.summary} {preset.expectation}")
     return preset
 
 
 def _of_a_run(manager: RunManager, run_id: str, changes_text: str) -> StartingPoint:
     run = manager.log.run(run_id)
+    if run.config.task == "arithmetic":
+        st.switch_page(page_called("lab"), query_params={"from": run_id})
     changes = dict(part.split("=", 1) for part in changes_text.split(";") if "=" in part)
     config = run.config.with_overrides({**changes, "output_dir": TrainingConfig().output_dir})
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -109,6 +112,8 @@ def _of_a_file(home: Path, key: str) -> StartingPoint:
     if not _KEY.fullmatch(key) or not path.is_file():
         raise ConfigError({"settings": "The settings of this address are not here. Open their file again."})
     config = TrainingConfig.from_toml(path.read_text(encoding="utf-8"))
+    if config.task == "arithmetic":
+        raise ConfigError({"settings": "These settings are of the Grokking lab. Open them with `cognate train`."})
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("The settings of the file that you opened.")
         if st.button("Begin with a preset instead", icon=":material/close:"):

@@ -27,7 +27,7 @@ from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import Diverged
 from cognate_core.training.hardware import Precision
-from cognate_core.training.loop import TrainingLoop
+from cognate_core.training.text_loop import TextLoop
 from tests.bench.timing import heading
 from tests.insight.real_runs import RULES, Checks, RealRun, is_true, said_of, save
 
@@ -143,7 +143,7 @@ def train(planned_run: RealRun, corpora: dict[str, dict[str, Any]], cache: Path)
     with tempfile.TemporaryDirectory() as folder:
         data = PreparedData(Path(asyncio.run(prepare())))
         fp32 = Precision("fp32", "fp32, as set")
-        loop = TrainingLoop("m", config, data, Path(folder), fp32, record, lambda *progress: None)
+        loop = TextLoop("m", config, data, Path(folder), fp32, record, lambda *progress: None)
         loop.save = lambda: None  # type: ignore[method-assign]  # each best check would write a checkpoint
         with contextlib.suppress(Diverged):  # some are made to
             loop.run()

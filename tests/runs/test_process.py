@@ -31,10 +31,11 @@ from cognate_core.contracts import Record, RunStatus, StepMetrics
 from cognate_core.errors import RunError
 from cognate_core.runs import process as process_module
 from cognate_core.runs import worker as worker_module
+from cognate_core.runs.cores import worker_threads
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import ReadOnlyManager, RunManager, database_path
 from cognate_core.runs.process import WORKER_MODULE, workers
-from cognate_core.runs.worker import NICENESS, worker_threads
+from cognate_core.runs.worker import NICENESS
 from cognate_core.storage.progress_log import ProgressReader, Run
 from cognate_core.training.checkpoint import load_checkpoint
 

@@ -133,7 +133,9 @@ def test_runs_from_before_there_were_spans_are_read_alike(path: Path, log: Progr
         "DROP TRIGGER metrics_added",
         "DROP TRIGGER metrics_removed",
         "DROP TABLE metric_spans",
-        "DELETE FROM _sqlite_migrations WHERE name IN ('spans_of_metrics', 'time_and_tokens_of_spans')",
+        "ALTER TABLE metrics DROP COLUMN accuracy",
+        "ALTER TABLE evaluations DROP COLUMN accuracy",
+        "DELETE FROM _sqlite_migrations WHERE name IN ('spans_of_metrics', 'time_and_tokens_of_spans', 'accuracy')",
     )
     ProgressLog(path).close()
     after = read_curves(path, "r", "m")
@@ -198,9 +200,15 @@ def test_time_and_tokens_of_runs_from_before_they_were_added_up_are_read_alike(p
     before = read_curves(path, "r", "m")
     log.close()
     execute(path, "DELETE FROM metric_spans", "DROP TRIGGER metrics_added")
-    for column in ("elapsed_seconds", "tokens"):
+    for table in ("metrics", "evaluations"):
+        execute(path, f"ALTER TABLE {table} DROP COLUMN accuracy")
+    for column in (
+        "elapsed_seconds",
+        "tokens",
+        *(f"accuracy_{end}" for end in ("low", "low_step", "high", "high_step")),
+    ):
         execute(path, f"ALTER TABLE metric_spans DROP COLUMN {column}")
-    execute(path, "DELETE FROM _sqlite_migrations WHERE name = 'time_and_tokens_of_spans'")
+    execute(path, "DELETE FROM _sqlite_migrations WHERE name IN ('time_and_tokens_of_spans', 'accuracy')")
     log = ProgressLog(path)
     after = read_curves(path, "r", "m")
     assert_time_and_tokens(after, upto)

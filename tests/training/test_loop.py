@@ -36,9 +36,10 @@ from cognate_core.playground import Playground
 from cognate_core.records import record_to_json
 from cognate_core.schedule import learning_rate_at
 from cognate_core.training import loop as loop_module
+from cognate_core.training import text_loop as text_loop_module
 from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.hardware import Precision
-from cognate_core.training.loop import TrainingLoop, ponder_limit, ponder_weight_at
+from cognate_core.training.text_loop import TextLoop, ponder_limit, ponder_weight_at
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],
@@ -108,7 +109,7 @@ class Trained:
             self.calls.append(progress)
             callback(*progress)
 
-        self.loop = TrainingLoop("m", self.config, data, folder, precision, self.records.append, tell)
+        self.loop = TextLoop("m", self.config, data, folder, precision, self.records.append, tell)
 
     def run(self) -> "Trained":
         self.loop.run()
@@ -408,7 +409,7 @@ def test_the_held_out_loss_is_measured_at_the_start_at_intervals_and_at_the_end(
 def test_a_check_reads_part_of_the_held_out_text_and_the_end_reads_all(
     data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop_module, "CHECK_TOKENS", 100)
+    monkeypatch.setattr(text_loop_module, "CHECK_TOKENS", 100)
     trained = Trained(data, tmp_path, {"batch_size": 1}).run()
     first_row = data.packed("Synthetic", "heldout").counted[0, 1:].sum()
     assert [check.tokens for check in trained.of(Evaluation)] == [first_row] * 2
@@ -549,7 +550,7 @@ def test_each_check_that_is_the_best_so_far_is_saved(
     data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     losses = {0: 5.0, 1: 6.0, 2: 4.0, 3: 4.0, 4: None, 5: 3.5, 6: 3.6}
-    monkeypatch.setattr(TrainingLoop, "_check_heldout", lambda loop: losses[loop.step])
+    monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: losses[loop.step])
     trained = Trained(data, tmp_path, {"max_steps": 6, "eval_interval": 1}).run()
     saved = [event.step for event in trained.of(Event) if event.message.startswith("Checkpoint saved")]
     assert saved == [2, 5], "neither a worse nor an equal one, none without a number, and none before the first step"
@@ -737,4 +738,5 @@ def test_a_record_becomes_json_with_null_for_what_is_no_number() -> None:
         "memory_written": None,
         "memory_gate": None,
         "memory_null_share": None,
+        "accuracy": None,
     }

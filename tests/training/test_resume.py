@@ -35,7 +35,7 @@ from cognate_core.training import checkpoint as checkpoint_module
 from cognate_core.training import loop as loop_module
 from cognate_core.training import trainer as trainer_module
 from cognate_core.training.checkpoint import load_checkpoint
-from cognate_core.training.loop import TrainingLoop
+from cognate_core.training.text_loop import TextLoop
 from cognate_core.training.trainer import TorchTrainer
 
 TINY = TrainingConfig(
@@ -541,7 +541,7 @@ def test_a_checkpoint_that_was_changed_on_purpose_is_not_taken(copy: Trained) ->
 
 def script_checks(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float | None]) -> None:
     """From now on the mean held-out loss is the one of the script."""
-    monkeypatch.setattr(TrainingLoop, "_check_heldout", lambda loop: losses[loop.step])
+    monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: losses[loop.step])
 
 
 BEST_AT_2 = {0: 9.0, 2: 1.0, 4: 5.0, 6: 6.0, 8: 7.0}

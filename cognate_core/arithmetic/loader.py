@@ -1,0 +1,63 @@
+"""ArithmeticLoader: the DatasetLoader of the Grokking lab. It fetches nothing: the problems are calculated."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+from cognate_core.arithmetic.problems import Problems, beginning, tokenizer
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import ARITHMETIC, DataReport, DatasetLoader, RecordSink, SourceReport
+from cognate_core.data.prepared import write_prepared
+
+
+class ArithmeticLoader(DatasetLoader):
+    """Prepares a folder with the tokenizer and the report of the problems; each model splits them by its own seed."""
+
+    def __init__(self, config: TrainingConfig, cache: Path, record: RecordSink) -> None:
+        self._config, self._cache, self._record = config, cache, record
+
+    async def download_dataset(self, dataset_name: str, dataset_id: str) -> bool:
+        return True
+
+    async def create_mixed_training_data(self) -> str:
+        problems = beginning(self._config).problems
+        report = _report(problems, self._config)
+        folder = self._cache / "prepared" / report.content_hash
+        if not folder.exists():
+            temporary = folder.with_name(f"{folder.name}.tmp-{uuid.uuid4().hex}")
+            temporary.mkdir(parents=True)
+            try:
+                write_prepared(temporary, tokenizer(problems), {}, [], report)
+                temporary.rename(folder)
+            except OSError:
+                shutil.rmtree(temporary, ignore_errors=True)
+                if not folder.exists():  # else another run made the same meanwhile
+                    raise
+        self._record(report)
+        return str(folder)
+
+    def get_dataset_results(self) -> dict[str, bool]:
+        return {ARITHMETIC: True}
+
+
+def _report(problems: Problems, config: TrainingConfig) -> DataReport:
+    train = len(problems.train)
+    what = f"x {problems.operation} y modulo {problems.modulus}"
+    facts = [ARITHMETIC, problems.operation, problems.modulus, train]
+    source = SourceReport(
+        name=ARITHMETIC,
+        asked_for=what,
+        origin=f"calculated on this computer: {what}",
+        loaded=True,
+        reason="",
+        train_rows=train,
+        heldout_rows=len(problems.heldout),
+        train_tokens=train,  # one answer each
+        train_sequences=train,
+    )
+    digest = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return DataReport([source], fallback=False, content_hash=digest, vocabulary=problems.modulus + 2, from_cache=False)

@@ -1,0 +1,77 @@
+"""A model of the Grokking lab on Models: ask it one problem, and see the whole table, over its checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from cognate_core.errors import CognateError
+from cognate_core.insight.charts import View, table_chart
+from cognate_core.runs import RunManager
+from cognate_core.storage.progress_log import TrainedModel
+from pages.components.layout import show_refusal
+from pages.components.playground import choose_step, files_of
+
+SIGNS = {"*": "×", "+": "+", "-": "−", "/": "÷"}
+
+
+def is_calculator(model: TrainedModel) -> bool:
+    """Whether it was trained in the Grokking lab."""
+    return "modular arithmetic" in model.details["capabilities"]
+
+
+def calculator(manager: RunManager, model: TrainedModel) -> None:
+    """Choose two numbers, read the model's answer, and see all of its answers as a picture."""
+    st.subheader("Try it", anchor=False)
+    step = choose_step(manager, model, "left")
+    try:
+        folder, weights_sha256 = files_of(manager, model)
+        opened = open_calculator(str(folder), weights_sha256, step)
+    except CognateError as error:
+        show_refusal(error)
+        return
+    one_problem(opened)
+    whole_table(opened)
+
+
+def one_problem(opened: Any) -> None:
+    """Two numbers, and what the model makes of them."""
+    problems = opened.problems
+    left_place, right_place, answer_place = st.columns([1, 1, 3], vertical_alignment="bottom")
+    left = left_place.number_input("x", 0, problems.modulus - 1, 12)
+    right = right_place.number_input("y", int(problems.right[0]), problems.modulus - 1, 34)
+    found = opened.calculate(int(left), int(right))
+    verdict = "right" if found.answer == str(found.truth) else f"wrong, it is {found.truth}"
+    seen = "It learned from this one." if found.learned_from else "It never saw this one."
+    answer_place.metric(
+        f"{left} {SIGNS[problems.operation]} {right} modulo {problems.modulus}",
+        found.answer,
+        f"{verdict}, and it was {found.probability:.0%} sure. {seen}",
+        delta_color="green" if verdict == "right" else "red",
+        delta_arrow="off",
+    )
+
+
+def whole_table(opened: Any) -> None:
+    """Every problem as a dot: right or wrong, learned from or never seen."""
+    table = opened.table()
+    st.caption(
+        f"Of the problems that it never saw, {table.heldout_accuracy:.1%} are right; of those that it learned from, "
+        f"{table.right[table.learned_from].mean():.1%}."
+    )
+    st.plotly_chart(
+        table_chart(table.right, table.learned_from, table.first_right, View(dark=st.context.theme.type == "dark")),
+        key="table",
+        config={"displayModeBar": False},
+        width="content",
+    )
+
+
+@st.cache_resource(max_entries=3, show_spinner="Opening the model")
+def open_calculator(folder: str, weights_sha256: str, step: int | None) -> Any:
+    """The model, kept open for a while. Changed weights are another entry: each argument tells entries apart."""
+    from cognate_core.arithmetic.calculator import Calculator
+
+    return Calculator.from_folder(Path(folder), step)

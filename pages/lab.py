@@ -1,0 +1,235 @@
+"""Grokking lab: a race of tiny models that learn a calculation table by heart, and then, much later, understand it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import RunStatus
+from cognate_core.errors import CognateError, ConfigError
+from cognate_core.insight.glossary import explained
+from cognate_core.insight.grokking import grokked_at, known_by_heart_at
+from cognate_core.insight.words import duration
+from cognate_core.presets import PRESETS, RACERS, Preset, Racer
+from cognate_core.runs import RunManager, current_manager, numbered_names
+from cognate_core.storage.curves import read_curves
+from cognate_core.storage.progress_log import ProgressLog, Run
+from pages.components.calculator import SIGNS
+from pages.components.config_form import ConfigForm
+from pages.components.layout import page_called, page_header, run_link, show_refusal, shown, status_badge
+from pages.components.live_charts import MOST_COMPARED, live_comparison
+from pages.components.run_actions import act
+from pages.components.step_dialog import step_dialog
+
+OWN = "own"
+PROBLEM = ("arithmetic_operation", "arithmetic_modulus", "arithmetic_train_share", "max_steps", "seed")
+OWN_SETTINGS = (
+    "grokfast_enabled",
+    "grokfast_method",
+    "grokfast_alpha",
+    "grokfast_lamb",
+    "grokfast_window",
+    "optimizer",
+    "learning_rate",
+    "weight_decay",
+    "batch_size",
+    "d_model",
+    "n_layers",
+    "n_heads",
+    "stable_max",
+    "orthogonal_gradient",
+)
+STANDINGS_SECONDS = 3.0
+NEWEST = 200  # runs among which those of the lab are looked for
+
+
+def preset_of_address(log: ProgressLog) -> Preset:
+    """The lab's preset, or the settings of the run that the address names."""
+    preset = PRESETS["grokking"]
+    named = st.query_params.get("from")
+    if named is None:
+        return preset
+    try:
+        run = log.run(named)
+        config = run.config.with_overrides({"output_dir": preset.config.output_dir})
+    except CognateError as error:
+        st.warning(shown(str(error)), icon=":material/warning:")
+        return preset
+    if config.task != "arithmetic":
+        return preset
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption("Your own lane has the settings of", width="content")
+        run_link(run)
+    return Preset(f"{run.id}-lab", preset.title, "", "", config)
+
+
+def race_form(manager: RunManager) -> None:
+    """What is calculated, who races, and the button."""
+    preset = preset_of_address(manager.log)
+    form = ConfigForm(preset)
+    st.caption(
+        "Every lane starts from the same weights and reads the same problems. Change one thing at a time: only the "
+        "lane with the same weight decay shows what the filter does."
+    )
+    lanes = {name: racer.title for name, racer in RACERS.items()} | {OWN: "Your own lane"}
+    first = ["grokfast", "control"] + [OWN] * (preset.name not in PRESETS)
+    chosen = st.pills(
+        "Who races",
+        list(lanes),
+        selection_mode="multi",
+        default=first,
+        format_func=lanes.__getitem__,
+        help="  \n".join(f"**{racer.title}**: {racer.explanation}" for racer in RACERS.values()),
+        key=f"lanes-{preset.name}",
+    )
+    form.some(PROBLEM)
+    if OWN in chosen:
+        with st.container(border=True):
+            st.markdown("**Your own lane**")
+            form.some(OWN_SETTINGS)
+    pressed = st.button(
+        "Start the race",
+        type="primary",
+        icon=":material/flag:",
+        disabled=bool(manager.read_only) or not chosen,
+    )
+    if not chosen:
+        st.caption("Choose at least one lane.")
+    try:
+        racing = {lanes[name]: _config(preset, form, RACERS.get(name)) for name in chosen}
+    except ConfigError as error:
+        form.show_problems(error.problems)
+        return
+    if pressed:
+        start_race(manager, racing)
+
+
+def _config(preset: Preset, form: ConfigForm, racer: Racer | None) -> TrainingConfig:
+    """The settings of a lane: a known racer's, or the person's own. Raises ConfigError."""
+    if racer is None:
+        return preset.config.with_overrides(form.values)
+    problem = {name: form.values[name] for name in PROBLEM}
+    return PRESETS["grokking"].config.with_overrides({**problem, **racer.overrides})
+
+
+def start_race(manager: RunManager, racing: Mapping[str, TrainingConfig]) -> None:
+    """A run for each lane. Pressing twice starts one race: both presses carry the same keys."""
+    key = st.session_state.setdefault("race_key", uuid.uuid4().hex)
+    ids = []
+    try:
+        for title, config in racing.items():
+            sign = SIGNS[config.arithmetic_operation]
+            name = f"{title}, x {sign} y mod {config.arithmetic_modulus}, seed {config.seed}"
+            ids.append(manager.start(config, name, numbered_names(title, 1), f"{key}-{title}"))
+    except CognateError as error:
+        show_refusal(error)
+        return
+    st.session_state["race_key"] = uuid.uuid4().hex
+    st.switch_page(page_called("lab"), query_params={"runs": ",".join(ids)})
+
+
+def chosen_runs(runs: dict[str, Run]) -> list[Run]:
+    """Those that the address names; else the newest ones that calculate the same."""
+    named = [each for each in st.query_params.get("runs", "").split(",") if each in runs]
+    if not named and runs:
+        newest = next(iter(runs.values()))
+        named = [run.id for run in runs.values() if _problem(run) == _problem(newest)][: len(RACERS)]
+    return [runs[each] for each in dict.fromkeys(named)][:MOST_COMPARED]
+
+
+def _problem(run: Run) -> tuple[Any, ...]:
+    config = run.config
+    return config.arithmetic_operation, config.arithmetic_modulus, config.arithmetic_train_share
+
+
+def standings(manager: RunManager, run_ids: list[str]) -> None:
+    """Who has understood, when, and how far the others are."""
+    runs = [manager.log.run(run_id) for run_id in run_ids]
+    if [run.status for run in runs] != st.session_state.get("lab_statuses"):
+        changed = "lab_statuses" in st.session_state
+        st.session_state["lab_statuses"] = [run.status for run in runs]
+        if changed:
+            st.rerun()
+    for run in runs:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            run_link(run)
+            status_badge(run.status)
+            st.markdown(standing(manager.log, run), width="content")
+            if run.status is RunStatus.TRAINING and st.button(
+                "Stop and save", icon=":material/stop_circle:", key=f"stop-{run.id}", disabled=bool(manager.read_only)
+            ):
+                act(manager.stop, run.id)
+
+
+def standing(log: ProgressLog, run: Run) -> str:
+    """One lane in words."""
+    if run.error:
+        return shown(run.error)
+    name = run.model_names[0]
+    checks = [row for row in log.evaluations(run.id) if row["model_name"] == name and row["accuracy"] is not None]
+    if not checks:
+        return shown(run.message) if run.status.is_active or run.status is RunStatus.QUEUED else "nothing was measured"
+    parts = [f"step {run.step:,} of {run.total_steps:,}"]
+    by_heart = known_by_heart_at(*read_curves(log.path, run.id, name).lines["accuracy"])
+    parts.append(f"by heart at step {by_heart:,}" if by_heart else "not yet by heart")
+    understood = grokked_at(checks)
+    if understood is None:
+        parts.append(f"{checks[-1]['accuracy']:.0%} of the unseen problems right, **not grokked yet**")
+    else:
+        row = log.metrics_near(run.id, name, understood)
+        after = f" after {duration(row['elapsed_seconds'])}" if row else ""
+        parts.append(f"**grokked at step {understood:,}**{after}")
+    return ", ".join(parts)
+
+
+def what_is_this() -> None:
+    """Grokking, in plain words, and what it does not prove."""
+    with st.expander("What is to be seen here"):
+        st.markdown(
+            "The model gets half of all problems with their answers. It soon knows those by heart, while it has the "
+            "other half no better than by chance. Much later, within a few hundred steps, the unseen half becomes "
+            "right, too: it has found the rule. That is called **grokking** (arXiv 2201.02177).\n\n"
+            "**GrokFast** (arXiv 2405.20233) strengthens the slow part of the gradient, and makes this come sooner. "
+            "The published figure of fifty times compares it with a run that had no weight decay either; the fair "
+            "comparison is the lane with the same weight decay and no filter. One seed proves little: try several.\n\n"
+            "The dotted lines are published figures of one seed each. What happens with this small table says nothing "
+            "about language models."
+        )
+
+
+manager = current_manager()
+page_header(
+    "Grokking lab",
+    "Tiny models learn half of a calculation table by heart. Then, suddenly, they understand the other half.",
+)
+lab_runs = {run.id: run for run in manager.log.runs(NEWEST) if run.config.task == "arithmetic"}
+shown_runs = chosen_runs(lab_runs)
+what_is_this()
+if not shown_runs:
+    race_form(manager)
+else:
+    going = any(run.status.is_active or run.status is RunStatus.QUEUED for run in shown_runs)
+    st.fragment(standings, run_every=STANDINGS_SECONDS if going else None)(manager, [run.id for run in shown_runs])
+    clicked = live_comparison(manager, shown_runs).step
+    if clicked is not None and 0 <= clicked["line"] < len(shown_runs):
+        run = shown_runs[clicked["line"]]
+        step_dialog(manager, run, run.model_names[0], clicked["step"])
+    st.subheader("Another race", anchor=False)
+    race_form(manager)
+    if len(lab_runs) > 1:
+        with st.expander("Show other runs of the lab"):
+            picked = st.multiselect(
+                "Runs",
+                list(lab_runs),
+                [run.id for run in shown_runs],
+                format_func=lambda run_id: f"{lab_runs[run_id].name} ({run_id[:4]})",
+                max_selections=MOST_COMPARED,
+                help=explained("grokking"),
+            )
+            if picked and picked != [run.id for run in shown_runs]:
+                st.query_params["runs"] = ",".join(picked)
+                st.rerun()

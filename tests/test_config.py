@@ -37,6 +37,8 @@ WHOLE_NUMBERS = {  # name -> lowest and highest allowed
     "gradient_accumulation_steps": (1, 1024),
     "seed": (0, 2_147_483_647),
     "grokfast_window": (1, 1000),
+    "arithmetic_modulus": (3, 113),
+    "arithmetic_train_share": (0.05, 0.95),
     "eval_interval": (1, 10_000_000),
     "sample_tokens": (0, 2000),
     "save_steps": (1, 10_000_000),

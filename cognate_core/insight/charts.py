@@ -28,6 +28,7 @@ FONT_SIZE = 14  # readable from the last row
 LABEL_HEIGHT = 19  # least distance of two labels, in pixels
 AROUND = 60  # of a chart's height, what its axis and margins take
 LABEL_LENGTH = 26  # letters of a name that the margin has room for
+LOG_AXIS_BEGINS = 10  # steps; before, nothing was checked
 MAX_STEP_TICKS = 8  # numbers on the axis of ponder steps
 DATASET_LOOKS = (("circle", "solid"), ("square", "dash"), ("diamond", "dot"), ("triangle-up", "dashdot"))
 
@@ -231,27 +232,29 @@ def accuracy_chart(lanes: Sequence[Lane], marks: Mapping[str, int], view: View) 
         traces.append(_line(lane.axis, learned, name, run_colour(lane.colour, dark=view.dark), 1, **look))
     layout = _layout("right answers", axis, CHART_HEIGHT)
     shown = {name: step for name, step in marks.items() if axis.is_steps and step <= axis.end}
-    end = max(axis.end, 10.0)
-    layout["xaxis"] |= {"type": "log", "range": [0, math.log10(end)], "dtick": 1, "tickformat": ",~r"}
+    begin, end = LOG_AXIS_BEGINS if axis.is_steps and axis.end > 20 * LOG_AXIS_BEGINS else 1, max(axis.end, 10.0)
+    layout["xaxis"] |= {"type": "log", "range": [math.log10(begin), math.log10(end)], "dtick": 1, "tickformat": ",~r"}
     layout["yaxis"] |= {"range": [-0.02, 1.04], "tickformat": ".0%"}
     line = {"color": GREY, "width": 1, "dash": "dot"}
     level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": GROKKED_ACCURACY, "y1": GROKKED_ACCURACY}
     layout["shapes"] = [{**level, "line": line}]
     layout["annotations"] = _annotations(traces[: len(lanes)], labels, CHART_HEIGHT)
-    for number, (name, step) in enumerate(shown.items()):
+    for step in shown.values():
         layout["shapes"].append(
             {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": step, "x1": step, "line": line}
         )
+    if shown:  # all of their names left of the first, where no curve has risen yet
         layout["annotations"].append(
             {
-                "x": math.log10(step),  # words on a logarithmic axis stand by the logarithm, lines do not
+                "x": math.log10(min(shown.values())),  # words stand by the logarithm, lines do not
                 "yref": "paper",
-                "y": 0.55 - 0.09 * number,
+                "y": 0.6,
                 "xanchor": "right",
-                "xshift": -4,
-                "text": f"{name}: {step:,}",
+                "align": "right",
+                "xshift": -6,
+                "text": "<br>".join(f"{name}: {step:,}" for name, step in shown.items()),
                 "showarrow": False,
-                "font": {"size": FONT_SIZE - 2, "color": neutral(1, dark=view.dark)},
+                "font": {"size": FONT_SIZE - 2, "color": neutral(0, dark=view.dark)},
             }
         )
     layout["margin"]["r"] = 200 if len(lanes) > 1 else 130

@@ -167,7 +167,7 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
     charts = [_accuracy([(*each, log.evaluations(each[0].id)) for each in known], axes, view)] if lab else []
     charts += [
         _chart(
-            "How wrong it is on unseen text (held-out loss)",
+            f"How wrong it is on unseen {'problems' if lab else 'text'} (held-out loss)",
             "Mean over the datasets. Lower is better: this is the honest measure.",
             comparison_chart(unseen, "loss (nats a token)", view, shade=twins, wide=True),
             wide=True,
@@ -179,16 +179,20 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
             wide=True,
         ),
         _chart(
-            "Learning rate",
-            "How far each step moves the weights.",
-            comparison_chart(lines("learning_rate", noisy=False), "", plain),
-        ),
-        _chart(
             "Gradient size, after clipping and GrokFast",
             "What the optimizer received.",
             comparison_chart(lines("filtered_grad_norm"), "norm", plain),
         ),
     ]
+    if len(lab) < len(runs):  # those of the lab stay at one rate
+        charts.insert(
+            -1,
+            _chart(
+                "Learning rate",
+                "How far each step moves the weights.",
+                comparison_chart(lines("learning_rate", noisy=False), "", plain),
+            ),
+        )
     if sum(run.config.act_enabled for run in runs) > 1:
         charts.append(
             _chart(

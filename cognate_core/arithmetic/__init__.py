@@ -1,0 +1,18 @@
+"""Calculating modulo a prime, the task on which grokking is watched. Importing this loads torch."""
+
+from cognate_core.arithmetic.model import ArithmeticModel, answer_loss, evaluate
+from cognate_core.arithmetic.optimizers import optimizers_for, orthogonalise_
+from cognate_core.arithmetic.problems import ArithmeticBatches, Beginning, Problems, beginning, tokenizer
+
+__all__ = [
+    "ArithmeticBatches",
+    "ArithmeticModel",
+    "Beginning",
+    "Problems",
+    "answer_loss",
+    "beginning",
+    "evaluate",
+    "optimizers_for",
+    "orthogonalise_",
+    "tokenizer",
+]

@@ -95,6 +95,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "mocks": ({"config", "contracts", "errors"}, set()),
     "service": ({"config", "contracts", "errors"}, set()),
     "model": (LEAVES | {"model"}, set()),
+    "arithmetic": ({"config", "arithmetic"}, set()),
     "data": (LEAVES | {"data"}, set()),
     "storage": (LEAVES | {"storage"}, set()),
     "training": (LEAVES | {"model", "data", "training"}, set()),

@@ -93,7 +93,7 @@ class Outcome:
 def build_real_service(context: RunContext) -> TrainingService:
     """The service that fetches real data and trains real models, going on where an earlier life of the run ended."""
     # Imported here because they load torch and datasets, which the pages must not wait for.
-    from cognate_core.arithmetic.loader import ArithmeticLoader
+    from cognate_core.data.arithmetic_loader import ArithmeticLoader
     from cognate_core.data.loader import MixtureLoader
     from cognate_core.training.trainer import TorchTrainer
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cognate_core.arithmetic.loader import ArithmeticLoader
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import DatasetLoader, Record, StepMetrics
+from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import StopRequested

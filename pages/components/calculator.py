@@ -72,6 +72,6 @@ def whole_table(opened: Any) -> None:
 @st.cache_resource(max_entries=3, show_spinner="Opening the model")
 def open_calculator(folder: str, weights_sha256: str, step: int | None) -> Any:
     """The model, kept open for a while. Changed weights are another entry: each argument tells entries apart."""
-    from cognate_core.arithmetic.calculator import Calculator
+    from cognate_core.calculator import Calculator
 
     return Calculator.from_folder(Path(folder), step)

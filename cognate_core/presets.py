@@ -65,7 +65,7 @@ PRESETS: dict[str, Preset] = {
         ),
         Preset(
             name="grokking",
-            title="Watch a model grok",
+            title="See a model grok in a minute",
             summary="A tiny model learns to multiply modulo 97 from half of the table, and suddenly understands the "
             "rest of it. The setting of the GrokFast paper.",
             expectation="",

@@ -18,8 +18,7 @@ from cognate_core.presets import PRESETS, RACERS, Preset, Racer
 from cognate_core.runs import RunManager, current_manager, numbered_names
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
-from pages.components.calculator import SIGNS
-from pages.components.config_form import ConfigForm
+from pages.components.config_form import SIGNS, ConfigForm
 from pages.components.layout import page_called, page_header, run_link, show_refusal, shown, status_badge
 from pages.components.live_charts import MOST_COMPARED, live_comparison
 from pages.components.run_actions import act
@@ -123,7 +122,7 @@ def start_race(manager: RunManager, racing: Mapping[str, TrainingConfig]) -> Non
     try:
         for title, config in racing.items():
             sign = SIGNS[config.arithmetic_operation]
-            name = f"{title}, x {sign} y mod {config.arithmetic_modulus}, seed {config.seed}"
+            name = f"{title}, {sign} mod {config.arithmetic_modulus}, seed {config.seed}"
             ids.append(manager.start(config, name, numbered_names(title, 1), f"{key}-{title}"))
     except CognateError as error:
         show_refusal(error)
@@ -149,11 +148,8 @@ def _problem(run: Run) -> tuple[Any, ...]:
 def standings(manager: RunManager, run_ids: list[str]) -> None:
     """Who has understood, when, and how far the others are."""
     runs = [manager.log.run(run_id) for run_id in run_ids]
-    if [run.status for run in runs] != st.session_state.get("lab_statuses"):
-        changed = "lab_statuses" in st.session_state
-        st.session_state["lab_statuses"] = [run.status for run in runs]
-        if changed:
-            st.rerun()
+    if [run.status for run in runs] != st.session_state["drawn_statuses"]:
+        st.rerun()  # the whole page again: a lane began or ended
     for run in runs:
         with st.container(horizontal=True, vertical_alignment="center"):
             run_link(run)
@@ -212,6 +208,8 @@ what_is_this()
 if not shown_runs:
     race_form(manager)
 else:
+    # Before the standings, so that these never ask for the page again while it is drawn for the first time.
+    st.session_state["drawn_statuses"] = [run.status for run in shown_runs]
     going = any(run.status.is_active or run.status is RunStatus.QUEUED for run in shown_runs)
     st.fragment(standings, run_every=STANDINGS_SECONDS if going else None)(manager, [run.id for run in shown_runs])
     clicked = live_comparison(manager, shown_runs).step

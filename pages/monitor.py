@@ -79,8 +79,8 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
         more_actions(manager, run, model_name)
 
 
-def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | None]) -> None:
-    """The newest figures as large numbers."""
+def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | None], right: float | None) -> None:
+    """The newest figures as large numbers. `right`: share of the unseen answers, where there are right and wrong ones."""
     last = metrics[-1] if metrics else None
     recent = metrics[-PACE_STEPS:]
     seconds = sum(row["seconds"] for row in recent)
@@ -95,8 +95,10 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | N
             help=explained("loss", "This one is on the text it learns from."),
             width="content",
         )
+        if right is not None:
+            st.metric("Unseen problems right", f"{right:.1%}", help=explained("grokking"), width="content")
         st.metric(
-            "On unseen text (held-out loss)",
+            f"On unseen {'text' if right is None else 'problems'} (held-out loss)",
             _number(sum(known) / len(known) if known else None),
             help=explained("held-out loss", "The mean over the datasets."),
             width="content",
@@ -121,10 +123,11 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | N
                 help=explained("notes", "Counted after a segment, on average."),
                 width="content",
             )
+        unit = "tokens" if run.config.task == "text" else "problems"
         st.metric(
             "Speed",
-            f"{tokens / seconds:,.0f} tokens/s" if seconds else "unknown",
-            help=explained("token", "Counted are those that it learns from."),
+            f"{tokens / seconds:,.0f} {unit}/s" if seconds else "unknown",
+            help=explained("token", "Counted are those that it learns from.") if unit == "tokens" else None,
             width="content",
         )
 
@@ -226,7 +229,8 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     verification_result(manager, run)
     messages(log, run, log.events(run.id))
     metrics = [row for row in log.last_metrics(run.id, PACE_STEPS) if row["model_name"] == model_name]
-    figures(run, metrics, log.newest_evaluations(run.id, model_name))
+    checks = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
+    figures(run, metrics, log.newest_evaluations(run.id, model_name), checks[-1]["accuracy"] if checks else None)
 
 
 def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> None:

@@ -178,6 +178,7 @@ def comparison_chart(
     """The same figure of several runs, each in its own colour. `shade`: fill the gap between the first two."""
     traces: list[Trace] = []
     labels = []
+    names = _told_apart([line.name for line in lines])
     for number, line in enumerate(lines):
         hue = run_colour(line.colour, dark=view.dark)
         name = escape_html(line.name)
@@ -186,7 +187,7 @@ def comparison_chart(
         trace = _line(line.axis, line.curve, name, hue, 2, dash=run_dash(line.colour), **gap)
         traces.append(trace)  # of a run without points, too: a click tells the run by its trace's number
         if trace["y"]:
-            labels.append(_Label(trace["y"][-1], _shortened(line.name), run_word_colour(line.colour, dark=view.dark)))
+            labels.append(_Label(trace["y"][-1], names[number], run_word_colour(line.colour, dark=view.dark)))
     # A run of which no time is known yet has an axis of steps.
     axis = max((line.axis for line in lines), key=lambda axis: (not axis.is_steps, axis.end), default=Axis())
     height = CHART_HEIGHT if wide else SMALL_CHART_HEIGHT
@@ -216,14 +217,15 @@ def accuracy_chart(lanes: Sequence[Lane], marks: Mapping[str, int], view: View) 
     axis = max((lane.axis for lane in lanes), key=lambda axis: (not axis.is_steps, axis.end), default=Axis())
     traces: list[Trace] = []
     labels = [_Label(GROKKED_ACCURACY, f"{GROKKED_ACCURACY:.0%}", neutral(1, dark=view.dark))]
-    for lane in lanes:
+    names = _told_apart([lane.name for lane in lanes])
+    for lane, short in zip(lanes, names, strict=True):
         hue, name = run_colour(lane.colour, dark=view.dark), escape_html(lane.name)
         dash = run_dash(lane.colour)
         heldout = _from_first(lane.axis, lane.heldout)
         traces.append(_line(lane.axis, heldout, f"{name}, unseen", hue, 2.5, dash=dash))
         if len(heldout[0]):
             words = run_word_colour(lane.colour, dark=view.dark)
-            labels.append(_Label(float(heldout[1][-1]), _shortened(lane.name) if len(lanes) > 1 else "unseen", words))
+            labels.append(_Label(float(heldout[1][-1]), short if len(lanes) > 1 else "unseen", words))
     # Behind the others, and after them: a click tells the run by its line's number.
     for lane in lanes:
         learned = _from_first(lane.axis, lane.learned)
@@ -443,6 +445,14 @@ def _annotations(
             }
         )
     return annotations
+
+
+def _told_apart(names: Sequence[str]) -> list[str]:
+    """Names for the margin: the parts after a comma that all have in common are left out."""
+    parts = [name.split(", ") for name in names]
+    while len(names) > 1 and min(map(len, parts)) > 1 and len({each[-1] for each in parts}) == 1:
+        parts = [each[:-1] for each in parts]
+    return [_shortened(", ".join(each)) for each in parts]
 
 
 def _shortened(name: str) -> str:

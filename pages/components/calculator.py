@@ -11,10 +11,9 @@ from cognate_core.errors import CognateError
 from cognate_core.insight.charts import View, table_chart
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import TrainedModel
+from pages.components.config_form import SIGNS
 from pages.components.layout import show_refusal
 from pages.components.playground import choose_step, files_of
-
-SIGNS = {"*": "×", "+": "+", "-": "−", "/": "÷"}
 
 
 def is_calculator(model: TrainedModel) -> bool:

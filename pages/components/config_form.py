@@ -17,6 +17,7 @@ from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, field_extra, fie
 from cognate_core.presets import Preset
 from pages.components.layout import shown
 
+SIGNS = {"*": "×", "+": "+", "-": "−", "/": "÷"}
 HIDDEN_FIELDS = ("output_dir", "dataset_path")  # the studio chooses the folder; files come by upload
 
 
@@ -82,7 +83,13 @@ class ConfigForm:
         elif get_origin(info.annotation) is Literal:
             options = list(get_args(info.annotation))
             self.values[name] = st.segmented_control(
-                info.title, options, default=default, required=True, help=info.description, **remembered
+                info.title,
+                options,
+                default=default,
+                required=True,
+                format_func=lambda option: SIGNS.get(option, option),
+                help=info.description,
+                **remembered,
             )
         else:
             self.values[name] = st.text_input(_label(info), as_text(default), help=_help(info), **remembered).strip()

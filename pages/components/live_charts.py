@@ -182,7 +182,8 @@ def _live(request: Request) -> Response:
         built = _charts(manager, asked, at_once=False)
     except RunError as error:
         return JSONResponse({"problem": str(error)}, status_code=404)
-    alive = json.dumps(_signs_of_life(manager, asked.get("run"))).encode()
+    run_ids = [each for each in asked.get("run", asked.get("runs", "")).split(",") if each]
+    alive = json.dumps(_signs_of_life(manager, run_ids)).encode()
     news = b"" if built.seen == asked.get("after") else built.as_json[1:-1] + b","
     return Response(
         b"{" + news + b'"alive":' + alive + b"}",
@@ -191,13 +192,15 @@ def _live(request: Request) -> Response:
     )
 
 
-def _signs_of_life(manager: RunManager, run_id: str | None) -> dict[str, Any]:
-    """How long nothing was heard of the trainer (None: nobody trains, or not for this studio), the memory it has, and
-    how late the log is. The page itself knows how old it is."""
+def _signs_of_life(manager: RunManager, run_ids: Sequence[str]) -> dict[str, Any]:
+    """How long nothing was heard of the most silent trainer (None: nobody trains, or not for this studio), the memory
+    they have together, and how late the log is. The page itself knows how old it is."""
+    silent = [seconds for run_id in run_ids if (seconds := manager.silent_seconds(run_id)) is not None]
+    memory = sum(manager.memory_bytes(run_id) or 0 for run_id in run_ids)
     return {
-        "trainer": manager.silent_seconds(run_id) if run_id else None,
+        "trainer": max(silent, default=None),
         "log": manager.log.delayed_seconds,
-        "memory": size(memory) if run_id and (memory := manager.memory_bytes(run_id)) else None,
+        "memory": size(memory) if memory else None,
         "elsewhere": bool(manager.read_only),
     }
 

@@ -80,7 +80,7 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
 
 
 def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | None], right: float | None) -> None:
-    """The newest figures as large numbers. `right`: share of the unseen answers, where there are right and wrong ones."""
+    """The newest figures as large numbers. `right`: share of the unseen answers, of a task that has such."""
     last = metrics[-1] if metrics else None
     recent = metrics[-PACE_STEPS:]
     seconds = sum(row["seconds"] for row in recent)

@@ -248,7 +248,7 @@ def accuracy_chart(lanes: Sequence[Lane], marks: Mapping[str, int], view: View) 
     if shown:  # all of their names left of the first, where no curve has risen yet
         layout["annotations"].append(
             {
-                "x": math.log10(min(shown.values())),  # words stand by the logarithm, lines do not
+                "x": math.log10(min(shown.values()) / 2),  # words stand by the logarithm, lines do not
                 "yref": "paper",
                 "y": 0.6,
                 "xanchor": "right",

@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
+from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, database_path
 from cognate_core.runs.process import workers
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
@@ -71,12 +72,20 @@ def a_step_is_open(page: Page) -> None:
     page.get_by_text("What it read in this step").wait_for()
 
 
+def the_own_lane_is_open(page: Page) -> None:
+    page.get_by_text("Your own lane").click()
+    page.get_by_text("Orthogonal gradient").wait_for()
+
+
 VISITS = {
     "home": Visit(""),
     "new run, all settings": Visit("new-run", all_settings_are_open),
     "monitor": Visit("monitor?run={run}", curves_are_drawn),
     "one step": Visit("monitor?run={run}", a_step_is_open),
     "compare": Visit("compare?runs={run},{twin}", curves_are_drawn),
+    "lab": Visit("lab?runs={lab}", curves_are_drawn),
+    "lab, your own lane": Visit("lab", the_own_lane_is_open),
+    "a model of the lab": Visit("models?model={calculator}", curves_are_drawn),
     "models": Visit("models?model={model}", a_text_is_written),
     "models, opened in the dark": Visit("models?model={model}", a_text_is_written, scheme="dark"),  # other shades
     "datasets, rows": Visit("datasets?dataset=Synthetic"),
@@ -127,7 +136,11 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
     assert manager.wait(run, 120)
     twin = manager.start_twin(run)
     assert manager.wait(twin, 120)
+    small = {"arithmetic_modulus": 11, "d_model": 16, "n_heads": 2, "max_steps": 20, "save_steps": 10}
+    lab = manager.start(PRESETS["grokking"].config.with_overrides(small), "In the lab", ["In the lab"])
+    assert manager.wait(lab, 120)
     ids = {"run": run, "twin": twin, "model": manager.log.models(run)[0].id}
+    ids |= {"lab": lab, "calculator": manager.log.models(lab)[0].id}
     manager.close()
     waiting = [uuid.uuid4().hex[:12] for _ in range(2)]
     log = ProgressLog(database_path(home))  # the studio finds them in its queue: one begins, one waits

@@ -136,7 +136,7 @@ def chosen_runs(runs: dict[str, Run]) -> list[Run]:
     named = [each for each in st.query_params.get("runs", "").split(",") if each in runs]
     if not named and runs:
         newest = next(iter(runs.values()))
-        named = [run.id for run in runs.values() if _problem(run) == _problem(newest)][: len(RACERS)]
+        named = [run.id for run in runs.values() if _problem(run) == _problem(newest)][: len(RACERS)][::-1]
     return [runs[each] for each in dict.fromkeys(named)][:MOST_COMPARED]
 
 

@@ -277,7 +277,7 @@ def table_chart(right: npt.NDArray[np.bool_], learned_from: npt.NDArray[np.bool_
         first: the y of the first column.
     """
     dark = view.dark
-    words = ("unseen, wrong", "learned from, wrong", "learned from, right", "unseen, right")
+    words = ("unseen, wrong", "learned, wrong", "learned, right", "unseen, right")
     hues = (ALARM, run_colour(1, dark=dark), neutral(2, dark=dark), run_colour(2, dark=dark))
     kinds = np.where(right, np.where(learned_from, 2, 3), np.where(learned_from, 1, 0))
     columns = [first + number for number in range(right.shape[1])]
@@ -291,14 +291,22 @@ def table_chart(right: npt.NDArray[np.bool_], learned_from: npt.NDArray[np.bool_
         "colorscale": [[(kind + end) / 4, hues[kind]] for kind in range(4) for end in (0, 1)],
         "zmin": -0.5,
         "zmax": 3.5,
-        "xgap": 1,
-        "ygap": 1,
-        "colorbar": {"tickvals": [0, 1, 2, 3], "ticktext": list(words), "thickness": 14, "outlinewidth": 0},
+        "colorbar": {
+            "orientation": "h",
+            "tickvals": [0, 1, 2, 3],
+            "ticktext": [word.replace(", ", ",<br>") for word in words],
+            "tickangle": 0,
+            "thickness": 14,
+            "outlinewidth": 0,
+            "y": 1,
+            "yanchor": "bottom",
+        },
     }
-    layout = _layout("x", Axis(), 560)
-    layout["xaxis"] = {"title": {"text": "y"}, "showgrid": False, "zeroline": False}
+    layout = _layout("x", Axis(), 640)
+    layout["margin"] |= {"r": 16, "t": 30, "b": 60}
+    layout["xaxis"] = {"title": {"text": "y", "standoff": 10}, "showgrid": False, "zeroline": False}
     layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "scaleanchor": "x", "constrain": "domain"}
-    layout |= {"hovermode": "closest", "width": 760, "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+    layout |= {"hovermode": "closest", "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
     return {"data": [trace], "layout": layout}
 
 

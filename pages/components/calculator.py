@@ -60,12 +60,9 @@ def whole_table(opened: Any) -> None:
         f"Of the problems that it never saw, {table.heldout_accuracy:.1%} are right; of those that it learned from, "
         f"{table.right[table.learned_from].mean():.1%}."
     )
-    st.plotly_chart(
-        table_chart(table.right, table.learned_from, table.first_right, View(dark=st.context.theme.type == "dark")),
-        key="table",
-        config={"displayModeBar": False},
-        width="content",
-    )
+    figure = table_chart(table.right, table.learned_from, table.first_right, View(dark=st.context.theme.type == "dark"))
+    with st.container(width=620):
+        st.plotly_chart(figure, key="table", config={"displayModeBar": False})
 
 
 @st.cache_resource(max_entries=3, show_spinner="Opening the model")

@@ -34,8 +34,8 @@ def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
         return int(logits.argmax())
     probabilities = F.softmax(logits / temperature, dim=-1)
     if top_p < 1:
-        # Tokens below this have less than (1 - top_p) / 2 together, so that none of them is kept: sorting the few others
-        # takes a tenth of the time. Half, for what rounding may add.
+        # Tokens below this have less than (1 - top_p) / 2 together: none of them is kept, and only the others need
+        # sorting. Half, for what rounding may add.
         least = (1 - top_p) / 2 / len(probabilities)
         candidates = (probabilities >= least).nonzero().squeeze(1)
         ordered, order = probabilities[candidates].sort(descending=True)

@@ -66,7 +66,11 @@ def stages(config: TrainingConfig, training_rate: float) -> None:
     for stage, spent in took.items():
         line(stage, f"{tokens / spent:,.0f} tokens/s", f"{tokens / spent / training_rate:,.0f} x training")
     whole = sum(took.values())
-    line("all of it, once a run", f"{whole:.1f} s", f"as training on {whole * training_rate / tokens:.1%} of these tokens")
+    line(
+        "all of it, once a run",
+        f"{whole:.1f} s",
+        f"as training on {whole * training_rate / tokens:.1%} of these tokens",
+    )
     drawn = BATCHES * config.batch_size * config.train_seq_len / batch_seconds
     line("batches, with each step", f"{drawn:,.0f} tokens/s", f"{drawn / training_rate:,.0f} x training")
     for source, each in packed.items():

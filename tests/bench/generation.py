@@ -1,4 +1,4 @@
-"""Writing: tokens a second and time to the first token, beside a loop that reads the whole text again for each token."""
+"""Writing: tokens a second and time to the first one, beside a loop that reads the whole text again for each token."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ def main() -> None:
             torch.manual_seed(0)
             model = CognateModel(PRESETS[preset].config).eval()
         for length in PROMPTS:
-            ids = torch.randint(1, model.config.vocab_size, (1, length), generator=torch.Generator().manual_seed(length))
+            ids = torch.randint(
+                1, model.config.vocab_size, (1, length), generator=torch.Generator().manual_seed(length)
+            )
             best = {"cached": (9e9, 9e9), "one thread": (9e9, 9e9), "drawn": (9e9, 9e9), "again": (9e9, 9e9)}
 
             def took(way: str, first: float, each: float, best: dict[str, tuple[float, float]] = best) -> None:
@@ -57,16 +59,22 @@ def main() -> None:
                 first, each, again = timed(reading_again(model, ids), AGAIN_TOKENS)
                 took("again", first, each)
                 if [token.id for token in tokens[:AGAIN_TOKENS]] != again:
-                    raise AssertionError(f"With and without the cache, {tokens[:AGAIN_TOKENS]} and {again} were written.")
+                    raise AssertionError(
+                        f"With and without the cache, {tokens[:AGAIN_TOKENS]} and {again} were written."
+                    )
                 took("drawn", *timed(model.generate(ids, TOKENS, temperature=0.7, top_p=0.9), TOKENS)[:2])
                 torch.set_num_threads(1)
                 took("one thread", *timed(model.generate(ids, TOKENS, temperature=0), TOKENS)[:2])
                 torch.set_num_threads(threads)
             first, each = best["cached"]
-            line(f"prompt {length}: the first token", f"{first * 1000:.0f} ms", f"with one thread {best['one thread'][0] * 1000:.0f} ms")
+            line(
+                f"prompt {length}: the first token",
+                f"{first * 1000:.0f} ms",
+                f"with one thread {best['one thread'][0] * 1000:.0f} ms",
+            )
             line(
                 f"prompt {length}: each further one",
                 f"{1 / each:.0f} tokens/s",
-                f"{best['again'][1] / each:.1f} x the whole text again; {1 / best['one thread'][1]:.0f} with one thread; "
-                f"{1 / best['drawn'][1]:.0f} drawn from top_p 0.9",
+                f"{best['again'][1] / each:.1f} x the whole text again; {1 / best['one thread'][1]:.0f} with one "
+                f"thread; {1 / best['drawn'][1]:.0f} drawn from top_p 0.9",
             )

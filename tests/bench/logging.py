@@ -69,7 +69,7 @@ def trained(config: TrainingConfig, data: PreparedData, folder: Path, *, logged:
     """Seconds of a step, and what its records and the line with its progress took of them in this process."""
     watch, ends = Stopwatch(), []
     with (
-        subprocess.Popen(LISTENER, stdin=subprocess.PIPE) as listener,  # noqa: S603  (a list of our own words, no shell)
+        subprocess.Popen(LISTENER, stdin=subprocess.PIPE) as listener,
         (folder / "training_log.jsonl").open("a", encoding="utf-8", buffering=1) as log,
     ):
         lines = Lines(cast("subprocess.Popen[bytes]", listener).stdin)  # type: ignore[arg-type]
@@ -81,7 +81,9 @@ def trained(config: TrainingConfig, data: PreparedData, folder: Path, *, logged:
 
         def progress(step: int, total: int, loss: float, _: float) -> None:
             if logged:
-                told = TrainingProgress(step / total, "Training", Phase.TRAINING, step, total, loss if math.isfinite(loss) else None)
+                told = TrainingProgress(
+                    step / total, "Training", Phase.TRAINING, step, total, loss if math.isfinite(loss) else None
+                )
                 watch.around(lambda: lines.say("progress", asdict(told)))
             ends.append(time.perf_counter())
 
@@ -105,7 +107,11 @@ def overhead(name: str, config: TrainingConfig, folder: Path) -> None:
     limit = ", must stay below 1 %" if name == "first-run" else ""
     line(f"{name}: a step, nothing recorded", f"{steps[False] * 1000:.2f} ms", f"best of {ROUNDS}, in turns")
     line(f"{name}: the same, recorded", f"{steps[True] * 1000:.2f} ms", f"{steps[True] / steps[False] - 1:+.1%}")
-    line(f"{name}: records and progress, timed by themselves", f"{min(costs) * 1e6:.0f} µs", f"{min(shares):.3%} of a step{limit}")
+    line(
+        f"{name}: records and progress, timed by themselves",
+        f"{min(costs) * 1e6:.0f} µs",
+        f"{min(shares):.3%} of a step{limit}",
+    )
 
 
 def studio(folder: Path) -> None:
@@ -124,7 +130,11 @@ def studio(folder: Path) -> None:
     heard()
     log.set_coordination("k", {})  # waits until all is written
     took, cpu = time.perf_counter() - start, time.process_time() - cpu
-    line("studio: reading a line and writing its row", f"{cpu / ROWS * 1e6:.0f} µs", "of processor time, in its own process")
+    line(
+        "studio: reading a line and writing its row",
+        f"{cpu / ROWS * 1e6:.0f} µs",
+        "of processor time, in its own process",
+    )
     line("studio: rows written, with their commits", f"{ROWS / took:,.0f} a second")
     everything = seconds(lambda: log.metrics("run"), repeats=3)
     newest = seconds(lambda: log.metrics("run", after_id=ROWS - 5), repeats=5)

@@ -156,7 +156,7 @@ def test_writing_keeps_no_gradients_and_leaves_them_on_for_others(model: Cognate
 
 
 @settings(max_examples=60, deadline=None)
-@given(seed=st.integers(0, 10_000), top_p=st.floats(0.01, 0.999999), sharpness=st.floats(0.0, 30.0))
+@given(seed=st.integers(0, 10_000), top_p=st.floats(0.01, 0.999999), sharpness=st.floats(0.1, 30.0))
 def test_sorting_only_likely_tokens_draws_the_same_as_sorting_all(seed: int, top_p: float, sharpness: float) -> None:
     logits = torch.randn(2000, generator=torch.Generator().manual_seed(seed)) * sharpness
     probabilities = torch.softmax(logits / 0.7, dim=-1)
@@ -170,8 +170,8 @@ def test_sorting_only_likely_tokens_draws_the_same_as_sorting_all(seed: int, top
 @torch.no_grad()
 def test_two_texts_that_go_on_from_one_do_not_disturb_each_other() -> None:
     """Keys and values of single tokens are written behind those before, where another text may have gone on, too."""
-    model = lively(config_of(max_seq_len=64, attention_window=8), seed=5)
-    text, state = text_of(12), CognateState()
+    model = lively(config_of(max_seq_len=64, attention_window=16), seed=5)
+    text, state = text_of(20), CognateState()
     for token in text[0]:
         model(token.view(1, 1), state=state)
     first, second = (CognateState(state.position, [list(steps) for steps in state.seen]) for _ in range(2))

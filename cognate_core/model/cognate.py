@@ -37,6 +37,7 @@ from cognate_core.model.memory import (
 )
 from cognate_core.model.pondering import Pondering
 from cognate_core.model.rows import Chunk, Rows
+from cognate_core.model.seen import Seen
 from cognate_core.model.state import CognateOutput, CognateState, MemoryFigures
 
 IGNORED_TARGET = -100
@@ -261,7 +262,7 @@ class CognateModel(nn.Module):
             memory_figures=_figures(pieces) if reads else None,
         )
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def generate(
         self,
         input_ids: Tensor,
@@ -352,7 +353,7 @@ class _Layers:
 
     def __init__(self, model: CognateModel, chunk: Chunk, state: CognateState, opens: Tensor) -> None:
         self._model, self._chunk, self._state = model, chunk, state
-        self._seen: list[list[Tensor]] = [[] for _ in model.blocks]  # by layer and ponder step
+        self._seen: list[list[Seen]] = [[] for _ in model.blocks]  # by layer and ponder step
         self._reads: dict[int, Read] = {}
         self._views: list[MemoryView | None] = [None] * len(model.blocks)
         bank = state.bank
@@ -390,20 +391,19 @@ class _Layers:
             self._reads[layer] = self._reads[layer].updated(rows, read) if layer in self._reads else read
         return x
 
-    def _past(self, layer: int, step: int) -> Tensor | None:
+    def _past(self, layer: int, step: int) -> Seen | None:
         """What earlier chunks left for this ponder step. A token that halted before keeps what it had then."""
-        before = self._chunk.before
-        if not before:
+        if not self._chunk.before:
             return None
         steps = self._state.seen[layer]
-        return steps[min(step, len(steps) - 1)][:, -before:]
+        return steps[min(step, len(steps) - 1)]
 
-    def finished(self) -> list[list[Tensor]]:
+    def finished(self) -> list[list[Seen]]:
         """Keys and values for the next chunk."""
         for layer, own in enumerate(self._seen):
             for step in range(len(own), len(self._state.seen[layer]) if self._chunk.before else 0):
-                past = cast(Tensor, self._past(layer, step))
-                own.append(torch.cat((past, own[-1][:, -self._chunk.time :]), dim=1))
+                past = cast(Seen, self._past(layer, step))
+                own.append(past.followed_by(own[-1].tensor[:, -self._chunk.time :], self._chunk.before))
         return self._seen
 
     def used_bank(self) -> MemoryBank:

@@ -34,10 +34,14 @@ def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
         return int(logits.argmax())
     probabilities = F.softmax(logits / temperature, dim=-1)
     if top_p < 1:
-        ordered, order = probabilities.sort(descending=True)
+        # Tokens below this have less than (1 - top_p) / 2 together: none of them is kept, and only the others need
+        # sorting. Half, for what rounding may add.
+        least = (1 - top_p) / 2 / len(probabilities)
+        candidates = (probabilities >= least).nonzero().squeeze(1)
+        ordered, order = probabilities[candidates].sort(descending=True)
         # Keep a token while the ones before it have less than top_p together, and the likeliest always.
         left_out = ordered.cumsum(0) - ordered >= top_p
-        left_out[0] = False
+        left_out[:1] = False
         ordered[left_out] = 0
-        probabilities = torch.zeros_like(probabilities).scatter(0, order, ordered)
+        probabilities = torch.zeros_like(probabilities).scatter(0, candidates[order], ordered)
     return int(torch.multinomial(probabilities, 1, generator=generator))

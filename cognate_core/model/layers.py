@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cognate_core.model.memory import MemoryReader, MemoryView, Read
 from cognate_core.model.rows import Rows
+from cognate_core.model.seen import Seen
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -36,18 +37,18 @@ class Attention(nn.Module):
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(
-        self, x: Tensor, rows: Rows, past: Tensor | None = None, previous: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self, x: Tensor, rows: Rows, past: Seen | None = None, previous: Seen | None = None
+    ) -> tuple[Tensor, Seen]:
         """Attend from the rows to everything that they may see.
 
         Args:
             x: (rows, d_model).
-            past: keys and values of earlier chunks, (batch, before, 2, n_heads, head_dim).
+            past: keys and values of earlier chunks, of `before` positions at least.
             previous: what this returned for the same chunk at the ponder step before: a token that is not among
                 the rows keeps its keys and values from there.
 
         Returns:
-            the output, (rows, d_model), and keys and values, (batch, before + time, 2, n_heads, head_dim).
+            the output, (rows, d_model), and keys and values of before + time positions.
         """
         d_model = x.shape[1]
         batch, time = rows.chunk.batch, rows.chunk.time
@@ -56,11 +57,10 @@ class Attention(nn.Module):
         cos, sin = rows.cos.to(qkv.dtype), rows.sin.to(qkv.dtype)
         own = torch.stack((rotate(key, cos, sin), value), dim=1)  # (rows, 2, heads, head_dim)
         if previous is not None:
-            own = rows.put(own, previous[:, -time:].reshape(batch * time, *own.shape[1:]))
-        seen = own.view(batch, time, *own.shape[1:])
-        if past is not None:
-            seen = torch.cat((past, seen), dim=1)
-        keys, values = seen.transpose(1, 3).unbind(2)  # each (batch, heads, before + time, head_dim)
+            own = rows.put(own, previous.tensor[:, -time:].reshape(batch * time, *own.shape[1:]))
+        own = own.view(batch, time, *own.shape[1:])
+        seen = Seen(own) if past is None else past.followed_by(own, rows.chunk.before)
+        keys, values = seen.tensor.transpose(1, 3).unbind(2)  # each (batch, heads, before + time, head_dim)
         queries = rows.spread(rotate(query, cos, sin)).transpose(1, 2)  # (batch, heads, widest, head_dim)
         if rows.mask is None:  # a single token sees everything, and is_causal would hide all but the first key
             mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=time > 1)
@@ -98,10 +98,10 @@ class Block(nn.Module):
         self,
         x: Tensor,
         rows: Rows,
-        past: Tensor | None = None,
-        previous: Tensor | None = None,
+        past: Seen | None = None,
+        previous: Seen | None = None,
         view: MemoryView | None = None,
-    ) -> tuple[Tensor, Tensor, Read | None]:
+    ) -> tuple[Tensor, Seen, Read | None]:
         """x: (rows, d_model). Arguments and the second result as in Attention; the last is what memory gave."""
         mixed, seen = self.attention(self.attention_norm(x), rows, past, previous)
         x = x + mixed

@@ -9,7 +9,19 @@ import sys
 
 import torch
 
-BENCHMARKS = ("model", "pondering", "recall", "grokfast", "progress_log", "pages", "feel", "detectors")
+BENCHMARKS = (
+    "model",
+    "generation",
+    "pondering",
+    "recall",
+    "grokfast",
+    "logging",
+    "data",
+    "growth",
+    "pages",
+    "feel",
+    "detectors",
+)
 
 
 def main() -> None:

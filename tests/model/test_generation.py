@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cognate_core.model import CognateModel
+from cognate_core.model import CognateModel, CognateState
+from cognate_core.model.generation import choose
 from tests.model.tiny import config_of, lively, seeded, token_ids
 
 LIMIT = 16
@@ -152,3 +153,33 @@ def test_writing_keeps_no_gradients_and_leaves_them_on_for_others(model: Cognate
     assert torch.is_grad_enabled()
     next(writing)
     assert torch.is_grad_enabled()
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10_000), top_p=st.floats(0.01, 0.999999), sharpness=st.floats(0.1, 30.0))
+def test_sorting_only_likely_tokens_draws_the_same_as_sorting_all(seed: int, top_p: float, sharpness: float) -> None:
+    logits = torch.randn(2000, generator=torch.Generator().manual_seed(seed)) * sharpness
+    probabilities = torch.softmax(logits / 0.7, dim=-1)
+    ordered, order = probabilities.sort(descending=True, stable=True)
+    kept = torch.zeros_like(probabilities)
+    kept[order] = ordered * ((ordered.cumsum(0) - ordered < top_p) | (torch.arange(2000) == 0))
+    expected = int(torch.multinomial(kept, 1, generator=torch.Generator().manual_seed(seed)))
+    assert choose(logits, 0.7, top_p, torch.Generator().manual_seed(seed)) == expected
+
+
+@torch.no_grad()
+def test_two_texts_that_go_on_from_one_do_not_disturb_each_other() -> None:
+    """Keys and values of single tokens are written behind those before, where another text may have gone on, too."""
+    model = lively(config_of(max_seq_len=64, attention_window=16), seed=5)
+    text, state = text_of(20), CognateState()
+    for token in text[0]:
+        model(token.view(1, 1), state=state)
+    first, second = (CognateState(state.position, [list(steps) for steps in state.seen]) for _ in range(2))
+    for token in (7, 8, 9):
+        for each, shift in ((first, 0), (second, 100)):
+            last = model(torch.tensor([[token + shift]]), state=each).logits
+    alone = CognateState()
+    model(text, state=alone)
+    for token in (107, 108, 109):
+        expected = model(torch.tensor([[token]]), state=alone).logits
+    assert torch.allclose(last, expected, rtol=1e-4, atol=1e-5)

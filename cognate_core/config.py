@@ -385,6 +385,15 @@ class TrainingConfig(BaseModel):
         help="bf16 is faster where the processor has it built in; auto uses it there and fp32 elsewhere.",
         section="Training",
     )
+    threads: int = _setting(
+        0,
+        title="Threads",
+        help="How many threads calculate. 0: chosen for this computer, all processor cores but one, which is left to "
+        "the pages.",
+        section="Training",
+        ge=0,
+        le=256,
+    )
     gradient_checkpointing: bool = _setting(
         False,
         title="Use less RAM",
@@ -718,7 +727,10 @@ def branch_fields() -> dict[str, FieldInfo]:
         name: info
         for name, info in form_fields().items()
         if name == "act_ponder_weight"
-        or (field_extra(info)["section"] not in FIXED_ON_A_BRANCH and name not in ("seed", "precision", "output_dir"))
+        or (
+            field_extra(info)["section"] not in FIXED_ON_A_BRANCH
+            and name not in ("seed", "precision", "threads", "output_dir")
+        )
     }
 
 

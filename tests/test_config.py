@@ -37,8 +37,8 @@ WHOLE_NUMBERS = {  # name -> lowest and highest allowed
     "gradient_accumulation_steps": (1, 1024),
     "seed": (0, 2_147_483_647),
     "grokfast_window": (1, 1000),
+    "threads": (0, 256),
     "arithmetic_modulus": (3, 113),
-    "arithmetic_train_share": (0.05, 0.95),
     "eval_interval": (1, 10_000_000),
     "sample_tokens": (0, 2000),
     "save_steps": (1, 10_000_000),
@@ -57,6 +57,7 @@ DECIMALS = {  # name -> lowest and highest allowed
     "grokfast_lamb": (0.0, 100.0),
     "act_threshold": (ABOVE_ZERO, 1.0),
     "act_ponder_weight": (0.0, 10.0),
+    "arithmetic_train_share": (0.05, 0.95),
 }
 NUMBERS = {**WHOLE_NUMBERS, **DECIMALS}
 SWITCHES = (

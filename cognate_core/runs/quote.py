@@ -68,7 +68,7 @@ def main() -> None:
 
     from cognate_core.training.rehearsal import rehearse
 
-    torch.set_num_threads(worker_threads(config.task))
+    torch.set_num_threads(worker_threads(config))
     try:
         with tempfile.TemporaryDirectory(prefix="cognate-rehearsal-") as folder:
             rehearsal = rehearse(config, Path(folder))

@@ -107,7 +107,7 @@ def _only_worker(context: RunContext) -> Outcome:
         with FileLock(folder / "worker.lock", timeout=PREDECESSOR_SECONDS):
             import torch
 
-            torch.set_num_threads(worker_threads(context.config.task))
+            torch.set_num_threads(worker_threads(context.config))
             return run_pipeline(context, build_real_service)
     except Timeout:
         sentence = "An earlier training process of this run is still there. Wait a moment, then resume the run."

@@ -98,7 +98,9 @@ class TorchTrainer(ModelTrainer):
                     if checkpoint
                     else choose_precision(config.precision)
                 )
-                record(Event("info", f"Number format {precision.reason}", name, max(0, rewind.step)))
+                begun = max(0, rewind.step)
+                record(Event("info", f"Number format {precision.reason}", name, begun))
+                record(Event("info", f"Calculating with {torch.get_num_threads()} thread(s)", name, begun))
                 loop = loop_for(config)(
                     name, config, data, folder, precision, record, progress_callback, lambda: os.fsync(log.fileno())
                 )

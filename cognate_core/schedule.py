@@ -6,7 +6,6 @@ import math
 
 from cognate_core.config import TrainingConfig
 
-
 ARITHMETIC_WARMUP_UPDATES = 10  # of ironjr/grokfast, main.py
 
 

@@ -295,7 +295,7 @@ class TrainingLoop:
 
     def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):
-            return cast(CognateOutput, self.model(inputs, targets, **settings))
+            return cast(CognateOutput, self.model(inputs, targets, keep_logits=False, **settings))
 
     def _check_when_due(self) -> None:
         """At its steps, and once for each, measure the held-out losses; keep a checkpoint of the best so far."""

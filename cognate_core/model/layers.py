@@ -25,7 +25,8 @@ class _Rotation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        return _turned(gradient, *ctx.saved_tensors, -1), None, None  # a rotation's transpose turns it back
+        cos, sin = ctx.saved_tensors
+        return _turned(gradient, cos, sin, -1), None, None  # a rotation's transpose turns it back
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:

@@ -36,7 +36,7 @@ class _HeadLoss(torch.autograd.Function):
         device = x.device.type
         product = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
         x_gradient = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        weight_gradient = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        weight_gradient: Tensor | None = None
         losses = x.new_empty(len(x), dtype=torch.float32)
         with torch.autocast(device, enabled=False):
             narrow_weight = weight.to(product)
@@ -54,9 +54,11 @@ class _HeadLoss(torch.autograd.Function):
                 z = z.scatter_add_(1, label, -total).to(product)
                 if x_gradient is not None:
                     x_gradient[here] = (z @ narrow_weight) / total
-                if weight_gradient is not None:
+                if ctx.needs_input_grad[1]:
                     scaled = (chunk / total).to(product)
-                    if product == weight.dtype:
+                    if weight_gradient is None:
+                        weight_gradient = (z.t() @ scaled).to(weight.dtype)
+                    elif product == weight.dtype:
                         weight_gradient.addmm_(z.t(), scaled)
                     else:
                         weight_gradient += z.t() @ scaled

@@ -9,7 +9,18 @@ import sys
 
 import torch
 
-BENCHMARKS = ("model", "pondering", "recall", "grokfast", "progress_log", "pages", "feel", "detectors")
+BENCHMARKS = (
+    "model",
+    "training_step",
+    "scaling",
+    "pondering",
+    "recall",
+    "grokfast",
+    "progress_log",
+    "pages",
+    "feel",
+    "detectors",
+)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 CHUNK_LOGITS = 2**23
-"""Logits that are held at once, 32 MiB in fp32. Measured: half as many and twice as many are slower or no better."""
+"""Logits that are held at once, 32 MiB in fp32. Smaller chunks were measured slower, larger ones hardly faster."""
 
 
 def head_loss(x: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -25,7 +25,7 @@ from cognate_core.training.hardware import choose_precision, keep_freed_memory
 from tests.bench.model import PLAIN, arithmetic, matmul_flops
 from tests.bench.timing import heading, line
 
-ROUNDS = 5
+ROUNDS = 3
 CONFIG = PRESETS["cognate-25m"].config.with_overrides(PLAIN)
 WANTED_SPEED, WANTED_SHARE = 1.7, 0.5
 

@@ -21,6 +21,7 @@ from torch.utils.checkpoint import checkpoint
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.model.generation import GeneratedToken, choose
+from cognate_core.model.head_loss import head_loss
 from cognate_core.model.layers import Block
 from cognate_core.model.memory import (
     MemoryBank,
@@ -127,6 +128,7 @@ class CognateModel(nn.Module):
         *,
         max_ponder_steps: int | None = None,
         ponder_weight: float | None = None,
+        keep_logits: bool = True,
     ) -> CognateOutput:
         """Predict the token after each position.
 
@@ -138,11 +140,14 @@ class CognateModel(nn.Module):
             state: when input_ids continue what it has seen; it is changed.
             max_ponder_steps: most ponder steps of a token; None: max_act_steps in training, act_inference_steps else.
             ponder_weight: price of a ponder step in the loss; None: act_ponder_weight.
+            keep_logits: False where only the losses are wanted: less time and memory. Then no state can go on.
 
         Raises:
-            ValueError: the text is longer than max_seq_len, max_ponder_steps is below 1, or the state has a memory and
-                the model has none.
+            ValueError: the text is longer than max_seq_len, max_ponder_steps is below 1, the state has a memory and
+                the model has none, or no logits are to be kept and there is a state or are no targets.
         """
+        if not keep_logits and (state is not None or targets is None):
+            raise ValueError("Without logits there must be targets, and no state to go on from.")
         state = CognateState() if state is None else state
         batch, time = input_ids.shape
         start, end = state.position, state.position + time
@@ -158,11 +163,14 @@ class CognateModel(nn.Module):
             max_ponder_steps = self.config.max_act_steps if self.training else self.config.act_inference_steps
         if max_ponder_steps < 1:
             raise ValueError(f"A token needs at least 1 ponder step; got {max_ponder_steps}.")
+        labels = None if targets is None else _labels(input_ids, targets)
         pieces: list[_Piece] = []
         while state.position < end:
             here = slice(state.position - start, min(end, self._chunk_end(state.position)) - start)
-            chunk_targets = None if targets is None else targets[:, here]
-            pieces.append(self._read(input_ids[:, here], chunk_targets, state, max_ponder_steps))
+            wanted = None
+            if targets is not None and labels is not None:
+                wanted = _Wanted(labels[:, here], targets[:, here] != IGNORED_TARGET)
+            pieces.append(self._read(input_ids[:, here], wanted, state, max_ponder_steps, keep_logits))
         if self.writer is not None and self.training:
             surprise = torch.cat([piece.surprise for piece in pieces if piece.surprise is not None], dim=1)
             self.writer.follow(surprise[~surprise.isnan() & (input_ids != END_OF_TEXT_ID)])  # padding tells nothing
@@ -178,7 +186,9 @@ class CognateModel(nn.Module):
         length = self.config.attention_window if self.writer is None else self.config.mem_segment
         return (position // length + 1) * length
 
-    def _read(self, ids: Tensor, targets: Tensor | None, state: CognateState, ponder_limit: int) -> _Piece:
+    def _read(
+        self, ids: Tensor, wanted: _Wanted | None, state: CognateState, ponder_limit: int, keep_logits: bool
+    ) -> _Piece:
         """Take one chunk through all layers, and write the memory when a segment ends with it."""
         batch, time = ids.shape
         head_dim, window = self.config.d_model // self.config.n_heads, self.config.attention_window
@@ -201,10 +211,7 @@ class CognateModel(nn.Module):
             pondered = self.pondering(x, core, ponder_limit)
             x = pondered.states
         x = layers.run(range(self.core.stop, self.config.n_layers), x, every)
-        logits = self.head(self.final_norm(x)).view(batch, time, -1)  # (batch, time, vocab_size)
-        piece = _Piece(logits)
-        if targets is not None:
-            piece.losses = _losses(logits, _labels(ids, targets))
+        piece = self._predict(self.final_norm(x), wanted, keep_logits, batch)
         if pondered is not None:
             piece.steps, piece.cost = pondered.steps.view(batch, time), pondered.cost.view(batch, time)
         state.seen = layers.finished()
@@ -212,15 +219,41 @@ class CognateModel(nn.Module):
         if state.bank is not None:
             piece.reads = described(state.bank, layers.reads, batch)
             state.bank = layers.used_bank()
-            piece.surprise = _surprise(logits, ids, piece.losses, state.last_logits)
+            piece.surprise = _surprise(piece, ids, state)
             states = early.view(batch, time, -1)
             before = torch.zeros_like(states[:, 0]) if state.last_state is None else state.last_state
             contexts = torch.cat((before[:, None], states[:, :-1]), dim=1)
             state.segment.append(SegmentPart(contexts, states, piece.surprise, ids, opens))
-            state.last_state, state.last_logits = states[:, -1], logits[:, -1].detach()
+            state.last_state = states[:, -1]
+            if keep_logits:
+                state.last_logits = piece.logits[:, -1].detach()
+            elif piece.losses is not None:
+                state.last_losses = piece.losses[:, -1]
             if state.position % self.config.mem_segment == 0:
                 piece.notes, piece.noted, piece.usable = self._write(state)
         return piece
+
+    def _predict(self, x: Tensor, wanted: _Wanted | None, keep_logits: bool, batch: int) -> _Piece:
+        """The logits, or the losses alone, of final states, (batch * time, d_model)."""
+        if keep_logits or wanted is None:
+            logits = self.head(x).view(batch, len(x) // batch, -1)  # (batch, time, vocab_size)
+            piece = _Piece(logits)
+            if wanted is not None:
+                losses = _losses(logits, wanted.labels)
+                piece.loss_sum, piece.losses = losses.where(wanted.counted, 0.0).sum(), losses.detach()
+            return piece
+        labels, counted = wanted.labels.flatten(), wanted.counted.flatten()
+        losses = x.new_full(labels.shape, torch.nan, dtype=torch.float32)
+        index = counted.nonzero().squeeze(1)
+        loss_sum, losses[index] = head_loss(x[index], self.head.weight, labels[index])
+        if (
+            self.writer is not None
+        ):  # the memory wants to know of each token how unexpected it was, unless it is padding
+            index = (~counted & (labels != END_OF_TEXT_ID)).nonzero().squeeze(1)
+            with torch.no_grad():
+                losses[index] = head_loss(x[index], self.head.weight, labels[index])[1]
+        none = x.new_empty(batch, 0, len(self.head.weight))
+        return _Piece(none, loss_sum, losses.view(batch, -1))
 
     def _write(self, state: CognateState) -> tuple[Tensor, Tensor, Tensor]:
         """Write the segment; for each row the notes in its bank, the tokens that were noted, and that could be."""
@@ -242,8 +275,8 @@ class CognateModel(nn.Module):
         loss = language_model_loss = ponder_loss = None
         if targets is not None:
             counted = targets != IGNORED_TARGET
-            losses = torch.cat([piece.losses for piece in pieces if piece.losses is not None], dim=1)
-            loss = language_model_loss = losses.where(counted, 0.0).sum() / counted.sum()
+            loss_sums = [piece.loss_sum for piece in pieces if piece.loss_sum is not None]
+            loss = language_model_loss = torch.stack(loss_sums).sum() / counted.sum()
             costs = [piece.cost for piece in pieces if piece.cost is not None]
             if costs:
                 padding = (input_ids == END_OF_TEXT_ID) & ~counted
@@ -333,11 +366,23 @@ class CognateModel(nn.Module):
         return model.eval()
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What should follow in one chunk: labels, (batch, time), and which of them count as targets, (batch, time)."""
+
+    labels: Tensor
+    counted: Tensor
+
+
 @dataclass(slots=True)
 class _Piece:
-    """What one chunk gave: logits (batch, time, vocab_size), figures (batch, time), the last three (batch,)."""
+    """What one chunk gave: logits (batch, time, vocab_size), figures (batch, time), the last three (batch,).
+
+    loss_sum is a scalar over the targets that count; losses are outside the graph, NaN where they are not known.
+    """
 
     logits: Tensor
+    loss_sum: Tensor | None = None
     losses: Tensor | None = None
     steps: Tensor | None = None
     cost: Tensor | None = None
@@ -416,7 +461,7 @@ class _Layers:
 
 def _labels(ids: Tensor, targets: Tensor) -> Tensor:
     """The targets; where one does not count, the token that follows, whose surprise the memory wants to know."""
-    following = F.pad(ids[:, 1:], (0, 1))
+    following = F.pad(ids[:, 1:], (0, 1), value=END_OF_TEXT_ID)
     return targets.where(targets != IGNORED_TARGET, following)
 
 
@@ -426,12 +471,14 @@ def _losses(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _surprise(logits: Tensor, ids: Tensor, losses: Tensor | None, last_logits: Tensor | None) -> Tensor:
+def _surprise(piece: _Piece, ids: Tensor, state: CognateState) -> Tensor:
     """How unexpected each token was in nats, (batch, time); NaN for the first of all."""
     first = torch.full_like(ids[:, :1], torch.nan, dtype=torch.float32)
-    if last_logits is not None:
-        first = _losses(last_logits[:, None], ids[:, :1])
-    rest = _losses(logits[:, :-1], ids[:, 1:]) if losses is None else losses[:, :-1].detach()
+    if state.last_losses is not None:
+        first = state.last_losses[:, None]
+    elif state.last_logits is not None:
+        first = _losses(state.last_logits[:, None], ids[:, :1])
+    rest = _losses(piece.logits[:, :-1], ids[:, 1:]) if piece.losses is None else piece.losses[:, :-1]
     return torch.cat((first, rest), dim=1)
 
 

@@ -5,7 +5,7 @@ They know tensors only. Sources: RMSNorm (arXiv 1910.07467), RoPE (arXiv 2104.09
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -16,15 +16,36 @@ from cognate_core.model.rows import Rows
 from cognate_core.model.seen import Seen
 
 
+class _Rotation(torch.autograd.Function):
+    """Written out, because autograd keeps and adds up a tensor for each of the four products (docs/experiments.md)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        ctx.save_for_backward(cos, sin)
+        return _turned(x, cos, sin, 1)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        cos, sin = ctx.saved_tensors
+        return _turned(gradient, cos, sin, -1), None, None  # a rotation's transpose turns it back
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
+    turned = torch.empty_like(x)
+    (a, b), (first, second) = x.chunk(2, dim=-1), turned.chunk(2, dim=-1)
+    torch.mul(a, cos, out=first).addcmul_(b, sin, value=-direction)
+    torch.mul(b, cos, out=second).addcmul_(a, sin, value=direction)
+    return turned
+
+
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn each feature pair (i, i + head_dim / 2) of x by its position's angle.
 
     Args:
-        x: (rows, heads, head_dim)
-        cos, sin: (rows, 1, head_dim / 2)
+        x: (..., head_dim)
+        cos, sin: (..., head_dim / 2), outside the graph
     """
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)
+    return cast(Tensor, _Rotation.apply(x, cos, sin))  # type: ignore[no-untyped-call]
 
 
 class Attention(nn.Module):
@@ -53,15 +74,15 @@ class Attention(nn.Module):
         d_model = x.shape[1]
         batch, time = rows.chunk.batch, rows.chunk.time
         qkv = self.qkv(x).view(len(x), 3, self.n_heads, d_model // self.n_heads)
-        query, key, value = qkv.unbind(1)  # each (rows, heads, head_dim)
-        cos, sin = rows.cos.to(qkv.dtype), rows.sin.to(qkv.dtype)
-        own = torch.stack((rotate(key, cos, sin), value), dim=1)  # (rows, 2, heads, head_dim)
+        cos, sin = rows.cos[:, None].to(qkv.dtype), rows.sin[:, None].to(qkv.dtype)
+        query, key = rotate(qkv[:, :2], cos, sin).unbind(1)  # each (rows, heads, head_dim)
+        own = torch.stack((key, qkv[:, 2]), dim=1)  # (rows, 2, heads, head_dim)
         if previous is not None:
             own = rows.put(own, previous.tensor[:, -time:].reshape(batch * time, *own.shape[1:]))
         own = own.view(batch, time, *own.shape[1:])
         seen = Seen(own) if past is None else past.followed_by(own, rows.chunk.before)
         keys, values = seen.tensor.transpose(1, 3).unbind(2)  # each (batch, heads, before + time, head_dim)
-        queries = rows.spread(rotate(query, cos, sin)).transpose(1, 2)  # (batch, heads, widest, head_dim)
+        queries = rows.spread(query).transpose(1, 2)  # (batch, heads, widest, head_dim)
         if rows.mask is None:  # a single token sees everything, and is_causal would hide all but the first key
             mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=time > 1)
         else:

@@ -28,7 +28,7 @@ class CognateOutput:
     """What a forward pass gave.
 
     Attributes:
-        logits: (batch, time, vocab_size).
+        logits: (batch, time, vocab_size); none, (batch, 0, vocab_size), where only the losses were asked for.
         loss: scalar, language_model_loss + ponder_loss; None without targets.
         language_model_loss: scalar, mean cross-entropy in nats a counted target; None without targets.
         ponder_loss: scalar, the weighted price of the ponder steps; None without targets or pondering.
@@ -57,6 +57,7 @@ class CognateState:
         memory_keys: the bank's keys as each layer looks for them.
         last_state: (batch, d_model), the early state (after the prelude) of the last token.
         last_logits: (batch, vocab_size), what was expected of the next token.
+        last_losses: (batch,), how unexpected the next token is in nats, known instead where no logits are kept.
         segment: what was read of the segment that is not written yet.
     """
 
@@ -66,4 +67,5 @@ class CognateState:
     memory_keys: list[Tensor] = field(default_factory=list)
     last_state: Tensor | None = None
     last_logits: Tensor | None = None
+    last_losses: Tensor | None = None
     segment: list[SegmentPart] = field(default_factory=list)

@@ -1,16 +1,18 @@
 """GrokFast: strengthen the slow part of the gradient (arXiv 2405.20233; reference code ironjr/grokfast).
 
 Call `step()` once per optimizer step, after all gradients are accumulated and clipped, before the optimizer.
-The filters work on all tensors of one device and type at once (`torch._foreach_*`).
+The filters are bound by memory, so they work on groups of tensors (`torch._foreach_*`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+
+GROUP_ELEMENTS = 2**16  # with their averages 512 KiB: the second pass finds them in the processor's cache
 
 
 class GrokFastEMA:
@@ -35,8 +37,9 @@ class GrokFastEMA:
         averages = [self._average[index] for index in indices]
         if not averages:
             return
-        torch._foreach_lerp_(averages, gradients, 1 - self.alpha)
-        torch._foreach_add_(gradients, averages, alpha=self.lamb)
+        for some_averages, some_gradients in _groups(averages, gradients):
+            torch._foreach_lerp_(some_averages, some_gradients, 1 - self.alpha)
+            torch._foreach_add_(some_gradients, some_averages, alpha=self.lamb)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that `step` depends on. Tensors under "average", by the parameter's index."""
@@ -107,3 +110,27 @@ class GrokFastMA:
 def _gradients(parameters: list[Tensor], indices: list[int]) -> list[Tensor]:
     gradients = [parameters[index].grad for index in indices]
     return [gradient for gradient in gradients if gradient is not None]
+
+
+def _groups(averages: list[Tensor], gradients: list[Tensor]) -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+    """The same elements in groups of about GROUP_ELEMENTS: large tensors in parts, small ones together."""
+    some_averages: list[Tensor] = []
+    some_gradients: list[Tensor] = []
+    elements = 0
+    for average, gradient in zip(averages, gradients, strict=True):
+        rows = len(gradient) if gradient.dim() else 1
+        step = max(1, rows * GROUP_ELEMENTS // max(1, gradient.numel()))
+        parts = (
+            zip(torch.split(average, step), torch.split(gradient, step), strict=True)
+            if step < rows
+            else [(average, gradient)]
+        )
+        for average_part, gradient_part in parts:
+            if some_gradients and elements + gradient_part.numel() > GROUP_ELEMENTS:
+                yield some_averages, some_gradients
+                some_averages, some_gradients, elements = [], [], 0
+            some_averages.append(average_part)
+            some_gradients.append(gradient_part)
+            elements += gradient_part.numel()
+    if some_gradients:
+        yield some_averages, some_gradients

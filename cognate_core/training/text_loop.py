@@ -98,7 +98,7 @@ class TextLoop(TrainingLoop):
 
     def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):
-            return cast(CognateOutput, self.model(inputs, targets, **settings))
+            return cast(CognateOutput, self.model(inputs, targets, keep_logits=False, **settings))
 
     def _check_heldout(self) -> float | None:
         """Then let the model write, too."""

@@ -11,6 +11,8 @@ import torch
 
 BENCHMARKS = (
     "model",
+    "training_step",
+    "scaling",
     "generation",
     "pondering",
     "recall",

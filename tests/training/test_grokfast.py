@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from cognate_core.training import grokfast as grokfast_module
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
 
 SHAPES = ((7, 5), (5,), (), (2, 3, 4))
@@ -198,3 +199,16 @@ def test_the_filter_never_touches_the_weights(kind: str) -> None:
     run(grokfast, tensors, [[torch.full((3,), float(n))] for n in range(6)])
     assert torch.equal(tensors[0], torch.ones(3))
     assert not tensors[0].grad.requires_grad
+
+
+@pytest.mark.parametrize("elements", [1, 8, 30])
+def test_groups_of_any_size_give_the_same(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Large tensors are worked on in parts and small ones together, whatever their strides."""
+    steps = gradients(seed=3, steps=4)
+    for step in steps:
+        step[0] = step[0].t().contiguous().t()
+    whole = run(GrokFastEMA(tensors := parameters()), tensors, steps)
+    monkeypatch.setattr(grokfast_module, "GROUP_ELEMENTS", elements)
+    parts = run(GrokFastEMA(tensors := parameters()), tensors, steps)
+    assert_close(parts, [[tensor.double() for tensor in row] for row in whole])
+    assert_close(parts, published_ema(steps, alpha=0.98, lamb=2.0))

@@ -9,7 +9,7 @@ import sys
 
 import torch
 
-BENCHMARKS = ("model", "pondering", "recall", "grokfast", "progress_log", "pages", "feel", "detectors")
+BENCHMARKS = ("model", "pondering", "recall", "grokfast", "grokking", "progress_log", "pages", "feel", "detectors")
 
 
 def main() -> None:

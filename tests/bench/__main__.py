@@ -17,6 +17,7 @@ BENCHMARKS = (
     "pondering",
     "recall",
     "grokfast",
+    "grokking",
     "logging",
     "data",
     "growth",

@@ -74,7 +74,8 @@ def assert_close(found: list[list[Tensor]], expected: list[list[Tensor]], tolera
 @given(seed=st.integers(0, 1000), alpha=st.floats(0, 0.999), lamb=st.floats(0, 10))
 def test_the_average_follows_the_published_rule(seed: int, alpha: float, lamb: float) -> None:
     tensors, steps = parameters(), gradients(seed, 30)
-    assert_close(run(GrokFastEMA(tensors, alpha, lamb), tensors, steps), published_ema(steps, alpha, lamb))
+    found = run(GrokFastEMA(tensors, alpha, lamb), tensors, steps)
+    assert_close(found, published_ema(steps, alpha, lamb), 1e-6 * (1 + lamb))  # what it adds is rounded, too
 
 
 @settings(max_examples=15, deadline=None)
@@ -82,7 +83,7 @@ def test_the_average_follows_the_published_rule(seed: int, alpha: float, lamb: f
 def test_the_window_follows_the_published_rule(seed: int, window_size: int, lamb: float) -> None:
     tensors, steps = parameters(), gradients(seed, 30)
     found = run(GrokFastMA(tensors, window_size, lamb), tensors, steps)
-    assert_close(found, published_ma(steps, window_size, lamb))
+    assert_close(found, published_ma(steps, window_size, lamb), 1e-6 * (1 + lamb))
 
 
 def test_the_defaults_are_the_papers() -> None:

@@ -68,7 +68,9 @@ PRESETS: dict[str, Preset] = {
             title="See a model grok in a minute",
             summary="A tiny model learns to multiply modulo 97 from half of the table, and suddenly understands the "
             "rest of it. The setting of the GrokFast paper.",
-            expectation="",
+            expectation="With seed 0 and one thread it had understood after forty seconds, at step 910, as published. "
+            "Seeds 0 to 4 took 910 to 1,500 steps, 1,100 in the middle. Without the filter, and with the same weight "
+            "decay, a third of the unseen problems were right after 5,000 steps.",
             config=TrainingConfig(
                 task="arithmetic",
                 d_model=128,
@@ -120,6 +122,18 @@ RACERS: dict[str, Racer] = {
         "No filter, no decay",
         "the published baseline, which took 39,890 steps",
         {"grokfast_enabled": False, "weight_decay": 0.0},
+    ),
+    "muon": Racer(
+        "Muon",
+        "the quickest that was found here: Muon, rate 0.01, decay 0.5, orthogonal gradient, no filter; seeds 0 to 4 "
+        "took 160 to 180 steps. It understands while it learns: there is no delay to watch",
+        {
+            "optimizer": "muon",
+            "learning_rate": 1e-2,
+            "weight_decay": 0.5,
+            "orthogonal_gradient": True,
+            "grokfast_enabled": False,
+        },
     ),
 }
 """Who races in the Grokking lab. A race without the matched control proves nothing about the filter."""

@@ -37,6 +37,7 @@ def estimate(config: TrainingConfig) -> Estimate:
     true need depends on how long the model ponders.
     """
     from cognate_core.model import core_layers, count_parameters
+    from cognate_core.model.head_loss import CHUNK_LOGITS
 
     if config.task == "arithmetic":
         return _of_the_lab(config)
@@ -53,12 +54,13 @@ def estimate(config: TrainingConfig) -> Estimate:
     segments = -(-config.train_seq_len // config.mem_segment) if config.ltm_enabled else 1
     seen = min(config.attention_window, config.train_seq_len / 2) if segments > 1 else 0  # on average, by each segment
     past = config.batch_size * segments * int(seen) * passes * 2 * config.d_model  # keys and values
-    logits = 4 * config.vocab_size  # logits, their log-softmax and both gradients
+    # The head is gone through in chunks; each segment keeps the gradient of its weights.
+    head = 2 * min(positions * config.vocab_size, CHUNK_LOGITS) + segments * config.vocab_size * config.d_model
     memory = {
         "weights and gradients": 2 * total * BYTES,
         "optimizer": 2 * total * BYTES,
         "GrokFast": _filter_copies(config) * total * BYTES,
-        "activations": (positions * (passes * kept * config.d_model + logits) + past) * BYTES,
+        "activations": (positions * passes * kept * config.d_model + head + past) * BYTES,
     }
     weights = total * BYTES
     checkpoint = weights + memory["optimizer"] + memory["GrokFast"]

@@ -28,7 +28,7 @@ else:
         calculator(manager, model)
     else:
         playground(manager, model)
-    try_hint(manager, place, written=has_written(model))
+        try_hint(manager, place, written=has_written(model))
     figures(model)
     if not is_calculator(model):
         accuracy(manager, model)

@@ -28,7 +28,9 @@ from tests.arithmetic.tiny import config_of
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 # 42 problems modulo 7, of which 21 are learned from: batches of 8, 8 and 5.
-TINY = config_of(batch_size=8, max_steps=10, eval_interval=4, save_steps=100, learning_rate=3e-3, grokfast_enabled=False)
+TINY = config_of(
+    batch_size=8, max_steps=10, eval_interval=4, save_steps=100, learning_rate=3e-3, grokfast_enabled=False
+)
 KINDS: dict[str, dict[str, Any]] = {
     "adam": {"optimizer": "adam"},
     "adamw": {"optimizer": "adamw"},
@@ -206,7 +208,9 @@ def test_what_the_dialog_lists_is_what_was_trained_on(
     problems = [f"{x} {operation} {y} = {z}" for x, y, z in zip(left, right, answer, strict=True)]
     assert sequence.source == ARITHMETIC
     assert sequence.counted_tokens == len(problems) > 0
-    assert "\n".join(sequence.texts).split("\n") == [str(problem).replace("tensor(", "").replace(")", "") for problem in problems]
+    assert "\n".join(sequence.texts).split("\n") == [
+        str(problem).replace("tensor(", "").replace(")", "") for problem in problems
+    ]
 
 
 def test_a_report_of_the_data_fits_every_seed(tmp_path: Path) -> None:

@@ -617,8 +617,8 @@ class TrainingConfig(BaseModel):
         lab = self.task == "arithmetic"
         if lab and any(self.arithmetic_modulus % n == 0 for n in range(2, self.arithmetic_modulus)):
             raise ValueError(
-                f"arithmetic_modulus: Modulus {self.arithmetic_modulus} is not a prime number, and only modulo a prime can "
-                "everything be divided. Use one such as 59, 97 or 113."
+                f"arithmetic_modulus: Modulus {self.arithmetic_modulus} is not a prime number, and only modulo a prime "
+                "can everything be divided. Use one such as 59, 97 or 113."
             )
         right_numbers = self.arithmetic_modulus - (self.arithmetic_operation in ("*", "/"))  # never by 0
         if lab and int(self.arithmetic_modulus * right_numbers * self.arithmetic_train_share) < 1:

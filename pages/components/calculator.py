@@ -40,8 +40,8 @@ def one_problem(opened: Any) -> None:
     """Two numbers, and what the model makes of them."""
     problems = opened.problems
     left_place, right_place, answer_place = st.columns([1, 1, 3], vertical_alignment="bottom")
-    left = left_place.number_input("x", 0, problems.modulus - 1, 12)
-    right = right_place.number_input("y", int(problems.right[0]), problems.modulus - 1, 34)
+    left = left_place.number_input("x", 0, problems.modulus - 1, min(12, problems.modulus - 1))
+    right = right_place.number_input("y", int(problems.right[0]), problems.modulus - 1, min(34, problems.modulus - 1))
     found = opened.calculate(int(left), int(right))
     verdict = "right" if found.answer == str(found.truth) else f"wrong, it is {found.truth}"
     seen = "It learned from this one." if found.learned_from else "It never saw this one."

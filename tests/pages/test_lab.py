@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,7 @@ def test_new_run_sends_the_settings_of_a_lab_run_on_to_the_lab(idle_studio: RunM
     assert page.query_params["from"] == "a"
     assert "own" in lanes(page).value
     assert (field(page, "Weight decay").value, field(page, "Prime").value) == ("0.125", "59")
+    page = open_page("lab", **{"from": "a"})  # a browser stays there; AppTest would go by New run again
     lanes(page).set_value(["own"]).run()
     press(page, "Start the race")
     copy = next(run for run in idle_studio.log.runs() if run.id != "a").config
@@ -216,8 +218,6 @@ def test_new_run_sends_the_settings_of_a_lab_run_on_to_the_lab(idle_studio: RunM
 
 
 def test_a_damaged_run_does_no_harm(studio: RunManager) -> None:
-    import sqlite3
-
     add_run(studio, "a", [(0, 0.0)])
     add_run(studio, "b", [(0, 0.0)])
     with sqlite3.connect(studio.log.path) as connection:

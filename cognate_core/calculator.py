@@ -13,7 +13,7 @@ from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.arithmetic.problems import Problems, beginning
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARTIFACT_FILES
-from cognate_core.errors import CognateError, StorageError
+from cognate_core.errors import StorageError
 from cognate_core.playground import checkpoint_weights
 
 
@@ -64,9 +64,11 @@ class Calculator:
             text = (folder / ARTIFACT_FILES["training_config"]).read_text(encoding="utf-8")
             problems = beginning(TrainingConfig.from_toml(text)).problems
             model = ArithmeticModel.from_pretrained(folder)
+            if model.config.arithmetic_modulus != problems.modulus:
+                raise ValueError("its settings are of another model")
             if weights is not None:
                 model.load_state_dict(weights)
-        except (OSError, ValueError, KeyError, RuntimeError, CognateError) as error:
+        except Exception as error:  # a file can be damaged in any way
             raise StorageError(f"The model in {folder.name} cannot be opened ({error}).") from error
         return cls(model, problems)
 

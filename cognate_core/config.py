@@ -626,8 +626,14 @@ class TrainingConfig(BaseModel):
         lab = self.task == "arithmetic"
         if lab and any(self.arithmetic_modulus % n == 0 for n in range(2, self.arithmetic_modulus)):
             raise ValueError(
-                f"arithmetic_modulus: {self.arithmetic_modulus} is not a prime number, and only modulo a prime can "
-                "everything be divided. Use one such as 59, 97 or 113."
+                f"arithmetic_modulus: Modulus {self.arithmetic_modulus} is not a prime number, and only modulo a prime "
+                "can everything be divided. Use one such as 59, 97 or 113."
+            )
+        right_numbers = self.arithmetic_modulus - (self.arithmetic_operation in ("*", "/"))  # never by 0
+        if lab and int(self.arithmetic_modulus * right_numbers * self.arithmetic_train_share) < 1:
+            raise ValueError(
+                f"arithmetic_train_share: A share of {self.arithmetic_train_share:g} of the problems modulo "
+                f"{self.arithmetic_modulus} is not even one. Choose a larger share or prime."
             )
         if not lab and (self.optimizer != "adamw" or self.stable_max or self.orthogonal_gradient):
             raise ValueError(
@@ -721,11 +727,36 @@ FIXED_ON_A_BRANCH = ("Data", "Model", "Pondering", "Memory", "Grokking lab")
 """Sections whose settings the weights, the prepared data or the optimizer's state depend on."""
 
 
-def branch_fields() -> dict[str, FieldInfo]:
-    """The settings that a run which goes on from another's checkpoint may change."""
+_OF_TEXT_ALONE = (
+    "gradient_accumulation_steps",
+    "warmup_ratio",
+    "min_lr_ratio",
+    "precision",
+    "gradient_checkpointing",
+    "sample_tokens",
+)
+_OF_BOTH_MODELS = ("d_model", "n_layers", "n_heads")
+
+
+def used_fields(task: str) -> dict[str, FieldInfo]:
+    """The settings that mean something for a task, of those that people see."""
+    sections = ("Training", "GrokFast", "Grokking lab", "Checking and saving")
     return {
         name: info
         for name, info in form_fields().items()
+        if (
+            field_extra(info)["section"] != "Grokking lab"
+            if task == "text"
+            else name in _OF_BOTH_MODELS or (field_extra(info)["section"] in sections and name not in _OF_TEXT_ALONE)
+        )
+    }
+
+
+def branch_fields(task: str) -> dict[str, FieldInfo]:
+    """The settings that a run which goes on from another's checkpoint may change."""
+    return {
+        name: info
+        for name, info in used_fields(task).items()
         if name == "act_ponder_weight"
         or (
             field_extra(info)["section"] not in FIXED_ON_A_BRANCH

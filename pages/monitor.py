@@ -86,19 +86,20 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | N
     seconds = sum(row["seconds"] for row in recent)
     tokens = sum(row["tokens"] for row in recent)
     known = [loss for loss in unseen.values() if loss is not None]
+    lab = run.config.task == "arithmetic"
     with st.container(horizontal=True):
         steps = f"{run.step or 0:,} of {run.total_steps or run.config.max_steps:,}"
         st.metric("Step", steps, help=explained("step"), width="content")
         st.metric(
             "How wrong it is (loss)",
             _number(last and last["loss"]),
-            help=explained("loss", "This one is on the text it learns from."),
+            help=explained("loss", f"This one is on the {'problems' if lab else 'text'} it learns from."),
             width="content",
         )
         if right is not None:
             st.metric("Unseen problems right", f"{right:.1%}", help=explained("grokking"), width="content")
         st.metric(
-            f"On unseen {'text' if right is None else 'problems'} (held-out loss)",
+            f"On unseen {'problems' if lab else 'text'} (held-out loss)",
             _number(sum(known) / len(known) if known else None),
             help=explained("held-out loss", "The mean over the datasets."),
             width="content",
@@ -123,11 +124,10 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | N
                 help=explained("notes", "Counted after a segment, on average."),
                 width="content",
             )
-        unit = "tokens" if run.config.task == "text" else "problems"
         st.metric(
             "Speed",
-            f"{tokens / seconds:,.0f} {unit}/s" if seconds else "unknown",
-            help=explained("token", "Counted are those that it learns from.") if unit == "tokens" else None,
+            f"{tokens / seconds:,.0f} {'problems' if lab else 'tokens'}/s" if seconds else "unknown",
+            help=None if lab else explained("token", "Counted are those that it learns from."),
             width="content",
         )
 
@@ -159,10 +159,11 @@ def data_report(run: Run) -> None:
     report = run.data_report
     if report is None:
         return
+    lab = run.config.task == "arithmetic"
     with st.expander("Training data", expanded=any(not source["loaded"] for source in report["sources"])):
         st.dataframe(source_rows(report["sources"]), hide_index=True)
         st.caption(
-            f"The tokenizer knows {report['vocabulary']:,} word pieces. "
+            f"The tokenizer knows {report['vocabulary']:,} {'tokens' if lab else 'word pieces'}. "
             + ("Prepared by an earlier run and used again." if report["from_cache"] else "Prepared for this run.")
         )
 

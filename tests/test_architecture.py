@@ -99,7 +99,10 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "data": (LEAVES | {"arithmetic", "data"}, set()),
     "storage": (LEAVES | {"storage"}, set()),
     "training": (LEAVES | {"arithmetic", "model", "data", "training"}, set()),
-    "runs": (LEAVES | {"service", "storage", "runs"}, {"data", "model", "training", "insight", "examiner"}),
+    "runs": (
+        LEAVES | {"service", "storage", "runs"},
+        {"arithmetic", "data", "model", "training", "insight", "examiner"},
+    ),
     "insight": (LEAVES | {"insight"}, {"arithmetic", "model"}),
     "examiner": (LEAVES | {"data", "playground"}, set()),
     "calculator": ({"config", "contracts", "errors", "arithmetic", "playground"}, set()),

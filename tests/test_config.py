@@ -12,7 +12,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cognate_core.config import DATASETS, Section, TrainingConfig, field_extra, field_range, form_fields
+from cognate_core.config import (
+    DATASETS,
+    Section,
+    TrainingConfig,
+    branch_fields,
+    field_extra,
+    field_range,
+    form_fields,
+    used_fields,
+)
 from cognate_core.errors import ConfigError
 
 WHOLE_NUMBERS = {  # name -> lowest and highest allowed
@@ -55,6 +64,7 @@ DECIMALS = {  # name -> lowest and highest allowed
     "max_grad_norm": (0.0, 1000.0),
     "grokfast_alpha": (0.0, BELOW_ONE),
     "grokfast_lamb": (0.0, 100.0),
+    "arithmetic_train_share": (0.05, 0.95),
     "act_threshold": (ABOVE_ZERO, 1.0),
     "act_ponder_weight": (0.0, 10.0),
     "arithmetic_train_share": (0.05, 0.95),
@@ -446,6 +456,11 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
     values["max_seq_len"] = max(values["max_seq_len"], values["train_seq_len"])
     values["precision"] = draw(st.sampled_from(["auto", "fp32", "bf16"]))
     values["grokfast_method"] = draw(st.sampled_from(["ema", "ma"]))
+    if draw(st.booleans()):
+        values["task"] = "arithmetic"
+        values["arithmetic_modulus"] = draw(st.sampled_from([5, 59, 97, 113]))
+        values["optimizer"] = draw(st.sampled_from(["adamw", "adam", "muon"]))
+        values |= {name: draw(st.booleans()) for name in ("stable_max", "orthogonal_gradient")}
     values["dataset_path"] = draw(st.none() | TEXTS)
     values["output_dir"] = draw(TEXTS)
     own_file = values["dataset_path"] is not None
@@ -461,6 +476,43 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
 @given(config=configs())
 def test_toml_round_trip(config: TrainingConfig) -> None:
     assert TrainingConfig.from_toml(config.to_toml()) == config
+
+
+PRIMES = [n for n in range(3, 114) if all(n % divisor for divisor in range(2, n))]
+
+
+@pytest.mark.parametrize("modulus", range(3, 114))
+def test_only_modulo_a_prime_is_calculated(modulus: int) -> None:
+    values = {"task": "arithmetic", "arithmetic_modulus": modulus}
+    if modulus in PRIMES:
+        assert TrainingConfig.from_values(values).choices == modulus + 2
+    else:
+        assert f"{modulus} is not a prime" in sentence(values, "arithmetic_modulus")
+    assert TrainingConfig.from_values({**values, "task": "text"}).choices == TrainingConfig().vocab_size
+
+
+@pytest.mark.parametrize("operation", "*+-/")
+def test_there_is_a_problem_to_learn_from(operation: str) -> None:
+    values = {"task": "arithmetic", "arithmetic_modulus": 3, "arithmetic_operation": operation}
+    assert "not even one" in sentence({**values, "arithmetic_train_share": 0.05}, "arithmetic_train_share")
+    TrainingConfig.from_values({**values, "arithmetic_train_share": 0.2})
+    TrainingConfig.from_values({**values, "arithmetic_train_share": 0.05, "arithmetic_modulus": 5})
+
+
+@pytest.mark.parametrize("setting", [{"optimizer": "muon"}, {"optimizer": "adam"}, {"stable_max": True}])
+def test_language_models_are_trained_as_ever(setting: dict[str, Any]) -> None:
+    assert "Grokking lab" in sentence(setting, "optimizer")
+    TrainingConfig.from_values({**setting, "task": "arithmetic"})
+
+
+def test_each_setting_means_something_for_one_of_the_tasks() -> None:
+    text, lab = used_fields("text"), used_fields("arithmetic")
+    assert {**text, **lab}.keys() == form_fields().keys()
+    assert {"task", "optimizer", "arithmetic_modulus"} <= set(lab) - set(text)
+    assert {"vocab_size", "act_enabled", "warmup_ratio", "precision", "dataset_sources"} <= set(text) - set(lab)
+    assert {"learning_rate", "grokfast_lamb", "max_steps", "d_model", "seed", "output_dir"} <= set(lab) & set(text)
+    assert branch_fields("text").keys() <= text.keys() and branch_fields("arithmetic").keys() <= lab.keys()
+    assert {"optimizer", "d_model", "seed", "arithmetic_modulus"}.isdisjoint(branch_fields("arithmetic"))
 
 
 def test_toml_explains_each_setting() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cognate_core.arithmetic.problems import Problems, beginning, tokenizer
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARITHMETIC, DataReport, DatasetLoader, RecordSink, SourceReport
-from cognate_core.data.prepared import write_prepared
+from cognate_core.data.prepared import prepared_before, write_prepared
 
 
 class ArithmeticLoader(DatasetLoader):
@@ -27,15 +27,17 @@ class ArithmeticLoader(DatasetLoader):
         problems = beginning(self._config).problems
         report = _report(problems, self._config)
         folder = self._cache / "prepared" / report.content_hash
-        if not folder.exists():
+        if prepared_before(folder) is None:
             temporary = folder.with_name(f"{folder.name}.tmp-{uuid.uuid4().hex}")
             temporary.mkdir(parents=True)
             try:
                 write_prepared(temporary, tokenizer(problems), {}, [], report)
+                if folder.exists() and prepared_before(folder) is None:
+                    shutil.rmtree(folder)  # damaged
                 temporary.rename(folder)
             except OSError:
                 shutil.rmtree(temporary, ignore_errors=True)
-                if not folder.exists():  # else another run made the same meanwhile
+                if prepared_before(folder) is None:  # else another run made the same meanwhile
                     raise
         self._record(report)
         return str(folder)

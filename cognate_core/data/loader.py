@@ -17,7 +17,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import DataReport, DatasetLoader, Event, RecordSink, SourceReport
 from cognate_core.data.documents import Document
 from cognate_core.data.packing import EncodedDocument, Packed, pack
-from cognate_core.data.prepared import HeldoutPrompt, PreparedData, write_prepared, write_report
+from cognate_core.data.prepared import HeldoutPrompt, prepared_before, write_prepared, write_report
 from cognate_core.data.sources import SourceDocuments, Tell, load_source, own_file_source, synthetic_source
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable
@@ -41,7 +41,7 @@ class MixtureLoader(DatasetLoader):
     ) -> None:
         self._config, self._cache = config, cache
         self._record, self._tell = record, tell
-        self._earlier = _prepared_before(cache / "prepared" / earlier_hash) if earlier_hash else None
+        self._earlier = prepared_before(cache / "prepared" / earlier_hash) if earlier_hash else None
         self._loaded: dict[str, SourceDocuments] = {}
         self._unavailable: dict[str, SourceReport] = {}
 
@@ -88,7 +88,7 @@ class MixtureLoader(DatasetLoader):
             remove_overlap(source)
         key = self._content_hash(sources)
         folder = self._cache / "prepared" / key
-        cached = _prepared_before(folder)
+        cached = prepared_before(folder)
         if cached is None:
             if folder.exists():
                 self._record(Event("warning", "The data that was prepared before is damaged. It is prepared anew."))
@@ -157,23 +157,15 @@ class MixtureLoader(DatasetLoader):
         temporary.mkdir(parents=True)
         try:
             write_prepared(temporary, tokenizer, packed, prompts, report)
-            if folder.exists() and _prepared_before(folder) is None:
+            if folder.exists() and prepared_before(folder) is None:
                 shutil.rmtree(folder)  # damaged
             temporary.rename(folder)
             sync_folder(folder.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
-            if _prepared_before(folder) is None:  # else another run made the same meanwhile
+            if prepared_before(folder) is None:  # else another run made the same meanwhile
                 raise
         return report
-
-
-def _prepared_before(folder: Path) -> PreparedData | None:
-    """What an earlier run prepared there, if it is complete."""
-    try:
-        return PreparedData(folder)
-    except DataError:
-        return None
 
 
 def remove_overlap(source: SourceDocuments) -> None:

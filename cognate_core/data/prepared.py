@@ -73,6 +73,14 @@ class PreparedData:
         )
 
 
+def prepared_before(folder: Path) -> PreparedData | None:
+    """What an earlier run prepared there, if it is complete."""
+    try:
+        return PreparedData(folder)
+    except DataError:
+        return None
+
+
 def write_prepared(
     folder: Path,
     tokenizer: Tokenizer,

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
-from cognate_core.config import TrainingConfig, field_extra, form_fields
+from cognate_core.config import TrainingConfig, field_extra, used_fields
 from cognate_core.contracts import RunStatus, perplexity
 from cognate_core.insight.charts import PLOTLY_SCRIPT
 from cognate_core.insight.words import compact, duration, size
@@ -89,8 +89,8 @@ def run_report(
         _heldout(evaluations, run.config),
         _findings(findings),
         _charts(charts),
-        _samples(samples),
-        _data(run.data_report),
+        *([] if run.config.task == "arithmetic" else [_samples(samples)]),
+        _data(run.data_report, run.config),
         _settings(run.config, *compared_with),
         _pairs("What it ran on", {**environment, **_of_models(models)}),
         _files(artifacts, models),
@@ -133,30 +133,35 @@ def _summary(run: RunFacts, models: Sequence[Row], evaluations: Sequence[Row]) -
     if run.error:
         sentences.append(f"What went wrong: {run.error}")
     figures = {"Steps": _steps(run), "Time": duration(run.worked_seconds)}
+    unseen, tokens = _words(run.config)
     ends = _ends(evaluations)
     if ends is None:
-        sentences.append("How wrong it is on unseen text was not measured.")
+        sentences.append(f"How wrong it is on unseen {unseen} was not measured.")
         figures["Held-out loss"] = UNKNOWN
     else:
         (first_step, first), (last_step, last) = ends
         if first_step < last_step:
             moved = "fell" if last < first else "rose" if last > first else "stayed"
             sentences.append(
-                f"On text it never saw, how wrong it is (the held-out loss) {moved} from {first:.3f} at step "
+                f"On {unseen} it never saw, how wrong it is (the held-out loss) {moved} from {first:.3f} at step "
                 f"{first_step:,} to {last:.3f} at step {last_step:,}."
             )
         else:
             sentences.append(
-                f"On text it never saw, how wrong it is (the held-out loss) was {last:.3f} at step {last_step:,}."
+                f"On {unseen} it never saw, how wrong it is (the held-out loss) was {last:.3f} at step {last_step:,}."
             )
         sentences.append(
-            f"That is as unsure as choosing among {_unsure(last)} equally likely tokens (the perplexity); pure "
-            f"guessing chooses among {run.config.vocab_size:,}."
+            f"That is as unsure as choosing among {_unsure(last)} equally likely {tokens} (the perplexity); pure "
+            f"guessing chooses among {run.config.choices:,}."
         )
         figures |= {
             "Held-out loss, at last": f"{last:.3f}",
-            "As unsure as among (perplexity)": f"{_unsure(last)} tokens",
+            "As unsure as among (perplexity)": f"{_unsure(last)} {tokens}",
         }
+    if run.config.task == "arithmetic" and evaluations and evaluations[-1]["accuracy"] is not None:
+        step, share = evaluations[-1]["step"], evaluations[-1]["accuracy"]
+        sentences.append(f"At step {step:,} it had {share:.1%} of the problems right that it never saw.")
+        figures["Right, of unseen problems"] = f"{share:.1%}"
     if run.data_report and run.data_report["fallback"]:
         sentences.append("None of the datasets asked for could be had: built-in synthetic problems stood in for them.")
     shown = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in figures.items())
@@ -167,23 +172,35 @@ def _summary(run: RunFacts, models: Sequence[Row], evaluations: Sequence[Row]) -
 
 
 def _heldout(evaluations: Sequence[Row], config: TrainingConfig) -> str:
-    heading = "How wrong it is on unseen text"
+    unseen, tokens = _words(config)
+    lab = config.task == "arithmetic"
+    heading = f"How wrong it is on unseen {unseen}"
     if not evaluations:
         return _section(heading, "<p>Unknown: it was not measured.</p>")
     columns = ["model", "dataset", "step", "loss (nats a token)", "as unsure as among (perplexity)"]
+    columns += ["right answers"] * lab
     rows: list[list[Cell]] = []
     for (model, dataset), checks in _grouped(evaluations, "model_name", "dataset").items():
         for row in _some(checks, SHOWN_CHECKS):
             loss = row["loss"]
-            figures = ("no number", "unknown") if loss is None else (f"{loss:.3f}", f"{_unsure(loss)} tokens")
+            figures: tuple[str, ...] = (
+                ("no number", "unknown") if loss is None else (f"{loss:.3f}", f"{_unsure(loss)} {tokens}")
+            )
+            if lab:
+                figures += (UNKNOWN if row["accuracy"] is None else f"{row['accuracy']:.1%}",)
             numbers = [(text, "number") for text in (f"{row['step']:,}", *figures)]
             rows.append([_text(model), _text(dataset), *numbers])
     left_out = len(evaluations) - len(rows)
     note = f" {left_out:,} checks between these are left out." if left_out else ""
     caption = (
-        f"The held-out loss, on rows that were kept apart. Guessing evenly chooses among {config.vocab_size:,}.{note}"
+        f"The held-out loss, on rows that were kept apart. Guessing evenly chooses among {config.choices:,}.{note}"
     )
-    return _section(heading, _table(caption, columns, rows, numbers={2, 3, 4}))
+    return _section(heading, _table(caption, columns, rows, numbers={2, 3, 4, 5}))
+
+
+def _words(config: TrainingConfig) -> tuple[str, str]:
+    """What is held out, and what the model chooses among."""
+    return ("problems", "answers") if config.task == "arithmetic" else ("text", "tokens")
 
 
 def _findings(findings: Sequence[tuple[str, str, str]]) -> str:
@@ -233,11 +250,11 @@ def _samples(samples: Sequence[Row]) -> str:
     return _section(heading, "\n".join(parts))
 
 
-def _data(report: Row | None) -> str:
+def _data(report: Row | None, config: TrainingConfig) -> str:
     heading = "What it learned from"
     if report is None:
         return _section(heading, "<p>Unknown: the run ended before its text was prepared.</p>")
-    columns = ["dataset", "from", "training rows", "held-out rows", "tokens", "skipped rows, and why"]
+    columns = ["dataset", "from", "training rows", "held-out rows", _words(config)[1], "skipped rows, and why"]
     rows: list[list[Cell]] = []
     for source in report["sources"]:
         skipped = "; ".join(f"{count:,}: {why}" for why, count in source["skipped"].items()) or "none"
@@ -246,16 +263,15 @@ def _data(report: Row | None) -> str:
         what = origin if source["loaded"] else f"not loaded: {source['reason']}"
         rows.append([_text(source["name"]), _text(what), *counts, _text(skipped)])
     stood_in = "Built-in synthetic problems stood in for what was asked. " if report["fallback"] else ""
-    caption = (
-        f"{stood_in}The tokenizer knows {report['vocabulary']:,} word pieces. Fingerprint: {report['content_hash']}"
-    )
+    pieces = "tokens" if config.task == "arithmetic" else "word pieces"
+    caption = f"{stood_in}The tokenizer knows {report['vocabulary']:,} {pieces}. Fingerprint: {report['content_hash']}"
     return _section(heading, _table(caption, columns, rows, numbers={2, 3, 4}))
 
 
 def _settings(config: TrainingConfig, standard_name: str, standard: TrainingConfig) -> str:
     rows: list[list[Cell]] = []
     changed = 0
-    for name, info in form_fields().items():
+    for name, info in used_fields(config.task).items():
         value, usual = _value(name, config), _value(name, standard)
         differs = value != usual and name not in _OWN_PLACES
         changed += differs

@@ -508,6 +508,8 @@ def read_shape(folder: Path) -> TrainingConfig:
         ValueError, KeyError, TypeError, ConfigError: it is damaged.
     """
     shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    if shape.get("model") == "arithmetic":
+        raise ValueError("it is one of the Grokking lab, which calculates and writes no text")
     if "act_enabled" in shape:
         values = {name: shape[name] for name in ARCHITECTURE_FIELDS}
     else:

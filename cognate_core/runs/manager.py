@@ -390,11 +390,17 @@ class RunManager:
             checkpoints: whether to ask its kept checkpoints, too.
 
         Raises:
-            RunError: there is no such model, another measurement is going on, or its data are not known.
+            RunError: there is no such model, it answers no questions, another measurement is going on, or its data are
+                not known.
             StorageError: its files are gone.
         """
         model = self.log.model(model_id)
         run = self.log.run(model.run_id)
+        if run.config.task == "arithmetic":
+            raise RunError(
+                "A model of the Grokking lab reads no questions. How many of its problems it has right stands in its "
+                "table."
+            )
         if not run.data_report:
             raise RunError("What this model was trained on was not recorded: there is no held-out row to ask.")
         weights = next(row for row in self.log.artifacts(model_id) if row["kind"] == "weights")

@@ -28,11 +28,12 @@ def branch_config(config: TrainingConfig, step: int, changes: Mapping[str, Any])
     Raises:
         ConfigError: a setting cannot be changed on the way, or has a value that cannot be used.
     """
-    fixed = sorted(set(changes) - set(branch_fields()))
+    fixed = sorted(set(changes) - set(branch_fields(config.task)))
     if fixed:
         raise ConfigError(
             dict.fromkeys(
-                fixed, "This cannot change on the way: the weights or the data depend on it. Start a new run."
+                fixed,
+                "This cannot change on the way: the weights or data depend on it, or nothing does. Start a new run.",
             )
         )
     changed = config.with_overrides(changes)

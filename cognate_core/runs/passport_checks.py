@@ -234,28 +234,59 @@ def _require_moment(text: str) -> None:
 
 def largest_weights(config: TrainingConfig) -> int:
     """The most bytes that the weights of a model with these settings can take."""
-    from cognate_core.model import tensor_shapes  # loads torch
+    return 4 * sum(math.prod(shape) for shape in _tensor_shapes(config).values()) + HEADER_BYTES
 
-    return 4 * sum(math.prod(shape) for shape in tensor_shapes(config).values()) + HEADER_BYTES
+
+def _tensor_shapes(config: TrainingConfig) -> dict[str, tuple[int, ...]]:
+    """Each tensor of a model with these settings, and its shape."""
+    import torch
+
+    from cognate_core.arithmetic import ArithmeticModel
+    from cognate_core.model import tensor_shapes
+
+    if config.task == "text":
+        return tensor_shapes(config)
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in ArithmeticModel(config).state_dict().items()}
 
 
 def require_sound_model(folder: Path, name: str, config: TrainingConfig) -> None:
     """Refuse a model's folder that a page could stumble over: shape, weights, tokenizer, settings and log."""
-    from cognate_core.model import ARCHITECTURE_FIELDS, read_shape, tensor_shapes
-
-    shape = read_shape(folder)
-    if any(getattr(shape, field) != getattr(config, field) for field in ARCHITECTURE_FIELDS):
+    if not _has_shape(folder, config):
         raise ValueError(f"{name} has another shape than its settings say")
     with safe_open(folder / ARTIFACT_FILES["weights"], framework="np") as weights:
         parts = {key: weights.get_slice(key) for key in weights.keys()}  # noqa: SIM118  (it is no mapping)
-        if {key: tuple(part.get_shape()) for key, part in parts.items()} != tensor_shapes(shape):
+        if {key: tuple(part.get_shape()) for key, part in parts.items()} != _tensor_shapes(config):
             raise ValueError(f"the weights of {name} are not of a model with its settings")
         if any(part.get_dtype() != "F32" for part in parts.values()):
             raise ValueError(f"the weights of {name} are no 32 bit numbers")
-    _require_tokenizer(folder / ARTIFACT_FILES["tokenizer"], config)
+    if config.task == "arithmetic":
+        _require_words(folder / ARTIFACT_FILES["tokenizer"], config)
+    else:
+        _require_tokenizer(folder / ARTIFACT_FILES["tokenizer"], config)
     TrainingConfig.from_toml((folder / ARTIFACT_FILES["training_config"]).read_text(encoding="utf-8"))
     (folder / ARTIFACT_FILES["model_card"]).read_text(encoding="utf-8")
     _require_log(folder / ARTIFACT_FILES["training_log"], name, config)
+
+
+def _has_shape(folder: Path, config: TrainingConfig) -> bool:
+    """Whether config.json says what the settings say."""
+    from cognate_core.arithmetic.model import SHAPE_FIELDS
+    from cognate_core.model import ARCHITECTURE_FIELDS, read_shape
+
+    if config.task == "arithmetic":
+        told = bounded_json((folder / ARTIFACT_FILES["config"]).read_bytes())
+        return bool(told == {"model": "arithmetic"} | {field: getattr(config, field) for field in SHAPE_FIELDS})
+    shape = read_shape(folder)
+    return all(getattr(shape, field) == getattr(config, field) for field in ARCHITECTURE_FIELDS)
+
+
+def _require_words(path: Path, config: TrainingConfig) -> None:
+    """It is the tokenizer of these problems."""
+    parts = bounded_json(path.read_bytes())
+    words = [*map(str, range(config.arithmetic_modulus)), "=", config.arithmetic_operation]
+    if parts["model"]["type"] != "WordLevel" or parts["model"]["vocab"] != {word: n for n, word in enumerate(words)}:
+        raise ValueError("its tokenizer is of another kind")
 
 
 def _require_tokenizer(path: Path, config: TrainingConfig) -> None:
@@ -287,6 +318,8 @@ def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
             raise ValueError("a count in its log is none")
         if not 0 <= (values["step"] or 0) <= MOST_STEPS or values["model_name"] != name:
             raise ValueError("its log tells of another model")
+        if not 0 <= (values.get("accuracy") or 0) <= 1:
+            raise ValueError("a share of right answers in its log is none")
         if isinstance(record, PonderHistogram) and len(record.counts) > config.max_act_steps + 1:
             raise ValueError("a histogram of its log is too long")
         if isinstance(record, Event):

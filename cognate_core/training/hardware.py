@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from cognate_core.config import TrainingConfig
+
 BF16_MUST_WIN_BY = 1.2  # a smaller lead may be noise, and the same run should choose the same on each start
 
 
@@ -21,6 +23,13 @@ class Precision:
 
     name: str  # "fp32" or "bf16"
     reason: str
+
+
+def precision_for(config: TrainingConfig) -> Precision:
+    """What a model of `config` is trained in."""
+    if config.task == "arithmetic":
+        return Precision("fp32", "fp32, as every model of the Grokking lab")
+    return choose_precision(config.precision)
 
 
 def choose_precision(wanted: str) -> Precision:

@@ -23,6 +23,7 @@ def model_card(
 ) -> str:
     """The card as Markdown. Every figure comes from `stats`, `data` or `config`; what is missing is called unknown."""
     uniform = math.log(config.choices)
+    lab = config.task == "arithmetic"
     lines = [
         f"# {escape_markdown(name)}",
         "",
@@ -33,8 +34,8 @@ def model_card(
         "",
         "## Held-out loss",
         "",
-        f"Mean over text that it never saw, in nats a token; guessing evenly gives ln({config.choices:,}) = "
-        f"{uniform:.2f}.",
+        f"Mean over {'problems' if lab else 'text'} that it never saw, in nats a token; guessing evenly gives "
+        f"ln({config.choices:,}) = {uniform:.2f}.",
         "",
     ]
     if stats["heldout_loss"]:
@@ -67,7 +68,7 @@ def model_card(
     shape = f"- {config.n_layers} layers, width {config.d_model}, {config.n_heads} heads, vocabulary {config.choices:,}"
     rate = f"{grokfast}, learning rate {config.learning_rate:g}"
     lines += ["", "## How", ""]
-    if config.task == "arithmetic":
+    if lab:
         lines += [
             shape,
             f"- {config.optimizer}, weight decay {config.weight_decay:g}, {rate}, {config.batch_size} problems a step, "
@@ -81,7 +82,8 @@ def model_card(
             f"{config.train_seq_len} tokens a step, seed {stats['seed']}",
         ]
     lines += [
-        f"- {stats['tokens']:,} tokens in {stats['seconds']:,.0f} s ({stats['tokens_per_second']:,.0f} a second), "
+        f"- {stats['tokens']:,} {'problems' if lab else 'tokens'} in {stats['seconds']:,.0f} s "
+        f"({stats['tokens_per_second']:,.0f} a second), "
         f"{stats['precision']}, {stats['threads']} threads, {platform.machine()}, torch {version('torch')}",
         "",
         "`training_config.toml` repeats the run: `cognate train training_config.toml`.",

@@ -16,7 +16,7 @@ from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import StopRequested
-from cognate_core.training.hardware import choose_precision, keep_freed_memory
+from cognate_core.training.hardware import keep_freed_memory, precision_for
 from cognate_core.training.tasks import loop_for
 
 BUDGET_SECONDS = 8.0  # of measured steps
@@ -35,7 +35,8 @@ class Rehearsal:
 
     def seconds(self, config: TrainingConfig) -> tuple[float, float]:
         """The range in which the training of one model should end: two standard errors, at least LEAST_SPREAD."""
-        checks = (config.max_steps // config.eval_interval + 1) * max(1, len(config.dataset_sources))
+        datasets = 1 if config.task == "arithmetic" else max(1, len(config.dataset_sources))
+        checks = (config.max_steps // config.eval_interval + 1) * datasets
         saves = config.max_steps // config.save_steps + 1
         rest = checks * self.check_seconds + saves * self.save_seconds
         mean = statistics.fmean(self.step_seconds)
@@ -72,7 +73,7 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
             raise StopRequested
 
     keep_freed_memory()
-    loop = loop_for(config)("rehearsal", rehearsed, data, folder, choose_precision(config.precision), record, watch)
+    loop = loop_for(config)("rehearsal", rehearsed, data, folder, precision_for(config), record, watch)
     with suppress(StopRequested):
         loop.run()
     start = time.perf_counter()

@@ -41,8 +41,8 @@ from cognate_core.training.checkpoint import ROOM_FOR_THE_REST, Checkpoint, newe
 from cognate_core.training.hardware import (
     Precision,
     calculator,
-    choose_precision,
     keep_freed_memory,
+    precision_for,
     return_freed_memory,
 )
 from cognate_core.training.loop import TrainingLoop
@@ -96,7 +96,7 @@ class TorchTrainer(ModelTrainer):
                 precision = (
                     Precision(checkpoint.state["precision"], f"{checkpoint.state['precision']}, as before")
                     if checkpoint
-                    else choose_precision(config.precision)
+                    else precision_for(config)
                 )
                 begun = max(0, rewind.step)
                 record(Event("info", f"Number format {precision.reason}", name, begun))

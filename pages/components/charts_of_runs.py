@@ -61,8 +61,8 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
     charts += [
         _chart(
             "How wrong it is (loss)",
-            "Lower is better. Unseen: on text that was kept apart, the honest measure. Click a step to see what it "
-            "read.",
+            f"Lower is better. Unseen: on {'problems' if lab else 'text'} that {'were' if lab else 'was'} kept apart, "
+            "the honest measure. Click a step to see what it read.",
             loss,
             wide=True,
         ),
@@ -81,7 +81,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
             ),
         ),
     ]
-    if run.config.act_enabled:
+    if run.config.act_enabled and not lab:
         histograms = [row for row in log.ponder_histograms(run.id) if row["model_name"] == model_name]
         charts += [
             small(
@@ -103,7 +103,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
                 "What the ponder steps add to the loss that is trained on. It is not part of the curves above.",
             ),
         ]
-    if run.config.ltm_enabled:
+    if run.config.ltm_enabled and not lab:
         charts += [
             small(
                 "Notes in memory",
@@ -164,7 +164,7 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
     unseen = [Line(run.name, run.colour, axes[run.id], _mean_evaluations(log, run)) for run, _ in known]
     plain = replace(view, log_scale=False)
     # All runs have a line in each chart: a click tells the run by its number.
-    charts = [_accuracy([(*each, log.evaluations(each[0].id)) for each in known], axes, view)] if lab else []
+    charts = [_accuracy([(*each, _of_first_model(log, each[0])) for each in known], axes, view)] if lab else []
     charts += [
         _chart(
             f"How wrong it is on unseen {'problems' if lab else 'text'} (held-out loss)",
@@ -193,7 +193,7 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
                 comparison_chart(lines("learning_rate", noisy=False), "", plain),
             ),
         )
-    if sum(run.config.act_enabled for run in runs) > 1:
+    if sum(run.config.act_enabled for run in runs if run not in lab) > 1:
         charts.append(
             _chart(
                 "How long it thinks (ponder steps)",
@@ -211,7 +211,7 @@ def _accuracy(
     published = [published_steps(run.config) for run, _, _ in lanes]
     marks = published[0] if all(each == published[0] for each in published) else {}
     drawn = [
-        Lane(run.name, run.colour, axes[run.id], _heldout_accuracy(run, evaluations), curves.lines["accuracy"])
+        Lane(run.name, run.colour, axes[run.id], _heldout_accuracy(evaluations), curves.lines["accuracy"])
         for run, curves, evaluations in lanes
     ]
     return _chart(
@@ -222,8 +222,12 @@ def _accuracy(
     )
 
 
-def _heldout_accuracy(run: Run, evaluations: Sequence[dict[str, Any]]) -> Curve:
-    rows = [row for row in evaluations if row["model_name"] == run.model_names[0] and row["accuracy"] is not None]
+def _of_first_model(log: ProgressReader, run: Run) -> list[dict[str, Any]]:
+    return [row for row in log.evaluations(run.id) if row["model_name"] == run.model_names[0]]
+
+
+def _heldout_accuracy(evaluations: Sequence[dict[str, Any]]) -> Curve:
+    rows = [row for row in evaluations if row["accuracy"] is not None]
     return np.array([row["step"] for row in rows], dtype=float), np.array(
         [row["accuracy"] for row in rows], dtype=float
     )

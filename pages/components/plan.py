@@ -105,7 +105,11 @@ def known_sequences(manager: RunManager, config: TrainingConfig) -> dict[str, in
     names = [name for name in names if name != "mixture_weights"] + ["vocab_size"]
     wanted = [getattr(config, name) for name in names]
     for run in manager.log.runs(100):
-        if run.data_report and [getattr(run.config, name) for name in names] == wanted:
+        if (
+            run.data_report
+            and run.config.task == config.task
+            and [getattr(run.config, name) for name in names] == wanted
+        ):
             sources = run.data_report["sources"]
             return {source["name"]: source["train_sequences"] for source in sources if source["loaded"]}
     return {}

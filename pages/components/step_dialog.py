@@ -30,6 +30,8 @@ def _step(manager: RunManager, run: Run, model_name: str, row: dict[str, Any]) -
     with st.container(horizontal=True):
         loss = "no number" if row["loss"] is None else f"{row['loss']:.3f}"
         st.metric("How wrong it was (loss)", loss, help=explained("loss"), width="content")
+        if row["accuracy"] is not None:
+            st.metric("Right answers", f"{row['accuracy']:.0%}", width="content")
         st.metric("Learning rate", f"{row['learning_rate']:.3g}", help=explained("learning rate"), width="content")
         norm = row["grad_norm"]
         size = "no number" if norm is None else f"{norm:.3g}"
@@ -49,10 +51,14 @@ def examples(manager: RunManager, run: Run, model_name: str, step: int) -> None:
     except CognateError as error:
         st.info(shown(str(error)), icon=":material/info:")
         return
-    st.caption(f"{len(sequences)} sequences. A loss far off has its cause here, or in the steps before.")
+    lab = run.config.task == "arithmetic"
+    if not lab:
+        st.caption(f"{len(sequences)} sequences. A loss far off has its cause here, or in the steps before.")
     for sequence in sequences:
         with st.container(border=True):
-            st.caption(f"{shown(sequence.source)}, {sequence.counted_tokens:,} tokens learned from")
+            st.caption(
+                f"{shown(sequence.source)}, {sequence.counted_tokens:,} {'problems' if lab else 'tokens'} learned from"
+            )
             whole = "\n\n".join(sequence.texts)
             st.text(whole if len(whole) <= SHOWN_LETTERS else f"{whole[:SHOWN_LETTERS]} …")
             if len(whole) > SHOWN_LETTERS:
@@ -75,7 +81,7 @@ def branch_form(manager: RunManager, run: Run, model_name: str, step: int) -> No
             f"The nearest checkpoint is of step {nearest:,} (there are: {others}). The new run goes on from there with "
             "one setting changed; this one stays as it is."
         )
-        fields = branch_fields()
+        fields = branch_fields(run.config.task)
         setting = st.selectbox(
             "Setting to change",
             list(fields),

@@ -42,7 +42,7 @@ def welcome(manager: RunManager) -> bool:
 
 def watch_hint(manager: RunManager, run: Run) -> None:
     """On Monitor: what to look at while the first model learns, and where to go when it has learned."""
-    if not _going(manager):
+    if not _going(manager) or run.config.task != "text":
         return
     if run.status.is_active or run.status is RunStatus.QUEUED:
         _hint(

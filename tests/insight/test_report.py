@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cognate_core.config import TrainingConfig, form_fields
-from cognate_core.contracts import DataReport, RunStatus, SourceReport, perplexity
+from cognate_core.config import TrainingConfig, used_fields
+from cognate_core.contracts import ARITHMETIC, DataReport, RunStatus, SourceReport, perplexity
 from cognate_core.insight.axis import Axis
 from cognate_core.insight.charts import PLOTLY_SCRIPT, Losses, View, line_chart, loss_chart
 from cognate_core.insight.report import SHOWN_CHECKS, SHOWN_SAMPLES, run_report
@@ -201,11 +201,28 @@ def test_nothing_is_fetched() -> None:
 
 def test_every_setting_is_there_and_those_that_differ_are_marked() -> None:
     text = " ".join(Reader(report()).text.split())
-    for name, info in form_fields().items():
+    used = used_fields("text")
+    for name, info in used.items():
         assert f"{info.title} {name}" in text
-    assert f"2 of {len(form_fields())} settings differ" in text
+    assert "arithmetic_modulus" not in text, "it means nothing to a language model"
+    assert f"2 of {len(used)} settings differ" in text
     assert "300 (changed)2,000" in text
     assert "0.002 (changed)0.0002" in text
+
+
+def test_a_run_of_the_grokking_lab_is_told_in_its_own_words() -> None:
+    rows = [{**row, "dataset": ARITHMETIC, "accuracy": row["loss"] / 10} for row in evaluations([4.6, 9.6])]
+    config = TrainingConfig(task="arithmetic", max_steps=300)
+    data = asdict(DataReport([SourceReport(ARITHMETIC, "x * y", "here", True, "", 9, 9)], False, "abc", 99, False))
+    facts = Facts(config=config, data_report=data)
+    text = " ".join(Reader(report(run=facts, evaluations=rows, samples=[], compared_with=("it", config))).text.split())
+    assert "At step 1 it had 96.0% of the problems right that it never saw" in text
+    assert "pure guessing chooses among 99." in text and "Guessing evenly chooses among 99." in text
+    assert "right answers" in text and "46.0%" in text
+    assert "arithmetic_modulus" in text and "optimizer" in text
+    assert "What it writes" not in text
+    for word in ("32,000", "word pieces", "unseen text", "text it never", "vocab_size", "act_enabled", "sample_tokens"):
+        assert word not in text, f"it has nothing to do with {word}"
 
 
 def test_folders_of_the_computer_are_not_told() -> None:

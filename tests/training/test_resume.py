@@ -333,7 +333,7 @@ def test_the_number_format_stays_that_of_the_first_life(
     def refuse(wanted: str) -> None:
         raise AssertionError("another format may be chosen today")
 
-    monkeypatch.setattr(trainer_module, "choose_precision", refuse)
+    monkeypatch.setattr(trainer_module, "precision_for", refuse)
     assert paused.live()
     assert "Number format fp32, as before" in [each.message for each in paused.heard if isinstance(each, Event)]
 

@@ -26,7 +26,7 @@ class ArithmeticLoader(DatasetLoader):
     async def create_mixed_training_data(self) -> str:
         problems = beginning(self._config).problems
         report = _report(problems, self._config)
-        folder = self._cache / "prepared" / report.content_hash
+        folder = self._cache / "arithmetic" / report.content_hash  # texts are kept by their number, and cost more
         if prepared_before(folder) is None:
             temporary = folder.with_name(f"{folder.name}.tmp-{uuid.uuid4().hex}")
             temporary.mkdir(parents=True)

@@ -92,7 +92,7 @@ PRESETS: dict[str, Preset] = {
                 seed=0,
                 eval_interval=10,
                 sample_tokens=0,
-                save_steps=500,
+                save_steps=100,
             ),
         ),
     )

@@ -107,7 +107,7 @@ class TrainingLoop(ABC):
 
     @abstractmethod
     def _check_heldout(self) -> float | None:
-        """Measure what was held out, and record it; the mean loss, None when it is no number."""
+        """Measure what was held out, and record it; the mean loss, None when no checkpoint is best by it."""
 
     @abstractmethod
     def full_heldout_loss(self) -> dict[str, float]:

@@ -7,11 +7,8 @@ Each has a process of its own, because keeping freed memory cannot be switched b
 from __future__ import annotations
 
 import math
-import multiprocessing
 import statistics
-import time
 from collections.abc import Callable
-from multiprocessing.connection import Connection
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +20,7 @@ from cognate_core.presets import PRESETS
 from cognate_core.training.grokfast import GrokFastEMA
 from cognate_core.training.hardware import choose_precision, keep_freed_memory
 from tests.bench.model import PLAIN, arithmetic, matmul_flops
-from tests.bench.timing import heading, line
+from tests.bench.timing import heading, in_turns, line
 
 ROUNDS = 3
 CONFIG = PRESETS["cognate-25m"].config.with_overrides(PLAIN)
@@ -98,7 +95,6 @@ def ordinary() -> tuple[int, Callable[[], None]]:
 
 
 def ours() -> tuple[int, Callable[[], None]]:
-    keep_freed_memory()
     precision = choose_precision("auto").name
     model = CognateModel(CONFIG)
     parameters = list(model.parameters())
@@ -120,39 +116,23 @@ def ours() -> tuple[int, Callable[[], None]]:
     return sum(p.numel() for p in parameters), step
 
 
-def _worker(end: Connection, build: Callable[[], tuple[int, Callable[[], None]]], threads: int) -> None:
-    torch.set_num_threads(threads)
-    parameters, step = build()
-    end.send(parameters)
-    while end.recv():
-        start = time.perf_counter()
-        step()
-        end.send(time.perf_counter() - start)
+def _their_step() -> Callable[[], None]:
+    return ordinary()[1]
+
+
+def _own_step() -> Callable[[], None]:
+    keep_freed_memory()
+    return ours()[1]
 
 
 def main() -> None:
     heading(
         "Training step: 25M plain backbone, the filter and the fused AdamW included, against an ordinary transformer"
     )
-    threads, spawn = torch.get_num_threads(), multiprocessing.get_context("spawn")
-    ends, processes, sizes = [], [], []
-    for build in (ordinary, ours):
-        end, other = spawn.Pipe()
-        process = spawn.Process(target=_worker, args=(other, build, threads), daemon=True)
-        process.start()
-        ends.append(end)
-        processes.append(process)
-        sizes.append(end.recv())
-    took: list[list[float]] = [[], []]
-    for _ in range(ROUNDS + 1):
-        for end, times in zip(ends, took, strict=True):
-            end.send(True)
-            times.append(end.recv())
-    for end, process in zip(ends, processes, strict=True):
-        end.send(False)
-        process.join()
-    theirs, own = (min(times[1:]) for times in took)
-    medians = [statistics.median(times[1:]) for times in took]
+    sizes = [ordinary()[0], ours()[0]]
+    took = list(in_turns({"theirs": _their_step, "own": _own_step}, ROUNDS, torch.get_num_threads()).values())
+    theirs, own = map(min, took)
+    medians = [statistics.median(times) for times in took]
     tokens = CONFIG.batch_size * CONFIG.train_seq_len * CONFIG.gradient_accumulation_steps
     precision = choose_precision("auto").name
     rate = matmul_flops(torch.bfloat16 if precision == "bf16" else torch.float32)

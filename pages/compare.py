@@ -8,6 +8,7 @@ from cognate_core.config import form_fields
 from cognate_core.errors import RunError
 from cognate_core.insight.comparison import FamilyMember, config_difference, family
 from cognate_core.insight.glossary import explained
+from cognate_core.insight.grokking import grokked_at
 from cognate_core.insight.words import duration
 from cognate_core.runs import current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
@@ -54,6 +55,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
         best = log.best_evaluation(run.id)
         last = log.last_metrics(run.id, 1)
         seconds = training_seconds(log, run)
+        checks = [row for row in log.evaluations(run.id) if row["model_name"] == run.model_names[0]]
         rows.append(
             {
                 "run": run.name,
@@ -63,6 +65,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
                 "last training loss": last[0]["loss"] if last else None,
                 "steps": run.step,
                 "training time": duration(seconds),
+                "grokked at step": grokked_at(checks),
                 "parameters": next((model.parameter_count for model in log.models(run.id)), None),
             }
         )
@@ -72,6 +75,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
     for row in rows:
         row["best"] = row["lowest held-out loss"] == best_loss if best_loss is not None else None
     number = st.column_config.NumberColumn
+    lab = any(run.config.task == "arithmetic" for run in runs)
     st.dataframe(
         rows,
         hide_index=True,
@@ -84,6 +88,8 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
             "last training loss": number(format="%.3f"),
             "steps": number(format="localized"),
             "parameters": number(format="compact"),
+            # Only runs of the lab can, and a column of nothing tells nobody anything.
+            "grokked at step": number(format="localized", help=explained("grokking")) if lab else None,
             "best": st.column_config.CheckboxColumn(
                 help="The lowest held-out loss of these. Other data or another tokenizer make losses hard to compare."
             ),

@@ -174,7 +174,7 @@ def standing(log: ProgressLog, run: Run) -> str:
     parts.append(f"by heart at step {by_heart:,}" if by_heart else "not yet by heart")
     understood = grokked_at(checks)
     if understood is None:
-        parts.append(f"{checks[-1]['accuracy']:.0%} of the unseen problems right, **not grokked yet**")
+        parts.append(f"{checks[-1]['accuracy']:.1%} of the unseen problems right, **not grokked yet**")
     else:
         row = log.metrics_near(run.id, name, understood)
         after = f" after {duration(row['elapsed_seconds'])}" if row else ""

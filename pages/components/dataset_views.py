@@ -9,7 +9,6 @@ from typing import Any
 import streamlit as st
 
 from cognate_core.config import TrainingConfig, field_extra, form_fields
-from cognate_core.contracts import ARITHMETIC
 from cognate_core.errors import ConfigError
 from cognate_core.insight.data_charts import length_chart
 from cognate_core.insight.glossary import explained
@@ -80,12 +79,7 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
     """How long rows are in tokens, what does not fit a training length, and how much of a batch would be padding."""
     from cognate_core.data.inspection import prepared_folders
 
-    prepared = {
-        str(folder.path): folder.report
-        for folder in prepared_folders(cache)
-        if folder.report is not None
-        and all(source.name != ARITHMETIC for source in folder.report.sources)  # that tokenizer reads no text
-    }
+    prepared = {str(folder.path): folder.report for folder in prepared_folders(cache) if folder.report is not None}
     left, middle, right = st.columns(3)
     with left:
         typed_length = _setting("train_seq_len")

@@ -205,7 +205,11 @@ def test_signs_of_life_are_what_is_known(studio: RunManager, run: str, monkeypat
     monkeypatch.setattr(studio, "silent_seconds", {run: 1.25}.get)
     monkeypatch.setattr(studio, "memory_bytes", {run: 2_000_000}.get)
     assert ask(run=run)["alive"] == {"trainer": 1.25, "memory": "2 MB", "log": 0.0, "elsewhere": False}
-    assert ask(runs=run)["alive"]["trainer"] is None, "of several runs it is not told"
+    other = studio.log.create_run("0123456789ab", "Another", studio.log.run(run).config, ["m"], studio.home, None)
+    monkeypatch.setattr(studio, "silent_seconds", {run: 1.25, other: 7.5}.get)
+    monkeypatch.setattr(studio, "memory_bytes", {run: 2_000_000, other: 3_000_000}.get)
+    alive = ask(runs=f"{run},{other}")["alive"]
+    assert (alive["trainer"], alive["memory"]) == (7.5, "5 MB"), "the most silent one, and all of the memory"
 
 
 # Who may ask

@@ -304,7 +304,7 @@ def test_a_repeated_run_is_identical(studio: Studio) -> None:
 
 
 def test_damaged_prepared_data_is_prepared_anew(studio: Studio) -> None:
-    (folder,) = (studio.manager.home / "cache" / "prepared").iterdir()
+    (folder,) = (studio.manager.home / "cache" / "arithmetic").iterdir()
     (folder / "tokenizer.json").write_text("{}", encoding="utf-8")
     run_id = studio.manager.start(CONFIG, "Again", ["One"])
     assert ended(studio.manager, run_id).status is RunStatus.COMPLETED
@@ -429,7 +429,9 @@ def test_a_lane_waits_for_a_language_model(
 
 
 def test_a_model_of_the_lab_has_one_thread_and_others_leave_a_core() -> None:
-    assert worker_threads("arithmetic") == 1
+    assert worker_threads(CONFIG) == 1
+    assert worker_threads(CONFIG.with_overrides({"threads": 3})) == 3
+    assert worker_threads(TrainingConfig()) == worker_threads()
     assert worker_threads() == max(1, usable_cores() - 1)
 
 

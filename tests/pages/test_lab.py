@@ -237,7 +237,7 @@ def test_grokked_is_said_of_what_the_checks_measured_alone(studio: RunManager) -
     said = [line for line in plain(page).splitlines() if line.startswith("step 100 of 100")]
     assert "grokked at step 30" in said[0] and "by heart at step 10" in said[0]
     assert "not grokked yet" in said[1] and "95.0% of the unseen" in said[1]
-    assert "not yet by heart" in said[2] and "31% of the unseen problems right" in said[2]
+    assert "not yet by heart" in said[2] and "31.0% of the unseen problems right" in said[2]
     assert texts(page).count("grokked at step") == 1
 
 

@@ -144,6 +144,7 @@ def test_letters_for_numbers_keep_what_was_typed_even_after_a_reload(page: Page,
 
 def test_an_empty_file_gets_a_sentence(page: Page, studio: Studio) -> None:
     page.goto(f"{studio.url}/new-run")
+    page.get_by_text("of memory are free").wait_for()  # what comes last: before, the page is still being drawn
     wait_until_idle(page)
     page.locator("input[type=file]").first.set_input_files(
         {"name": "rows.jsonl", "mimeType": "text/plain", "buffer": b""}

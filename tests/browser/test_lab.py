@@ -46,4 +46,4 @@ def test_a_race_is_started_watched_and_its_model_tried(page: Page, studio: Studi
 def test_a_number_that_is_no_prime_is_told_at_its_field(page: Page, studio: Studio) -> None:
     page.goto(f"{studio.url}/lab?grokking.arithmetic_modulus=91")
     page.get_by_text("91 is not a prime number").wait_for()
-    assert page.get_by_role("textbox", name="Prime").input_value() == "91"
+    expect(page.get_by_role("textbox", name="Prime")).to_have_value("91")

@@ -55,7 +55,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
         best = log.best_evaluation(run.id)
         last = log.last_metrics(run.id, 1)
         seconds = training_seconds(log, run)
-        checks = [row for row in log.evaluations(run.id) if row["model_name"] == run.model_names[0]]
+        checks = log.evaluations(run.id, model_name=run.model_names[0])
         rows.append(
             {
                 "run": run.name,

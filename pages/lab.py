@@ -166,7 +166,7 @@ def standing(log: ProgressLog, run: Run) -> str:
     if run.error:
         return shown(run.error)
     name = run.model_names[0]
-    checks = [row for row in log.evaluations(run.id) if row["model_name"] == name and row["accuracy"] is not None]
+    checks = [row for row in log.evaluations(run.id, model_name=name) if row["accuracy"] is not None]
     if not checks:
         return shown(run.message) if run.status.is_active or run.status is RunStatus.QUEUED else "nothing was measured"
     parts = [f"step {run.step:,} of {run.total_steps:,}"]

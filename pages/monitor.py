@@ -230,14 +230,14 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     verification_result(manager, run)
     messages(log, run, log.events(run.id))
     metrics = [row for row in log.last_metrics(run.id, PACE_STEPS) if row["model_name"] == model_name]
-    checks = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
+    checks = log.evaluations(run.id, model_name=model_name) if run.config.task == "arithmetic" else []
     figures(run, metrics, log.newest_evaluations(run.id, model_name), checks[-1]["accuracy"] if checks else None)
 
 
 def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> None:
     """Open New run with the settings of this one and what a caption advises."""
     curves = read_curves(log.path, run.id, model_name)
-    evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
+    evaluations = log.evaluations(run.id, model_name=model_name)
     found = run_findings(run, curves, evaluations)
     if number < len(found):
         changes = ";".join(f"{name}={value}" for name, value in found[number].overrides.items())

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import uuid
 from pathlib import Path
 
 from cognate_core.arithmetic.problems import Problems, beginning, tokenizer
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARITHMETIC, DataReport, DatasetLoader, RecordSink, SourceReport
-from cognate_core.data.prepared import prepared_before, write_prepared
+from cognate_core.data.prepared import prepared_before, put_in_place, write_prepared
 
 
 class ArithmeticLoader(DatasetLoader):
@@ -28,17 +26,7 @@ class ArithmeticLoader(DatasetLoader):
         report = _report(problems, self._config)
         folder = self._cache / "arithmetic" / report.content_hash  # texts are kept by their number, and cost more
         if prepared_before(folder) is None:
-            temporary = folder.with_name(f"{folder.name}.tmp-{uuid.uuid4().hex}")
-            temporary.mkdir(parents=True)
-            try:
-                write_prepared(temporary, tokenizer(problems), {}, [], report)
-                if folder.exists() and prepared_before(folder) is None:
-                    shutil.rmtree(folder)  # damaged
-                temporary.rename(folder)
-            except OSError:
-                shutil.rmtree(temporary, ignore_errors=True)
-                if prepared_before(folder) is None:  # else another run made the same meanwhile
-                    raise
+            put_in_place(folder, lambda unfinished: write_prepared(unfinished, tokenizer(problems), {}, [], report))
         self._record(report)
         return str(folder)
 

@@ -8,7 +8,6 @@ import hashlib
 import json
 import shutil
 import time
-import uuid
 from pathlib import Path
 
 import tokenizers
@@ -17,11 +16,10 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import DataReport, DatasetLoader, Event, RecordSink, SourceReport
 from cognate_core.data.documents import Document
 from cognate_core.data.packing import EncodedDocument, Packed, pack
-from cognate_core.data.prepared import HeldoutPrompt, prepared_before, write_prepared, write_report
+from cognate_core.data.prepared import HeldoutPrompt, prepared_before, put_in_place, write_prepared, write_report
 from cognate_core.data.sources import SourceDocuments, Tell, load_source, own_file_source, synthetic_source
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable
-from cognate_core.files import sync_folder
 
 LAYOUT_VERSION = 2  # of the prepared folder: raise it when the same text must be prepared anew
 PROMPTS_PER_SOURCE = 4
@@ -153,18 +151,7 @@ class MixtureLoader(DatasetLoader):
                 "Raise the training length."
             )
         report = DataReport(reports, fallback, key, tokenizer.get_vocab_size(), from_cache=False)
-        temporary = folder.with_name(f"{key}.tmp-{uuid.uuid4().hex}")
-        temporary.mkdir(parents=True)
-        try:
-            write_prepared(temporary, tokenizer, packed, prompts, report)
-            if folder.exists() and prepared_before(folder) is None:
-                shutil.rmtree(folder)  # damaged
-            temporary.rename(folder)
-            sync_folder(folder.parent)
-        except BaseException:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if prepared_before(folder) is None:  # else another run made the same meanwhile
-                raise
+        put_in_place(folder, lambda unfinished: write_prepared(unfinished, tokenizer, packed, prompts, report))
         return report
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
+import shutil
+import uuid
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -79,6 +81,25 @@ def prepared_before(folder: Path) -> PreparedData | None:
         return PreparedData(folder)
     except DataError:
         return None
+
+
+def put_in_place(folder: Path, write: Callable[[Path], None]) -> None:
+    """Have `write` fill a folder beside `folder`, and rename it: prepared data are there whole or not at all.
+
+    A damaged folder that stands there makes way; a sound one, which another run made meanwhile, stays.
+    """
+    temporary = folder.with_name(f"{folder.name}.tmp-{uuid.uuid4().hex}")
+    temporary.mkdir(parents=True)
+    try:
+        write(temporary)
+        if folder.exists() and prepared_before(folder) is None:
+            shutil.rmtree(folder)  # damaged
+        temporary.rename(folder)
+        sync_folder(folder.parent)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if prepared_before(folder) is None:  # else another run made the same meanwhile
+            raise
 
 
 def write_prepared(

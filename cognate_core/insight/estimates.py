@@ -36,13 +36,24 @@ def estimate(config: TrainingConfig) -> Estimate:
     Activations are a formula that was set beside six measured peaks of the full-size model (docs/experiments.md). The
     true need depends on how long the model ponders.
     """
+    parameters, activations, tokens = _of_the_lab(config) if config.task == "arithmetic" else _of_text(config)
+    weights = parameters["total"] * BYTES
+    memory = {
+        "weights and gradients": 2 * weights,
+        "optimizer": 2 * weights,
+        "GrokFast": _filter_copies(config) * weights,
+        "activations": activations * BYTES,
+    }
+    checkpoint = weights + memory["optimizer"] + memory["GrokFast"]
+    kept = CHECKPOINTS + spread_checkpoints(checkpoint)
+    return Estimate(parameters, memory, tokens, weights + kept * checkpoint)
+
+
+def _of_text(config: TrainingConfig) -> tuple[dict[str, int], int, int]:
+    """Parameters by component, how many numbers the backward pass keeps, and the tokens of a step."""
     from cognate_core.model import core_layers, count_parameters
     from cognate_core.model.head_loss import CHUNK_LOGITS
 
-    if config.task == "arithmetic":
-        return _of_the_lab(config)
-    parameters = count_parameters(config)
-    total = parameters["total"]
     positions = config.batch_size * config.train_seq_len
     passes = config.n_layers  # layers that a token goes through
     if config.act_enabled:
@@ -56,40 +67,20 @@ def estimate(config: TrainingConfig) -> Estimate:
     past = config.batch_size * segments * int(seen) * passes * 2 * config.d_model  # keys and values
     # The head is gone through in chunks; each segment keeps the gradient of its weights.
     head = 2 * min(positions * config.vocab_size, CHUNK_LOGITS) + segments * config.vocab_size * config.d_model
-    memory = {
-        "weights and gradients": 2 * total * BYTES,
-        "optimizer": 2 * total * BYTES,
-        "GrokFast": _filter_copies(config) * total * BYTES,
-        "activations": (positions * passes * kept * config.d_model + head + past) * BYTES,
-    }
-    weights = total * BYTES
-    checkpoint = weights + memory["optimizer"] + memory["GrokFast"]
-    return Estimate(
-        parameters,
-        memory,
-        positions * config.gradient_accumulation_steps,
-        weights + (CHECKPOINTS + spread_checkpoints(checkpoint)) * checkpoint,
-    )
+    activations = positions * passes * kept * config.d_model + head + past
+    return count_parameters(config), activations, positions * config.gradient_accumulation_steps
 
 
-def _of_the_lab(config: TrainingConfig) -> Estimate:
-    """All states of the four positions, and what each layer keeps of them."""
+def _of_the_lab(config: TrainingConfig) -> tuple[dict[str, int], int, int]:
+    """The same of a model of the Grokking lab: the four positions of each problem, as if none were shared."""
     import torch
 
     from cognate_core.arithmetic.model import ArithmeticModel
 
     with torch.device("meta"):
         total = sum(weight.numel() for weight in ArithmeticModel(config).parameters())
-    weights = total * BYTES
-    memory = {
-        "weights and gradients": 2 * weights,
-        "optimizer": 2 * weights,
-        "GrokFast": _filter_copies(config) * weights,
-        "activations": 4 * config.batch_size * config.n_layers * KEPT_OF_BLOCK * config.d_model * BYTES,
-    }
-    checkpoint = weights + memory["optimizer"] + memory["GrokFast"]
-    kept = CHECKPOINTS + spread_checkpoints(checkpoint)
-    return Estimate({"total": total}, memory, config.batch_size, weights + kept * checkpoint)
+    activations = 4 * config.batch_size * config.n_layers * KEPT_OF_BLOCK * config.d_model
+    return {"total": total}, activations, config.batch_size
 
 
 def fitting_batch_size(config: TrainingConfig, available_bytes: float) -> int | None:

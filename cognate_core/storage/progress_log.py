@@ -141,9 +141,14 @@ class ProgressReader:
         )
         return min(rows, key=lambda row: abs(int(row["step"]) - step), default=None)
 
-    def evaluations(self, run_id: str, after_id: int = 0) -> list[Row]:
-        """Held-out measurements, in order of writing."""
-        return self._rows("SELECT * FROM evaluations WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
+    def evaluations(self, run_id: str, after_id: int = 0, *, model_name: str | None = None) -> list[Row]:
+        """Held-out measurements, in order of writing; with `model_name` those of that model."""
+        return self._rows(
+            "SELECT * FROM evaluations WHERE run_id = ?1 AND id > ?2 AND (?3 IS NULL OR model_name = ?3) ORDER BY id",
+            run_id,
+            after_id,
+            model_name,
+        )
 
     def newest_evaluations(self, run_id: str, model_name: str) -> dict[str, float | None]:
         """The last held-out loss of a model on each dataset; None where it was no number."""

@@ -44,7 +44,7 @@ class Look:
 def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tuple[list[Chart], list[Finding]]:
     """The charts of one model of a run, and what is worth saying of them."""
     curves = read_curves(log.path, run.id, model_name)
-    evaluations = [row for row in log.evaluations(run.id) if row["model_name"] == model_name]
+    evaluations = log.evaluations(run.id, model_name=model_name)
     axis, view = _axis(log, run, curves, look.by), look.view
     found = run_findings(run, curves, evaluations)
 
@@ -161,10 +161,11 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
         for run, curves in known
     ]
     lab = [run for run in runs if run.config.task == "arithmetic"]
-    unseen = [Line(run.name, run.colour, axes[run.id], _mean_evaluations(log, run)) for run, _ in known]
+    checks = {run.id: log.evaluations(run.id, model_name=run.model_names[0]) for run in runs}
+    unseen = [Line(run.name, run.colour, axes[run.id], _mean_evaluations(checks[run.id])) for run, _ in known]
     plain = replace(view, log_scale=False)
     # All runs have a line in each chart: a click tells the run by its number.
-    charts = [_accuracy([(*each, _of_first_model(log, each[0])) for each in known], axes, view)] if lab else []
+    charts = [_accuracy([(*each, checks[each[0].id]) for each in known], axes, view)] if lab else []
     charts += [
         _chart(
             f"How wrong it is on unseen {'problems' if lab else 'text'} (held-out loss)",
@@ -220,10 +221,6 @@ def _accuracy(
         accuracy_chart(drawn, marks, view),
         wide=True,
     )
-
-
-def _of_first_model(log: ProgressReader, run: Run) -> list[dict[str, Any]]:
-    return [row for row in log.evaluations(run.id) if row["model_name"] == run.model_names[0]]
 
 
 def _heldout_accuracy(evaluations: Sequence[dict[str, Any]]) -> Curve:
@@ -284,12 +281,11 @@ def _speed(curves: Curves) -> Curve:
     return steps[1:][known], np.diff(tokens)[known] / took[known]
 
 
-def _mean_evaluations(log: ProgressReader, run: Run) -> Curve:
+def _mean_evaluations(checks: Sequence[dict[str, Any]]) -> Curve:
     """The mean held-out loss over the datasets, at the steps where all were measured."""
     losses: dict[int, list[float | None]] = {}
-    for row in log.evaluations(run.id):
-        if row["model_name"] == run.model_names[0]:
-            losses.setdefault(row["step"], []).append(row["loss"])
+    for row in checks:
+        losses.setdefault(row["step"], []).append(row["loss"])
     whole = {step: values for step, values in losses.items() if None not in values}
     means = [float(np.mean(np.array(values, dtype=np.float64))) for values in whole.values()]
     return np.array(list(whole), dtype=np.float64), np.array(means, dtype=np.float64)

@@ -14,29 +14,39 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from starlette.middleware import Middleware
+from starlette.routing import Mount
 
+from cognate_core.api import OWN_HOSTS, SERVED_BELOW, Guard, Policy, create_api
 from cognate_core.errors import CognateError, RunError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
+from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
 from pages.components.live_charts import routes
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
+def policy() -> Policy:
+    """Who may speak to the studio.
 
-def refuse_other_addresses() -> None:
-    """The page has no password: whoever reaches it may start, stop and delete. Raises RunError unless only this
-    computer reaches it."""
+    Raises:
+        RunError: other computers would reach it, and nobody chose a token.
+    """
     address = st.get_option("server.address")
-    if address not in LOOPBACK:
+    hosts = frozenset(st.get_option("server.allowedHosts"))
+    if address in OWN_HOSTS:
+        return Policy(studio_token(current_manager().home), hosts)
+    token = chosen_token()
+    if token is None:
         raise RunError(
-            f"The studio would be reached from other computers at {address or 'every address'}, and has no password. "
-            "Take server.address (STREAMLIT_SERVER_ADDRESS) away, or set it to 127.0.0.1."
+            f"The studio would be reached from other computers at {address or 'every address'}, and asks for no token. "
+            f"Choose one with {TOKEN_VARIABLE}, or take server.address (STREAMLIT_SERVER_ADDRESS) away."
         )
+    return Policy(token, hosts, everything=True)
 
 
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """Open the RunManager before the first page, and let it save what is being trained before the end."""
-    refuse_other_addresses()
+    policy()
     current_manager()
     yield {}
     await asyncio.to_thread(close_manager, for_good=True)
@@ -53,7 +63,8 @@ def show_error(error: Exception) -> bool:
 app = st.App(
     Path(__file__).parent / "pages" / "navigation.py",
     lifespan=lifespan,
-    routes=routes,
+    routes=[*routes, Mount(SERVED_BELOW, create_api(current_manager))],
+    middleware=[Middleware(Guard, get_policy=policy)],
     on_script_error=show_error,
 )
 

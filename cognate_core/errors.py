@@ -9,7 +9,8 @@
     │   └── OutOfMemory          the computer has no room for it
     ├── StorageError           the disk or the database refused
     │   └── DiskFull             there is no room left
-    └── RunError               a run or model does not exist, or cannot do what was asked now
+    └── RunError               a run or model cannot do what was asked now
+        └── NotFound             it does not exist, or no longer
 
 Each message is a sentence for the person at the screen: what happened, why, and what to do.
 
@@ -73,6 +74,10 @@ class DiskFull(StorageError):
 
 class RunError(CognateError):
     """A run or model does not exist, or cannot do what was asked of it now."""
+
+
+class NotFound(RunError):
+    """There is nothing with this address, or no longer."""
 
 
 class Interruption(Exception):

@@ -27,7 +27,15 @@ from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import BatchSequence, ModelArtifacts, Origin, Quote, RunStatus, utc_now
-from cognate_core.errors import ConfigError, DiskFull, PauseRequested, RunError, StorageError, plain_sentence
+from cognate_core.errors import (
+    ConfigError,
+    DiskFull,
+    NotFound,
+    PauseRequested,
+    RunError,
+    StorageError,
+    plain_sentence,
+)
 from cognate_core.files import require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
 from cognate_core.runs.cores import usable_cores
@@ -783,10 +791,10 @@ def numbered_names(name: str, count: int) -> list[str]:
 
 
 def _seed_of(run: Run, model_name: str) -> int:
-    """The seed of one of the run's models. Raises RunError when the run has no such model."""
+    """The seed of one of the run's models. Raises NotFound when the run has no such model."""
     seeds = dict(zip(run.model_names, seeds_from(run.config.seed), strict=False))
     if model_name not in seeds:
-        raise RunError("This run has no such model.")
+        raise NotFound("This run has no such model.")
     return seeds[model_name]
 
 

@@ -35,7 +35,7 @@ from cognate_core.contracts import (
     TrainingProgress,
     utc_now,
 )
-from cognate_core.errors import ConfigError, RunError
+from cognate_core.errors import ConfigError, NotFound
 from cognate_core.lifecycle import sources
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import DatabaseWriter, reading
@@ -106,10 +106,10 @@ class ProgressReader:
         return 0.0
 
     def run(self, run_id: str) -> Run:
-        """The run with this id. Raises RunError when there is none."""
+        """The run with this id. Raises NotFound when there is none."""
         rows = self._rows("SELECT * FROM runs WHERE id = ?", run_id)
         if not rows:
-            raise RunError("There is no run with this address. It may have been deleted.")
+            raise NotFound("There is no run with this address. It may have been deleted.")
         return _run(rows[0])
 
     def runs(self, limit: int = 500) -> list[Run]:
@@ -218,11 +218,11 @@ class ProgressReader:
         return [_model(row) for row in rows]
 
     def model(self, model_id: str) -> TrainedModel:
-        """The model with this id. Raises RunError when there is none."""
+        """The model with this id. Raises NotFound when there is none."""
         for model in self.models():
             if model.id == model_id:
                 return model
-        raise RunError("There is no model with this address. It may have been deleted.")
+        raise NotFound("There is no model with this address. It may have been deleted.")
 
     def artifacts(self, model_id: str) -> list[Row]:
         """The files of a model."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cognate_core.contracts import utc_now
-from cognate_core.errors import RunError, StorageError
+from cognate_core.errors import NotFound, RunError, StorageError
 from cognate_core.files import replace_durably, sync_folder
 
 Rows = Mapping[str, Iterable[dict[str, Any]]]
@@ -100,11 +100,11 @@ class Trash:
         return entry
 
     def remove(self, entry_id: str) -> None:
-        """Remove an entry and what it still holds for good. Raises RunError when there is none."""
+        """Remove an entry and what it still holds for good. Raises NotFound when there is none."""
         shutil.rmtree(self._folder / self._entry(entry_id).id, ignore_errors=True)
 
     def _entry(self, entry_id: str) -> TrashEntry:
         for entry in self.entries():
             if entry.id == entry_id:
                 return entry
-        raise RunError("This is no longer in the trash.")
+        raise NotFound("This is no longer in the trash.")

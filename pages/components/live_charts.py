@@ -11,11 +11,11 @@ import hashlib
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import streamlit as st
 from starlette.requests import Request
@@ -31,7 +31,6 @@ from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import Run
 from pages.components.charts_of_runs import Look, comparison_charts, run_charts
 
-OWN_HOSTS = ("127.0.0.1", "localhost")
 MOST_KEPT = 16  # charts of a run and model, light or dark, for all who watch
 MOST_COMPARED = 12
 REST = 8  # times as long as a look at the run took, there is no other: watching takes a ninth of one core at most
@@ -157,23 +156,6 @@ def _look(asked: Mapping[str, str]) -> Look:
     return Look(ALONG[chosen["along"]], view)
 
 
-Answer = Callable[[Request], Response]
-
-
-def _for_own_pages(answer: Answer) -> Answer:
-    """Let `answer` speak to this computer's own pages alone: by the Host they ask, and the Origin they come from."""
-
-    def guarded(request: Request) -> Response:
-        origin = request.headers.get("origin")
-        own_origin = origin is None or urlsplit(origin).netloc == request.headers.get("host")
-        if request.url.hostname not in OWN_HOSTS or not own_origin:
-            return JSONResponse({"problem": "This address is not served."}, status_code=403)
-        return answer(request)
-
-    return guarded
-
-
-@_for_own_pages
 def _live(request: Request) -> Response:
     """New points, and how alive all is, for the component."""
     asked = cast(Mapping[str, str], request.query_params)
@@ -205,7 +187,6 @@ def _signs_of_life(manager: RunManager, run_ids: Sequence[str]) -> dict[str, Any
     }
 
 
-@_for_own_pages
 def _plotly(_: Request) -> Response:
     return FileResponse(PLOTLY_SCRIPT, headers={"Cache-Control": "public, max-age=86400"})
 

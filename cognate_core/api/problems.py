@@ -1,0 +1,92 @@
+"""Errors as `application/problem+json` (RFC 9457), in the sentences that the pages show."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+
+from cognate_core.errors import (
+    CognateError,
+    ConfigError,
+    DataError,
+    DatasetUnavailable,
+    DiskFull,
+    NotFound,
+    RunError,
+    StorageError,
+    TrainingError,
+    plain_sentence,
+)
+
+_log = logging.getLogger(__name__)
+
+_STATUS: dict[type[CognateError], HTTPStatus] = {  # the nearest ancestor of an error decides
+    ConfigError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    DataError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    DatasetUnavailable: HTTPStatus.BAD_GATEWAY,
+    TrainingError: HTTPStatus.UNPROCESSABLE_ENTITY,
+    StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
+    DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    RunError: HTTPStatus.CONFLICT,
+    NotFound: HTTPStatus.NOT_FOUND,
+}
+
+
+class Problem(BaseModel):
+    """Why a request was not answered as asked."""
+
+    title: str = Field(description="The status in words.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened, why, and what to do: the sentence that a page would show.")
+    problems: dict[str, str] = Field(default_factory=dict, description="Sentences about single fields.")
+
+
+def problem(status: int, detail: str, problems: dict[str, str] | None = None, **headers: str) -> JSONResponse:
+    """An answer that tells a problem."""
+    told = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, problems=problems or {})
+    return JSONResponse(told.model_dump(), status, headers, media_type="application/problem+json")
+
+
+def answer_problems(app: FastAPI) -> None:
+    """Have every error of `app` told as a Problem."""
+    app.add_exception_handler(CognateError, _own)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _refused)
+    app.add_exception_handler(Exception, _unexpected)
+
+
+def _own(_: Request, error: Exception) -> JSONResponse:
+    status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
+    return problem(status, str(error), error.problems if isinstance(error, ConfigError) else None)
+
+
+def _invalid(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)  # noqa: S101  (for the type checker: it is registered for this)
+    problems = {".".join(str(part) for part in each["loc"][1:]) or "body": _sentence(each) for each in error.errors()}
+    return problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        " ".join(f"{name}: {sentence}" for name, sentence in problems.items()),
+        problems,
+    )
+
+
+def _sentence(detail: dict[str, Any]) -> str:
+    return f"{str(detail['msg']).rstrip('.')}."
+
+
+def _refused(_: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)  # noqa: S101  (as above)
+    return problem(error.status_code, error.detail, None, **(error.headers or {}))
+
+
+def _unexpected(_: Request, error: Exception) -> JSONResponse:
+    _log.error("A request failed", exc_info=error)
+    return problem(HTTPStatus.INTERNAL_SERVER_ERROR, plain_sentence(error))

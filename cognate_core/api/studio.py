@@ -1,0 +1,80 @@
+"""The studio itself: whether it is well, who manages it, its presets, and the settings that there are."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from cognate_core.api.requests import GetManager
+from cognate_core.config import TrainingConfig
+from cognate_core.presets import PRESETS, get_preset
+from cognate_core.service import COORDINATION_KEY
+
+router = APIRouter(tags=["studio"])
+
+
+class Health(BaseModel):
+    """Whether the studio is well. `read_only`: why nothing can be changed here, null when it can."""
+
+    status: str
+    version: str
+    read_only: str | None
+    log_delayed_seconds: float
+
+
+class PresetSummary(BaseModel):
+    """A named starting point, and what a run of it gave."""
+
+    name: str
+    title: str
+    summary: str
+    expectation: str
+
+
+class PresetDetails(PresetSummary):
+    """With its settings."""
+
+    config: dict[str, Any]
+
+
+@router.get("/health")
+def health(manager: GetManager) -> Health:
+    """Whether the studio is well."""
+    return Health(
+        status="ok",
+        version=version("cognate-studio"),
+        read_only=manager.read_only,
+        log_delayed_seconds=manager.log.delayed_seconds,
+    )
+
+
+@router.get("/coordination")
+def coordination(manager: GetManager) -> dict[str, Any]:
+    """The service's coordination record: who manages the data directory, since when, and what is going on."""
+    return manager.log.coordination(COORDINATION_KEY) or {}
+
+
+@router.get("/presets")
+def presets() -> list[PresetSummary]:
+    """The ready-made settings."""
+    return [PresetSummary(**_summary(name)) for name in PRESETS]
+
+
+@router.get("/presets/{name}")
+def preset(name: str) -> PresetDetails:
+    """One preset, with its settings."""
+    return PresetDetails(**_summary(get_preset(name).name), config=get_preset(name).config.model_dump(mode="json"))
+
+
+@router.get("/config/schema")
+def config_schema() -> dict[str, Any]:
+    """JSON schema of the settings of a run, with their bounds and what they mean."""
+    return TrainingConfig.model_json_schema()
+
+
+def _summary(name: str) -> dict[str, Any]:
+    preset = PRESETS[name]
+    return {key: getattr(preset, key) for key in PresetSummary.model_fields}

@@ -245,6 +245,18 @@ def accuracy(db: Database) -> None:
     _keep_spans(db, _OF_SPANS_AND_TIME, [*_FIGURES, "accuracy"])
 
 
+@migrations()
+def found_among_thousands(db: Database) -> None:
+    """Beginning a run, and finding a model's files, take no longer the more there are."""
+    for table, column in (
+        ("runs", "colour"),
+        ("runs", "queue_position"),
+        ("models", "run_id"),
+        ("artifacts", "model_id"),
+    ):
+        db.table(table).create_index([column])
+
+
 class DatabaseWriter:
     """The one writer. Every method may be called from any thread.
 

@@ -219,9 +219,12 @@ class ProgressReader:
 
     def model(self, model_id: str) -> TrainedModel:
         """The model with this id. Raises NotFound when there is none."""
-        for model in self.models():
-            if model.id == model_id:
-                return model
+        rows = self._rows(
+            "SELECT models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id WHERE models.id = ?",
+            model_id,
+        )
+        if rows:
+            return _model(rows[0])
         raise NotFound("There is no model with this address. It may have been deleted.")
 
     def artifacts(self, model_id: str) -> list[Row]:

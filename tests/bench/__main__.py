@@ -21,6 +21,7 @@ BENCHMARKS = (
     "logging",
     "data",
     "growth",
+    "scale",
     "pages",
     "feel",
     "detectors",

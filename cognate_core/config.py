@@ -35,6 +35,16 @@ DATASET_DESCRIPTIONS: dict[str, str] = {
     "Synthetic": "word problems made on this computer, no download",
 }
 
+TrackerName = Literal["tensorboard", "csv", "parquet", "trackio"]
+
+TRACKERS: dict[TrackerName, str] = {
+    "tensorboard": "TensorBoard",
+    "csv": "CSV",
+    "parquet": "Parquet",
+    "trackio": "Trackio",
+}
+"""Where a run's figures can be kept beside the studio's own database, and what each is called."""
+
 Section = Literal["Data", "Model", "Pondering", "Memory", "Training", "GrokFast", "Grokking lab", "Checking and saving"]
 
 
@@ -539,6 +549,14 @@ class TrainingConfig(BaseModel):
         ge=1,
         le=10_000_000,
     )
+    trackers: list[TrackerName] = _setting(
+        [],
+        title="Also write the figures to",
+        help="Beside the studio's own database: tensorboard writes event files, csv and parquet a table when the run "
+        "ends, trackio its database on this computer. tensorboard and trackio are installed extra.",
+        section="Checking and saving",
+        example="tensorboard, csv",
+    )
     output_dir: str = _setting(
         "cognate_runs",
         title="Output folder",
@@ -582,7 +600,7 @@ class TrainingConfig(BaseModel):
         is_grouped = isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(,\d{3})+\s*", value)
         return value.replace(",", "") if is_grouped else value
 
-    @field_validator("dataset_sources", mode="before")
+    @field_validator("dataset_sources", "trackers", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -595,6 +613,11 @@ class TrainingConfig(BaseModel):
             if name.lower() not in spelling:
                 raise ValueError(f"There is no dataset {name!r}. Choose from {', '.join(DATASETS)}.")
         return list(dict.fromkeys(spelling[name.lower()] for name in names))
+
+    @field_validator("trackers")
+    @classmethod
+    def _each_once(cls, names: list[TrackerName]) -> list[TrackerName]:
+        return list(dict.fromkeys(names))
 
     @field_validator("mixture_weights", mode="before")
     @classmethod

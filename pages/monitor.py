@@ -13,7 +13,7 @@ from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.data_sources import source_rows
-from pages.components.hand_on import verification_result
+from pages.components.hand_on import tracker_files, verification_result
 from pages.components.layout import page_called, page_header, run_link, shown, status_badge
 from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
@@ -258,6 +258,7 @@ def details(manager: RunManager, run_id: str, model_name: str) -> None:
     run = manager.log.run(run_id)
     samples(manager.log, run, model_name)
     data_report(run)
+    tracker_files(manager, run)
     event_log(manager.log.events(run.id))
 
 

@@ -12,6 +12,7 @@ from cognate_core.contracts import Origin, Quote, RunStatus
 from cognate_core.errors import CognateError, ConfigError, DataError
 from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
+from cognate_core.tracking import require_extras
 from pages.components.config_form import HIDDEN_FIELDS, ConfigForm, as_text
 from pages.components.layout import page_called, page_header, show_refusal, shown
 from pages.components.own_files import file_field, find_own_file, keep, usable_rows
@@ -125,7 +126,9 @@ with form_column:
         form.advanced()
 config = None
 try:
-    config = TrainingConfig.from_values(form.values)
+    typed = TrainingConfig.from_values(form.values)
+    require_extras(typed.trackers)
+    config = typed
 except ConfigError as error:
     with form_column:
         form.show_problems(error.problems)

@@ -98,9 +98,10 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "arithmetic": ({"config", "arithmetic"}, set()),
     "data": (LEAVES | {"arithmetic", "data"}, set()),
     "storage": (LEAVES | {"storage"}, set()),
+    "tracking": (LEAVES | {"storage", "tracking"}, set()),
     "training": (LEAVES | {"arithmetic", "model", "data", "training"}, set()),
     "runs": (
-        LEAVES | {"service", "storage", "runs"},
+        LEAVES | {"service", "storage", "tracking", "runs"},
         {"arithmetic", "data", "model", "training", "insight", "examiner"},
     ),
     "api": (
@@ -114,7 +115,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "calculator": ({"config", "contracts", "errors", "arithmetic", "playground"}, set()),
     "playground": ({"config", "contracts", "errors", "data", "model"}, set()),
 }
-PAGES_MAY = LEAVES | {"api", "charts_of_runs", "report_of_run", "runs", "insight", "storage", "presets"}
+PAGES_MAY = LEAVES | {"api", "charts_of_runs", "report_of_run", "runs", "insight", "storage", "tracking", "presets"}
 # What a page may know of `data`: how a person's own file is read, so that New run can refuse it at once.
 OWN_FILE = ("cognate_core.data.files.SUFFIXES", "cognate_core.data.sources.own_file_source")
 # What looks at a dataset; a page may know it inside functions only, as it does `playground`.
@@ -230,7 +231,7 @@ def test_the_reader_of_imports_sees_every_kind() -> None:
 
 # What is loaded
 
-HEAVY = ("torch", "datasets", "transformers", "tensorflow")
+HEAVY = ("torch", "datasets", "transformers", "tensorflow", "tensorboardX", "trackio")
 
 
 def loaded_by(statements: Iterable[str], tmp_path: Path) -> list[str]:
@@ -264,6 +265,8 @@ def test_importing_the_library_loads_neither_torch_nor_datasets(tmp_path: Path) 
         "cognate_core.insight.report",
         "cognate_core.insight.words",
         "cognate_core.storage.progress_log",
+        "cognate_core.tracking",
+        "cognate_core.tracking.export",
     )
     assert loaded_by((f"import {module}" for module in modules), tmp_path) == []
 

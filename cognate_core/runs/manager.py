@@ -67,6 +67,7 @@ from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
 from cognate_core.storage.trash import Trash, TrashEntry
+from cognate_core.tracking import Tracking, require_extras, tracking_of
 
 _log = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ class RunManager:
         self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
         self._lock = threading.Lock()
         self._executions: dict[str, Execution] = {}
+        self._tracking: dict[str, Tracking] = {}  # of each execution
         self._threads: dict[str, threading.Thread] = {}
         self._run_ended = threading.Condition()
         self._closing = threading.Event()
@@ -173,7 +175,7 @@ class RunManager:
         `origin`: the run that it was made of. `quote`: what was promised of its time.
 
         Raises:
-            ConfigError: a name or the key cannot be used.
+            ConfigError: a name or the key cannot be used, or a tracker is not installed.
             DiskFull: the disk has no room for what the run will keep.
         """
         return self._enqueue(config, name, model_names, start_key, origin, quote)
@@ -202,7 +204,8 @@ class RunManager:
             why = run.config_error or f"It is {run.status}."
             raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
         name = name_after(run.name, ", verified")
-        return self.start(run.config, name, run.model_names, start_key, Origin(run_id, "verification"))
+        config = run.config.model_copy(update={"trackers": []})  # perhaps of another person, who had them installed
+        return self.start(config, name, run.model_names, start_key, Origin(run_id, "verification"))
 
     def start_branch(
         self,
@@ -485,6 +488,7 @@ class RunManager:
         run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
         if len(set(names)) < len(names):
             raise ConfigError({"model_names": "Two models have one name. Give each its own."})
+        require_extras(config.trackers)
         self._require_space(config)
         config = self._in_this_home(run_id, config)
         if checkpoint is not None:
@@ -545,21 +549,25 @@ class RunManager:
 
     def _execution(self, run: Run) -> Execution:
         models = [model for model in self.log.models(run.id) if model.status == "completed"]
+        completed = [ModelArtifacts(**model.details) for model in reversed(models)]
+        emitter = FanOutEmitter(
+            [
+                SQLiteProgressEmitter(self.log, run.id, self.store),
+                WebSocketProgressEmitter(self.broadcast, run.id, partial(self._kept_as, run.id)),
+            ]
+        )
+        tracking = tracking_of(run, self.home, self.log, emitter, partial(self.log.record, run.id))
+        self._tracking[run.id] = tracking
         context = RunContext(
             run_id=run.id,
             config=self._in_this_home(run.id, run.config),
             model_names=run.model_names,
-            completed=[ModelArtifacts(**model.details) for model in reversed(models)],
+            completed=completed,
             data_hash=run.data_report["content_hash"] if run.data_report else None,
             home=self.home,
-            record=partial(self.log.record, run.id),
+            record=tracking.record,
             show=partial(self.log.set_message, run.id),
-            emitter=FanOutEmitter(
-                [
-                    SQLiteProgressEmitter(self.log, run.id, self.store),
-                    WebSocketProgressEmitter(self.broadcast, run.id, partial(self._kept_as, run.id)),
-                ]
-            ),
+            emitter=tracking,
         )
         return (
             ProcessExecution(context) if self._executor == "process" else ThreadExecution(context, self._build_service)
@@ -588,15 +596,18 @@ class RunManager:
                 del self._threads[run.id]
 
     def _carried_out(self, run_id: str, execution: Execution) -> Outcome:
-        self._keep_run_file(run_id)
-        asked = ASKED_BY.get(self.log.run(run_id).status)  # before there was an execution to tell
-        if asked is not None:
-            execution.interrupt(asked)
-        if self._closing.is_set():
-            execution.interrupt(PauseRequested)
-        fill_from_logs(self.log, self._folder(run_id))
-        outcome = execution.run()
-        self.log.raise_refused(run_id)
+        try:
+            self._keep_run_file(run_id)
+            asked = ASKED_BY.get(self.log.run(run_id).status)  # before there was an execution to tell
+            if asked is not None:
+                execution.interrupt(asked)
+            if self._closing.is_set():
+                execution.interrupt(PauseRequested)
+            fill_from_logs(self.log, self._folder(run_id))
+            outcome = execution.run()
+            self.log.raise_refused(run_id)
+        finally:
+            self._tracking.pop(run_id).close(self._closing)  # before its folder may go
         if self._closing.is_set() and outcome.status in (RunStatus.PAUSED, RunStatus.CRASHED):
             return Outcome(RunStatus.INTERRUPTED, "The studio was closed while this run was going")
         if outcome.status is RunStatus.CANCELLED:

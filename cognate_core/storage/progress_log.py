@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -41,6 +41,9 @@ from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import DatabaseWriter, reading
 
 Row = dict[str, Any]
+
+STEP_COLUMNS = tuple(each.name for each in fields(StepMetrics))
+BATCH_ROWS = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +170,24 @@ class ProgressReader:
             model_name,
             json.dumps(list(steps)),
         )
+
+    def step_rows(
+        self, run_id: str, model_name: str, after: int = -1, up_to: int | None = None
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """The step rows of a model with `after` < step <= `up_to`, as STEP_COLUMNS, in batches: there may be a million.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with reading(self.path) as connection:
+            connection.row_factory = None
+            cursor = connection.execute(
+                f"SELECT {', '.join(STEP_COLUMNS)} FROM metrics WHERE run_id = ? AND model_name = ? AND step > ? "
+                "AND step <= ? ORDER BY step",
+                (run_id, model_name, after, 2**63 - 1 if up_to is None else up_to),
+            )
+            while rows := cursor.fetchmany(BATCH_ROWS):
+                yield rows
 
     def last_metrics(self, run_id: str, count: int) -> list[Row]:
         """The newest step rows, oldest of them first."""

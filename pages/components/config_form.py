@@ -13,7 +13,7 @@ import streamlit as st
 from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
-from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, field_extra, field_range, form_fields
+from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TRACKERS, field_extra, field_range, form_fields
 from cognate_core.presets import Preset
 from pages.components.layout import shown
 
@@ -76,6 +76,16 @@ class ConfigForm:
                 selection_mode="multi",
                 default=default,
                 help="  \n".join(f"**{dataset}**: {what}" for dataset, what in DATASET_DESCRIPTIONS.items()),
+                **remembered,
+            )
+        elif name == "trackers":
+            self.values[name] = st.pills(
+                info.title,
+                list(TRACKERS),
+                selection_mode="multi",
+                default=default,
+                format_func=TRACKERS.__getitem__,
+                help=info.description,
                 **remembered,
             )
         elif info.annotation is bool:

@@ -1,4 +1,4 @@
-"""The API in process: `api` on a studio whose training costs nothing, `client` on one with really trained tiny models."""
+"""The API in process: `api` on a studio whose training costs nothing, `client` on one with trained tiny models."""
 
 from __future__ import annotations
 

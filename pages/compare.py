@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from cognate_core.config import form_fields
+from cognate_core.config import as_text, form_fields
 from cognate_core.errors import RunError
 from cognate_core.insight.comparison import FamilyMember, config_difference, family
 from cognate_core.insight.glossary import explained
@@ -13,7 +13,6 @@ from cognate_core.insight.words import duration
 from cognate_core.runs import current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.charts_of_runs import are_twins
-from pages.components.config_form import as_text
 from pages.components.layout import page_called, page_header, run_link, shown, status_badge
 from pages.components.live_charts import MOST_COMPARED, live_comparison
 from pages.components.run_actions import RELATION_WORDS

@@ -7,12 +7,12 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import TrainingConfig, as_text
 from cognate_core.contracts import Origin, Quote, RunStatus
 from cognate_core.errors import CognateError, ConfigError, DataError
 from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
-from pages.components.config_form import HIDDEN_FIELDS, ConfigForm, as_text
+from pages.components.config_form import HIDDEN_FIELDS, ConfigForm
 from pages.components.layout import page_called, page_header, show_refusal, shown
 from pages.components.own_files import file_field, find_own_file, keep, usable_rows
 from pages.components.plan import quote_of, show_needs, show_plan

@@ -92,6 +92,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "records": ({"contracts"}, set()),
     "schedule": ({"config"}, set()),
     "presets": ({"config", "errors"}, set()),
+    "sweep": ({"config", "errors"}, set()),
     "mocks": ({"config", "contracts", "errors"}, set()),
     "service": ({"config", "contracts", "errors"}, set()),
     "model": (LEAVES | {"model"}, set()),
@@ -100,7 +101,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "storage": (LEAVES | {"storage"}, set()),
     "training": (LEAVES | {"arithmetic", "model", "data", "training"}, set()),
     "runs": (
-        LEAVES | {"service", "storage", "runs"},
+        LEAVES | {"service", "storage", "sweep", "runs"},
         {"arithmetic", "data", "model", "training", "insight", "examiner"},
     ),
     "insight": (LEAVES | {"insight"}, {"arithmetic", "model"}),
@@ -108,7 +109,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "calculator": ({"config", "contracts", "errors", "arithmetic", "playground"}, set()),
     "playground": ({"config", "contracts", "errors", "data", "model"}, set()),
 }
-PAGES_MAY = LEAVES | {"runs", "insight", "storage", "presets"}
+PAGES_MAY = LEAVES | {"runs", "insight", "storage", "presets", "sweep"}
 # What a page may know of `data`: how a person's own file is read, so that New run can refuse it at once.
 OWN_FILE = ("cognate_core.data.files.SUFFIXES", "cognate_core.data.sources.own_file_source")
 # What looks at a dataset; a page may know it inside functions only, as it does `playground`.

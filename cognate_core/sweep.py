@@ -104,7 +104,8 @@ class Sweep:
             problems = self._too_few_or_many()
         if problems:
             raise ConfigError(problems)
-        self._configs: list[tuple[Changes, TrainingConfig]] = []
+        self.runs: list[tuple[Changes, TrainingConfig]] = []
+        """What each run that can be trained has otherwise than `base`, and its settings."""
         self.contradictions: list[tuple[Changes, str]] = []
         """Combinations that cannot be trained, or would train what another does, each with its sentence."""
         self._combine()
@@ -122,16 +123,16 @@ class Sweep:
         """
         if self.contradictions and not self.leave_out:
             changes, sentence = self.contradictions[0]
-            count, every = len(self.contradictions), len(self.contradictions) + len(self._configs)
+            count, every = len(self.contradictions), len(self.contradictions) + len(self.runs)
             raise ConfigError(
                 {
                     "sweep": f"{count} of {every} combinations cannot be trained, such as {changes_text(changes)}: "
                     f"{sentence} Leave such out, or choose other values."
                 }
             )
-        if not self._configs:
+        if not self.runs:
             raise ConfigError({"sweep": f"No combination can be trained. {self.contradictions[0][1]}"})
-        return list(self._configs)
+        return list(self.runs)
 
     def names(self, name: str, longest: int) -> list[str]:
         """A name for each of `configs`, such as "rates learning_rate=0.001, n_layers=4", no two alike.
@@ -139,7 +140,7 @@ class Sweep:
         Args:
             longest: letters that a name may have, 40 at least.
         """
-        endings = [f" {changes_text(changes)}" for changes, _ in self._configs]
+        endings = [f" {changes_text(changes)}" for changes, _ in self.runs]
         room = longest - min(len(name), NAME_KEPT)
         if max(map(len, endings), default=0) > room or len(set(endings)) < len(endings):
             numbers = [f"\u2026 ({number})" for number in range(1, len(endings) + 1)]
@@ -178,7 +179,7 @@ class Sweep:
                     continue
                 same = trained.setdefault(repr(_what_counts(config)), changes)
                 if same is changes:
-                    self._configs.append((changes, config))
+                    self.runs.append((changes, config))
                 else:
                     sentence = f"It trains just what {changes_text(same)} does: what is switched off changes nothing."
                     self.contradictions.append((changes, sentence))

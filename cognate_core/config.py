@@ -746,6 +746,30 @@ class TrainingConfig(BaseModel):
         return cls.from_values(values)
 
 
+class _EachAlone(TrainingConfig):
+    """The settings without the question whether they agree with one another."""
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> _EachAlone:
+        return self
+
+
+def parse_setting(name: str, value: Any) -> tuple[str, Any]:
+    """One setting by itself, typed or as text: the field that it means, and its value.
+
+    Whether it agrees with the other settings is for `TrainingConfig.with_overrides` to say.
+
+    Raises:
+        ConfigError: there is no such setting, or it cannot have this value.
+    """
+    try:
+        alone = _EachAlone.model_validate({name: value})
+    except ValidationError as error:
+        raise ConfigError(_sentences(error)) from error
+    field = "act_threshold" if name == "act_epsilon" else name
+    return field, getattr(alone, field)
+
+
 FIXED_ON_A_BRANCH = ("Data", "Model", "Pondering", "Memory", "Grokking lab")
 """Sections whose settings the weights, the prepared data or the optimizer's state depend on."""
 
@@ -796,6 +820,23 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
+
+
+def as_text(value: Any) -> str:
+    """A setting as a person would type it: 2e-4, not 0.0002."""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={weight:g}" for name, weight in value.items())
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return (
+            f"{value:.0e}".replace("e-0", "e-")
+            if 0 < value < 0.001 and value == float(f"{value:.0e}")
+            else f"{value:g}"
+        )
+    return str(value)
 
 
 def form_fields() -> dict[str, FieldInfo]:

@@ -92,6 +92,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "records": ({"contracts"}, set()),
     "schedule": ({"config"}, set()),
     "presets": ({"config", "errors"}, set()),
+    "sweep": ({"config", "errors"}, set()),
     "mocks": ({"config", "contracts", "errors"}, set()),
     "service": ({"config", "contracts", "errors"}, set()),
     "model": (LEAVES | {"model"}, set()),
@@ -101,7 +102,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "tracking": (LEAVES | {"storage", "tracking"}, set()),
     "training": (LEAVES | {"arithmetic", "model", "data", "training"}, set()),
     "runs": (
-        LEAVES | {"service", "storage", "tracking", "runs"},
+        LEAVES | {"service", "storage", "sweep", "tracking", "runs"},
         {"arithmetic", "data", "model", "training", "insight", "examiner"},
     ),
     "api": (
@@ -115,7 +116,17 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "calculator": ({"config", "contracts", "errors", "arithmetic", "playground"}, set()),
     "playground": ({"config", "contracts", "errors", "data", "model"}, set()),
 }
-PAGES_MAY = LEAVES | {"api", "charts_of_runs", "report_of_run", "runs", "insight", "storage", "tracking", "presets"}
+PAGES_MAY = LEAVES | {
+    "api",
+    "charts_of_runs",
+    "report_of_run",
+    "runs",
+    "insight",
+    "storage",
+    "sweep",
+    "tracking",
+    "presets",
+}
 # What a page may know of `data`: how a person's own file is read, so that New run can refuse it at once.
 OWN_FILE = ("cognate_core.data.files.SUFFIXES", "cognate_core.data.sources.own_file_source")
 # What looks at a dataset; a page may know it inside functions only, as it does `playground`.

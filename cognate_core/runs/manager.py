@@ -65,8 +65,9 @@ from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_r
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
+from cognate_core.storage.progress_log import NewRun, ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
 from cognate_core.storage.trash import Trash, TrashEntry
+from cognate_core.sweep import Sweep
 from cognate_core.tracking import Tracking, require_extras, tracking_of
 
 _log = logging.getLogger(__name__)
@@ -227,6 +228,52 @@ class RunManager:
         config = branch_config(run.config.model_copy(update={"seed": _seed_of(run, model_name)}), step, changes)
         checkpoint = checkpoint_folder(self._folder(run_id), model_name, step)
         return self._enqueue(config, name, [name], start_key, Origin(run_id, "branch", step), None, checkpoint)
+
+    def start_sweep(
+        self, sweep: Sweep, name: str, start_key: str | None = None, origin: Origin | None = None
+    ) -> tuple[str, list[str]]:
+        """Queue the runs of a sweep as one group, all or none: the group's id, and theirs.
+
+        A second call with one start_key changes nothing. `origin`: the run whose settings the sweep begins with.
+
+        Raises:
+            ConfigError: settings contradict (see Sweep.configs), or a name or the key cannot be used.
+            DiskFull: the disk has no room for what all of them will keep.
+        """
+        _require_whole(start_key)
+        group_name, configs = valid_name(name), [config for _, config in sweep.configs()]
+        names = [valid_name(each) for each in sweep.names(group_name, MAX_NAME_LENGTH)]
+        group_id = _new_id()
+        new_runs = []
+        for number, (run_name, config) in enumerate(zip(names, configs, strict=True)):
+            run_id = _new_id()
+            key = None if start_key is None else f"sweep-{number}-{start_key}"
+            folder, config = self._folder(run_id), self._in_this_home(run_id, config)
+            new_runs.append(
+                NewRun(run_id, run_name, config, [run_name], folder, key, origin, None, group_id, group_name)
+            )
+        self._require_space(*configs)
+        given = self.log.create_runs(new_runs)
+        if given == [new.id for new in new_runs]:
+            for run_id in given:
+                self._keep_run_file(run_id)
+        else:  # the same press came a second time
+            group_id = self.log.run(given[0]).group_id or group_id
+        self._start_waiting()
+        return group_id, given
+
+    def cancel_group(self, group_id: str, *, going: bool = True) -> int:
+        """Take what waits of a sweep out of the queue, and cancel what is `going`; how many runs that were.
+
+        Raises:
+            RunError: there is no such sweep.
+        """
+        runs = self.log.runs_of_group(group_id)
+        # What waits goes first, from behind: else the next one would begin in between.
+        ended = [run.id for run in reversed(runs) if self._take_out(run.id)]
+        if going:
+            ended += [run.id for run in runs if run.id not in ended and self.cancel(run.id)]
+        return len(ended)
 
     def pause(self, run_id: str) -> bool:
         """Write a checkpoint and let the run rest. False when it has ended already."""
@@ -482,9 +529,8 @@ class RunManager:
         quote: Quote | None,
         checkpoint: Path | None = None,
     ) -> str:
-        run_id = uuid.uuid4().hex[:12]
-        if start_key is not None and start_key != start_key.encode(errors="replace").decode():
-            raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
+        run_id = _new_id()
+        _require_whole(start_key)
         run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
         if len(set(names)) < len(names):
             raise ConfigError({"model_names": "Two models have one name. Give each its own."})
@@ -637,19 +683,25 @@ class RunManager:
         self._tell_who_waits()
         return True
 
+    def _take_out(self, run_id: str) -> bool:
+        """Take a run out of the queue; False when it does not wait there."""
+        # What was trained in an earlier life is not lost by this.
+        rest, message = (
+            (RunStatus.PAUSED, "Taken out of the queue")
+            if self.resume_step(run_id)
+            else (RunStatus.CANCELLED, "Cancelled before it began")
+        )
+        if not self.log.set_status(run_id, rest, only_from=RunStatus.QUEUED, message=message):
+            return False
+        self._keep_run_file(run_id)
+        self._tell(run_id)
+        self._tell_who_waits()
+        return True
+
     def _interrupt(self, run_id: str, status: RunStatus) -> bool:
         run = self.log.run(run_id)
         if run.status is RunStatus.QUEUED:
-            # What was trained in an earlier life is not lost by this.
-            rest, message = (
-                (RunStatus.PAUSED, "Taken out of the queue")
-                if self.resume_step(run_id)
-                else (RunStatus.CANCELLED, "Cancelled before it began")
-            )
-            if self.log.set_status(run_id, rest, only_from=RunStatus.QUEUED, message=message):
-                self._keep_run_file(run_id)
-                self._tell(run_id)
-                self._tell_who_waits()
+            if self._take_out(run_id):
                 return True
             run = self.log.run(run_id)  # its turn came at this moment
         if not run.status.is_active:
@@ -672,10 +724,11 @@ class RunManager:
         """`config` with the run's own folder; the data directory may have been moved since it was queued."""
         return config.model_copy(update={"output_dir": str(self._folder(run_id))})
 
-    def _require_space(self, config: TrainingConfig) -> None:
-        from cognate_core.insight.estimates import estimate  # loads torch
+    def _require_space(self, *configs: TrainingConfig) -> None:
+        from cognate_core.insight.estimates import disk_bytes  # loads torch
 
-        require_space(self.home, estimate(config).disk_bytes, "this run, with the checkpoints it keeps,")
+        what = "this run, with the checkpoints it keeps," if len(configs) == 1 else "this sweep, with its checkpoints,"
+        require_space(self.home, disk_bytes(configs), what)
         self._keep_reserve()
 
     def _require_rest(self, run_id: str, what: str) -> None:
@@ -824,7 +877,7 @@ class ReadOnlyManager(RunManager):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise RunError(str(self.read_only))
 
-    start = start_twin = start_branch = start_verification = _refuse
+    start = start_twin = start_branch = start_verification = start_sweep = cancel_group = _refuse
     pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
     measure_accuracy = cancel_measurement = _refuse
     delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
@@ -869,6 +922,15 @@ def valid_name(name: str) -> str:
 def twin_key(run_id: str) -> str:
     """The key with which a run's twin is started: there is one at most."""
     return f"twin-{run_id}"
+
+
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def _require_whole(start_key: str | None) -> None:
+    if start_key is not None and start_key != start_key.encode(errors="replace").decode():
+        raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
 
 
 def name_after(name: str, ending: str) -> str:

@@ -166,6 +166,11 @@ def checked_rows(
     for name in ("phase", "message"):
         if not isinstance(run[name], str):
             raise ValueError(f"it has no {name}")
+    group_id, group_name = run.get("group_id"), run.get("group_name")
+    if (group_id, group_name) != (None, None) and (
+        not _ID.fullmatch(group_id or "") or group_name != valid_name(group_name or "")
+    ):
+        raise ValueError("its sweep is none")
     config = TrainingConfig.from_values(json.loads(run["config"]))
     report = json.loads(run["data_report"]) if run["data_report"] else None
     if report != passport.data:

@@ -257,6 +257,15 @@ def found_among_thousands(db: Database) -> None:
         db.table(table).create_index([column])
 
 
+@migrations()
+def groups_of_runs(db: Database) -> None:
+    """The sweep that a run belongs to. Columns go where a run's row goes (run.json, trash, passport); a table of groups
+    would have to be carried there too, and tidied up after a group's last run."""
+    db.table("runs").add_column("group_id", str)
+    db.table("runs").add_column("group_name", str)
+    db.table("runs").create_index(["group_id"])
+
+
 class DatabaseWriter:
     """The one writer. Every method may be called from any thread.
 

@@ -13,7 +13,7 @@ import streamlit as st
 from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
-from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TRACKERS, field_extra, field_range, form_fields
+from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TRACKERS, as_text, field_extra, field_range, form_fields
 from cognate_core.presets import Preset
 from pages.components.layout import shown
 
@@ -124,20 +124,3 @@ def _label(info: FieldInfo) -> str:
 def _help(info: FieldInfo) -> str:
     allowed = field_range(info)
     return f"{info.description}" + (f"  \nAllowed: {allowed}." if allowed else "")
-
-
-def as_text(value: Any) -> str:
-    """A setting as a person would type it: 2e-4, not 0.0002."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={weight:g}" for name, weight in value.items())
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if isinstance(value, float):
-        return (
-            f"{value:.0e}".replace("e-0", "e-")
-            if 0 < value < 0.001 and value == float(f"{value:.0e}")
-            else f"{value:g}"
-        )
-    return str(value)

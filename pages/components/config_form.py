@@ -118,6 +118,8 @@ def _help(info: FieldInfo) -> str:
 
 def as_text(value: Any) -> str:
     """A setting as a person would type it: 2e-4, not 0.0002."""
+    if value is None:
+        return ""
     if isinstance(value, dict):
         return ", ".join(f"{name}={weight:g}" for name, weight in value.items())
     if isinstance(value, bool):

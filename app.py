@@ -15,9 +15,8 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
-from starlette.routing import Mount
 
-from cognate_core.api import OWN_HOSTS, SERVED_BELOW, Guard, Policy, create_api
+from cognate_core.api import OWN_HOSTS, Guard, Policy, served
 from cognate_core.errors import CognateError, RunError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
 from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
@@ -28,17 +27,22 @@ def policy() -> Policy:
     """Who may speak to the studio.
 
     Raises:
-        RunError: other computers would reach it, and nobody chose a token.
+        RunError: other computers would reach it, and nobody chose a token, or the name under which they ask for it.
     """
     address = st.get_option("server.address")
-    hosts = frozenset(st.get_option("server.allowedHosts"))
+    hosts = frozenset(host.lower() for host in st.get_option("server.allowedHosts"))
     if address in OWN_HOSTS:
-        return Policy(studio_token(current_manager().home), hosts)
+        return Policy(studio_token(current_manager().home), hosts or OWN_HOSTS)
     token = chosen_token()
     if token is None:
         raise RunError(
             f"The studio would be reached from other computers at {address or 'every address'}, and asks for no token. "
             f"Choose one with {TOKEN_VARIABLE}, or take server.address (STREAMLIT_SERVER_ADDRESS) away."
+        )
+    if not hosts - OWN_HOSTS:
+        raise RunError(
+            f"The studio would be reached from other computers at {address or 'every address'}. Say under which name "
+            "or address they ask for it, with server.allowedHosts in .streamlit/config.toml: others are refused."
         )
     return Policy(token, hosts, everything=True)
 
@@ -63,7 +67,7 @@ def show_error(error: Exception) -> bool:
 app = st.App(
     Path(__file__).parent / "pages" / "navigation.py",
     lifespan=lifespan,
-    routes=[*routes, Mount(SERVED_BELOW, create_api(current_manager))],
+    routes=[*routes, *served(current_manager)],
     middleware=[Middleware(Guard, get_policy=policy)],
     on_script_error=show_error,
 )

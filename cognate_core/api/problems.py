@@ -23,6 +23,7 @@ from cognate_core.errors import (
     RunError,
     StorageError,
     TrainingError,
+    UnusableFile,
     plain_sentence,
 )
 
@@ -35,6 +36,7 @@ _STATUS: dict[type[CognateError], HTTPStatus] = {  # the nearest ancestor of an 
     TrainingError: HTTPStatus.UNPROCESSABLE_ENTITY,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
     DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    UnusableFile: HTTPStatus.UNPROCESSABLE_ENTITY,
     RunError: HTTPStatus.CONFLICT,
     NotFound: HTTPStatus.NOT_FOUND,
 }

@@ -43,11 +43,17 @@ def policy() -> Policy:
     return Policy(token, hosts, everything=True)
 
 
+def address() -> str:
+    """Where programs on this computer reach the studio."""
+    scheme = "https" if st.get_option("server.sslCertFile") else "http"
+    return f"{scheme}://127.0.0.1:{st.get_option('server.port')}"
+
+
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """Open the RunManager before the first page, and let it save what is being trained before the end."""
     policy()
-    current_manager()
+    current_manager().say_address(address())
     yield {}
     await asyncio.to_thread(close_manager, for_good=True)
 

@@ -23,6 +23,7 @@ from cognate_core.errors import (
     RunError,
     StorageError,
     TrainingError,
+    Unreachable,
     plain_sentence,
 )
 
@@ -37,6 +38,7 @@ _STATUS: dict[type[CognateError], HTTPStatus] = {  # the nearest ancestor of an 
     DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
     RunError: HTTPStatus.CONFLICT,
     NotFound: HTTPStatus.NOT_FOUND,
+    Unreachable: HTTPStatus.BAD_GATEWAY,
 }
 
 

@@ -81,7 +81,8 @@ class RunManager:
 
     Args:
         home: the data directory; everything is kept below it.
-        max_parallel: how many runs train at once; others wait. Of the Grokking lab, as many as there are cores.
+        max_parallel: how many runs train at once; others wait. Of the Grokking lab, as many as there are cores. With 0
+            none begins: they wait for whoever manages the directory next.
         executor: "process": each run in a process of its own. "thread": in a thread of this one, for tests and
             notebooks.
         build_service: makes the service of a run, within its thread; "thread" only.
@@ -129,6 +130,7 @@ class RunManager:
         self._closed = False
         self._heartbeat_ends = threading.Event()
         self._started_at = utc_now()
+        self._address: str | None = None
         try:
             self._rebuild(damaged)
             interrupted = self.log.interrupt_unfinished()
@@ -336,6 +338,11 @@ class RunManager:
         """It was read."""
         self.log.set_coordination(RECOVERY_KEY, {"note": None})
 
+    def say_address(self, address: str) -> None:
+        """Keep in the coordination record where other programs reach this manager."""
+        self._address = address
+        self._say_state()
+
     def wait(self, run_id: str, timeout: float | None = None) -> bool:
         """Wait until nobody works on the run and it waits for no turn, `timeout` seconds at most; whether it is so."""
 
@@ -468,6 +475,8 @@ class RunManager:
         """Whether one more run can train. The lanes of a race in the Grokking lab are small, and race side by side."""
         if len(self._executions) < self._max_parallel:
             return True
+        if not self._max_parallel:
+            return False
         beside = [self.log.run(each) for each in (run_id, *self._executions)]
         return len(beside) <= usable_cores() and all(
             not run.config_error and run.config.task == "arithmetic" for run in beside
@@ -703,34 +712,41 @@ class RunManager:
 
     def _beat(self) -> None:
         """Keep the coordination record fresh; the last one says that the studio is closed."""
-        last = False
-        while True:
-            executions = dict(self._executions)
-            state = {
-                "pid": os.getpid(),
-                "database": str(self.log.path),
-                "started_at": self._started_at,
-                "active_runs": list(executions),
-                "workers": {run_id: execution.pid for run_id, execution in executions.items()},
-                "open": not last,
-            }
-            try:
-                self.log.set_coordination(COORDINATION_KEY, state)
-            except StorageError as error:
-                _log.warning("The heartbeat could not be written: %s", error)
-            if last:
-                return
-            last = self._heartbeat_ends.wait(HEARTBEAT_SECONDS)
+        ends = False
+        while not ends:
+            self._say_state()
+            ends = self._heartbeat_ends.wait(HEARTBEAT_SECONDS)
+        self._say_state()
+
+    def _say_state(self) -> None:
+        executions = dict(self._executions)
+        state = {
+            "pid": os.getpid(),
+            "database": str(self.log.path),
+            "started_at": self._started_at,
+            "active_runs": list(executions),
+            "workers": {run_id: execution.pid for run_id, execution in executions.items()},
+            "address": self._address,
+            "open": not self._heartbeat_ends.is_set(),
+        }
+        try:
+            self.log.set_coordination(COORDINATION_KEY, state)
+        except StorageError as error:
+            _log.warning("The heartbeat could not be written: %s", error)
 
 
 class ReadOnlyManager(RunManager):
-    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it."""
+    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        why: the sentence instead, where nobody else manages it.
+    """
+
+    def __init__(self, home: Path, why: str | None = None) -> None:
         self.home = home.resolve()
         self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # nothing that writes is called here
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
-        self.read_only = owner_sentence(self.home)
+        self.read_only = why or owner_sentence(self.home)
         self._measuring = Measuring()
         self._executions = {}  # they are another process's
         self._run_ended, self._closed = threading.Condition(), False
@@ -742,6 +758,9 @@ class ReadOnlyManager(RunManager):
     pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
     measure_accuracy = cancel_measurement = _refuse
     delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
+
+    def say_address(self, address: str) -> None:
+        """The record tells of the other process."""
 
     def close(self) -> None:
         """There is nothing to close."""

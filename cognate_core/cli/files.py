@@ -1,0 +1,8 @@
+import typer
+
+app = typer.Typer(name="files", help="Datasets: what a model would read.", no_args_is_help=True)
+
+
+@app.command()
+def x():
+    pass

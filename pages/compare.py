@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from cognate_core.charts_of_runs import are_twins
 from cognate_core.config import form_fields
 from cognate_core.errors import RunError
 from cognate_core.insight.comparison import FamilyMember, config_difference, family
@@ -12,12 +13,10 @@ from cognate_core.insight.grokking import grokked_at
 from cognate_core.insight.words import duration
 from cognate_core.runs import current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
-from pages.components.charts_of_runs import are_twins
 from pages.components.config_form import as_text
 from pages.components.layout import page_called, page_header, run_link, shown, status_badge
 from pages.components.live_charts import MOST_COMPARED, live_comparison
 from pages.components.run_actions import RELATION_WORDS
-from pages.components.run_figures import training_seconds
 from pages.components.step_dialog import step_dialog
 
 AT_FIRST = 3  # of the newest runs, when the address names none
@@ -54,7 +53,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
     for run in runs:
         best = log.best_evaluation(run.id)
         last = log.last_metrics(run.id, 1)
-        seconds = training_seconds(log, run)
+        seconds = log.training_seconds(run)
         checks = log.evaluations(run.id, model_name=run.model_names[0])
         rows.append(
             {

@@ -4,6 +4,7 @@ from typing import Any
 
 import streamlit as st
 
+from cognate_core.charts_of_runs import run_findings
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
 from cognate_core.insight.glossary import explained
@@ -11,7 +12,6 @@ from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
-from pages.components.charts_of_runs import run_findings
 from pages.components.data_sources import source_rows
 from pages.components.hand_on import verification_result
 from pages.components.layout import page_called, page_header, run_link, shown, status_badge

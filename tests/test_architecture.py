@@ -103,13 +103,18 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
         LEAVES | {"service", "storage", "runs"},
         {"arithmetic", "data", "model", "training", "insight", "examiner"},
     ),
-    "api": (LEAVES | {"presets", "service", "storage", "runs", "api"}, {"insight", "data", "playground", "calculator"}),
+    "api": (
+        LEAVES | {"presets", "service", "storage", "runs", "api"},
+        {"insight", "charts_of_runs", "report_of_run", "data", "playground", "calculator"},
+    ),
     "insight": (LEAVES | {"insight"}, {"arithmetic", "model"}),
+    "charts_of_runs": (LEAVES | {"insight", "storage"}, set()),
+    "report_of_run": (LEAVES | {"charts_of_runs", "insight", "presets", "storage"}, set()),
     "examiner": (LEAVES | {"data", "playground"}, set()),
     "calculator": ({"config", "contracts", "errors", "arithmetic", "playground"}, set()),
     "playground": ({"config", "contracts", "errors", "data", "model"}, set()),
 }
-PAGES_MAY = LEAVES | {"api", "runs", "insight", "storage", "presets"}
+PAGES_MAY = LEAVES | {"api", "charts_of_runs", "report_of_run", "runs", "insight", "storage", "presets"}
 # What a page may know of `data`: how a person's own file is read, so that New run can refuse it at once.
 OWN_FILE = ("cognate_core.data.files.SUFFIXES", "cognate_core.data.sources.own_file_source")
 # What looks at a dataset; a page may know it inside functions only, as it does `playground`.

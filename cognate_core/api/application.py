@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 
-from cognate_core.api import studio
+from cognate_core.api import handing_on, offspring, records, runs, settings, studio
 from cognate_core.api.problems import Problem, answer_problems
 from cognate_core.runs import RunManager
 
@@ -23,12 +23,13 @@ def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
         openapi_url="/v1/openapi.json",
         docs_url=None,  # they load scripts from the network
         redoc_url=None,
+        redirect_slashes=False,
         responses={"default": {"model": Problem, "description": "A problem, told in a sentence."}},
     )
     app.state.get_manager = get_manager
     answer_problems(app)
     first = APIRouter(prefix="/v1")
-    for module in (studio,):
+    for module in (studio, settings, runs, offspring, records, handing_on):
         first.include_router(module.router)
     app.include_router(first)
     return app

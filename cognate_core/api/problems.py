@@ -53,8 +53,14 @@ class Problem(BaseModel):
 
 def problem(status: int, detail: str, problems: dict[str, str] | None = None, **headers: str) -> JSONResponse:
     """An answer that tells a problem."""
-    told = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, problems=problems or {})
+    found = {_whole(field): _whole(sentence) for field, sentence in (problems or {}).items()}
+    told = Problem(title=HTTPStatus(status).phrase, status=status, detail=_whole(detail), problems=found)
     return JSONResponse(told.model_dump(), status, headers, media_type="application/problem+json")
+
+
+def _whole(text: str) -> str:
+    """`text`, in which half a letter, which no answer can carry, is a question mark."""
+    return text.encode(errors="replace").decode()
 
 
 def answer_problems(app: FastAPI) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import APIRouter
+from fastapi import Path as InPath
 from pydantic import BaseModel
 
 from cognate_core.api.requests import GetManager
 from cognate_core.config import TrainingConfig
-from cognate_core.presets import PRESETS, get_preset
+from cognate_core.errors import NotFound
+from cognate_core.presets import PRESETS
 from cognate_core.service import COORDINATION_KEY
 
 router = APIRouter(tags=["studio"])
@@ -64,9 +66,11 @@ def presets() -> list[PresetSummary]:
 
 
 @router.get("/presets/{name}")
-def preset(name: str) -> PresetDetails:
+def preset(name: Annotated[str, InPath(max_length=80)]) -> PresetDetails:
     """One preset, with its settings."""
-    return PresetDetails(**_summary(get_preset(name).name), config=get_preset(name).config.model_dump(mode="json"))
+    if name not in PRESETS:
+        raise NotFound(f"There is no preset {name!r}. There are {', '.join(PRESETS)}.")
+    return PresetDetails(**_summary(name), config=PRESETS[name].config.model_dump(mode="json"))
 
 
 @router.get("/config/schema")

@@ -13,6 +13,7 @@ from cognate_core.runs.manager import (
     default_home,
     name_after,
     numbered_names,
+    twin_key,
 )
 from cognate_core.runs.offspring import nearest_checkpoint
 
@@ -63,4 +64,5 @@ __all__ = [
     "name_after",
     "nearest_checkpoint",
     "numbered_names",
+    "twin_key",
 ]

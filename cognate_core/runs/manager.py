@@ -174,9 +174,9 @@ class RunManager:
         config = twin_config(run.config)
         name = name_after(run.name, " (filter on)" if config.grokfast_enabled else " (filter off)")
         names = numbered_names(name, len(run.model_names))
-        return self.start(config, name, names, start_key=f"twin-{run_id}", origin=Origin(run_id, "twin"))
+        return self.start(config, name, names, start_key=twin_key(run_id), origin=Origin(run_id, "twin"))
 
-    def start_verification(self, run_id: str) -> str:
+    def start_verification(self, run_id: str, start_key: str | None = None) -> str:
         """Start the same run once more, to see whether the same comes of it; its id.
 
         Raises:
@@ -188,7 +188,7 @@ class RunManager:
             why = run.config_error or f"It is {run.status}."
             raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
         name = name_after(run.name, ", verified")
-        return self.start(run.config, name, run.model_names, origin=Origin(run_id, "verification"))
+        return self.start(run.config, name, run.model_names, start_key, Origin(run_id, "verification"))
 
     def start_branch(
         self,
@@ -454,6 +454,8 @@ class RunManager:
         if start_key is not None and start_key != start_key.encode(errors="replace").decode():
             raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
         run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
+        if len(set(names)) < len(names):
+            raise ConfigError({"model_names": "Two models have one name. Give each its own."})
         self._require_space(config)
         config = self._in_this_home(run_id, config)
         if checkpoint is not None:
@@ -797,6 +799,11 @@ def valid_name(name: str) -> str:
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in _TURNS_TEXT for letter in stripped):
         raise ConfigError({"name": "The name holds a character that cannot be shown. Type it again."})
     return stripped
+
+
+def twin_key(run_id: str) -> str:
+    """The key with which a run's twin is started: there is one at most."""
+    return f"twin-{run_id}"
 
 
 def name_after(name: str, ending: str) -> str:

@@ -20,9 +20,11 @@ import re
 import shutil
 import stat
 import threading
+import time
 import uuid
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -53,6 +55,7 @@ FORMAT = 1
 PASSPORT_FILE = "passport.json"
 ENDING = ".cognate.zip"
 CHUNK = 1 << 20
+LEFT_SECONDS = 3600.0  # a written passport that is older than this is no longer being sent
 LARGEST = {  # bytes of a member; weights are bounded by the settings instead
     PASSPORT_FILE: 4_000_000,
     RUN_FILE: 16_000_000,
@@ -111,6 +114,25 @@ def write_passport(log: ProgressReader, store: ArtifactStore, run_id: str, targe
         sync_folder(target.parent)
     except OSError as error:
         raise _refused(error, f"The passport {target.name} cannot be written") from error
+
+
+def open_written_passport(manager: RunManager, run_id: str) -> BinaryIO:
+    """The run's passport as an open file, to be sent. Raises as `write_passport`, or StorageError."""
+    folder = manager.home / "cache" / "passports"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for earlier in folder.iterdir():  # of a studio that was killed, or of a system where open files cannot go
+            with suppress(OSError):
+                if time.time() - earlier.stat().st_mtime > LEFT_SECONDS:
+                    earlier.unlink()
+        path = folder / f"{uuid.uuid4().hex}{ENDING}"
+        write_passport(manager.log, manager.store, run_id, path)
+        file = path.open("rb")
+        with suppress(OSError):
+            path.unlink()
+        return file
+    except OSError as error:
+        raise _refused(error, "The passport cannot be written") from error
 
 
 def _write_members(

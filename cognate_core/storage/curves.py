@@ -6,6 +6,7 @@ run of a million steps is read from these in a fraction of a second, and no spik
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +30,6 @@ FIGURES = (
     "accuracy",
 )
 _SPAN_COLUMNS = ["step", "mean_loss", "losses", "missing_step", "elapsed_seconds", "tokens"]
-_FIRST_OF_FIGURES = len(_SPAN_COLUMNS)
-_SPAN_COLUMNS += [f"{figure}_{end}" for figure in FIGURES for end in ("low", "low_step", "high", "high_step")]
 
 Floats = npt.NDArray[np.float64]
 Curve = tuple[Floats, Floats]
@@ -40,7 +39,7 @@ Curve = tuple[Floats, Floats]
 class Curves:
     """What one model's charts are drawn from, in order of step."""
 
-    lines: dict[str, Curve]  # of each of FIGURES: the steps that have it, and its values
+    lines: dict[str, Curve]  # of each figure that was asked for: the steps that have it, and its values
     mean_loss: Curve  # over the rows up to each step
     mean_counts: Floats  # of how many rows each of them is the mean
     missing_loss: Floats  # steps whose loss is no number, one a span at the least
@@ -48,13 +47,14 @@ class Curves:
     tokens: Curve  # learned from, up to each step
 
 
-def read_curves(path: Path, run_id: str, model_name: str) -> Curves:
-    """The curves of one model of a run, from the database at `path`.
+def read_curves(path: Path, run_id: str, model_name: str, figures: Sequence[str] = FIGURES) -> Curves:
+    """The curves of one model of a run, from the database at `path`. `figures`: "loss" first, and others of FIGURES.
 
     Raises:
         StorageError: there is no readable database.
     """
     of_model = "WHERE run_id = ? AND model_name = ?"
+    ends = [f"{figure}_{end}" for figure in figures for end in ("low", "low_step", "high", "high_step")]
     model = (run_id, model_name)
     with reading(path) as connection:
         connection.row_factory = None
@@ -66,29 +66,29 @@ def read_curves(path: Path, run_id: str, model_name: str) -> Curves:
 
         (last,) = connection.execute(f"SELECT max(step) FROM metrics {of_model}", model).fetchone()
         long = (last or 0) > SHORT_RUN
-        spans = table(_SPAN_COLUMNS, f"metric_spans {of_model} AND ?", *model, long)
+        spans = table([*_SPAN_COLUMNS, *ends], f"metric_spans {of_model} AND ?", *model, long)
         first_end, begin = (spans[0, 0], spans[0, -1]) if spans.size else (-1, -1)
-        columns = ["step", "elapsed_seconds", "tokens", *FIGURES]
+        columns = ["step", "elapsed_seconds", "tokens", *figures]
         rows = table(columns, f"metrics {of_model} AND step > ?", *model, begin)
         # Time and tokens begin at the first step, not at the end of its span.
         begins = f"metrics {of_model} AND step = (SELECT min(step) FROM metrics {of_model}) AND step < ?"
         first = table(["step", "elapsed_seconds", "tokens"], begins, *model, *model, first_end)
-    ends, means, counts, missing, elapsed, tokens = spans[:_FIRST_OF_FIGURES]
+    last_steps, means, counts, missing, elapsed, tokens = spans[: len(_SPAN_COLUMNS)]
     steps, losses = rows[0], rows[3]
     lines = {}
-    for number, figure in enumerate(FIGURES):
-        low, low_step, high, high_step = spans[_FIRST_OF_FIGURES + 4 * number :][:4]
+    for number, figure in enumerate(figures):
+        low, low_step, high, high_step = spans[len(_SPAN_COLUMNS) + 4 * number :][:4]
         lines[figure] = _in_order((low_step, high_step, steps), (low, high, rows[3 + number]))
     mean_loss, mean_counts = np.r_[means, losses], np.r_[counts, np.ones(len(losses))]
     known = np.isfinite(mean_loss)
     missing = np.r_[missing, steps[np.isnan(losses)]]
     return Curves(
         lines=lines,
-        mean_loss=(np.r_[ends, steps][known], mean_loss[known]),
+        mean_loss=(np.r_[last_steps, steps][known], mean_loss[known]),
         mean_counts=mean_counts[known],
         missing_loss=missing[np.isfinite(missing)],
-        elapsed_seconds=(np.r_[first[0], ends, steps], np.r_[first[1], elapsed, rows[1]]),
-        tokens=(np.r_[first[0], ends, steps], np.r_[first[2], np.cumsum(np.r_[tokens, rows[2]])]),
+        elapsed_seconds=(np.r_[first[0], last_steps, steps], np.r_[first[1], elapsed, rows[1]]),
+        tokens=(np.r_[first[0], last_steps, steps], np.r_[first[2], np.cumsum(np.r_[tokens, rows[2]])]),
     )
 
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
@@ -116,6 +116,24 @@ class ProgressReader:
         """The newest runs first."""
         return [_run(row) for row in self._rows("SELECT * FROM runs ORDER BY rowid DESC LIMIT ?", limit)]
 
+    def runs_page(
+        self, limit: int, before: int | None = None, status: RunStatus | None = None
+    ) -> list[tuple[int, Run]]:
+        """The newest runs first, each with its place; with `before` those behind that place, with `status` those."""
+        rows = self._rows(
+            "SELECT rowid AS place, * FROM runs WHERE (?1 IS NULL OR rowid < ?1) AND (?2 IS NULL OR status = ?2) "
+            "ORDER BY rowid DESC LIMIT ?3",
+            before,
+            status.value if status else None,
+            limit,
+        )
+        return [(row.pop("place"), _run(row)) for row in rows]
+
+    def run_started_with(self, start_key: str) -> str | None:
+        """The id of the run that was started with this key."""
+        rows = self._rows("SELECT id FROM runs WHERE start_key = ?", start_key)
+        return str(rows[0]["id"]) if rows else None
+
     def queued_run_ids(self) -> list[str]:
         """Runs that wait for their turn, the next one first."""
         rows = self._rows("SELECT id FROM runs WHERE status = ? ORDER BY queue_position", RunStatus.QUEUED.value)
@@ -124,6 +142,26 @@ class ProgressReader:
     def metrics(self, run_id: str, after_id: int = 0) -> list[Row]:
         """Step rows of a run that were written after the row `after_id`, in order of writing."""
         return self._rows("SELECT * FROM metrics WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
+
+    def metrics_after(self, run_id: str, model_name: str, step: int, limit: int) -> list[Row]:
+        """At most `limit` step rows of a model, those that follow `step`, in order of step."""
+        return self._rows(
+            "SELECT * FROM metrics WHERE run_id = ? AND model_name = ? AND step > ? ORDER BY step LIMIT ?",
+            run_id,
+            model_name,
+            step,
+            limit,
+        )
+
+    def metrics_at(self, run_id: str, model_name: str, steps: Iterable[int]) -> list[Row]:
+        """The step rows of a model at `steps`, in order of step."""
+        return self._rows(
+            "SELECT * FROM metrics WHERE run_id = ? AND model_name = ? AND step IN (SELECT value FROM json_each(?)) "
+            "ORDER BY step",
+            run_id,
+            model_name,
+            json.dumps(list(steps)),
+        )
 
     def last_metrics(self, run_id: str, count: int) -> list[Row]:
         """The newest step rows, oldest of them first."""
@@ -208,6 +246,14 @@ class ProgressReader:
         """Events, in order of writing."""
         return self._rows("SELECT * FROM events WHERE run_id = ? ORDER BY id", run_id)
 
+    def records_after(
+        self, table: Literal["evaluations", "samples", "events"], run_id: str, after_id: int, limit: int
+    ) -> list[Row]:
+        """At most `limit` rows of a run, those that were written after the row `after_id`, in order of writing."""
+        return self._rows(
+            f"SELECT * FROM {table} WHERE run_id = ? AND id > ? ORDER BY id LIMIT ?", run_id, after_id, limit
+        )
+
     def models(self, run_id: str | None = None) -> list[TrainedModel]:
         """Finished models, newest first."""
         rows = self._rows(
@@ -223,6 +269,12 @@ class ProgressReader:
             if model.id == model_id:
                 return model
         raise NotFound("There is no model with this address. It may have been deleted.")
+
+    def training_seconds(self, run: Run) -> float | None:
+        """Seconds of training of all models of a run together; None while that is unknown."""
+        seconds = [model.details["training_stats"].get("seconds") for model in self.models(run.id)]
+        known = [each for each in seconds if each is not None]
+        return sum(known) if len(known) == len(run.model_names) else None
 
     def artifacts(self, model_id: str) -> list[Row]:
         """The files of a model."""

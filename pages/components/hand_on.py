@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import tempfile
-import uuid
-from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
 
 import streamlit as st
 
-from cognate_core.contracts import RunStatus, utc_now
+from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError
 from cognate_core.files import replace_durably
-from cognate_core.insight.report import run_report
 from cognate_core.labels import folder_name
-from cognate_core.presets import nearest_preset
+from cognate_core.report_of_run import report_of_run
 from cognate_core.runs import RunManager
 from cognate_core.runs.verification import compare_runs
 from cognate_core.storage.progress_log import Run
-from pages.components.charts_of_runs import Look, run_charts
 from pages.components.layout import page_called, show_refusal, shown
 
 VERDICT_LOOK = {
@@ -32,9 +27,11 @@ VERDICT_LOOK = {
 
 def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
     """Save the report or the passport, or repeat the run."""
+    from cognate_core.runs.passport import open_written_passport
+
     st.download_button(
         "Save its report (HTML)",
-        lambda: report(manager, run, model_name),
+        lambda: report_of_run(manager.log, run, model_name).encode(),
         file_name=f"{folder_name(run.name)}.html",
         mime="text/html",
         icon=":material/description:",
@@ -47,7 +44,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
         return
     st.download_button(
         "Save its passport",
-        lambda: passport(manager, run),
+        lambda: open_written_passport(manager, run.id),
         file_name=f"{folder_name(run.name)}.cognate.zip",
         mime="application/zip",
         icon=":material/badge:",
@@ -69,44 +66,6 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
             show_refusal(error)
         else:
             st.switch_page(page_called("monitor"), query_params={"run": repeated})
-
-
-def report(manager: RunManager, run: Run, model_name: str) -> bytes:
-    """The report of one model of a run."""
-    charts, found = run_charts(manager.log, run, model_name, Look())
-    models = [model for model in manager.log.models(run.id) if model.details["model_name"] == model_name]
-    measured = models[0].details["training_stats"] if models else {}
-    nearest = nearest_preset(run.config)
-
-    def of_model(rows: list[dict[str, object]]) -> list[dict[str, object]]:
-        return [row for row in rows if row["model_name"] == model_name]
-
-    return run_report(
-        run,
-        charts=charts,
-        findings=[(finding.title, finding.cause, finding.advice) for finding in found],
-        samples=of_model(manager.log.samples(run.id)),
-        evaluations=of_model(manager.log.evaluations(run.id)),
-        models=[model.details for model in models],
-        artifacts=[row for model in models for row in manager.log.artifacts(model.id)],
-        environment={name: str(measured[name]) for name in ("precision", "threads") if name in measured},
-        compared_with=(f"the preset {nearest.title}", nearest.config),
-        made_at=utc_now(),
-    ).encode()
-
-
-def passport(manager: RunManager, run: Run) -> BinaryIO:
-    """The run's passport as an open file."""
-    from cognate_core.runs.passport import write_passport
-
-    folder = manager.home / "cache" / "passports"
-    folder.mkdir(parents=True, exist_ok=True)
-    for earlier in folder.iterdir():  # they were handed over, or nobody waits for them any more
-        with suppress(OSError):  # one that is just being sent cannot go on every system
-            earlier.unlink()
-    path = folder / f"{uuid.uuid4().hex}.cognate.zip"
-    write_passport(manager.log, manager.store, run.id, path)
-    return path.open("rb")
 
 
 def open_passport_field(manager: RunManager) -> None:

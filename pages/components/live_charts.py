@@ -22,6 +22,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
+from cognate_core.charts_of_runs import Look, comparison_charts, run_charts
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
 from cognate_core.insight.axis import By
@@ -29,7 +30,6 @@ from cognate_core.insight.charts import PLOTLY_SCRIPT, View
 from cognate_core.insight.words import size
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import Run
-from pages.components.charts_of_runs import Look, comparison_charts, run_charts
 
 MOST_KEPT = 16  # charts of a run and model, light or dark, for all who watch
 MOST_COMPARED = 12

@@ -34,17 +34,11 @@ def quote_line(log: ProgressLog, run: Run) -> str:
     promised = f"Quoted for training: {duration(low)} to {duration(high)}"
     if run.status is not RunStatus.COMPLETED:
         return f"{promised}."
-    seconds = training_seconds(log, run)
+    seconds = log.training_seconds(run)
     if seconds is None:
         return f"{promised}."
     kept = "as quoted" if low <= seconds <= high else "less than quoted" if seconds < low else "more than quoted"
     return f"{promised}; it took {duration(seconds)}, {kept}."
-
-
-def training_seconds(log: ProgressLog, run: Run) -> float | None:
-    """Seconds of training of all models of a run together; None while that is unknown."""
-    seconds = [model.details["training_stats"]["seconds"] for model in log.models(run.id)]
-    return sum(seconds) if len(seconds) == len(run.model_names) else None
 
 
 def run_seconds(run: Run) -> float | None:

@@ -15,8 +15,8 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARITHMETIC, DataReport, Evaluation, RunStatus, StepMetrics
 from cognate_core.labels import WORD_JOINER
 from cognate_core.presets import PRESETS, RACERS
+from cognate_core.report_of_run import report_of_run
 from cognate_core.runs import RunManager, close_manager, current_manager
-from pages.components.hand_on import report
 from pages.components.plan import known_sequences
 from tests.arithmetic.tiny import config_of
 from tests.pages.conftest import charts, open_page, texts
@@ -336,7 +336,7 @@ def test_monitor_tells_of_problems(lab_studio: RunManager, name: str) -> None:
 def test_the_report_has_each_models_own_figures(lab_studio: RunManager) -> None:
     run = lab_studio.log.runs()[0]
     for model in lab_studio.log.models(run.id):
-        html = report(lab_studio, run, model.name).decode()
+        html = report_of_run(lab_studio.log, run, model.name)
         share = model.details["training_stats"]["heldout_accuracy"][ARITHMETIC]
         assert f"it had {share:.1%} of the problems right" in html
         assert "32,000" not in html

@@ -1,0 +1,106 @@
+"""Handing a run on: its report, its passport, and taking up the passport of another studio."""
+
+from __future__ import annotations
+
+import tempfile
+import uuid
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import HTMLResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from cognate_core.api.records import ModelWanted, model_name
+from cognate_core.api.requests import GetManager, RunId
+from cognate_core.api.runs import RunDetails, details
+from cognate_core.errors import DISK_FULL, DiskFull, RunError, StorageError
+from cognate_core.files import is_disk_full, require_space
+from cognate_core.labels import folder_name
+
+router = APIRouter(tags=["handing on"])
+
+CHUNK = 1 << 18
+_BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+
+
+@router.get(
+    "/runs/{run_id}/report",
+    response_class=HTMLResponse,
+    responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "One HTML page."}},
+)
+def report(run_id: RunId, asked: Annotated[ModelWanted, Query()], manager: GetManager) -> HTMLResponse:
+    """One page with the curves, the settings and the data of one model, that anybody can open without the studio."""
+    from cognate_core.report_of_run import report_of_run
+
+    run = manager.log.run(run_id)
+    html = report_of_run(manager.log, run, model_name(run, asked.model))
+    return HTMLResponse(html, headers=_as_file(f"{folder_name(run.name)}.html"))
+
+
+@router.get(
+    "/runs/{run_id}/passport",
+    response_class=StreamingResponse,
+    responses={200: {"content": {"application/zip": _BYTES}, "description": "A zip file."}},
+)
+def passport(run_id: RunId, manager: GetManager) -> StreamingResponse:
+    """Everything by which another studio can open this run, and repeat it to verify."""
+    from cognate_core.runs.passport import ENDING, open_written_passport
+
+    name = folder_name(manager.log.run(run_id).name)
+    file = open_written_passport(manager, run_id)
+    return StreamingResponse(_chunks(file), media_type="application/zip", headers=_as_file(f"{name}{ENDING}"))
+
+
+@router.post(
+    "/passports",
+    status_code=HTTPStatus.CREATED,
+    openapi_extra={"requestBody": {"content": {"application/octet-stream": _BYTES}, "required": True}},
+)
+async def take_up(request: Request, manager: GetManager) -> RunDetails:
+    """Take up the run of a passport, as if it had been trained here. Nothing of the file is believed."""
+    from cognate_core.runs.passport import open_passport
+
+    if not request.headers.get("content-type", "").startswith("application/octet-stream"):
+        raise HTTPException(415, "Send the passport as Content-Type: application/octet-stream.")
+    if manager.read_only:
+        raise RunError(manager.read_only)
+    require_space(manager.home, int(request.headers.get("content-length", "0")), "this passport")
+    with tempfile.TemporaryDirectory(prefix="arriving.tmp-", dir=manager.home) as folder:
+        path = Path(folder) / f"{uuid.uuid4().hex}.zip"
+        await _receive(request, path)
+        run_id = await run_in_threadpool(open_passport, manager, path)
+    return await run_in_threadpool(details, manager, run_id)
+
+
+async def _receive(request: Request, path: Path) -> None:
+    """Write the body of a request to a file.
+
+    Raises:
+        StorageError: the disk refuses.
+        HTTPException: the sender hung up.
+    """
+    try:
+        with path.open("xb") as file:
+            async for piece in request.stream():
+                await run_in_threadpool(file.write, piece)
+    except OSError as error:
+        if is_disk_full(error):
+            raise DiskFull(DISK_FULL) from error
+        raise StorageError(f"What was sent cannot be kept ({error.strerror or error}).") from error
+    except ClientDisconnect as error:
+        raise HTTPException(400, "The sending was broken off. Send it again.") from error
+
+
+def _as_file(name: str) -> dict[str, str]:
+    """Headers for what is saved and never shown in the studio's own place."""
+    return {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
+        while piece := file.read(CHUNK):
+            yield piece

@@ -1,0 +1,127 @@
+"""The settings of a run as a request gives them, and what they will need."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, HTTPException
+from pydantic import BaseModel, Field
+
+from cognate_core.api.requests import Asked, GetManager
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import Quote
+from cognate_core.errors import ConfigError, RunError
+from cognate_core.presets import get_preset
+from cognate_core.runs import MAX_MODELS
+
+router = APIRouter(tags=["settings"])
+
+UPLOADS = "uploads"  # below the data folder: the files of people's own
+MOST_LETTERS = 100_000  # of a TOML text
+_rehearsing = threading.Lock()
+
+
+class Settings(Asked):
+    """Where the settings come from: a preset or a config, and over it single settings. What is not said takes its
+    default."""
+
+    preset: str | None = Field(None, max_length=80, description="The name of a preset.", examples=["first-run"])
+    config: dict[str, Any] | str | None = Field(
+        None, description="Instead of a preset: settings as an object, or as TOML (`cognate presets NAME` prints one)."
+    )
+    settings: dict[str, Any] = Field(
+        {}, max_length=200, description="Single settings, put over the others.", examples=[{"max_steps": 100}]
+    )
+
+    def to_config(self, home: Path, base: TrainingConfig | None = None) -> TrainingConfig:
+        """The settings as one. `base`: whose settings are taken where neither a preset nor a config is given.
+
+        Raises:
+            ConfigError: one cannot be used.
+        """
+        if (self.preset is not None) + (self.config is not None) + (base is not None) > 1:
+            raise ConfigError({"config": "Say in one way where the settings come from. Change them by `settings`."})
+        if self.preset is not None:
+            config = get_preset(self.preset).config
+        elif isinstance(self.config, str):
+            if len(self.config) > MOST_LETTERS:
+                raise ConfigError({"config": "The text is too long for one with settings."})
+            config = TrainingConfig.from_toml(self.config)
+        else:
+            config = base or TrainingConfig.from_values(self.config or {})
+        config = config.with_overrides({**self.settings, "output_dir": TrainingConfig().output_dir})
+        known = base.dataset_path if base is not None else None
+        return config if config.dataset_path == known else _with_own_file(config, home)
+
+
+class Needs(BaseModel):
+    """What training will need, counted and reckoned; nothing of it was measured."""
+
+    parameters: dict[str, int] = Field(description="Numbers that the model learns, by part, with `total`.")
+    memory_bytes: dict[str, int] = Field(description="Memory while training, by purpose: an estimate.")
+    total_memory_bytes: int
+    disk_bytes: int = Field(description="Of the finished model and as many checkpoints as are kept at most.")
+    tokens_per_step: int = Field(description="At most; padding counts.")
+    doubts: list[str] = Field(description="What is allowed and will hardly do what was meant, in sentences.")
+
+
+class QuoteWanted(Settings):
+    """Settings to be rehearsed."""
+
+    models: int = Field(1, ge=1, le=MAX_MODELS, description="How many are trained one after the other.")
+
+
+@router.post("/estimates")
+def estimates(body: Settings, manager: GetManager) -> Needs:
+    """What a run with these settings will need, before it runs. Nothing is started."""
+    from cognate_core.insight.estimates import estimate
+
+    config = body.to_config(manager.home)
+    needs = estimate(config)
+    return Needs(
+        parameters=needs.parameters,
+        memory_bytes=needs.memory_bytes,
+        total_memory_bytes=needs.total_memory_bytes,
+        disk_bytes=needs.disk_bytes,
+        tokens_per_step=needs.tokens_per_step,
+        doubts=config.doubts(),
+    )
+
+
+@router.post("/quotes", responses={429: {"description": "Another one is being measured."}})
+def quotes(body: QuoteWanted, manager: GetManager) -> Quote:
+    """How long a run will take: its first steps are trained on this computer, which takes some twenty seconds.
+
+    Seconds are of training alone; fetching data comes on top. `busy`: another run was going on meanwhile, so that it
+    may well be quicker.
+    """
+    from cognate_core.runs.quote import measured_quote
+
+    if manager.read_only:
+        raise RunError(manager.read_only)
+    config = body.to_config(manager.home)
+    if not _rehearsing.acquire(blocking=False):
+        raise HTTPException(429, "Another time is just being measured. Wait for its end, then ask again.")
+    try:
+        busy = any(run.status.is_active for run in manager.log.runs(50))
+        return measured_quote(config, body.models, busy=busy)
+    finally:
+        _rehearsing.release()
+
+
+def _with_own_file(config: TrainingConfig, home: Path) -> TrainingConfig:
+    """`config`, of which an own file is one of those that were sent here: another file of this computer is nobody's
+    to name from elsewhere.
+
+    Raises:
+        ConfigError: there is no such file.
+    """
+    given = config.dataset_path or ""
+    path = home / UPLOADS / Path(given).name
+    if given not in (path.name, str(path)) or not path.is_file():
+        raise ConfigError(
+            {"dataset_path": "There is no such file among your own. Send it to /v1/files, and give the name it gets."}
+        )
+    return config.model_copy(update={"dataset_path": str(path)})

@@ -112,7 +112,7 @@ class Client:
 
     def presets(self) -> list[Row]:
         """The ready-made settings."""
-        return self._ask("GET", "/presets")
+        return self._list("/presets")
 
     def preset(self, name: str) -> Row:
         """One preset, with its settings."""
@@ -216,7 +216,7 @@ class Client:
 
     def checkpoints(self, run_id: str) -> list[Row]:
         """At which steps each model of the run has a checkpoint."""
-        return self._ask("GET", "/runs/{}/checkpoints", run_id)
+        return self._list("/runs/{}/checkpoints", run_id)
 
     def metrics(
         self, run_id: str, *, model: str | None = None, after_step: int | None = None, points: int | None = None
@@ -239,7 +239,7 @@ class Client:
 
     def findings(self, run_id: str, model: str | None = None) -> list[Row]:
         """What the curves of one model (default: the first) tell, and what to do."""
-        return self._ask("GET", "/runs/{}/findings", run_id, params={"model": model} if model else None)
+        return self._list("/runs/{}/findings", run_id, params={"model": model} if model else None)
 
     def data_report(self, run_id: str) -> Row:
         """What each source of text gave."""
@@ -336,7 +336,7 @@ class Client:
 
     def artifacts(self, model_id: str) -> list[Row]:
         """The files of a model, each with its checksum."""
-        return self._ask("GET", "/models/{}/artifacts", model_id)
+        return self._list("/models/{}/artifacts", model_id)
 
     def download_artifact(self, model_id: str, kind: str, file: Path) -> None:
         """Save a file of a model as `file`, and check it.
@@ -412,18 +412,23 @@ class Client:
         file: Path | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float = ANSWER_SECONDS,
-    ) -> Any:
-        """Send a request; the JSON of its answer. `path`: with {} for each of `names`."""
+    ) -> Row:
+        """Send a request; the object of its answer, empty when there is none. `path`: with {} for each of `names`."""
         with self._answer(
             method, path, *names, params=params, body=body, file=file, headers=headers, seconds=seconds
         ) as answer:
-            content = answer.read()
-            if not content:
-                return None
-            try:
-                return json.loads(content)
-            except ValueError as error:
-                raise self._no_studio(answer) from error
+            found = self._json(answer) if answer.read() else {}
+            if not isinstance(found, dict):
+                raise self._no_studio(answer)
+            return found
+
+    def _list(self, path: str, *names: str, params: Mapping[str, Any] | None = None) -> list[Row]:
+        """A list that comes whole."""
+        with self._answer("GET", path, *names, params=params) as answer:
+            found = self._json(answer)
+            if not isinstance(found, list):
+                raise self._no_studio(answer)
+            return found
 
     def _pages(self, path: str, *names: str, **params: Any) -> Iterator[Row]:
         """Every item of a list, page after page."""
@@ -502,6 +507,12 @@ class Client:
             answer.close()
             time.sleep(pause)
         raise AssertionError("the last try returns or raises")
+
+    def _json(self, answer: httpx2.Response) -> Any:
+        try:
+            return json.loads(answer.read())
+        except ValueError as error:
+            raise self._no_studio(answer) from error
 
     def _raise(self, answer: httpx2.Response) -> NoReturn:
         """Say what the studio said."""

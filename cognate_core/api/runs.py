@@ -61,6 +61,7 @@ class RunDetails(RunSummary):
     config_error: str | None = Field(description="Why the stored settings cannot be read whole.")
     quote: dict[str, Any] | None = Field(description="What was promised of its time.")
     error_details: str | None
+    loss: float | None = Field(description="Of the step that was measured last; null: not known, or no number.")
     resume_step: int = Field(description="The step after which it would go on if resumed; 0: from the start.")
 
 
@@ -207,6 +208,7 @@ def details(manager: RunManager, run_id: str) -> RunDetails:
     run = manager.log.run(run_id)
     values = {name: getattr(run, name) for name in RunDetails.model_fields if hasattr(run, name)}
     values["config"] = run.config.model_dump(mode="json")
+    values["loss"] = next((row["loss"] for row in manager.log.last_metrics(run.id, 1)), None)
     return RunDetails(**values, resume_step=manager.resume_step(run.id))
 
 

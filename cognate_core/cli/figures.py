@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,9 +25,9 @@ app = typer.Typer()
 
 PANEL = "Look"
 NOTHING = "There is nothing yet."
-METRIC_COLUMNS = ("model_name", "step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
+METRIC_COLUMNS = ("step", "loss", "learning_rate", "grad_norm", "tokens", "seconds")
 POINTS = 20  # that a table shows of a curve
-ModelOption = Annotated[str | None, typer.Option(help="Only of this model of the run.")]
+ModelOption = Annotated[str | None, typer.Option(help="Which of the run's models. Default: the first.")]
 
 
 @app.command(rich_help_panel=PANEL)
@@ -36,7 +36,10 @@ def metrics(
     model: ModelOption = None,
     after_step: Annotated[int | None, typer.Option(help="Only what came after this step.")] = None,
     points: Annotated[
-        int | None, typer.Option(help=f"About so many points that keep the shape of the curve. Of a table: {POINTS}.")
+        int | None,
+        typer.Option(
+            min=10, max=5000, help=f"At most so many, which keep the shape of the curve. Of a table: {POINTS}."
+        ),
     ] = None,
     csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them into this file.")] = None,
     as_json: JsonOption = False,
@@ -114,23 +117,47 @@ def checkpoints(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
 
 @app.command(rich_help_panel=PANEL)
 def compare(
-    run_ids: Annotated[list[str], typer.Argument(help="Their ids; `cognate runs` lists them.")],
+    run_ids: Annotated[list[str], typer.Argument(metavar="RUN_ID...", help="Their ids; `cognate runs` lists them.")],
     as_json: JsonOption = False,
 ) -> None:
     """Set runs beside each other: where their settings differ, and what each came to."""
     with looking() as studio:
         found = studio.comparison(run_ids)
-    print_json(found) if as_json else print_facts(found)
+    if as_json:
+        print_json(found)
+        return
+    names = [run["name"] for run in found["runs"]]
+    print_table(("what it came to", *names), _turned(found["runs"]))
+    if found["differing_settings"]:
+        print_line("")
+        print_table(
+            ("differing setting", *names), [(name, *values) for name, values in found["differing_settings"].items()]
+        )
+
+
+@app.command(rich_help_panel=PANEL)
+def findings(run_id: RunIdArgument, model: ModelOption = None, as_json: JsonOption = False) -> None:
+    """Say what the curves tell, such as a plateau or overfitting, and what to do."""
+    with looking() as studio:
+        rows = studio.findings(run_id, model)
+    print_rows(("title", "first_step", "last_step", "cause", "advice"), rows, as_json, "Nothing stands out.")
 
 
 @app.command(rich_help_panel=PANEL)
 def report(
-    run_id: RunIdArgument, file: Annotated[Path, typer.Argument(help="Where to write it, such as mine.html.")]
+    run_id: RunIdArgument,
+    file: Annotated[Path, typer.Argument(help="Where to write it, such as mine.html.")],
+    model: ModelOption = None,
 ) -> None:
     """Save a run's report: one page with curves, settings and data, that anybody can open."""
     with looking() as studio:
-        studio.save_report(run_id, file)
+        studio.save_report(run_id, file, model)
     print_line(str(file))
+
+
+def _turned(rows: list[Row]) -> list[list[Any]]:
+    """A line for each field instead of one for each row."""
+    return [[field.replace("_", " "), *(row[field] for row in rows)] for field in rows[0] if field != "name"]
 
 
 def _write_csv(path: Path, rows: list[Row]) -> None:

@@ -50,16 +50,18 @@ def presets(
 ) -> None:
     """List the presets, or print one as TOML."""
     with looking() as studio:
-        found = studio.presets() if name is None else studio.preset(name)
+        if name is None:
+            listed = studio.presets()
+            print_json(listed) if as_json else print_table(
+                ("name", "title", "what to expect"), [(row["name"], row["title"], row["expectation"]) for row in listed]
+            )
+            return
+        preset = studio.preset(name)
     if as_json:
-        print_json(found)
-    elif name is None:
-        print_table(
-            ("name", "title", "what to expect"), [(each["name"], each["title"], each["expectation"]) for each in found]
-        )
+        print_json(preset)
     else:
-        config = TrainingConfig.model_validate(found["config"])
-        print(f"# {found['title']}: {found['summary']}\n\n{config.to_toml()}", end="")  # noqa: T201
+        config = TrainingConfig.model_validate(preset["config"])
+        print(f"# {preset['title']}: {preset['summary']}\n\n{config.to_toml()}", end="")  # noqa: T201
 
 
 @app.command(rich_help_panel=PANEL)
@@ -94,8 +96,8 @@ def quote(
     """Measure how long a run would take here, by rehearsing its first steps."""
     config = chosen_config(config_file, preset, overrides)
     say("Rehearsing the first steps; this takes about 20 seconds.")
-    with looking() as studio:
-        found = studio.quote(settings_of(config), models)
+    with changing() as studio:  # nothing is changed, but no other run is to disturb the measurement
+        found = studio.quote(settings_of(config), models=models)
     print_json(found) if as_json else print_facts(found)
 
 

@@ -4,7 +4,7 @@ import streamlit as st
 
 from cognate_core.runs import current_manager
 from pages.components.accuracy import accuracy
-from pages.components.calculator import calculator, is_calculator
+from pages.components.calculator import calculator
 from pages.components.layout import page_called, page_header
 from pages.components.lineage import lineage
 from pages.components.model_card import confirm_delete, figures, files, headline
@@ -24,13 +24,13 @@ else:
     model = choose_model(models)
     headline(manager, model)
     place = st.container()
-    if is_calculator(model):
-        calculator(manager, model)
-    else:
+    if model.writes_text:
         playground(manager, model)
         try_hint(manager, place, written=has_written(model))
+    else:
+        calculator(manager, model)
     figures(model)
-    if not is_calculator(model):
+    if model.writes_text:
         accuracy(manager, model)
     lineage(manager, model)
     files(manager, model)

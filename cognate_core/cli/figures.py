@@ -16,6 +16,7 @@ from cognate_core.cli.output import (
     print_json,
     print_line,
     print_rows,
+    print_table,
 )
 from cognate_core.cli.train import RunIdArgument
 from cognate_core.client import Row

@@ -397,6 +397,19 @@ class RunManager:
         steps = checkpoint_steps(self._folder(model.run_id), model.details["model_name"])
         return [step for step in steps if step < model.details["training_stats"]["steps"]]
 
+    def weights(self, model_id: str) -> tuple[Path, str]:
+        """The folder of a model and the sha256 of its weights.
+
+        Raises:
+            NotFound: there is no such model.
+            StorageError: its files are gone.
+        """
+        rows = self.log.artifacts(self.log.model(model_id).id)
+        row = next((row for row in rows if row["kind"] == "weights"), None)
+        if row is None:
+            raise StorageError("The weights of this model were not kept.")
+        return self.store.path(row["path"]).parent, str(row["sha256"])
+
     def measure_accuracy(self, model_id: str, questions: int, *, checkpoints: bool = False) -> None:
         """Begin to measure how many held-out questions a model answers right. `measurement` tells how far it is.
 
@@ -418,9 +431,9 @@ class RunManager:
             )
         if not run.data_report:
             raise RunError("What this model was trained on was not recorded: there is no held-out row to ask.")
-        weights = next(row for row in self.log.artifacts(model_id) if row["kind"] == "weights")
+        folder, _ = self.weights(model_id)
         job = Job(
-            folder=str(self.store.path(weights["path"]).parent),
+            folder=str(folder),
             home=str(self.home),
             config=json.loads(run.config.model_dump_json()),
             data_hash=run.data_report["content_hash"],

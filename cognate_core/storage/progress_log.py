@@ -93,6 +93,11 @@ class TrainedModel:
         """Its name in the run, and in all that was recorded of it, whatever a person calls it now."""
         return str(self.details["model_name"])
 
+    @property
+    def writes_text(self) -> bool:
+        """Whether it is a language model; the others were trained in the Grokking lab, and calculate."""
+        return "modular arithmetic" not in self.details["capabilities"]
+
 
 class ProgressReader:
     """Reads the database at `path`, which may belong to another process."""

@@ -13,12 +13,7 @@ from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.config_form import SIGNS
 from pages.components.layout import show_refusal
-from pages.components.playground import choose_step, files_of
-
-
-def is_calculator(model: TrainedModel) -> bool:
-    """Whether it was trained in the Grokking lab."""
-    return "modular arithmetic" in model.details["capabilities"]
+from pages.components.playground import choose_step
 
 
 def calculator(manager: RunManager, model: TrainedModel) -> None:
@@ -26,7 +21,7 @@ def calculator(manager: RunManager, model: TrainedModel) -> None:
     st.subheader("Try it", anchor=False)
     step = choose_step(manager, model, "left")
     try:
-        folder, weights_sha256 = files_of(manager, model)
+        folder, weights_sha256 = manager.weights(model.id)
         opened = open_calculator(str(folder), weights_sha256, step)
     except CognateError as error:
         show_refusal(error)

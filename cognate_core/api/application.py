@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 
-from cognate_core.api import artifacts, handing_on, models, offspring, records, runs, settings, studio, trash
+from cognate_core.api import artifacts, events, handing_on, models, offspring, records, runs, settings, studio, trash
 from cognate_core.api.problems import Problem, answer_problems
 from cognate_core.runs import RunManager
 
@@ -29,7 +29,7 @@ def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
     app.state.get_manager = get_manager
     answer_problems(app)
     first = APIRouter(prefix="/v1")
-    for module in (studio, settings, runs, offspring, records, handing_on, models, artifacts, trash):
+    for module in (studio, settings, runs, offspring, records, handing_on, models, artifacts, trash, events):
         first.include_router(module.router)
     app.include_router(first)
     return app

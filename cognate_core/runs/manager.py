@@ -26,7 +26,15 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import BatchSequence, ModelArtifacts, Origin, Quote, RunStatus, utc_now
+from cognate_core.contracts import (
+    BatchSequence,
+    ModelArtifacts,
+    Origin,
+    Quote,
+    RunStatus,
+    TrainingProgress,
+    utc_now,
+)
 from cognate_core.errors import (
     ConfigError,
     DiskFull,
@@ -38,6 +46,7 @@ from cognate_core.errors import (
 )
 from cognate_core.files import require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
+from cognate_core.runs.broadcast import Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.execution import (
     ASKED_BY,
@@ -49,6 +58,7 @@ from cognate_core.runs.execution import (
     begin_folder,
     build_real_service,
 )
+from cognate_core.runs.fan_out import FanOutEmitter
 from cognate_core.runs.offspring import branch_config, checkpoint_folder, checkpoint_steps, keep_beginning, twin_config
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
@@ -88,6 +98,7 @@ class RunManager:
         build_service: makes the service of a run, within its thread; "thread" only.
 
     Attributes:
+        broadcast: tells whoever listens what happens to runs.
         read_only: why nothing can be changed here, None when it can (see ReadOnlyManager).
 
     Raises:
@@ -120,6 +131,7 @@ class RunManager:
             self._owner_lock.release()
             raise
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
+        self._telling = threading.Lock()
         self._measuring = Measuring()
         self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
         self._lock = threading.Lock()
@@ -132,6 +144,7 @@ class RunManager:
         self._started_at = utc_now()
         self._address: str | None = None
         try:
+            self.broadcast = Broadcast(self._newest_event_id())
             self._rebuild(damaged)
             interrupted = self.log.interrupt_unfinished()
         except BaseException:
@@ -140,6 +153,9 @@ class RunManager:
             raise
         for run_id in interrupted:
             self._keep_run_file(run_id)
+            self._tell(run_id)
+        for run_id in self.log.queued_run_ids():
+            self.introduce(run_id)
         self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heartbeat.start()
         self._end_orphans(interrupted)
@@ -237,11 +253,17 @@ class RunManager:
             requeued = self.log.requeue(run_id)
         if not requeued:
             raise RunError(f"A run that is {self.log.run(run_id).status} cannot be resumed.")
+        self._tell(run_id)
         self._start_waiting()
 
     def resume_step(self, run_id: str) -> int:
         """The step after which a resumed run would go on, by the checkpoints that are there; 0 for from the start."""
         return max(checkpoint_steps(self._folder(run_id)), default=0)
+
+    def introduce(self, run_id: str) -> None:
+        """Let `broadcast` know how a run stands of which it was told nothing yet. Raises NotFound: there is no such."""
+        run = self.log.run(run_id)
+        self.broadcast.introduce(run_id, run.status, _progress_of(run))
 
     def move_in_queue(self, run_id: str, places: int) -> None:
         """Let a waiting run change places with the one `places` before (negative) or behind it."""
@@ -370,6 +392,7 @@ class RunManager:
         deadline = max(deadline, time.monotonic() + 0.5)
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self.broadcast.close()
         self._heartbeat_ends.set()
         self._heartbeat.join()
         self.log.close()
@@ -481,6 +504,7 @@ class RunManager:
         given = self.log.create_run(run_id, run_name, config, names, self._folder(run_id), start_key, origin, quote)
         if given == run_id:
             self._keep_run_file(run_id)
+            self._tell(run_id)
         else:
             shutil.rmtree(self._folder(run_id), ignore_errors=True)
         self._start_waiting()
@@ -507,22 +531,26 @@ class RunManager:
                     return
                 if run_id in self._executions or not self.log.claim(run_id):
                     continue  # its last life is just ending: that one's thread looks again
+                self._tell(run_id)
                 run = self.log.run(run_id)
                 if run.config_error:
-                    sentence = f"The settings of this run cannot be read any more. {run.config_error}"
-                    self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
-                    self._keep_run_file(run_id)
+                    self._refuse_to_start(
+                        run_id, f"The settings of this run cannot be read any more. {run.config_error}"
+                    )
                     continue
                 try:
                     self._executions[run_id] = self._execution(run)
                 except (TypeError, KeyError) as error:  # rows of another version
-                    sentence = plain_sentence(error)
-                    self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
-                    self._keep_run_file(run_id)
+                    self._refuse_to_start(run_id, plain_sentence(error))
                     continue
                 thread = threading.Thread(target=self._execute, args=(run,), name=f"run-{run_id}", daemon=True)
                 self._threads[run_id] = thread
                 thread.start()
+
+    def _refuse_to_start(self, run_id: str, sentence: str) -> None:
+        self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
+        self._keep_run_file(run_id)
+        self._tell(run_id)
 
     def _execution(self, run: Run) -> Execution:
         models = [model for model in self.log.models(run.id) if model.status == "completed"]
@@ -535,7 +563,12 @@ class RunManager:
             home=self.home,
             record=partial(self.log.record, run.id),
             show=partial(self.log.set_message, run.id),
-            emitter=SQLiteProgressEmitter(self.log, run.id, self.store),
+            emitter=FanOutEmitter(
+                [
+                    SQLiteProgressEmitter(self.log, run.id, self.store),
+                    WebSocketProgressEmitter(self.broadcast, run.id, partial(self._kept_as, run.id)),
+                ]
+            ),
         )
         return (
             ProcessExecution(context) if self._executor == "process" else ThreadExecution(context, self._build_service)
@@ -598,6 +631,7 @@ class RunManager:
                 self._reserve.unlink(missing_ok=True)  # the next try has its room
             return False
         self._keep_run_file(run_id)
+        self._tell(run_id)
         self._tell_who_waits()
         return True
 
@@ -612,6 +646,7 @@ class RunManager:
             )
             if self.log.set_status(run_id, rest, only_from=RunStatus.QUEUED, message=message):
                 self._keep_run_file(run_id)
+                self._tell(run_id)
                 self._tell_who_waits()
                 return True
             run = self.log.run(run_id)  # its turn came at this moment
@@ -621,7 +656,10 @@ class RunManager:
             execution = self._executions.get(run_id)
         if execution is not None:  # first: it must end even if nothing can be written
             execution.interrupt(ASKED_BY[status])
-        return self.log.set_status(run_id, status) or self.log.run(run_id).status.is_active
+        if self.log.set_status(run_id, status):
+            self._tell(run_id)
+            return True
+        return self.log.run(run_id).status.is_active
 
     # Inside: files, disk and memory
 
@@ -721,6 +759,26 @@ class RunManager:
 
     # Inside: telling
 
+    def _tell(self, run_id: str) -> None:
+        """Tell listeners how a run stands. Read and told as one, so that no older status follows a newer one."""
+        with self._telling:
+            try:
+                run = self.log.run(run_id)
+            except (StorageError, NotFound) as error:  # what was done is done, told or not
+                _log.warning("Listeners could not be told of run %s: %s", run_id, error)
+                return
+            self.broadcast.status(run_id, run.status, _progress_of(run))
+
+    def _kept_as(self, run_id: str, model: ModelArtifacts) -> str:
+        """The id under which a finished model is kept."""
+        kept = (each.id for each in self.log.models(run_id) if each.trained_as == model.model_name)
+        return next(kept, model.model_id)
+
+    def _newest_event_id(self) -> int:
+        """The newest id of an event that the last process wrote down; 0 for none."""
+        state = self.log.coordination(COORDINATION_KEY) or {}
+        return int(state.get("newest_event_id", 0))
+
     def _tell_who_waits(self) -> None:
         with self._run_ended:
             self._run_ended.notify_all()
@@ -742,6 +800,7 @@ class RunManager:
             "active_runs": list(executions),
             "workers": {run_id: execution.pid for run_id, execution in executions.items()},
             "address": self._address,
+            "newest_event_id": self.broadcast.newest_id,
             "open": not self._heartbeat_ends.is_set(),
         }
         try:
@@ -827,6 +886,10 @@ def name_after(name: str, ending: str) -> str:
 def numbered_names(name: str, count: int) -> list[str]:
     """The names of a run's models: the run's own for one, else numbered."""
     return [name] if count == 1 else [f"{name} {number}" for number in range(1, count + 1)]
+
+
+def _progress_of(run: Run) -> TrainingProgress:
+    return TrainingProgress(run.progress, run.message, run.phase, run.step, run.total_steps)
 
 
 def _seed_of(run: Run, model_name: str) -> int:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 from urllib.parse import quote
 
 import httpx2
@@ -58,6 +58,7 @@ _ERRORS: dict[int, type[CognateError]] = {
     HTTPStatus.INSUFFICIENT_STORAGE: DiskFull,
 }
 
+_WITH_BODY = frozenset({"POST", "PATCH"})
 _CLOSED_FOR_GOOD: dict[int, type[CognateError]] = {1008: RunError, 4400: RunError, 4404: NotFound, 4409: RunError}
 """Codes with which a studio ends its events, and connecting again would not help."""
 
@@ -255,7 +256,7 @@ class Client:
 
     def open_passport(self, file: Path) -> Row:
         """Take up the run of a passport."""
-        return self._ask("POST", "/passports", file=file, seconds=WORK_SECONDS)
+        return self._send_file("/passports", file)
 
     def events(self, run_id: str | None = None, after: int | None = None) -> Iterator[Row]:
         """What happens to a run, or to all of them, as it happens; after a break it goes on where it was.
@@ -409,18 +410,26 @@ class Client:
         *names: str,
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
-        file: Path | None = None,
+        content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> Row:
         """Send a request; the object of its answer, empty when there is none. `path`: with {} for each of `names`."""
         with self._answer(
-            method, path, *names, params=params, body=body, file=file, headers=headers, seconds=seconds
+            method, path, *names, params=params, body=body, content=content, headers=headers, seconds=seconds
         ) as answer:
             found = self._json(answer) if answer.read() else {}
             if not isinstance(found, dict):
                 raise self._no_studio(answer)
             return found
+
+    def _send_file(self, path: str, file: Path, params: Mapping[str, Any] | None = None) -> Row:
+        """Send a file of this computer."""
+        try:
+            with file.open("rb") as content:
+                return self._ask("POST", path, params=params, content=content, seconds=WORK_SECONDS)
+        except OSError as error:
+            raise StorageError(f"The file {file.name} cannot be opened ({error.strerror or error}).") from error
 
     def _list(self, path: str, *names: str, params: Mapping[str, Any] | None = None) -> list[Row]:
         """A list that comes whole."""
@@ -464,7 +473,7 @@ class Client:
         *names: str,
         params: Mapping[str, Any] | None = None,
         body: Mapping[str, Any] | None = None,
-        file: Path | None = None,
+        content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> Iterator[httpx2.Response]:
@@ -473,8 +482,8 @@ class Client:
             method,
             path.format(*(quote(name, safe="") for name in names)),
             params=params,
-            headers={**_content_type(method, file), **(headers or {})},
-            content=_content(method, body, file),
+            headers={**_content_type(method, content), **(headers or {})},
+            content=content or (json.dumps(body or {}).encode() if method in _WITH_BODY else None),
             timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
         )
         repeatable = method in ("GET", "HEAD") or "Idempotency-Key" in request.headers
@@ -597,16 +606,10 @@ def _key(chosen: str | None) -> dict[str, str]:
     return {"Idempotency-Key": chosen or uuid.uuid4().hex}
 
 
-def _content_type(method: str, file: Path | None) -> dict[str, str]:
-    if file is not None:
+def _content_type(method: str, content: BinaryIO | None) -> dict[str, str]:
+    if content is not None:
         return {"Content-Type": "application/octet-stream"}
-    return {"Content-Type": "application/json"} if method in ("POST", "PATCH") else {}
-
-
-def _content(method: str, body: Mapping[str, Any] | None, file: Path | None) -> Any:
-    if file is not None:
-        return file.open("rb")
-    return json.dumps(body or {}).encode() if method in ("POST", "PATCH") else None
+    return {"Content-Type": "application/json"} if method in _WITH_BODY else {}
 
 
 def _pause(answer: httpx2.Response) -> float | None:

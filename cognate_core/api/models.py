@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -43,10 +44,13 @@ class Model(BaseModel):
     tokens: int | None = Field(description="Tokens (or problems) that it learned from, each time counted.")
     seconds: Figure = Field(description="Time of its training.")
     heldout_loss: dict[str, Figure] = Field(description="Nats a token on unseen text, by dataset.")
+    folder: str | None = Field(description="Where its files lie on the studio's computer.")
 
 
 class ModelDetails(Model):
-    """With the checkpoints that are kept of it."""
+    """With all that training noted of itself, and the checkpoints that are kept."""
+
+    training_stats: dict[str, Any] = Field(description="As training wrote them: seed, threads, precision and more.")
 
     checkpoint_steps: list[int] = Field(description="Steps before its last that generate and calculate can go back to.")
 
@@ -175,7 +179,9 @@ def cancel_accuracy(model_id: str, manager: GetManager) -> AccuracyState:
 
 
 def _details(manager: RunManager, model_id: str) -> ModelDetails:
-    return ModelDetails(**_values(manager.log.model(model_id)), checkpoint_steps=manager.kept_steps(model_id))
+    known = manager.log.model(model_id)
+    stats = known.details["training_stats"]
+    return ModelDetails(**_values(known), training_stats=stats, checkpoint_steps=manager.kept_steps(model_id))
 
 
 def _values(model: TrainedModel) -> dict[str, Any]:
@@ -184,7 +190,9 @@ def _values(model: TrainedModel) -> dict[str, Any]:
     own = {name: getattr(model, name) for name in Model.model_fields if hasattr(model, name)}
     trained = {name: model.details[name] for name in Model.model_fields if name in model.details}
     counts = {name: stats.get(name) for name in ("steps", "planned_steps", "tokens", "seconds")}
-    return {**trained, **own, **counts, "heldout_loss": stats.get("heldout_loss") or {}}
+    weights = model.details["artifacts"].get("weights")
+    folder = str(Path(weights).parent) if weights else None
+    return {**trained, **own, **counts, "folder": folder, "heldout_loss": stats.get("heldout_loss") or {}}
 
 
 def _accuracy(manager: RunManager, model_id: str) -> AccuracyState:

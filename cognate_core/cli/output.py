@@ -28,7 +28,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table whose cells are never cut short: half an id is of no use."""
     table = Table(box=None, header_style="bold")
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*(Text(written(cell)) for cell in row))  # Text: a name in [brackets] is no markup
     answers.print(table)

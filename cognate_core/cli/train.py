@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cognate_core.cli.connection import changing, chosen_server, looking, running_address, training
+from cognate_core.cli.connection import changing, chosen_server, looking, training
 from cognate_core.cli.following import follow_run
 from cognate_core.cli.output import (
     JsonOption,
@@ -167,19 +167,19 @@ def told(started: list[Row], as_json: bool) -> None:
     else:
         for run in started:
             print_line(run["id"])
-    if chosen_server() is None and running_address() is None:
+    if chosen_server() is None:
         say("No studio is open: it waits until `cognate run` opens one.")
 
 
 def to_its_end(studio: Client, run_id: str, as_json: bool) -> None:
     """Follow a run, then say how it ended and where its models are."""
     ended = follow_run(studio, run_id)
-    models = list(studio.models(run=run_id))[::-1]
+    models = [studio.model(model["id"]) for model in list(studio.models(run=run_id))[::-1]]
     say(f"{ended['status'].capitalize()}. {ended['error'] or ended['message']}")
     if as_json:
-        print_json([model["details"] for model in models])
+        print_json(models)
     else:
         for model in models:
-            print_line(f"{model['details']['model_name']}: {model['folder']}")
+            print_line(f"{model['trained_as']}: {model['folder']}")
     if ended["status"] not in (RunStatus.COMPLETED, RunStatus.STOPPED):
         raise typer.Exit(1)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
 import pytest
 from starlette.testclient import TestClient
+
 from cognate_core.api import create_api
 from cognate_core.config import TrainingConfig
+from cognate_core.contracts import RunStatus
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import RunManager
 from cognate_core.runs.execution import RunContext
 from cognate_core.service import TrainingService
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-from cognate_core.contracts import RunStatus
 from tests.arithmetic.tiny import config_of
 
 

@@ -20,6 +20,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from cognate_core import cli
+from cognate_core.cli import output
+from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
@@ -42,8 +44,8 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def cognate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """`cognate("train", file)`: what came of this command in a wide terminal."""
-    monkeypatch.setattr(cli, "_output", Console(width=400))
-    monkeypatch.setattr(cli, "_messages", Console(stderr=True, width=400))
+    monkeypatch.setattr(output, "answers", Console(width=400))
+    monkeypatch.setattr(output, "messages", Console(stderr=True, width=400))
     return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
@@ -91,12 +93,12 @@ class TestTrain:
         assert result.exit_code == 0, result.stderr
         assert "Completed. Training is complete" in result.stderr
         models = json.loads(result.stdout)
-        assert [model["model_name"] for model in models] == ["small 1", "small 2"]
+        assert [model["trained_as"] for model in models] == ["small 1", "small 2"]
         for model, seed in zip(models, (7, 42), strict=True):
             assert model["training_stats"]["steps"] == 3
             assert model["training_stats"]["seed"] == seed
-            assert Path(model["artifacts"]["weights"]).is_file()
-            assert Path(model["artifacts"]["weights"]).is_relative_to(home)
+            assert (Path(model["folder"]) / "model.safetensors").is_file()
+            assert Path(model["folder"]).is_relative_to(home)
 
         (run,) = json.loads(cognate("runs", "--json").stdout)
         assert (run["name"], run["status"], run["step"], run["total_steps"]) == ("small", "completed", 3, 3)
@@ -105,9 +107,7 @@ class TestTrain:
             ("small 2", "small", "completed"),
             ("small 1", "small", "completed"),
         ]
-        assert [model["folder"] for model in listed] == [
-            str(Path(model["artifacts"]["weights"]).parent) for model in reversed(models)
-        ]
+        assert [model["folder"] for model in listed] == [model["folder"] for model in reversed(models)]
         table = cognate("models").stdout
         assert all(model["id"] in table and model["folder"] in table for model in listed)
         assert run["id"] in cognate("runs").stdout
@@ -151,15 +151,16 @@ class TestTrain:
             end({{"stop": "stopped", "cancel": "cancelled"}}[wish])
             """,
         )
-        wait, pressed = RunManager.wait, list[str]()
+        ask, pressed = Client.run, list[str]()
 
-        def press(studio: RunManager, run_id: str, timeout: float | None = None) -> bool:
-            if len(pressed) < presses and studio.log.run(run_id).status.is_active:
+        def press(client: Client, run_id: str) -> Row:
+            run = ask(client, run_id)
+            if len(pressed) < presses and RunStatus(run["status"]).is_active:
                 pressed.append(run_id)
                 raise KeyboardInterrupt
-            return wait(studio, run_id, timeout)
+            return run
 
-        monkeypatch.setattr(RunManager, "wait", press)
+        monkeypatch.setattr(Client, "run", press)
         result = cognate("train", settings)
         assert result.exit_code == code, result.output
         (run,) = ProgressReader(database_path(home)).runs()
@@ -298,10 +299,10 @@ class TestPassport:
     def test_what_cannot_be_done_is_told_as_a_sentence(
         self, cognate: Callable[..., Result], ended_run: Callable[..., str], home: Path, tmp_path: Path
     ) -> None:
-        assert_refused(cognate("passport", "save", "gone", tmp_path / "x.zip"), "There is no run yet")
+        assert_refused(cognate("passport", "save", "gone", tmp_path / "x.zip"), "There is no run with this address.")
         run_id = ended_run("done")
         assert_refused(cognate("passport", "save", run_id, tmp_path / "x.zip"), "The run has no finished model")
-        assert_refused(cognate("passport", "open", tmp_path / "x.zip"), "The passport x.zip cannot be opened")
+        assert_refused(cognate("passport", "open", tmp_path / "x.zip"), "The file x.zip cannot be opened")
         assert_refused(cognate("passport", "verify", "gone"), "There is no run with this address.")
         with contextlib.closing(sqlite3.connect(database_path(home))) as database, database:
             database.execute("UPDATE runs SET status = 'paused'")
@@ -364,7 +365,7 @@ class TestPresets:
         assert TrainingConfig.from_toml(result.stdout) == PRESETS[name].config
 
     def test_an_unknown_one_is_told_with_those_there_are(self, cognate: Callable[..., Result]) -> None:
-        assert_refused(cognate("presets", "huge"), "There is no preset 'huge'. Choose from ", *PRESETS)
+        assert_refused(cognate("presets", "huge"), "There is no preset 'huge'. There are ", *PRESETS)
 
 
 def test_the_command_starts_quickly_without_torch() -> None:
@@ -390,7 +391,7 @@ def test_figures_of_a_run_that_goes_are_shown(
         end()
         """,
     )
-    monkeypatch.setattr(cli, "_messages", Console(stderr=True, width=400, force_terminal=True))
+    monkeypatch.setattr(output, "messages", Console(stderr=True, width=400, force_terminal=True))
     result = cognate("train", settings)
     assert result.exit_code == 0
     assert "step 1,234 of 5,000, loss 2.346" in result.stderr

@@ -1,13 +1,19 @@
-"""What routes ask of a request."""
+"""What routes ask of a request, and the shapes that several share."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Callable, Iterable
+from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends
+from fastapi import Path as InPath
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection
 
 from cognate_core.runs import RunManager
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def _manager(connection: HTTPConnection) -> RunManager:
@@ -17,3 +23,40 @@ def _manager(connection: HTTPConnection) -> RunManager:
 
 GetManager = Annotated[RunManager, Depends(_manager)]
 """Whoever manages the data directory."""
+
+RunId = Annotated[str, InPath(description="The run's id.", max_length=64)]
+ModelId = Annotated[str, InPath(description="The model's id.", max_length=64)]
+
+
+class Asked(BaseModel):
+    """A body or a query, in which a word that is not known is refused."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Page(Asked):
+    """Which part of a long list."""
+
+    limit: int = Field(50, ge=1, le=500, description="At most this many.")
+    after: str | None = Field(
+        None, pattern="^[0-9]{1,18}$", description="Go on behind this place: `next` of the answer before."
+    )
+
+    @property
+    def place(self) -> int | None:
+        """`after` as the number that it is."""
+        return None if self.after is None else int(self.after)
+
+
+class Items(BaseModel, Generic[T]):
+    """A part of a long list."""
+
+    items: list[T]
+    next: str | None = Field(description="Send it as `after` for what follows; null at the end.")
+
+
+def part(rows: Iterable[R], limit: int, shown: Callable[[R], T], place: Callable[[R], int]) -> Items[T]:
+    """The first `limit` of `rows`, of which one more was asked for, to know whether more follow."""
+    found = list(rows)
+    here = found[:limit]
+    return Items(items=[shown(row) for row in here], next=str(place(here[-1])) if len(found) > limit else None)

@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from cognate_core.answers import Accuracy
-from cognate_core.api.answers import Figure, GetPaging, Page
-from cognate_core.api.requests import GetManager
+from cognate_core.api.figures import Figure
+from cognate_core.api.requests import Asked, GetManager, Items, ModelId, Page, part
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import read_accuracy
 from cognate_core.storage.progress_log import TrainedModel
@@ -55,7 +55,14 @@ class ModelDetails(Model):
     checkpoint_steps: list[int] = Field(description="Steps before its last that generate and calculate can go back to.")
 
 
-class Description(BaseModel):
+class ModelsWanted(Page):
+    """Which models."""
+
+    run: str | None = Field(None, max_length=64, description="Only those of this run.")
+    tag: str | None = Field(None, max_length=100, description="Only those with this tag.")
+
+
+class Description(Asked):
     """What a person says of a model. What is left out stays as it is."""
 
     title: str | None = Field(None, max_length=1000, description="Another name. Its run and files keep theirs.")
@@ -63,7 +70,7 @@ class Description(BaseModel):
     tags: list[str] | None = Field(None, max_length=MOST_TAGS)
 
 
-class AccuracyAsked(BaseModel):
+class AccuracyAsked(Asked):
     """How much is to be measured."""
 
     questions: int = Field(50, ge=1, le=1000, description="At most so many of each dataset.")
@@ -119,26 +126,20 @@ class AccuracyState(BaseModel):
 
 
 @router.get("")
-def models(
-    manager: GetManager,
-    paging: GetPaging,
-    run: Annotated[str | None, Query(max_length=100, description="Only those of this run.")] = None,
-    tag: Annotated[str | None, Query(max_length=100, description="Only those with this tag.")] = None,
-) -> Page[Model]:
+def models(asked: Annotated[ModelsWanted, Query()], manager: GetManager) -> Items[Model]:
     """Finished models, the newest first."""
-    found = [model for model in manager.log.models(run) if tag is None or tag in model.tags]
-    page, following = paging.newest(found, lambda model: (model.created_at, model.id))
-    return Page(items=[Model(**_values(model)) for model in page], next=following)
+    found = manager.log.models_page(asked.limit + 1, asked.place, run_id=asked.run, tag=asked.tag)
+    return part(found, asked.limit, lambda row: Model(**_values(row[1])), lambda row: row[0])
 
 
 @router.get("/{model_id}")
-def model(model_id: str, manager: GetManager) -> ModelDetails:
+def model(model_id: ModelId, manager: GetManager) -> ModelDetails:
     """One model."""
     return _details(manager, model_id)
 
 
 @router.patch("/{model_id}")
-def describe(model_id: str, asked: Description, manager: GetManager) -> ModelDetails:
+def describe(model_id: ModelId, asked: Description, manager: GetManager) -> ModelDetails:
     """Call a model otherwise, and keep a note and tags of it."""
     known = manager.log.model(model_id)
     manager.describe_model(
@@ -151,26 +152,26 @@ def describe(model_id: str, asked: Description, manager: GetManager) -> ModelDet
 
 
 @router.delete("/{model_id}", status_code=HTTPStatus.NO_CONTENT)
-def delete(model_id: str, manager: GetManager) -> None:
+def delete(model_id: ModelId, manager: GetManager) -> None:
     """Move a model and its files to the trash."""
     manager.delete_model(model_id)
 
 
 @router.get("/{model_id}/accuracy")
-def accuracy(model_id: str, manager: GetManager) -> AccuracyState:
+def accuracy(model_id: ModelId, manager: GetManager) -> AccuracyState:
     """How often the model is right on held-out questions, and how far a measurement of that is."""
     return _accuracy(manager, model_id)
 
 
 @router.post("/{model_id}/accuracy", status_code=HTTPStatus.ACCEPTED)
-def measure_accuracy(model_id: str, asked: AccuracyAsked, manager: GetManager) -> AccuracyState:
+def measure_accuracy(model_id: ModelId, asked: AccuracyAsked, manager: GetManager) -> AccuracyState:
     """Begin to ask the model held-out questions. One measurement goes on at a time."""
     manager.measure_accuracy(model_id, asked.questions, checkpoints=asked.checkpoints)
     return _accuracy(manager, model_id)
 
 
 @router.delete("/{model_id}/accuracy")
-def cancel_accuracy(model_id: str, manager: GetManager) -> AccuracyState:
+def cancel_accuracy(model_id: ModelId, manager: GetManager) -> AccuracyState:
     """End the measurement of this model, if one is going on. What was measured before stays."""
     measurement = manager.measurement()
     if measurement is not None and measurement.model_id == manager.log.model(model_id).id:

@@ -25,6 +25,7 @@ GetManager = Annotated[RunManager, Depends(_manager)]
 """Whoever manages the data directory."""
 
 RunId = Annotated[str, InPath(description="The run's id.", max_length=64)]
+ModelId = Annotated[str, InPath(description="The model's id.", max_length=64)]
 
 
 class Asked(BaseModel):

@@ -1,4 +1,4 @@
-"""The API asked as other programs ask it: on studios whose training costs nothing, and on some that really trained."""
+"""The API in process, on a studio whose training costs nothing, or on one with tiny models that were really trained."""
 
 from __future__ import annotations
 

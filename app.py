@@ -28,17 +28,22 @@ def policy() -> Policy:
     """Who may speak to the studio.
 
     Raises:
-        RunError: other computers would reach it, and nobody chose a token.
+        RunError: other computers would reach it, and nobody chose a token, or the name under which they ask for it.
     """
     address = st.get_option("server.address")
-    hosts = frozenset(st.get_option("server.allowedHosts"))
+    hosts = frozenset(host.lower() for host in st.get_option("server.allowedHosts"))
     if address in OWN_HOSTS:
-        return Policy(studio_token(current_manager().home), hosts)
+        return Policy(studio_token(current_manager().home), hosts or OWN_HOSTS)
     token = chosen_token()
     if token is None:
         raise RunError(
             f"The studio would be reached from other computers at {address or 'every address'}, and asks for no token. "
             f"Choose one with {TOKEN_VARIABLE}, or take server.address (STREAMLIT_SERVER_ADDRESS) away."
+        )
+    if not hosts - OWN_HOSTS:
+        raise RunError(
+            f"The studio would be reached from other computers at {address or 'every address'}. Say under which name "
+            "or address they ask for it, with server.allowedHosts in .streamlit/config.toml: others are refused."
         )
     return Policy(token, hosts, everything=True)
 

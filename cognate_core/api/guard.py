@@ -1,24 +1,26 @@
 """Who may speak to the studio: rules that every request and every socket passes before anything else sees it.
 
-On this computer alone (the rule), pages and reading are open to it, and anything else of the API needs the token; a
+On this computer alone (the rule), pages and reading are open to it, and whatever changes something needs the token; a
 page of another site, which a browser on this computer may also show, is refused by Host, Origin and Sec-Fetch-Site.
-Reached from elsewhere, everything needs the token, pages too. It knows ASGI and nothing of runs or Streamlit.
+Reached from elsewhere, everything needs the token, pages too. It knows ASGI and nothing of runs or Streamlit, but for
+the one address at which Streamlit takes files.
 """
 
 from __future__ import annotations
 
 import hmac
-import time
+import ipaddress
 from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.cookies import CookieError, SimpleCookie
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
 
+from cognate_core.api import door
+from cognate_core.api.buckets import Buckets
 from cognate_core.api.problems import problem
 
 Scope = MutableMapping[str, Any]
@@ -29,12 +31,22 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 READING = frozenset({"GET", "HEAD"})
+PAGES_UPLOADS = "/_stcore/upload_file/"  # what a page's field takes; Streamlit asks for a secret of the page there
 CONTENT_TYPES = frozenset({"application/json", "application/octet-stream"})  # none of them can a foreign form send
-TOKEN_COOKIE = "cognate_token"  # noqa: S105  (its name)
+ONCE = ("host", "origin", "authorization", "content-type", "content-length", "sec-fetch-site")
 MOST_JSON_BYTES = 1_000_000
 MOST_FILE_BYTES = 1_000_000_000
 REQUESTS_A_SECOND, REQUESTS_AT_ONCE = 100.0, 400.0
+SOCKETS_A_SECOND, SOCKETS_AT_ONCE = 100.0, 2000.0
 GUESSES_A_SECOND, GUESSES_AT_ONCE = 0.2, 10.0
+ON_EVERY_ANSWER = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+}
+"""Unless the answer says it itself: no page of another site shows or embeds what is answered here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +61,27 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request or the opening of a socket, as the rules see it."""
+    """A request or the opening of a socket, as the rules see it. `pass_`: what the door's cookie holds."""
 
     method: str  # "GET" for a socket
     path: str
     headers: Headers
-    query: str
     client: str
-    scheme: str
     policy: Policy
+    pass_: str = ""
 
     @property
     def of_api(self) -> bool:
         return self.path == "/api" or self.path.startswith("/api/")
 
     @property
+    def at_door(self) -> bool:
+        return self.policy.everything and self.method == "POST" and self.path == door.PATH
+
+    @property
     def changes(self) -> bool:
-        """Whether more than reading is asked for."""
-        return self.method not in READING
+        """Whether more than reading is asked for: of whatever address, so that none is forgotten."""
+        return self.method not in READING and not self.path.startswith(PAGES_UPLOADS) and not self.at_door
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,46 +96,70 @@ class Refusal:
 Rule = Callable[[Asked], Refusal | None]
 
 
+def said_once(asked: Asked) -> Refusal | None:
+    """No header by which is judged comes twice: who reads on might take the other one."""
+    if all(len(asked.headers.getlist(name)) <= 1 for name in ONCE):
+        return None
+    return Refusal(HTTPStatus.BAD_REQUEST, "A header of this request comes twice.")
+
+
+def from_near(asked: Asked) -> Refusal | None:
+    """Without a token for everything, only this computer is answered, however the server was bound."""
+    if asked.policy.everything or _is_near(asked.client):
+        return None
+    return Refusal(HTTPStatus.FORBIDDEN, "This studio answers its own computer alone.")
+
+
 def known_host(asked: Asked) -> Refusal | None:
     """The Host is one of the studio's names: another site's name may be made to point to this computer."""
-    if len(asked.headers.getlist("host")) == 1 and _hostname(asked.headers["host"]) in asked.policy.hosts:
+    if _hostname(asked.headers.get("host", "")) in asked.policy.hosts:
         return None
     return Refusal(HTTPStatus.FORBIDDEN, "The studio is not served under this name. Ask for http://127.0.0.1.")
 
 
 def own_origin(asked: Asked) -> Refusal | None:
     """A browser says which page asks: it must be one of the studio's own."""
-    for origin in asked.headers.getlist("origin"):
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or parts.netloc != asked.headers.get("host"):
-            return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not speak to the studio.")
-    return None
+    host = asked.headers.get("host")
+    if asked.headers.get("origin") in (None, f"http://{host}", f"https://{host}"):
+        return None
+    return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not speak to the studio.")
 
 
 def own_site(asked: Asked) -> Refusal | None:
-    """What a page of another site embeds carries no Origin, but a browser says where it comes from. A link is let
-    through: it leads the person here."""
-    site = asked.headers.get("sec-fetch-site", "none")
-    follows_link = asked.method == "GET" and asked.headers.get("sec-fetch-mode") == "navigate" and not asked.of_api
-    if site in ("none", "same-origin") or follows_link:
+    """What a page of another site embeds carries no Origin, but a browser says where it comes from. A link to a page
+    is let through: it leads the person here, and shows the page by itself."""
+    if asked.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
+        return None
+    leads_here = (asked.headers.get("sec-fetch-mode"), asked.headers.get("sec-fetch-dest")) == ("navigate", "document")
+    if leads_here and asked.method == "GET" and not asked.of_api:
         return None
     return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not speak to the studio.")
 
 
 def known_content(asked: Asked) -> Refusal | None:
-    """What is sent to the API is declared as JSON or bytes: a form of another site can send neither."""
-    if not asked.of_api or not asked.changes:
-        return None
+    """What changes something is declared as JSON or bytes: a form of another site can send neither."""
     declared = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if declared in CONTENT_TYPES or (asked.method == "DELETE" and not declared):
+    if not asked.changes or declared in CONTENT_TYPES or (asked.method == "DELETE" and not declared):
         return None
     return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send it as Content-Type: application/json.")
 
 
+def small_enough(asked: Asked) -> Refusal | None:
+    """No more is sent than a request of its kind can need."""
+    length = asked.headers.get("content-length", "0")
+    if not (asked.of_api or asked.changes):
+        return None
+    if not (length.isascii() and length.isdecimal() and len(length) < 20):
+        return Refusal(HTTPStatus.BAD_REQUEST, "Content-Length is no number.")
+    return too_large(asked) if int(length) > most_bytes(asked) else None
+
+
 def token_given(asked: Asked) -> Refusal | None:
-    """The token, for whatever is more than reading, and for everything when the studio is reached from elsewhere."""
-    needed = asked.policy.everything or (asked.of_api and asked.changes)
-    if not needed or has_token(asked):
+    """The token, for whatever is more than reading, and for everything when the studio is reached from elsewhere. The
+    door's cookie opens pages and reading: a browser sends it unasked."""
+    if asked.at_door or not (asked.changes or asked.policy.everything):
+        return None
+    if _is_token(shown_token(asked), asked.policy) or (not asked.changes and _has_pass(asked)):
         return None
     return Refusal(
         HTTPStatus.UNAUTHORIZED,
@@ -130,17 +169,16 @@ def token_given(asked: Asked) -> Refusal | None:
     )
 
 
-def small_enough(asked: Asked) -> Refusal | None:
-    """No more is sent than a request of its kind can need."""
-    if not asked.of_api:
-        return None
-    length = asked.headers.get("content-length", "0")
-    if not length.isdecimal():
-        return Refusal(HTTPStatus.BAD_REQUEST, "Content-Length is no number.")
-    return too_large(asked) if int(length) > most_bytes(asked) else None
-
-
-RULES: tuple[Rule, ...] = (known_host, own_origin, own_site, known_content, small_enough, token_given)
+RULES: tuple[Rule, ...] = (
+    said_once,
+    from_near,
+    known_host,
+    own_origin,
+    own_site,
+    known_content,
+    small_enough,
+    token_given,
+)
 
 
 class Guard:
@@ -153,7 +191,9 @@ class Guard:
     def __init__(self, app: App, get_policy: Callable[[], Policy], rules: Iterable[Rule] = RULES) -> None:
         self._app, self._get_policy, self._rules = app, get_policy, tuple(rules)
         self._policy: Policy | None = None
+        self._door = door.Door()
         self._requests = Buckets(REQUESTS_A_SECOND, REQUESTS_AT_ONCE)
+        self._sockets = Buckets(SOCKETS_A_SECOND, SOCKETS_AT_ONCE)
         self._guesses = Buckets(GUESSES_A_SECOND, GUESSES_AT_ONCE)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,16 +201,23 @@ class Guard:
             await self._app(scope, receive, send)
             return
         self._policy = self._policy or self._get_policy()
-        asked = _asked(scope, self._policy)
-        answer = self._answer(asked)
-        if answer is None and asked.of_api and asked.changes:
-            await self._with_bounds(asked, scope, receive, send)
-        elif answer is None:
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": "refused"})  # before it opens: status 403
+        asked = _asked(scope, self._policy, self._door.pass_)
+        answer = self._answer(asked, scope)
+        if scope["type"] == "websocket":
+            if answer is None:
+                await self._app(scope, receive, send)
+            else:
+                await send({"type": "websocket.close", "code": 1008, "reason": "refused"})  # not open yet: status 403
+            return
+        if answer is None and asked.at_door:
+            answer = await self._let_in(asked, scope, receive)
+        closed = _closed_to_others(asked, send)
+        if answer is not None:
+            await answer(scope, receive, closed)
+        elif asked.changes:
+            await self._with_bounds(asked, scope, receive, closed)
         else:
-            await answer(scope, receive, send)
+            await self._app(scope, receive, closed)
 
     async def _with_bounds(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer, unless more comes than may: whatever length was declared."""
@@ -197,38 +244,30 @@ class Guard:
             refusal = too_large(asked)
             await problem(refusal.status, refusal.sentence)(scope, receive, send)
 
-    def _answer(self, asked: Asked) -> Response | None:
+    async def _let_in(self, asked: Asked, scope: Scope, receive: Receive) -> Response:
+        """The answer to what was typed at the door."""
+        if not self._guesses.has(asked.client):
+            return _told(SLOWER)
+        if _is_token(await door.given_token(receive), asked.policy):
+            return self._door.opened(secure=scope["scheme"] == "https")
+        self._guesses.take(asked.client)
+        return self._door.page("That is not the token.")
+
+    def _answer(self, asked: Asked, scope: Scope) -> Response | None:
         """What is said instead of the app's answer, None when the request goes on."""
-        refusal = self._too_fast(asked) or next((no for rule in self._rules if (no := rule(asked))), None)
+        guessed = shown_token(asked) is not None and (asked.changes or asked.policy.everything)
+        if guessed and not self._guesses.has(asked.client):  # before the token is looked at: or guessing would go on
+            return _told(SLOWER)
+        refusal = next((no for rule in self._rules if (no := rule(asked))), None)
         if refusal is None:
-            return _remembered(asked) if asked.policy.everything else None
+            buckets = self._sockets if scope["type"] == "websocket" else self._requests
+            return _told(SLOWER) if asked.of_api and not buckets.take(asked.client) else None
         if refusal.status is HTTPStatus.UNAUTHORIZED:
-            if _tokens(asked) and not self._guesses.take(asked.client):
-                refusal = _SLOWER
-            elif not asked.of_api and asked.method == "GET" and "text/html" in asked.headers.get("accept", ""):
-                return HTMLResponse(_DOOR, HTTPStatus.UNAUTHORIZED, headers=_DOOR_HEADERS)
-        return problem(refusal.status, refusal.sentence, None, **refusal.headers)
-
-    def _too_fast(self, asked: Asked) -> Refusal | None:
-        return _SLOWER if asked.of_api and not self._requests.take(asked.client) else None
-
-
-class Buckets:
-    """For each client a bucket of permissions: `most` at once, refilled at `rate` a second."""
-
-    def __init__(self, rate: float, most: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._rate, self._most, self._clock = rate, most, clock
-        self._buckets: dict[str, tuple[float, float]] = {}  # client -> what is left, when
-
-    def take(self, client: str) -> bool:
-        """Take one permission, if there is one."""
-        now = self._clock()
-        left, then = self._buckets.get(client, (self._most, now))
-        left = min(self._most, left + (now - then) * self._rate)
-        if len(self._buckets) > 10_000:  # whoever asks from so many addresses is not to fill the memory
-            self._buckets.clear()
-        self._buckets[client] = (max(0.0, left - 1.0), now)
-        return left >= 1.0
+            if guessed:
+                self._guesses.take(asked.client)
+            if not asked.of_api and asked.method == "GET" and "text/html" in asked.headers.get("accept", ""):
+                return self._door.page()
+        return _told(refusal)
 
 
 def most_bytes(asked: Asked) -> int:
@@ -237,48 +276,66 @@ def most_bytes(asked: Asked) -> int:
     return MOST_FILE_BYTES if file else MOST_JSON_BYTES
 
 
-def has_token(asked: Asked) -> bool:
-    """Whether the request shows the studio's token."""
-    token = asked.policy.token
-    return token is not None and any(hmac.compare_digest(given.encode(), token.encode()) for given in _tokens(asked))
+def too_large(asked: Asked) -> Refusal:
+    """More than is taken."""
+    return Refusal(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {most_bytes(asked):,} bytes are taken here. Send less."
+    )
 
 
-def _tokens(asked: Asked) -> list[str]:
-    """What the request shows as a token: in its header; for pages also in the cookie, or once in the address."""
+def shown_token(asked: Asked) -> str | None:
+    """What the request shows as the token."""
     kind, _, value = asked.headers.get("authorization", "").partition(" ")
-    given = [value.strip()] if kind.lower() == "bearer" else []
-    if asked.policy.everything and not (asked.of_api and asked.changes):  # a cookie is sent by the browser unasked
-        try:
-            cookie = SimpleCookie(asked.headers.get("cookie", "")).get(TOKEN_COOKIE)
-        except CookieError:
-            cookie = None
-        given += [cookie.value] if cookie else []
-        given += [value for name, value in parse_qsl(asked.query) if name == "token"] if not asked.of_api else []
-    return [value for value in given if value]
+    return value.strip() if kind.lower() == "bearer" else None
 
 
-def _remembered(asked: Asked) -> Response | None:
-    """Whoever shows the token in a page's address is sent on without it, and the browser remembers it."""
-    query = parse_qsl(asked.query, keep_blank_values=True)
-    if asked.of_api or asked.method != "GET" or asked.scheme == "ws" or "token" not in dict(query):
-        return None
-    rest = urlencode([(name, value) for name, value in query if name != "token"])
-    answer = RedirectResponse(f"/{asked.path.lstrip('/')}" + (f"?{rest}" if rest else ""), HTTPStatus.SEE_OTHER)
-    answer.set_cookie(TOKEN_COOKIE, asked.policy.token or "", httponly=True, samesite="strict")
-    return answer
+def _is_token(given: str | None, policy: Policy) -> bool:
+    token = policy.token
+    return bool(token and given) and hmac.compare_digest(str(given).encode(), str(token).encode())
 
 
-def _asked(scope: Scope, policy: Policy) -> Asked:
+def _has_pass(asked: Asked) -> bool:
+    cookies = (part.strip().partition("=") for part in asked.headers.get("cookie", "").split(";"))
+    held = [value for name, _, value in cookies if name == door.COOKIE]
+    return bool(asked.pass_) and any(hmac.compare_digest(each.encode(), asked.pass_.encode()) for each in held)
+
+
+def _closed_to_others(asked: Asked, send: Send) -> Send:
+    """`send`, with what every answer says beside."""
+
+    async def closed(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = MutableHeaders(scope=message)
+            for name, value in ON_EVERY_ANSWER.items():
+                headers.setdefault(name, value)
+            if asked.of_api:
+                headers.setdefault("Cache-Control", "no-store")
+        await send(message)
+
+    return closed
+
+
+def _told(refusal: Refusal) -> Response:
+    return problem(refusal.status, refusal.sentence, None, **refusal.headers)
+
+
+def _asked(scope: Scope, policy: Policy, pass_: str) -> Asked:
     client = scope.get("client")
     return Asked(
         method=scope.get("method", "GET"),
         path=scope["path"],
         headers=Headers(scope=scope),
-        query=scope.get("query_string", b"").decode("latin-1"),
         client=client[0] if client else "",
-        scheme=scope["scheme"] if scope["type"] == "http" else "ws",
         policy=policy,
+        pass_=pass_,
     )
+
+
+def _is_near(client: str) -> bool:
+    try:
+        return ipaddress.ip_address(client).is_loopback
+    except ValueError:
+        return False
 
 
 def _hostname(host: str) -> str | None:
@@ -289,23 +346,7 @@ def _hostname(host: str) -> str | None:
     except ValueError:
         return None
     odd = parts.username is not None or parts.path or parts.query or parts.fragment
-    return None if odd or parts.hostname is None else parts.hostname.rstrip(".")
+    return None if odd or parts.hostname is None else parts.hostname.removesuffix(".")
 
 
-def too_large(asked: Asked) -> Refusal:
-    """More than is taken."""
-    return Refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {most_bytes(asked):,} bytes are taken here. Send less."
-    )
-
-
-_SLOWER = Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests. Wait a second, then go on.", {"Retry-After": "1"})
-_DOOR_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'"}
-_DOOR = """<!doctype html><html lang="en"><meta charset="utf-8"><title>Cognate Studio</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>body{font:16px/1.5 system-ui,sans-serif;max-width:28rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}
-input,button{font:inherit;padding:.5rem}input{width:100%;box-sizing:border-box;margin:.5rem 0}</style>
-<h1>Cognate Studio</h1><p>This studio is reached from another computer and asks for its token. On the studio's computer,
-<code>cognate token</code> prints it.</p>
-<form><label>Token <input name="token" type="password" autocomplete="current-password" autofocus></label>
-<button>Open the studio</button></form></html>"""
+SLOWER = Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests. Wait a little, then go on.", {"Retry-After": "5"})

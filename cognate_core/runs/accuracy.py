@@ -19,6 +19,7 @@ from typing import Any
 from cognate_core.answers import Accuracy, Score, StepScores
 from cognate_core.errors import RunError, StorageError
 from cognate_core.runs.process import lines_of
+from cognate_core.runs.token import worker_environment
 
 ACCURACY_FILE = "accuracy.json"
 """In a model's folder: what was measured last. Not one of its artifacts."""
@@ -75,6 +76,7 @@ class Measuring:
                 [sys.executable, "-m", "cognate_core.runs.accuracy_worker"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
+                env=worker_environment(),
                 start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio
             )
             self._state, self._process = Measurement(model_id), process

@@ -21,6 +21,7 @@ from cognate_core.contracts import ModelArtifacts, RunStatus, TrainingProgress
 from cognate_core.errors import CancelRequested, Interruption, PauseRequested, plain_sentence
 from cognate_core.records import record_from_json
 from cognate_core.runs.execution import WISHES, Execution, Outcome, RunContext, lacking
+from cognate_core.runs.token import worker_environment
 
 WORKER_MODULE = "cognate_core.runs.worker"
 CANCEL_SECONDS = 8.0  # what a cancelled worker may take to end by itself; nothing of it is kept
@@ -97,6 +98,7 @@ class ProcessExecution(Execution):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
+            env=worker_environment(fetches=True),
             start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio
         )
         with self._lock:  # before any wish

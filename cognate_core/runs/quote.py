@@ -18,6 +18,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Quote
 from cognate_core.errors import CognateError, TrainingError, plain_sentence
 from cognate_core.runs.cores import worker_threads
+from cognate_core.runs.token import worker_environment
 from cognate_core.runs.worker import step_back
 
 PATIENCE_SECONDS = 120.0  # a model whose first steps take longer than this has no quote
@@ -39,6 +40,7 @@ def measured_quote(config: TrainingConfig, models: int = 1, *, busy: bool = Fals
             input=config.model_dump_json(),
             capture_output=True,
             text=True,
+            env=worker_environment(),
             timeout=PATIENCE_SECONDS,
             check=False,
         )

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
+
+from filelock import FileLock
 
 from cognate_core.errors import ConfigError, StorageError
 
 TOKEN_VARIABLE = "COGNATE_TOKEN"  # noqa: S105  (its name)
 LEAST_LENGTH = 16
+HUB_TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def chosen_token() -> str | None:
@@ -42,10 +44,39 @@ def studio_token(home: Path) -> str:
         return chosen
     path = home / "token"
     try:
-        with suppress(FileExistsError):
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "w", encoding="ascii") as file:
-                file.write(secrets.token_urlsafe(32))
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
+        return _kept_token(path) or _new_token(path)
+    except OSError as error:
         raise StorageError(f"The token cannot be kept in {path} ({error}). Set {TOKEN_VARIABLE} instead.") from error
+
+
+def worker_environment(*, fetches: bool = False) -> dict[str, str]:
+    """The environment for a process that trains or measures: the token is not in it, and the hub's only if it
+    `fetches` data."""
+    secret = {TOKEN_VARIABLE} if fetches else {TOKEN_VARIABLE, *HUB_TOKEN_VARIABLES}
+    return {name: value for name, value in os.environ.items() if name not in secret}
+
+
+def _kept_token(path: Path) -> str | None:
+    """None where there is none, or a power cut left only its beginning."""
+    try:
+        kept = path.read_text(encoding="ascii").strip()
+    except (FileNotFoundError, UnicodeDecodeError):
+        return None
+    return kept if len(kept) >= LEAST_LENGTH else None
+
+
+def _new_token(path: Path) -> str:
+    """Make one and keep it, whole or not at all, readable by this user alone; that of whoever was first."""
+    with FileLock(path.with_name("token.lock")):
+        kept = _kept_token(path)
+        if kept is not None:
+            return kept
+        token = secrets.token_urlsafe(32)
+        unfinished = path.with_name("token.tmp")
+        unfinished.unlink(missing_ok=True)
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(token)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        return token

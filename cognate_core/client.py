@@ -86,7 +86,6 @@ class Client:
         self._http = httpx2.Client(
             base_url=self.url + SERVED_BELOW,
             headers=self._headers,
-            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             trust_env=not own,  # no proxy is to see what stays on this computer
             follow_redirects=False,  # the token is for this address alone
         )
@@ -387,6 +386,87 @@ class Client:
         """Save all files of a model as one zip archive."""
         self._save("/models/{}/archive", model_id, file=file)
 
+    def generate(
+        self,
+        model_id: str,
+        prompt: str,
+        *,
+        as_problem: bool = False,
+        max_tokens: int = 120,
+        temperature: float = 0.7,
+        top_p: float = 0.9,
+        seed: int = 0,
+        checkpoint_step: int | None = None,
+    ) -> Iterator[Row]:
+        """What a model writes after a prompt, piece by piece as it is written; the last one says how it ended.
+
+        Whoever closes the iterator ends the writing.
+
+        Raises:
+            RunError: the model could not go on.
+        """
+        body = {
+            "prompt": prompt,
+            "as_problem": as_problem,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "top_p": top_p,
+            "seed": seed,
+            "checkpoint_step": checkpoint_step,
+        }
+        with self._answer("POST", "/models/{}/generate", model_id, body=body, seconds=WORK_SECONDS) as answer:
+            for line in answer.iter_lines():
+                if not line.startswith("data:"):
+                    continue
+                piece: Row = json.loads(line.removeprefix("data:"))
+                if "problem" in piece:
+                    raise RunError(piece["problem"])
+                yield piece
+                if piece.get("done"):
+                    return
+        raise Unreachable(f"The studio at {self.url} broke the text off. Ask once more.")
+
+    def explain(
+        self,
+        model_id: str,
+        prompt: str,
+        written: Sequence[int] = (),
+        *,
+        as_problem: bool = False,
+        checkpoint_step: int | None = None,
+    ) -> Row:
+        """How the model comes to expect each word of a prompt, and of the tokens that it wrote after it."""
+        body = {
+            "prompt": prompt,
+            "written": list(written),
+            "as_problem": as_problem,
+            "checkpoint_step": checkpoint_step,
+        }
+        return self._ask("POST", "/models/{}/explain", model_id, body=body, seconds=WORK_SECONDS)
+
+    def calculate(self, model_id: str, a: int, b: int, *, checkpoint_step: int | None = None) -> Row:
+        """What a model of the Grokking lab answers to one problem."""
+        body = {"a": a, "b": b, "checkpoint_step": checkpoint_step}
+        return self._ask("POST", "/models/{}/calculate", model_id, body=body, seconds=WORK_SECONDS)
+
+    def table(self, model_id: str, *, checkpoint_step: int | None = None) -> Row:
+        """Every problem of a model of the Grokking lab: which it has right, and which it learned from."""
+        step = {} if checkpoint_step is None else {"checkpoint_step": checkpoint_step}
+        return self._ask("GET", "/models/{}/table", model_id, params=step, seconds=WORK_SECONDS)
+
+    def accuracy(self, model_id: str) -> Row:
+        """How often a model is right on held-out questions, and how far a measurement of that is."""
+        return self._ask("GET", "/models/{}/accuracy", model_id)
+
+    def measure_accuracy(self, model_id: str, questions: int = 50, *, checkpoints: bool = False) -> Row:
+        """Begin to ask a model held-out questions, at most so many of each dataset."""
+        body = {"questions": questions, "checkpoints": checkpoints}
+        return self._ask("POST", "/models/{}/accuracy", model_id, body=body)
+
+    def cancel_accuracy(self, model_id: str) -> Row:
+        """End the measurement of this model."""
+        return self._ask("DELETE", "/models/{}/accuracy", model_id)
+
     # The trash
 
     def trash(self) -> Iterator[Row]:
@@ -412,7 +492,7 @@ class Client:
         body: Mapping[str, Any] | None = None,
         content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
-        seconds: float = ANSWER_SECONDS,
+        seconds: float | None = None,
     ) -> Row:
         """Send a request; the object of its answer, empty when there is none. `path`: with {} for each of `names`."""
         with self._answer(
@@ -475,7 +555,7 @@ class Client:
         body: Mapping[str, Any] | None = None,
         content: BinaryIO | None = None,
         headers: Mapping[str, str] | None = None,
-        seconds: float = ANSWER_SECONDS,
+        seconds: float | None = None,
     ) -> Iterator[httpx2.Response]:
         """The answer to a request, if it is a good one; its content is not read yet."""
         request = self._http.build_request(
@@ -484,7 +564,7 @@ class Client:
             params=params,
             headers={**_content_type(method, content), **(headers or {})},
             content=content or (json.dumps(body or {}).encode() if method in _WITH_BODY else None),
-            timeout=httpx2.Timeout(seconds, connect=CONNECT_SECONDS),
+            timeout=httpx2.Timeout(seconds or ANSWER_SECONDS, connect=CONNECT_SECONDS),
         )
         repeatable = method in ("GET", "HEAD") or "Idempotency-Key" in request.headers
         answer = self._sent(request, repeatable=repeatable)
@@ -531,6 +611,8 @@ class Client:
             detail, problems = str(told["detail"]), dict(told.get("problems") or {})
         except (ValueError, KeyError, TypeError) as error:
             raise self._no_studio(answer) from error
+        if detail == answer.reason_phrase:  # a route that this studio does not have
+            raise self._no_studio(answer)
         if status == HTTPStatus.UNAUTHORIZED and self._headers:
             raise RunError(
                 f"The studio at {self.url} does not take this token. `cognate token` prints it on the studio's "

@@ -6,7 +6,19 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 
-from cognate_core.api import artifacts, events, handing_on, models, offspring, records, runs, settings, studio, trash
+from cognate_core.api import (
+    artifacts,
+    events,
+    generation,
+    handing_on,
+    models,
+    offspring,
+    records,
+    runs,
+    settings,
+    studio,
+    trash,
+)
 from cognate_core.api.problems import Problem, answer_problems
 from cognate_core.runs import RunManager
 
@@ -29,7 +41,19 @@ def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
     app.state.get_manager = get_manager
     answer_problems(app)
     first = APIRouter(prefix="/v1")
-    for module in (studio, settings, runs, offspring, records, handing_on, models, artifacts, trash, events):
+    for module in (
+        studio,
+        settings,
+        runs,
+        offspring,
+        records,
+        handing_on,
+        models,
+        artifacts,
+        generation,
+        trash,
+        events,
+    ):
         first.include_router(module.router)
     app.include_router(first)
     return app

@@ -51,7 +51,10 @@ def policy() -> Policy:
 def address() -> str:
     """Where programs on this computer reach the studio."""
     scheme = "https" if st.get_option("server.sslCertFile") else "http"
-    return f"{scheme}://127.0.0.1:{st.get_option('server.port')}"
+    host = st.get_option("server.address")
+    if host in (None, "", "0.0.0.0", "::"):  # noqa: S104  (every address, and so this one, too)
+        host = "127.0.0.1"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{st.get_option('server.port')}"
 
 
 @asynccontextmanager

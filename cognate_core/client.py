@@ -567,7 +567,7 @@ class Client:
             timeout=httpx2.Timeout(seconds or ANSWER_SECONDS, connect=CONNECT_SECONDS),
         )
         repeatable = method in ("GET", "HEAD") or "Idempotency-Key" in request.headers
-        answer = self._sent(request, repeatable=repeatable)
+        answer = self._sent(request, repeatable=repeatable, whole=content is None)
         try:
             if not answer.is_success:
                 self._raise(answer)
@@ -577,8 +577,13 @@ class Client:
         finally:
             answer.close()
 
-    def _sent(self, request: httpx2.Request, *, repeatable: bool) -> httpx2.Response:
-        """Send a request, again while the studio asks to wait, and once more when its answer was lost."""
+    def _sent(self, request: httpx2.Request, *, repeatable: bool, whole: bool) -> httpx2.Response:
+        """Send a request, again while the studio asks to wait, and once more when its answer was lost.
+
+        Args:
+            repeatable: sent twice, it does no more than sent once.
+            whole: its content is at hand, and no file that was read already.
+        """
         lost = False
         for attempt in range(TRIES):
             try:
@@ -591,7 +596,7 @@ class Client:
             except httpx2.TransportError as error:
                 raise self._unreachable(error) from error
             pause = _pause(answer)
-            if pause is None or attempt == TRIES - 1 or not repeatable:
+            if pause is None or attempt == TRIES - 1 or not whole:
                 return answer
             answer.close()
             time.sleep(pause)

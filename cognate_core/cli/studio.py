@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cognate_core.cli.connection import chosen_server, looking
-from cognate_core.cli.output import JsonOption, fail, print_facts, print_json, print_line
+from cognate_core.cli.output import JsonOption, fail, print_facts, print_json, print_line, say
 from cognate_core.errors import RunError
 from cognate_core.runs import current_manager, default_home
 from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
@@ -19,6 +19,7 @@ from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
 app = typer.Typer()
 
 SERVER_SCRIPT = Path(__file__).parents[2] / "app.py"
+OWN_NAMES = ("127.0.0.1", "localhost")
 PANEL = "The studio"
 
 
@@ -48,34 +49,32 @@ def run(
 
 
 def _bound(address: str, names: list[str]) -> dict[str, Any]:
-    """Streamlit's settings for where the studio listens. Raises RunError when others would reach it unasked."""
-    own = address == "localhost" or _is_loopback(address)
+    """Streamlit's settings for where the studio listens, and under which names it is asked for.
+
+    Raises:
+        RunError: other computers would reach it, and there is no token, or no name under which they ask.
+    """
+    own, one = _kind_of(address)
     if own and not names:
-        return {"server.address": address} if address != "127.0.0.1" else {}
+        return {"server.address": address}
     if not own and chosen_token() is None:
         raise RunError(
             f"At {address} other computers would reach the studio. Choose a token of 16 or more letters and digits "
             f"with {TOKEN_VARIABLE}, and give it to whoever may."
         )
-    return {
-        "server.address": address,
-        "server.allowedHosts": list({"127.0.0.1", "localhost", *names, *_own_name(address)}),
-    }
+    if not own and not one and not names:
+        raise RunError(f"Say with --host-name under which name other computers ask for the studio at {address}.")
+    hosts = {*OWN_NAMES, *names, *([address] if one else [])}
+    return {"server.address": address, "server.allowedHosts": sorted(hosts)}
 
 
-def _is_loopback(address: str) -> bool:
+def _kind_of(address: str) -> tuple[bool, bool]:
+    """Whether only this computer reaches an address, and whether the address names one computer (0.0.0.0 does not)."""
     try:
-        return ipaddress.ip_address(address).is_loopback
+        number = ipaddress.ip_address(address)
     except ValueError:
-        return False
-
-
-def _own_name(address: str) -> set[str]:
-    """An address that is one computer's is also a name for it; 0.0.0.0 and :: are none."""
-    try:
-        return set() if ipaddress.ip_address(address).is_unspecified else {address}
-    except ValueError:
-        return {address}
+        return address == "localhost", True
+    return number.is_loopback, not number.is_unspecified
 
 
 @app.command(rich_help_panel=PANEL)
@@ -99,4 +98,9 @@ def coordination(as_json: JsonOption = False) -> None:
     """Say who manages the data directory, since when, and what is going on."""
     with looking() as studio:
         found = studio.coordination()
-    print_json(found) if as_json else print_facts(found)
+    if as_json:
+        print_json(found)
+    elif found:
+        print_facts(found)
+    else:
+        say("No studio has managed the data directory yet. `cognate run` opens one.")

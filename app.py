@@ -15,9 +15,8 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
-from starlette.routing import Mount
 
-from cognate_core.api import OWN_HOSTS, SERVED_BELOW, Guard, Policy, create_api
+from cognate_core.api import OWN_HOSTS, Guard, Policy, served
 from cognate_core.errors import CognateError, RunError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
 from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
@@ -77,7 +76,7 @@ def show_error(error: Exception) -> bool:
 app = st.App(
     Path(__file__).parent / "pages" / "navigation.py",
     lifespan=lifespan,
-    routes=[*routes, Mount(SERVED_BELOW, create_api(current_manager))],
+    routes=[*routes, *served(current_manager)],
     middleware=[Middleware(Guard, get_policy=policy)],
     on_script_error=show_error,
 )

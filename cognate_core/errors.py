@@ -8,7 +8,8 @@
     │   ├── Diverged             the loss is no longer a number
     │   └── OutOfMemory          the computer has no room for it
     ├── StorageError           the disk or the database refused
-    │   └── DiskFull             there is no room left
+    │   ├── DiskFull             there is no room left
+    │   └── UnusableFile         a file from elsewhere is not what it should be
     ├── RunError               a run or model cannot do what was asked now
     │   └── NotFound             it does not exist, or no longer
     └── Unreachable            no studio answers where one was looked for
@@ -71,6 +72,10 @@ class StorageError(CognateError):
 
 class DiskFull(StorageError):
     """There is no room left on the disk."""
+
+
+class UnusableFile(StorageError):
+    """A file from elsewhere is not what it should be."""
 
 
 class RunError(CognateError):

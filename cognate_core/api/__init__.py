@@ -1,6 +1,6 @@
 """REST and WebSocket: what the pages can do, for other programs. The `Guard` stands before all of it."""
 
-from cognate_core.api.application import SERVED_BELOW, create_api
+from cognate_core.api.application import SERVED_BELOW, create_api, served
 from cognate_core.api.guard import OWN_HOSTS, Guard, Policy
 
-__all__ = ["OWN_HOSTS", "SERVED_BELOW", "Guard", "Policy", "create_api"]
+__all__ = ["OWN_HOSTS", "SERVED_BELOW", "Guard", "Policy", "create_api", "served"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
+from starlette.responses import RedirectResponse
+from starlette.routing import BaseRoute, Mount, Route
 
 from cognate_core.api import (
     artifacts,
@@ -13,17 +15,27 @@ from cognate_core.api import (
     handing_on,
     models,
     offspring,
+    page,
     records,
     runs,
     settings,
     studio,
     trash,
 )
+from cognate_core.api.description import describe
 from cognate_core.api.problems import Problem, answer_problems
 from cognate_core.runs import RunManager
 
 SUMMARY = "Start, watch, keep and try out the training of small language models."
 SERVED_BELOW = "/api"
+
+
+def served(get_manager: Callable[[], RunManager]) -> list[BaseRoute]:
+    """What a server has to have the API below /api."""
+    return [
+        Route(SERVED_BELOW, lambda _: RedirectResponse(f"{SERVED_BELOW}/v1/")),
+        Mount(SERVED_BELOW, create_api(get_manager)),
+    ]
 
 
 def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
@@ -56,4 +68,6 @@ def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
     ):
         first.include_router(module.router)
     app.include_router(first)
+    app.include_router(page.router)
+    describe(app)
     return app

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import uuid
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
@@ -62,7 +61,7 @@ def passport(run_id: RunId, manager: GetManager) -> StreamingResponse:
 )
 async def take_up(request: Request, manager: GetManager) -> RunDetails:
     """Take up the run of a passport, as if it had been trained here. Nothing of the file is believed."""
-    from cognate_core.runs.passport import open_passport
+    from cognate_core.runs.passport import ENDING, open_passport
 
     if not request.headers.get("content-type", "").startswith("application/octet-stream"):
         raise HTTPException(415, "Send the passport as Content-Type: application/octet-stream.")
@@ -70,7 +69,7 @@ async def take_up(request: Request, manager: GetManager) -> RunDetails:
         raise RunError(manager.read_only)
     require_space(manager.home, int(request.headers.get("content-length", "0")), "this passport")
     with tempfile.TemporaryDirectory(prefix="arriving.tmp-", dir=manager.home) as folder:
-        path = Path(folder) / f"{uuid.uuid4().hex}.zip"
+        path = Path(folder) / f"passport{ENDING}"
         await _receive(request, path)
         run_id = await run_in_threadpool(open_passport, manager, path)
     return await run_in_threadpool(details, manager, run_id)

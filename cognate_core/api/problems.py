@@ -24,6 +24,7 @@ from cognate_core.errors import (
     StorageError,
     TrainingError,
     Unreachable,
+    UnusableFile,
     plain_sentence,
 )
 
@@ -36,6 +37,7 @@ _STATUS: dict[type[CognateError], HTTPStatus] = {  # the nearest ancestor of an 
     TrainingError: HTTPStatus.UNPROCESSABLE_ENTITY,
     StorageError: HTTPStatus.SERVICE_UNAVAILABLE,
     DiskFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    UnusableFile: HTTPStatus.UNPROCESSABLE_ENTITY,
     RunError: HTTPStatus.CONFLICT,
     NotFound: HTTPStatus.NOT_FOUND,
     Unreachable: HTTPStatus.BAD_GATEWAY,

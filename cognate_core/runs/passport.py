@@ -30,7 +30,7 @@ from typing import Any, BinaryIO
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARTIFACT_FILES, Event, RunStatus, utc_now
-from cognate_core.errors import DISK_FULL, CognateError, DiskFull, RunError, StorageError
+from cognate_core.errors import DISK_FULL, CognateError, DiskFull, RunError, StorageError, UnusableFile
 from cognate_core.files import is_disk_full, require_space, sync_folder, write_durably
 from cognate_core.runs.manager import MAX_MODELS, RunManager
 from cognate_core.runs.passport_checks import (
@@ -229,7 +229,8 @@ def open_passport(manager: RunManager, path: Path) -> str:
 
     Raises:
         RunError: the run is here already, or nothing can be changed here.
-        StorageError: the file is no whole passport, or the disk refuses.
+        UnusableFile: the file is no whole passport.
+        StorageError: the disk refuses.
     """
     if manager.read_only:
         raise RunError(manager.read_only)
@@ -246,7 +247,7 @@ def open_passport(manager: RunManager, path: Path) -> str:
             raise _refused(error, f"The passport {path.name} cannot be opened") from error
         except Exception as error:  # a file from elsewhere can upset any reader
             why = f"{type(error).__name__}: {error}"[:200]
-            raise StorageError(f"{path.name} is no whole passport of a run ({why}). Ask for it once more.") from error
+            raise UnusableFile(f"{path.name} is no whole passport of a run ({why}). Ask for it once more.") from error
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
 
@@ -257,7 +258,7 @@ def _unpack(path: Path, folder: Path, manager: RunManager) -> tuple[Passport, Ro
         infos = _checked_members(archive, os.fstat(file.fileno()).st_size)
         manifest = bounded_json(_read(archive, infos[PASSPORT_FILE]))
         if isinstance(manifest, dict) and isinstance(manifest.get("format"), int) and manifest["format"] > FORMAT:
-            raise StorageError("This passport was written by a newer Cognate Studio. Update this one to open it.")
+            raise UnusableFile("This passport was written by a newer Cognate Studio. Update this one to open it.")
         passport = Passport.model_validate(manifest)
         wanted = {
             RUN_FILE,

@@ -43,7 +43,7 @@ Settings = Mapping[str, Any] | str
 """Settings of a run, as an object or as the text of a TOML file."""
 
 SERVED_BELOW = "/api/v1"
-CONNECT_SECONDS, ANSWER_SECONDS, WORK_SECONDS = 10.0, 60.0, 900.0
+CONNECT_SECONDS, ANSWER_SECONDS, WORK_SECONDS, FETCH_SECONDS = 10.0, 60.0, 900.0, 7200.0
 AGAIN_SECONDS = 5.0  # the longest that is waited when the studio asks to come again
 TRIES = 4
 RECONNECT_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)  # before each new try to hear events; then it is given up
@@ -160,9 +160,8 @@ class Client:
         A `key` starts one run, however often it is sent. Without it, the request has one of its own, so that it can be
         sent once more when its answer is lost.
         """
-        chosen = {"preset": preset, "config": config, "copy_of": copy_of, "model_names": model_names}
-        body = {"name": name, "settings": settings or {}, "models": models}
-        body |= {field: value for field, value in chosen.items() if value is not None}
+        source = {"preset": preset, "config": config, "copy_of": copy_of, "model_names": model_names}
+        body = {"name": name, "settings": settings or {}, "models": models, **_given(source)}
         return self._ask("POST", "/runs", body=body, headers=_key(key))
 
     def rename(self, run_id: str, name: str) -> Row:
@@ -239,7 +238,7 @@ class Client:
 
     def findings(self, run_id: str, model: str | None = None) -> list[Row]:
         """What the curves of one model (default: the first) tell, and what to do."""
-        return self._list("/runs/{}/findings", run_id, params={"model": model} if model else None)
+        return self._list("/runs/{}/findings", run_id, params=_given({"model": model}))
 
     def data_report(self, run_id: str) -> Row:
         """What each source of text gave."""
@@ -247,7 +246,7 @@ class Client:
 
     def save_report(self, run_id: str, file: Path, model: str | None = None) -> None:
         """Save the report of one model of the run (default: the first), one HTML page, as `file`."""
-        self._save("/runs/{}/report", run_id, file=file, params={"model": model} if model else None)
+        self._save("/runs/{}/report", run_id, file=file, params=_given({"model": model}))
 
     def save_passport(self, run_id: str, file: Path) -> None:
         """Save the run's passport, by which another studio can open and repeat it, as `file`."""
@@ -326,8 +325,7 @@ class Client:
         self, model_id: str, *, title: str | None = None, note: str | None = None, tags: Sequence[str] | None = None
     ) -> Row:
         """Keep another name, a note and tags of a model. What is left out stays as it is."""
-        given = {"title": title, "note": note, "tags": tags}
-        body = {name: value for name, value in given.items() if value is not None}
+        body = _given({"title": title, "note": note, "tags": tags})
         return self._ask("PATCH", "/models/{}", model_id, body=body)
 
     def delete_model(self, model_id: str) -> None:
@@ -451,8 +449,8 @@ class Client:
 
     def table(self, model_id: str, *, checkpoint_step: int | None = None) -> Row:
         """Every problem of a model of the Grokking lab: which it has right, and which it learned from."""
-        step = {} if checkpoint_step is None else {"checkpoint_step": checkpoint_step}
-        return self._ask("GET", "/models/{}/table", model_id, params=step, seconds=WORK_SECONDS)
+        asked = _given({"checkpoint_step": checkpoint_step})
+        return self._ask("GET", "/models/{}/table", model_id, params=asked, seconds=WORK_SECONDS)
 
     def accuracy(self, model_id: str) -> Row:
         """How often a model is right on held-out questions, and how far a measurement of that is."""
@@ -466,6 +464,54 @@ class Client:
     def cancel_accuracy(self, model_id: str) -> Row:
         """End the measurement of this model."""
         return self._ask("DELETE", "/models/{}/accuracy", model_id)
+
+    # Data
+
+    def datasets(self) -> list[Row]:
+        """The datasets that there are, on the studio's computer or not."""
+        return self._list("/datasets")
+
+    def fetch_dataset(self, name: str) -> Row:
+        """Have a dataset fetched from the hub; it comes back once it is there."""
+        return self._ask("POST", "/datasets/{}/fetch", name, seconds=FETCH_SECONDS)
+
+    def rows(self, name: str, split: str = "training") -> Iterator[Row]:
+        """The rows of a dataset or of a file of one's own. `split`: "training" or "heldout"."""
+        return self._pages("/datasets/{}/rows", name, split=split)
+
+    def lengths(
+        self,
+        name: str,
+        *,
+        train_seq_len: int | None = None,
+        vocab_size: int | None = None,
+        prepared: str | None = None,
+    ) -> Row:
+        """How long rows are in tokens, and what becomes of them at a training length. `prepared`: content hash of a
+        run's data, to take its tokenizer."""
+        asked = {"train_seq_len": train_seq_len, "vocab_size": vocab_size, "prepared": prepared}
+        return self._ask("GET", "/datasets/{}/lengths", name, params=_given(asked), seconds=WORK_SECONDS)
+
+    def overlap(self, name: str, train: str | None = None, limit: int = 50) -> Row:
+        """Whether held-out rows stand in training rows (of `train`, or their own dataset), too."""
+        asked = _given({"train": train, "limit": limit})
+        return self._ask("GET", "/datasets/{}/overlap", name, params=asked, seconds=WORK_SECONDS)
+
+    def mixture(self, settings: Mapping[str, Any]) -> Row:
+        """What a run with these settings would draw from its datasets, and its first batch."""
+        return self._ask("POST", "/mixture", body={"settings": settings}, seconds=WORK_SECONDS)
+
+    def files(self) -> Iterator[Row]:
+        """The kept files of one's own, the newest first."""
+        return self._pages("/files")
+
+    def add_file(self, file: Path) -> Row:
+        """Send a file of this computer, to be looked at and trained on; `name` of the answer is what it goes by."""
+        return self._send_file("/files", file, {"name": file.name})
+
+    def remove_file(self, name: str) -> None:
+        """Remove a kept file for good."""
+        self._ask("DELETE", "/files/{}", name)
 
     # The trash
 
@@ -521,7 +567,7 @@ class Client:
 
     def _pages(self, path: str, *names: str, **params: Any) -> Iterator[Row]:
         """Every item of a list, page after page."""
-        asked = {name: value for name, value in params.items() if value is not None} | {"limit": 500}
+        asked = _given(params) | {"limit": 500}
         while True:
             page = self._ask("GET", path, *names, params=asked)
             yield from page["items"]
@@ -677,16 +723,18 @@ def _kept_token() -> str | None:
     from cognate_core.runs import default_home
     from cognate_core.runs.token import studio_token
 
-    try:
-        return studio_token(default_home())
-    except StorageError:  # there is no data directory: looking needs no token
-        return None
+    return studio_token(default_home()) if default_home().is_dir() else None
 
 
 def _not_writable(file: Path, error: OSError) -> StorageError:
     if is_disk_full(error):
         return DiskFull(f"The disk is full: {file.name} has no room on it. Free some space, then try again.")
     return StorageError(f"{file} cannot be written ({error.strerror or error}). Choose another place.")
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that are given; the studio has defaults for the others."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _key(chosen: str | None) -> dict[str, str]:

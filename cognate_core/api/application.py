@@ -38,8 +38,13 @@ def served(get_manager: Callable[[], RunManager]) -> list[BaseRoute]:
     ]
 
 
-def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
-    """The application; `get_manager` gives whoever manages the data directory, at each request anew."""
+def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False) -> FastAPI:
+    """The application.
+
+    Args:
+        get_manager: gives whoever manages the data directory, at each request anew.
+        any_file: whether settings may name any file of this computer, and not only those that were sent.
+    """
     app = FastAPI(
         title="Cognate Studio",
         summary=SUMMARY,
@@ -50,7 +55,7 @@ def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
         redirect_slashes=False,
         responses={"default": {"model": Problem, "description": "A problem, told in a sentence."}},
     )
-    app.state.get_manager = get_manager
+    app.state.get_manager, app.state.any_file = get_manager, any_file
     answer_problems(app)
     first = APIRouter(prefix="/v1")
     for module in (

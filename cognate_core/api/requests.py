@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends
@@ -12,6 +13,7 @@ from starlette.requests import HTTPConnection
 
 from cognate_core.runs import RunManager
 
+UPLOADS = "uploads"  # below the data folder: the files of people's own
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -23,6 +25,14 @@ def _manager(connection: HTTPConnection) -> RunManager:
 
 GetManager = Annotated[RunManager, Depends(_manager)]
 """Whoever manages the data directory."""
+
+
+def _own_files(connection: HTTPConnection, manager: GetManager) -> Path | None:
+    return None if connection.app.state.any_file else manager.home / UPLOADS
+
+
+GetOwnFiles = Annotated[Path | None, Depends(_own_files)]
+"""The folder whose files settings may name. None: they may name any of this computer."""
 
 RunId = Annotated[str, InPath(description="The run's id.", max_length=64)]
 ModelId = Annotated[str, InPath(description="The model's id.", max_length=64)]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
-from cognate_core.api.requests import Asked, GetManager, Items, Page, RunId, part
+from cognate_core.api.requests import Asked, GetManager, GetOwnFiles, Items, Page, RunId, part
 from cognate_core.api.settings import Settings
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Origin, RunStatus
@@ -108,10 +108,16 @@ def runs(asked: Annotated[RunsWanted, Query()], manager: GetManager) -> Items[Ru
     status_code=HTTPStatus.CREATED,
     responses={200: {"model": RunDetails, "description": "It was started with this key before."}},
 )
-def start(body: NewRun, manager: GetManager, response: Response, idempotency_key: IdempotencyKey = None) -> RunDetails:
+def start(
+    body: NewRun,
+    manager: GetManager,
+    files: GetOwnFiles,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> RunDetails:
     """Queue a run; it starts when there is room. It reads what `preset` or `config` and `settings` say."""
     source = None if body.copy_of is None else manager.log.run(body.copy_of)
-    config = body.to_config(manager.home, source.config if source else None)
+    config = body.to_config(files, source.config if source else None)
     origin = Origin(source.id, "fix" if body.settings else "copy") if source else None
     names = body.model_names or numbered_names(body.name, body.models)
     return start_once(

@@ -26,12 +26,14 @@ LAST_ANSWERS_SECONDS = 1  # that whoever still reads an answer is left when serv
 def serving(manager: RunManager) -> Iterator[tuple[str, str]]:
     """Serve the API of `manager` on a port that is free, until the block ends: its address, and the only token for it.
 
+    Whoever has the token is this process: settings may name any file that it can read.
+
     Raises:
         StorageError: this computer lets nobody listen on 127.0.0.1.
     """
     token = secrets.token_urlsafe(32)
     app = Starlette(
-        routes=[Mount(SERVED_BELOW, create_api(lambda: manager))],
+        routes=[Mount(SERVED_BELOW, create_api(lambda: manager, any_file=True))],
         middleware=[Middleware(Guard, get_policy=lambda: Policy(token, everything=True))],
     )
     config = uvicorn.Config(

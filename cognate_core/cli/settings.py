@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cognate_core.cli.connection import chosen_server
+from cognate_core.client import Client
 from cognate_core.config import TrainingConfig
 from cognate_core.errors import ConfigError
 from cognate_core.presets import get_preset
@@ -49,6 +51,14 @@ def chosen_config(file: Path | None, preset: str | None, changes: list[str] | No
     return config.with_overrides(parse_changes(changes))
 
 
-def as_json(config: TrainingConfig) -> dict[str, Any]:
-    """As the API takes it."""
-    return config.model_dump(mode="json")
+def sent(studio: Client, config: TrainingConfig) -> dict[str, Any]:
+    """Settings as the API takes them. A file of one's own is sent along, when the studio is not of this process."""
+    settings = config.model_dump(mode="json")
+    path = Path(config.dataset_path or "")
+    if config.dataset_path is None or not path.exists():  # a name that the studio knows, or that it says it does not
+        return settings
+    if chosen_server() is None:
+        return {**settings, "dataset_path": str(path.resolve())}
+    if path.is_dir():
+        raise ConfigError({"dataset_path": f"{path} is a folder. To train elsewhere, put its rows into one file."})
+    return {**settings, "dataset_path": studio.add_file(path)["name"]}

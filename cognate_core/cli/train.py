@@ -26,9 +26,9 @@ from cognate_core.cli.settings import (
     chosen_config,
     parse_changes,
     read_config,
+    sent,
 )
 from cognate_core.cli.settings import (
-    as_json as settings_of,
 )
 from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
@@ -81,7 +81,7 @@ def estimate(
     """Say what a run would need: parameters, memory, disk."""
     config = chosen_config(config_file, preset, overrides)
     with looking() as studio:
-        found = studio.estimate(settings_of(config))
+        found = studio.estimate(sent(studio, config))
     print_json(found) if as_json else print_facts(found)
 
 
@@ -97,7 +97,7 @@ def quote(
     config = chosen_config(config_file, preset, overrides)
     say("Rehearsing the first steps; this takes about 20 seconds.")
     with changing() as studio:  # nothing is changed, but no other run is to disturb the measurement
-        found = studio.quote(settings_of(config), models=models)
+        found = studio.quote(sent(studio, config), models=models)
     print_json(found) if as_json else print_facts(found)
 
 
@@ -112,7 +112,7 @@ def train(
     """Train and wait for the end. Ctrl-C stops and saves; a second one cancels."""
     config = read_config(config_file).with_overrides(parse_changes(overrides))
     with training() as studio:
-        run = studio.start(name or config_file.stem, config=settings_of(config), models=models)
+        run = studio.start(name or config_file.stem, config=sent(studio, config), models=models)
         to_its_end(studio, run["id"], as_json)
 
 
@@ -130,7 +130,7 @@ def start(
     config = chosen_config(config_file, preset, overrides)
     title = name or (config_file.stem if config_file else PRESETS[str(preset)].title)
     with changing() as studio:
-        told([studio.start(title, config=settings_of(config), models=models, key=key)], as_json)
+        told([studio.start(title, config=sent(studio, config), models=models, key=key)], as_json)
 
 
 @app.command(rich_help_panel=PANEL)
@@ -147,9 +147,9 @@ def race(
     for racer in (RACERS[lane] for lane in lanes or ("grokfast", "control")):
         config = PRESETS["grokking"].config.with_overrides({**racer.overrides, **changes})
         problem = f"{config.arithmetic_operation} mod {config.arithmetic_modulus}"
-        racing[f"{racer.title}, {problem}, seed {config.seed}"] = settings_of(config)
+        racing[f"{racer.title}, {problem}, seed {config.seed}"] = config
     with changing() as studio:
-        told([studio.start(name, config=config) for name, config in racing.items()], as_json)
+        told([studio.start(name, config=sent(studio, config)) for name, config in racing.items()], as_json)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastapi import APIRouter, FastAPI
 
-from cognate_core.api import artifacts, generation, models, studio, trash
+from cognate_core.api import artifacts, datasets, files, generation, models, studio, trash
 from cognate_core.api.problems import Problem, answer_problems
 from cognate_core.runs import RunManager
 
@@ -28,7 +28,7 @@ def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
     app.state.get_manager = get_manager
     answer_problems(app)
     first = APIRouter(prefix="/v1")
-    for module in (studio, models, artifacts, generation, trash):
+    for module in (studio, models, artifacts, generation, trash, datasets, files):
         first.include_router(module.router)
     app.include_router(first)
     return app

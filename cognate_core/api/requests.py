@@ -10,6 +10,7 @@ from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection
 
+from cognate_core.errors import RunError
 from cognate_core.runs import RunManager
 
 T = TypeVar("T")
@@ -23,6 +24,16 @@ def _manager(connection: HTTPConnection) -> RunManager:
 
 GetManager = Annotated[RunManager, Depends(_manager)]
 """Whoever manages the data directory."""
+
+
+def _owner(manager: GetManager) -> RunManager:
+    if manager.read_only:
+        raise RunError(manager.read_only)
+    return manager
+
+
+GetOwner = Annotated[RunManager, Depends(_owner)]
+"""The same, where it may change the files there; refused while another process manages them."""
 
 RunId = Annotated[str, InPath(description="The run's id.", max_length=64)]
 ModelId = Annotated[str, InPath(description="The model's id.", max_length=64)]

@@ -10,7 +10,9 @@ from starlette.routing import BaseRoute, Mount, Route
 
 from cognate_core.api import (
     artifacts,
+    datasets,
     events,
+    files,
     generation,
     handing_on,
     models,
@@ -68,6 +70,8 @@ def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False)
         models,
         artifacts,
         generation,
+        datasets,
+        files,
         trash,
         events,
     ):

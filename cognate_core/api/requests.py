@@ -11,9 +11,9 @@ from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection
 
+from cognate_core.errors import RunError
 from cognate_core.runs import RunManager
 
-UPLOADS = "uploads"  # below the data folder: the files of people's own
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -28,11 +28,25 @@ GetManager = Annotated[RunManager, Depends(_manager)]
 
 
 def _own_files(connection: HTTPConnection, manager: GetManager) -> Path | None:
-    return None if connection.app.state.any_file else manager.home / UPLOADS
+    if connection.app.state.any_file:
+        return None
+    from cognate_core.data.own_files import UPLOADS
+
+    return manager.home / UPLOADS
 
 
 GetOwnFiles = Annotated[Path | None, Depends(_own_files)]
 """The folder whose files settings may name. None: they may name any of this computer."""
+
+
+def _owner(manager: GetManager) -> RunManager:
+    if manager.read_only:
+        raise RunError(manager.read_only)
+    return manager
+
+
+GetOwner = Annotated[RunManager, Depends(_owner)]
+"""The same, where it may change the files there; refused while another process manages them."""
 
 RunId = Annotated[str, InPath(description="The run's id.", max_length=64)]
 ModelId = Annotated[str, InPath(description="The model's id.", max_length=64)]

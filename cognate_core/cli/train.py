@@ -28,8 +28,6 @@ from cognate_core.cli.settings import (
     read_config,
     sent,
 )
-from cognate_core.cli.settings import (
-)
 from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus

@@ -76,6 +76,7 @@ CLOSE_SECONDS = 8.0  # how long closing waits for checkpoints; then it is done b
 ORPHAN_SECONDS = 10.0  # how long a worker of a studio that is gone may take to write its checkpoint
 RESERVE_BYTES = 2_000_000  # kept so that a full disk leaves room to write how a run ended
 RECOVERY_KEY = "cognate-studio/recovery"
+ALL_RUNS = 10**9
 MAX_MODELS = 20  # of one run, as page and command line offer it
 MAX_NAME_LENGTH = 80
 MAX_NOTE_LENGTH = 4000
@@ -419,6 +420,26 @@ class RunManager:
         model = self.log.model(model_id)
         steps = checkpoint_steps(self._folder(model.run_id), model.details["model_name"])
         return [step for step in steps if step < model.details["training_stats"]["steps"]]
+
+    def remove_own_file(self, name: str) -> None:
+        """Remove a file that a person added, for good.
+
+        Raises:
+            NotFound: there is none of this name.
+            RunError: a run reads it now, or would if it went on.
+        """
+        from cognate_core.data.own_files import find_own_file, remove
+
+        file = find_own_file(self.home, name)
+        path = file.path.resolve()
+        for run in self.log.runs(ALL_RUNS):
+            needs_it = run.status is RunStatus.QUEUED or run.status.is_active or run.status.can_resume
+            if needs_it and run.config.dataset_path and path.is_relative_to(Path(run.config.dataset_path).resolve()):
+                raise RunError(
+                    f"The run {run.name} ({run.status.value}) needs this file. Let it end, or delete the run, then "
+                    "remove it."
+                )
+        remove(file)
 
     def weights(self, model_id: str) -> tuple[Path, str]:
         """The folder of a model and the sha256 of its weights.
@@ -831,7 +852,7 @@ class ReadOnlyManager(RunManager):
     start = start_twin = start_branch = start_verification = _refuse
     pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
     measure_accuracy = cancel_measurement = _refuse
-    delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
+    remove_own_file = delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
 
     def say_address(self, address: str) -> None:
         """The record tells of the other process."""

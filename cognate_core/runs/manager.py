@@ -44,9 +44,9 @@ from cognate_core.errors import (
     StorageError,
     plain_sentence,
 )
-from cognate_core.files import require_space
+from cognate_core.files import allow_open_files, require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
-from cognate_core.runs.broadcast import Broadcast, WebSocketProgressEmitter
+from cognate_core.runs.broadcast import MOST_LISTENERS, Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.execution import (
     ASKED_BY,
@@ -145,7 +145,9 @@ class RunManager:
         self._started_at = utc_now()
         self._address: str | None = None
         try:
-            self.broadcast = Broadcast(self._newest_event_id())
+            # Each listener is an open socket: half of what may be open stays for everything else.
+            most_listeners = allow_open_files(2 * MOST_LISTENERS) // 2
+            self.broadcast = Broadcast(self._newest_event_id(), most_listeners)
             self._rebuild(damaged)
             interrupted = self.log.interrupt_unfinished()
         except BaseException:

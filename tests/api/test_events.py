@@ -22,6 +22,7 @@ from cognate_core.contracts import ModelTrainer, ProgressCallback, RunStatus, Tr
 from cognate_core.errors import Diverged, TrainingError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import broadcast as broadcast_module
+from cognate_core.runs.broadcast import Broadcast
 from cognate_core.runs.execution import Outcome, RunContext, ThreadExecution
 from cognate_core.runs.manager import ReadOnlyManager, RunManager
 from cognate_core.service import TrainingService
@@ -349,7 +350,7 @@ def test_refusals_are_sentences(studio: RunManager, client: TestClient, monkeypa
     looking = ReadOnlyManager(studio.home)
     code, sentence = refusal(client_of(looking), "/v1/events")
     assert code == 4409 and sentence == looking.read_only
-    monkeypatch.setattr(broadcast_module, "MOST_LISTENERS", 0)
+    monkeypatch.setattr(studio, "broadcast", Broadcast(most_listeners=0))
     assert refusal(client, "/v1/events") == (1013, "0 programs listen already. Close one, then connect again.")
 
 

@@ -22,6 +22,7 @@ BENCHMARKS = (
     "data",
     "growth",
     "pages",
+    "sockets",
     "feel",
     "detectors",
 )

@@ -38,7 +38,7 @@ MESSAGES = (
 @router.get("/v1/")
 def page(request: Request) -> HTMLResponse:
     """The page."""
-    address = str(request.base_url).rstrip("/")
+    address = f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
     return HTMLResponse(_page(request.app.openapi(), address), headers={"Content-Security-Policy": POLICY})
 
 
@@ -55,7 +55,12 @@ def _page(schema: Schema, address: str) -> str:
         for method, operation in methods.items():
             tag = operation.get("tags", ["others"])[0]
             by_tag.setdefault(tag, []).append(_operation(schema, address, path, method, operation))
-    tags = [("How to ask", "asking"), *((tag, _anchor(tag)) for tag in by_tag), ("events as they happen", "sockets")]
+    tags = [
+        ("How to ask", "asking"),
+        *((tag, _anchor(tag)) for tag in by_tag),
+        ("shapes", "shapes"),
+        ("events as they happen", "sockets"),
+    ]
     links = "".join(f'<li><a href="#{anchor}">{_text(_capital(tag))}</a></li>' for tag, anchor in tags)
     parts = "".join(
         f'<section id="{_anchor(tag)}"><h2>{_text(_capital(tag))}</h2>{"".join(found)}</section>'
@@ -67,7 +72,7 @@ def _page(schema: Schema, address: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">'
         f"<title>The API of {_text(info['title'])}</title><style>{_STYLE}</style></head><body><main>"
         f"<h1>The API of {_text(info['title'])}</h1><p>{_text(info['summary'])} Version {_text(info['version'])}.</p>"
-        f'<nav aria-label="Parts"><ul>{links}</ul></nav>{_asking(address)}{parts}{_sockets(address)}'
+        f'<nav aria-label="Parts"><ul>{links}</ul></nav>{_asking(address)}{parts}{_shapes(schema)}{_sockets(address)}'
         "</main></body></html>"
     )
 
@@ -114,14 +119,14 @@ def _operation(schema: Schema, address: str, path: str, method: str, operation: 
         for name, field in shape.get("properties", {}).items():
             fields.append((_named(name, required=name in shape.get("required", [])), *_field(schema, field)))
     answers = [
-        (f"<code>{_text(code)}</code>", _text(_kinds(schema, answer)), _text(answer["description"]))
+        (f"<code>{_text(code)}</code>", _linked(schema, _kinds(schema, answer)), _text(answer["description"]))
         for code, answer in operation["responses"].items()
         if code not in ("default", "422")
     ]
     return (
         f"<details><summary><b>{method.upper()}</b> <code>{_text(path)}</code><span>{_text(summary)}</span></summary>"
         f"<div>{f'<p>{_text(more.strip())}</p>' if more.strip() else ''}"
-        f"<pre>{_text(_curl(schema, address, path, method, body))}</pre>"
+        f'<pre tabindex="0">{_text(_curl(schema, address, path, method, body))}</pre>'
         f"{_table('Asked by', ('name', 'in', 'kind', 'meaning'), parameters)}"
         f"{_table('Sent', ('field', 'kind', 'meaning'), fields)}"
         f"{_table('Answers', ('status', 'kind', 'meaning'), answers)}</div></details>"
@@ -168,14 +173,17 @@ def _field(schema: Schema, told: Schema) -> tuple[str, str]:
     """The kind of a parameter or field, and what it means."""
     shape = told.get("schema", told)
     kind = _kind(schema, shape)
-    bounds = {"minimum": "from", "maximum": "to", "maxLength": "letters at most", "maxItems": "at most"}
+    bounds = {"minimum": "from {}", "maximum": "to {}", "maxLength": "at most {} letters", "maxItems": "at most {}"}
     known = [
-        f"{words} {value}" for each in _choices(shape) for name, words in bounds.items() if (value := each.get(name))
+        f"{words} {value:,.0f}"
+        for each in _choices(shape)
+        for name, words in bounds.items()
+        if (value := each.get(name))
     ]
     default = shape.get("default")
     known += [f"default {json.dumps(default)}"] if default not in (None, {}, []) else []
     told_more = f'<br><span class="key">{_text(", ".join(known))}</span>' if known else ""
-    return _text(kind) + told_more, _text(told.get("description") or shape.get("description") or "")
+    return _linked(schema, kind) + told_more, _text(told.get("description") or shape.get("description") or "")
 
 
 def _kind(schema: Schema, shape: Schema) -> str:
@@ -201,6 +209,33 @@ def _kinds(schema: Schema, answer: Schema) -> str:
     )
 
 
+def _shapes(schema: Schema) -> str:
+    """Every shape that is sent or answered, with its fields."""
+    parts = []
+    for name, shape in schema["components"]["schemas"].items():
+        fields = [
+            (_named(each, required=True), *_field(schema, told)) for each, told in shape.get("properties", {}).items()
+        ]
+        if fields:
+            parts.append(
+                f'<details id="shape-{_text(name)}"><summary><code>{_text(name)}</code>'
+                f"<span>{_text(shape.get('description', ''))}</span></summary>"
+                f"<div>{_table('Fields', ('field', 'kind', 'meaning'), fields)}</div></details>"
+            )
+    return f'<section id="shapes"><h2>Shapes</h2>{"".join(parts)}</section>'
+
+
+def _linked(schema: Schema, kind: str) -> str:
+    """The words of a kind, of which the names of shapes lead there."""
+    known = schema["components"]["schemas"]
+
+    def link(match: re.Match[str]) -> str:
+        name = match[0]
+        return f'<a href="#shape-{name}">{name}</a>' if known.get(name, {}).get("properties") else name
+
+    return re.sub("[A-Za-z_]+", link, html.escape(kind))
+
+
 def _choices(shape: Schema) -> list[Schema]:
     return shape.get("anyOf") or shape.get("allOf") or [shape]
 
@@ -223,7 +258,7 @@ def _table(caption: str, head: Iterable[str], rows: Iterable[Sequence[str]]) -> 
         return ""
     names = "".join(f'<th scope="col">{_text(name)}</th>' for name in head)
     return (
-        f'<div class="wide"><table><caption>{_text(caption)}</caption><thead><tr>{names}</tr></thead>'
+        f'<div class="wide" tabindex="0"><table><caption>{_text(caption)}</caption><thead><tr>{names}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
 
@@ -237,4 +272,4 @@ def _capital(text: str) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(text)
+    return re.sub("`([^`]+)`", r"<code>\1</code>", html.escape(text))

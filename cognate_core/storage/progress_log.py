@@ -581,6 +581,8 @@ class ProgressLog(ProgressReader):
                     values = {column: value for column, value in row.items() if column in known}
                     if table == "runs" and not _is_free_colour(db, values.get("colour")):
                         values["colour"] = _next_colour(db)
+                    if table == "runs" and _key_is_used(db, values.get("start_key")):
+                        values["start_key"] = None
                     db.table(table).insert(values)
 
         self._writer.call(add)
@@ -669,6 +671,11 @@ def _next_colour(db: Database) -> int:
 
 def _is_free_colour(db: Database, colour: object) -> bool:
     return isinstance(colour, int) and not db.execute("SELECT 1 FROM runs WHERE colour = ?", [colour]).fetchone()
+
+
+def _key_is_used(db: Database, start_key: object) -> bool:
+    """Whether a run was started with this key since the one that had it went to the trash."""
+    return db.execute("SELECT 1 FROM runs WHERE start_key = ?", [start_key]).fetchone() is not None
 
 
 def _end_of_queue(db: Database) -> float:

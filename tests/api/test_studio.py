@@ -1,0 +1,203 @@
+"""What the API says of the studio itself, of settings, and of the API."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from cognate_core.api import served
+from cognate_core.api.description import READS, operations
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import Quote
+from cognate_core.errors import TrainingError
+from cognate_core.presets import PRESETS
+from cognate_core.runs import RunManager
+from cognate_core.runs.token import studio_token, worker_environment
+
+
+def test_the_studio_says_how_it_is(api: TestClient, studio: RunManager) -> None:
+    health = api.get("/v1/health").json()
+    assert (health["status"], health["read_only"], health["log_delayed_seconds"]) == ("ok", None, 0.0)
+    record = api.get("/v1/coordination").json()
+    assert record["database"] == str(studio.log.path) and record["open"] is True
+
+
+def test_presets_are_listed_and_given_whole(api: TestClient) -> None:
+    assert [preset["name"] for preset in api.get("/v1/presets").json()] == list(PRESETS)
+    one = api.get("/v1/presets/first-run").json()
+    assert TrainingConfig(**one["config"]) == PRESETS["first-run"].config
+    missing = api.get("/v1/presets/nothing")
+    assert missing.status_code == 404 and "first-run" in missing.json()["detail"]
+
+
+def test_the_settings_are_described(api: TestClient) -> None:
+    properties = api.get("/v1/config/schema").json()["properties"]
+    assert set(properties) >= {"d_model", "learning_rate"}
+    assert properties["d_model"]["maximum"] == 4096
+
+
+def test_what_a_run_needs_is_told_before_it_runs(api: TestClient, studio: RunManager) -> None:
+    needs = api.post("/v1/estimates", json={"preset": "cognate-25m"}).json()
+    assert 24e6 < needs["parameters"]["total"] < 26e6
+    assert needs["total_memory_bytes"] == sum(needs["memory_bytes"].values())
+    assert needs["doubts"] == []
+    doubtful = api.post("/v1/estimates", json={"settings": {"mem_segment": 512, "train_seq_len": 512}}).json()
+    assert "Long-term memory will not be learned" in doubtful["doubts"][0]
+    wrong = api.post("/v1/estimates", json={"settings": {"learning_rate": 5, "d_model": 1}}).json()
+    assert set(wrong["problems"]) == {"learning_rate", "d_model"}
+    assert studio.log.runs() == []
+
+
+def test_a_quote_is_measured_once_at_a_time(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    inner: list[Any] = []
+
+    def measured(config: TrainingConfig, models: int, *, busy: bool) -> Quote:
+        if not inner:
+            inner.append(None)
+            inner.append(api.post("/v1/quotes", json={}))
+        return Quote(1.0, 2.0 * models, 0.1, 10, config.max_steps, 1, busy=busy)
+
+    monkeypatch.setattr("cognate_core.runs.quote.measured_quote", measured)
+    quote = api.post("/v1/quotes", json={"settings": {"max_steps": 7}, "models": 3})
+    assert quote.json() == {
+        "low_seconds": 1.0,
+        "high_seconds": 6.0,
+        "step_seconds": 0.1,
+        "steps_measured": 10,
+        "memory_bytes": 7,
+        "threads": 1,
+        "busy": False,
+    }
+    assert inner[1].status_code == 429 and "just being measured" in inner[1].json()["detail"]
+    assert api.post("/v1/quotes", json={}).status_code == 200
+
+    def refused(*_: Any, **__: Any) -> Quote:
+        raise TrainingError("It took too long.")
+
+    monkeypatch.setattr("cognate_core.runs.quote.measured_quote", refused)
+    assert api.post("/v1/quotes", json={}).json()["detail"] == "It took too long."
+    assert api.post("/v1/quotes", json={}).status_code == 422
+
+
+# What breaks on the way
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5000, b'{"name": NaN}', b"\xff\xfe", b'"\\ud800"', b"null"],
+    ids=lambda content: repr(content[:12]),
+)
+def test_what_is_no_json_of_a_run_is_refused(api: TestClient, content: bytes) -> None:
+    answer = api.post("/v1/runs", content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (400, 422) and answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("value", [1e400, 10**400, -1, "x" * 50_000, [[[[]]]], {"a": {}}, None, True, "\ud800", "\0"])
+@pytest.mark.parametrize(
+    "field", ["max_steps", "learning_rate", "dataset_sources", "mixture_weights", "output_dir", "task"]
+)
+def test_no_value_of_a_setting_breaks_anything(api: TestClient, field: str, value: Any) -> None:
+    import json
+
+    content = json.dumps({"settings": {field: value}})
+    answer = api.post("/v1/estimates", content=content, headers={"Content-Type": "application/json"})
+    assert answer.status_code in (200, 400, 422), answer.text
+
+
+def test_what_nobody_foresaw_is_told_as_a_problem(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ValueError("odd")
+
+    monkeypatch.setattr(studio.log, "runs_page", broken)
+    api = TestClient(Starlette(routes=served(lambda: studio)), raise_server_exceptions=False)
+    answer = api.get("/api/v1/runs")
+    assert answer.status_code == 500 and answer.json()["detail"] == "Something unexpected went wrong: ValueError: odd"
+
+
+# The API's own page
+
+
+class Outside(HTMLParser):
+    """Whatever a page would fetch, run or lead to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.addresses: set[str] = set()
+        self.anchors: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        for name, value in attrs:
+            assert not name.startswith("on") and name != "style"
+            if name in ("href", "src", "action"):
+                self.addresses.add(value or "")
+            if name == "id":
+                self.anchors.add(value or "")
+
+
+@pytest.fixture
+def whole(studio: RunManager) -> TestClient:
+    """The API where a server has it."""
+    return TestClient(Starlette(routes=served(lambda: studio)), base_url="http://127.0.0.1:8501")
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1", "/api/v1/"])
+def test_the_page_is_found_and_fetches_nothing(whole: TestClient, path: str) -> None:
+    page = whole.get(path)
+    assert page.status_code == 200 and page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "script-src" not in policy and "unsafe" not in policy
+    outside = Outside()
+    outside.feed(page.text)
+    assert outside.tags.isdisjoint({"script", "iframe", "img", "object", "embed", "form", "base"})
+    local = {address[1:] for address in outside.addresses if address.startswith("#")}
+    assert local <= outside.anchors
+    assert {address for address in outside.addresses if not address.startswith("#")} == {
+        "data:,",
+        "http://127.0.0.1:8501/api/v1/openapi.json",
+    }
+
+
+def test_the_page_tells_every_operation_with_a_command(whole: TestClient) -> None:
+    page, schema = whole.get("/api/v1/").text, whole.get("/api/v1/openapi.json").json()
+    for path, methods in schema["paths"].items():
+        assert page.count(f"<code>{path}</code>") >= len(methods)
+    assert page.count("<pre") >= len(operations(schema))
+    changes = sum(method not in READS for method, _ in operations(schema))
+    assert page.count("Authorization: Bearer $TOKEN") == changes
+    assert "http://127.0.0.1:8501/api/v1/runs/RUN_ID" in page
+    assert re.search(r"ws://127\.0\.0\.1:8501/api/v1/events", page)
+
+
+def test_the_schema_says_which_operations_need_the_token(whole: TestClient) -> None:
+    schema = whole.get("/api/v1/openapi.json").json()
+    for method, operation in operations(schema):
+        assert ("security" in operation) == (method not in READS)
+        assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
+    assert schema["servers"] == [{"url": "/api"}]
+
+
+# The token
+
+
+def test_the_token_is_kept_for_this_user_alone_and_stays(tmp_path: Path) -> None:
+    token = studio_token(tmp_path)
+    assert len(token) > 30 and studio_token(tmp_path) == token
+    assert (tmp_path / "token").stat().st_mode & 0o077 == 0
+    (tmp_path / "token").write_text(token[:5])  # a power cut
+    assert studio_token(tmp_path) not in (token, token[:5])
+
+
+def test_no_worker_has_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGNATE_TOKEN", "a-token-of-the-test")
+    monkeypatch.setenv("HF_TOKEN", "a-token-of-the-hub")
+    assert "COGNATE_TOKEN" not in worker_environment() and "HF_TOKEN" not in worker_environment()
+    assert worker_environment(fetches=True)["HF_TOKEN"] == "a-token-of-the-hub"
+    assert "COGNATE_TOKEN" not in worker_environment(fetches=True)

@@ -10,8 +10,9 @@
     ├── StorageError           the disk or the database refused
     │   ├── DiskFull             there is no room left
     │   └── UnusableFile         a file from elsewhere is not what it should be
-    └── RunError               a run or model cannot do what was asked now
-        └── NotFound             it does not exist, or no longer
+    ├── RunError               a run or model cannot do what was asked now
+    │   └── NotFound             it does not exist, or no longer
+    └── Unreachable            no studio answers where one was looked for
 
 Each message is a sentence for the person at the screen: what happened, why, and what to do.
 
@@ -83,6 +84,10 @@ class RunError(CognateError):
 
 class NotFound(RunError):
     """There is nothing with this address, or no longer."""
+
+
+class Unreachable(CognateError):
+    """No studio answers where one was looked for."""
 
 
 class Interruption(Exception):

@@ -9,14 +9,15 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.config import TrainingConfig, as_text
 from cognate_core.contracts import Origin, Quote, RunStatus
-from cognate_core.errors import CognateError, ConfigError, DataError
+from cognate_core.data.own_files import find_own_file, usable_rows
+from cognate_core.errors import CognateError, ConfigError
 from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
 from cognate_core.sweep import Sweep
 from cognate_core.tracking import require_extras
 from pages.components.config_form import HIDDEN_FIELDS, ConfigForm
 from pages.components.layout import page_called, page_header, show_refusal, shown
-from pages.components.own_files import file_field, find_own_file, keep, usable_rows
+from pages.components.own_files import file_field, keep_uploaded
 from pages.components.plan import quote_of, show_needs, show_plan
 from pages.components.starting_point import open_settings, starting_point
 from pages.components.sweep_form import sweep_form, sweep_time
@@ -26,7 +27,7 @@ def own_file(home: Path, top: DeltaGenerator) -> str | None:
     """A file that the person uploads here, or the one that the address names, which is said at the top of the form.
 
     Raises:
-        DataError: it cannot be trained on, or is not there.
+        CognateError: it cannot be trained on or kept, or is not there.
     """
     uploaded = file_field(
         "Or a file of your own (optional)",
@@ -35,7 +36,7 @@ def own_file(home: Path, top: DeltaGenerator) -> str | None:
     )
     named = st.query_params.get("own_file")
     if uploaded is not None:
-        file, place = keep(uploaded, home), st.container()
+        file, place = keep_uploaded(uploaded, home), st.container()
     elif named is not None:
         file, place = find_own_file(home, named), top
     else:
@@ -119,7 +120,7 @@ with form_column:
     file_problem = None
     try:
         form.values["dataset_path"] = own_file(manager.home, top)
-    except DataError as error:
+    except CognateError as error:
         file_problem = str(error)
         (top if "own_file" in st.query_params else st).error(shown(file_problem), icon=":material/error:")
     if "own_file" in st.query_params and top.button("Use the datasets instead", icon=":material/close:"):

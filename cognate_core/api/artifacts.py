@@ -15,7 +15,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from cognate_core.api.problems import problem
-from cognate_core.api.requests import GetManager
+from cognate_core.api.requests import GetManager, ModelId
 from cognate_core.api.streams import Stream
 from cognate_core.errors import NotFound, StorageError
 from cognate_core.runs import RunManager
@@ -43,7 +43,7 @@ class Artifact(BaseModel):
 
 
 @router.get("/artifacts")
-def artifacts(model_id: str, manager: GetManager) -> list[Artifact]:
+def artifacts(model_id: ModelId, manager: GetManager) -> list[Artifact]:
     """The files of a model."""
     rows = manager.log.artifacts(manager.log.model(model_id).id)
     return [Artifact(**{**row, "name": _name(row)}) for row in rows]
@@ -51,7 +51,7 @@ def artifacts(model_id: str, manager: GetManager) -> list[Artifact]:
 
 @router.head("/artifacts/{kind}", response_class=Response, responses=_ANSWERS)
 @router.get("/artifacts/{kind}", response_class=Response, responses=_ANSWERS)
-def artifact(model_id: str, kind: str, request: Request, manager: GetManager) -> Response:
+def artifact(model_id: ModelId, kind: str, request: Request, manager: GetManager) -> Response:
     """One file, or the part of it that `Range` names: one range of bytes; of several, the whole file is given.
 
     ETag is the sha256 of the whole file, and so is Repr-Digest (RFC 9530), by which to check what came.
@@ -99,7 +99,7 @@ def artifact(model_id: str, kind: str, request: Request, manager: GetManager) ->
     response_class=Response,
     responses={200: {"description": "A zip archive.", "content": {"application/zip": _BYTES}}},
 )
-def archive(model_id: str, manager: GetManager) -> Response:
+def archive(model_id: ModelId, manager: GetManager) -> Response:
     """All files of a model as one zip archive, without folders."""
     pieces = manager.store.zip_pieces(_rows(manager, model_id))
     first = next(pieces)  # opens all files: what is lacking is told before anything is sent

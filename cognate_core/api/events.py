@@ -152,11 +152,10 @@ async def _follow(websocket: WebSocket, listener: Listener) -> Ending | None:
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
         if listener.ended.done():
             return listener.ended.result()
-        return receiving.result() if receiving.done() else None
+        return receiving.result() if receiving.done() else sending.result()
     finally:
-        for task in (sending, receiving):
-            task.cancel()
-        await asyncio.gather(sending, receiving, return_exceptions=True)
+        sending.cancel()
+        receiving.cancel()
 
 
 async def _send(websocket: WebSocket, listener: Listener) -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from http import HTTPStatus
+from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from cognate_core.answers import Accuracy
-from cognate_core.api.answers import Figure, GetPaging, Page
-from cognate_core.api.requests import GetManager
+from cognate_core.api.figures import Figure
+from cognate_core.api.requests import Asked, GetManager, Items, ModelId, Page, part
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import read_accuracy
 from cognate_core.storage.progress_log import TrainedModel
@@ -43,15 +44,25 @@ class Model(BaseModel):
     tokens: int | None = Field(description="Tokens (or problems) that it learned from, each time counted.")
     seconds: Figure = Field(description="Time of its training.")
     heldout_loss: dict[str, Figure] = Field(description="Nats a token on unseen text, by dataset.")
+    folder: str | None = Field(description="Where its files lie on the studio's computer.")
 
 
 class ModelDetails(Model):
-    """With the checkpoints that are kept of it."""
+    """With all that training noted of itself, and the checkpoints that are kept."""
+
+    training_stats: dict[str, Any] = Field(description="As training wrote them: seed, threads, precision and more.")
 
     checkpoint_steps: list[int] = Field(description="Steps before its last that generate and calculate can go back to.")
 
 
-class Description(BaseModel):
+class ModelsWanted(Page):
+    """Which models."""
+
+    run: str | None = Field(None, max_length=64, description="Only those of this run.")
+    tag: str | None = Field(None, max_length=100, description="Only those with this tag.")
+
+
+class Description(Asked):
     """What a person says of a model. What is left out stays as it is."""
 
     title: str | None = Field(None, max_length=1000, description="Another name. Its run and files keep theirs.")
@@ -59,7 +70,7 @@ class Description(BaseModel):
     tags: list[str] | None = Field(None, max_length=MOST_TAGS)
 
 
-class AccuracyAsked(BaseModel):
+class AccuracyAsked(Asked):
     """How much is to be measured."""
 
     questions: int = Field(50, ge=1, le=1000, description="At most so many of each dataset.")
@@ -115,26 +126,20 @@ class AccuracyState(BaseModel):
 
 
 @router.get("")
-def models(
-    manager: GetManager,
-    paging: GetPaging,
-    run: Annotated[str | None, Query(max_length=100, description="Only those of this run.")] = None,
-    tag: Annotated[str | None, Query(max_length=100, description="Only those with this tag.")] = None,
-) -> Page[Model]:
+def models(asked: Annotated[ModelsWanted, Query()], manager: GetManager) -> Items[Model]:
     """Finished models, the newest first."""
-    found = [model for model in manager.log.models(run) if tag is None or tag in model.tags]
-    page, following = paging.newest(found, lambda model: (model.created_at, model.id))
-    return Page(items=[Model(**_values(model)) for model in page], next=following)
+    found = manager.log.models_page(asked.limit + 1, asked.place, run_id=asked.run, tag=asked.tag)
+    return part(found, asked.limit, lambda row: Model(**_values(row[1])), lambda row: row[0])
 
 
 @router.get("/{model_id}")
-def model(model_id: str, manager: GetManager) -> ModelDetails:
+def model(model_id: ModelId, manager: GetManager) -> ModelDetails:
     """One model."""
     return _details(manager, model_id)
 
 
 @router.patch("/{model_id}")
-def describe(model_id: str, asked: Description, manager: GetManager) -> ModelDetails:
+def describe(model_id: ModelId, asked: Description, manager: GetManager) -> ModelDetails:
     """Call a model otherwise, and keep a note and tags of it."""
     known = manager.log.model(model_id)
     manager.describe_model(
@@ -147,26 +152,26 @@ def describe(model_id: str, asked: Description, manager: GetManager) -> ModelDet
 
 
 @router.delete("/{model_id}", status_code=HTTPStatus.NO_CONTENT)
-def delete(model_id: str, manager: GetManager) -> None:
+def delete(model_id: ModelId, manager: GetManager) -> None:
     """Move a model and its files to the trash."""
     manager.delete_model(model_id)
 
 
 @router.get("/{model_id}/accuracy")
-def accuracy(model_id: str, manager: GetManager) -> AccuracyState:
+def accuracy(model_id: ModelId, manager: GetManager) -> AccuracyState:
     """How often the model is right on held-out questions, and how far a measurement of that is."""
     return _accuracy(manager, model_id)
 
 
 @router.post("/{model_id}/accuracy", status_code=HTTPStatus.ACCEPTED)
-def measure_accuracy(model_id: str, asked: AccuracyAsked, manager: GetManager) -> AccuracyState:
+def measure_accuracy(model_id: ModelId, asked: AccuracyAsked, manager: GetManager) -> AccuracyState:
     """Begin to ask the model held-out questions. One measurement goes on at a time."""
     manager.measure_accuracy(model_id, asked.questions, checkpoints=asked.checkpoints)
     return _accuracy(manager, model_id)
 
 
 @router.delete("/{model_id}/accuracy")
-def cancel_accuracy(model_id: str, manager: GetManager) -> AccuracyState:
+def cancel_accuracy(model_id: ModelId, manager: GetManager) -> AccuracyState:
     """End the measurement of this model, if one is going on. What was measured before stays."""
     measurement = manager.measurement()
     if measurement is not None and measurement.model_id == manager.log.model(model_id).id:
@@ -175,7 +180,9 @@ def cancel_accuracy(model_id: str, manager: GetManager) -> AccuracyState:
 
 
 def _details(manager: RunManager, model_id: str) -> ModelDetails:
-    return ModelDetails(**_values(manager.log.model(model_id)), checkpoint_steps=manager.kept_steps(model_id))
+    known = manager.log.model(model_id)
+    stats = known.details["training_stats"]
+    return ModelDetails(**_values(known), training_stats=stats, checkpoint_steps=manager.kept_steps(model_id))
 
 
 def _values(model: TrainedModel) -> dict[str, Any]:
@@ -184,7 +191,9 @@ def _values(model: TrainedModel) -> dict[str, Any]:
     own = {name: getattr(model, name) for name in Model.model_fields if hasattr(model, name)}
     trained = {name: model.details[name] for name in Model.model_fields if name in model.details}
     counts = {name: stats.get(name) for name in ("steps", "planned_steps", "tokens", "seconds")}
-    return {**trained, **own, **counts, "heldout_loss": stats.get("heldout_loss") or {}}
+    weights = model.details["artifacts"].get("weights")
+    folder = str(Path(weights).parent) if weights else None
+    return {**trained, **own, **counts, "folder": folder, "heldout_loss": stats.get("heldout_loss") or {}}
 
 
 def _accuracy(manager: RunManager, model_id: str) -> AccuracyState:

@@ -135,11 +135,14 @@ class Broadcast:
 
     Args:
         above: the newest id that is known to have been given before, 0 for none: the clock may have been set back.
+        most_listeners: at once.
         clock: seconds that only go on.
     """
 
-    def __init__(self, above: int = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(
+        self, above: int = 0, most_listeners: int = MOST_LISTENERS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._most_listeners, self._clock = most_listeners, clock
         self._lock = threading.Lock()
         self._newest_id = max(time.time_ns() // 1_000_000, above + UNWRITTEN_IDS if above else 0)
         self._forgotten = self._newest_id  # newest id of runs of which nothing is kept any more
@@ -228,8 +231,8 @@ class Broadcast:
         with self._lock:
             if self._closed:
                 raise RunError(CLOSING.sentence)
-            if sum(len(delivery.listeners) for delivery in self._deliveries.values()) >= MOST_LISTENERS:
-                raise RunError(f"{MOST_LISTENERS:,} programs listen already. Close one, then connect again.")
+            if sum(len(delivery.listeners) for delivery in self._deliveries.values()) >= self._most_listeners:
+                raise RunError(f"{self._most_listeners:,} programs listen already. Close one, then connect again.")
             first = self._state(run_id) if after is None else self._since(after, run_id)
             listener = Listener(run_id, first, self._newest_id)
             delivery = self._deliveries.setdefault(loop, _Delivery())

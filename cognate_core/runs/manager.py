@@ -44,9 +44,9 @@ from cognate_core.errors import (
     StorageError,
     plain_sentence,
 )
-from cognate_core.files import require_space
+from cognate_core.files import allow_open_files, require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
-from cognate_core.runs.broadcast import Broadcast, WebSocketProgressEmitter
+from cognate_core.runs.broadcast import MOST_LISTENERS, Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.execution import (
     ASKED_BY,
@@ -78,6 +78,7 @@ CLOSE_SECONDS = 8.0  # how long closing waits for checkpoints; then it is done b
 ORPHAN_SECONDS = 10.0  # how long a worker of a studio that is gone may take to write its checkpoint
 RESERVE_BYTES = 2_000_000  # kept so that a full disk leaves room to write how a run ended
 RECOVERY_KEY = "cognate-studio/recovery"
+ALL_RUNS = 10**9
 MAX_MODELS = 20  # of one run, as page and command line offer it
 MAX_NAME_LENGTH = 80
 MAX_NOTE_LENGTH = 4000
@@ -93,7 +94,8 @@ class RunManager:
 
     Args:
         home: the data directory; everything is kept below it.
-        max_parallel: how many runs train at once; others wait. Of the Grokking lab, as many as there are cores.
+        max_parallel: how many runs train at once; others wait. Of the Grokking lab, as many as there are cores. With 0
+            none begins: they wait for whoever manages the directory next.
         executor: "process": each run in a process of its own. "thread": in a thread of this one, for tests and
             notebooks.
         build_service: makes the service of a run, within its thread; "thread" only.
@@ -144,8 +146,11 @@ class RunManager:
         self._closed = False
         self._heartbeat_ends = threading.Event()
         self._started_at = utc_now()
+        self._address: str | None = None
         try:
-            self.broadcast = Broadcast(self._newest_event_id())
+            # Each listener is an open socket: half of what may be open stays for everything else.
+            most_listeners = allow_open_files(2 * MOST_LISTENERS) // 2
+            self.broadcast = Broadcast(self._newest_event_id(), most_listeners)
             self._rebuild(damaged)
             interrupted = self.log.interrupt_unfinished()
         except BaseException:
@@ -408,6 +413,11 @@ class RunManager:
         """It was read."""
         self.log.set_coordination(RECOVERY_KEY, {"note": None})
 
+    def say_address(self, address: str) -> None:
+        """Keep in the coordination record where other programs reach this manager."""
+        self._address = address
+        self._say_state()
+
     def wait(self, run_id: str, timeout: float | None = None) -> bool:
         """Wait until nobody works on the run and it waits for no turn, `timeout` seconds at most; whether it is so."""
 
@@ -462,6 +472,26 @@ class RunManager:
         model = self.log.model(model_id)
         steps = checkpoint_steps(self._folder(model.run_id), model.details["model_name"])
         return [step for step in steps if step < model.details["training_stats"]["steps"]]
+
+    def remove_own_file(self, name: str) -> None:
+        """Remove a file that a person added, for good.
+
+        Raises:
+            NotFound: there is none of this name.
+            RunError: a run reads it now, or would if it went on.
+        """
+        from cognate_core.data.own_files import find_own_file, remove
+
+        file = find_own_file(self.home, name)
+        path = file.path.resolve()
+        for run in self.log.runs(ALL_RUNS):
+            needs_it = run.status is RunStatus.QUEUED or run.status.is_active or run.status.can_resume
+            if needs_it and run.config.dataset_path and path.is_relative_to(Path(run.config.dataset_path).resolve()):
+                raise RunError(
+                    f"The run {run.name} ({run.status.value}) needs this file. Let it end, or delete the run, then "
+                    "remove it."
+                )
+        remove(file)
 
     def weights(self, model_id: str) -> tuple[Path, str]:
         """The folder of a model and the sha256 of its weights.
@@ -557,6 +587,8 @@ class RunManager:
         """Whether one more run can train. The lanes of a race in the Grokking lab are small, and race side by side."""
         if len(self._executions) < self._max_parallel:
             return True
+        if not self._max_parallel:
+            return False
         beside = [self.log.run(each) for each in (run_id, *self._executions)]
         return len(beside) <= usable_cores() and all(
             not run.config_error and run.config.task == "arithmetic" for run in beside
@@ -840,36 +872,42 @@ class RunManager:
 
     def _beat(self) -> None:
         """Keep the coordination record fresh; the last one says that the studio is closed."""
-        last = False
-        while True:
-            executions = dict(self._executions)
-            state = {
-                "pid": os.getpid(),
-                "database": str(self.log.path),
-                "started_at": self._started_at,
-                "active_runs": list(executions),
-                "workers": {run_id: execution.pid for run_id, execution in executions.items()},
-                "newest_event_id": self.broadcast.newest_id,
-                "open": not last,
-            }
-            try:
-                self.log.set_coordination(COORDINATION_KEY, state)
-            except StorageError as error:
-                _log.warning("The heartbeat could not be written: %s", error)
-            if last:
-                return
-            last = self._heartbeat_ends.wait(HEARTBEAT_SECONDS)
+        ends = False
+        while not ends:
+            self._say_state()
+            ends = self._heartbeat_ends.wait(HEARTBEAT_SECONDS)
+        self._say_state()
+
+    def _say_state(self) -> None:
+        executions = dict(self._executions)
+        state = {
+            "pid": os.getpid(),
+            "database": str(self.log.path),
+            "started_at": self._started_at,
+            "active_runs": list(executions),
+            "workers": {run_id: execution.pid for run_id, execution in executions.items()},
+            "address": self._address,
+            "newest_event_id": self.broadcast.newest_id,
+            "open": not self._heartbeat_ends.is_set(),
+        }
+        try:
+            self.log.set_coordination(COORDINATION_KEY, state)
+        except StorageError as error:
+            _log.warning("The heartbeat could not be written: %s", error)
 
 
 class ReadOnlyManager(RunManager):
-    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it."""
+    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        why: the sentence instead, where nobody else manages it.
+    """
+
+    def __init__(self, home: Path, why: str | None = None) -> None:
         self.home = home.resolve()
         self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # nothing that writes is called here
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
-        self.read_only = owner_sentence(self.home)
-        self.broadcast = Broadcast()  # what happens there is not known here: it is never told anything
+        self.read_only = why or owner_sentence(self.home)
         self._measuring = Measuring()
         self._executions = {}  # they are another process's
         self._run_ended, self._closed = threading.Condition(), False
@@ -880,7 +918,10 @@ class ReadOnlyManager(RunManager):
     start = start_twin = start_branch = start_verification = start_sweep = cancel_group = _refuse
     pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
     measure_accuracy = cancel_measurement = _refuse
-    delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
+    remove_own_file = delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
+
+    def say_address(self, address: str) -> None:
+        """The record tells of the other process."""
 
     def close(self) -> None:
         """There is nothing to close."""

@@ -350,6 +350,22 @@ class ProgressReader:
         )
         return [_model(row) for row in rows]
 
+    def models_page(
+        self, limit: int, before: int | None = None, *, run_id: str | None = None, tag: str | None = None
+    ) -> list[tuple[int, TrainedModel]]:
+        """The newest models first, each with its place; with `before` those behind that place."""
+        rows = self._rows(
+            "SELECT models.rowid AS place, models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id "
+            "WHERE (?1 IS NULL OR models.rowid < ?1) AND (?2 IS NULL OR run_id = ?2) AND "
+            "(?3 IS NULL OR EXISTS (SELECT 1 FROM json_each(coalesce(nullif(tags, ''), '[]')) WHERE value = ?3)) "
+            "ORDER BY models.rowid DESC LIMIT ?4",
+            before,
+            run_id,
+            tag,
+            limit,
+        )
+        return [(row.pop("place"), _model(row)) for row in rows]
+
     def model(self, model_id: str) -> TrainedModel:
         """The model with this id. Raises NotFound when there is none."""
         rows = self._rows(

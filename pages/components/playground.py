@@ -194,7 +194,10 @@ def write(folder: Path, weights_sha256: str, step: int | None, asked: Asked, *, 
     Raises:
         CognateError: the model or its checkpoint cannot be opened.
     """
-    player = opened(str(folder), weights_sha256, step)
+    from cognate_core.playground import opened
+
+    with st.spinner("Opening the model"):
+        player = opened(folder, weights_sha256, step)
     bank = kept_bank(folder) if remember else None
     with st.container(border=True):
         place, pieces = st.empty(), []
@@ -210,14 +213,6 @@ def write(folder: Path, weights_sha256: str, step: int | None, asked: Asked, *, 
     if remember and explanation.bank is not None:
         keep_bank(folder, explanation.bank)
     return Written("".join(piece.text for piece in pieces), explanation)
-
-
-@st.cache_resource(max_entries=3, show_spinner="Opening the model")
-def opened(folder: str, weights_sha256: str, step: int | None) -> Any:
-    """The model, kept open for a while. Changed weights are another entry: each argument tells entries apart."""
-    from cognate_core.playground import Playground
-
-    return Playground.from_folder(Path(folder)) if step is None else Playground.from_checkpoint(Path(folder), step)
 
 
 def kept_bank(folder: Path) -> Any:

@@ -49,6 +49,6 @@ def test_what_is_removed_for_good_is_gone(client: TestClient, trained: RunManage
 def test_addresses_lead_nowhere_else(client: TestClient, trained: RunManager, text_model: str) -> None:
     client.delete(f"models/{text_model}")
     for name in ("..", "%2e%2e", "..%2f..%2fruns", "x" * 3000, "%00", "*"):
-        assert client.delete(f"trash/{name}").status_code in (404, 405), name
+        assert client.delete(f"trash/{name}").status_code in (404, 405, 422), name[:20]
     assert len(client.get("trash").json()["items"]) == 1
     assert (trained.home / "runs").is_dir()

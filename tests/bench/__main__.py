@@ -23,6 +23,7 @@ BENCHMARKS = (
     "growth",
     "scale",
     "pages",
+    "sockets",
     "feel",
     "detectors",
 )

@@ -253,10 +253,8 @@ class TestConnecting:
         monkeypatch.setattr(time, "time_ns", lambda: 0)
         assert Broadcast(above=first.newest_id - 50).newest_id > first.newest_id
 
-    def test_too_many_are_refused_and_room_is_made_by_who_goes(
-        self, broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(module, "MOST_LISTENERS", 1)
+    def test_too_many_are_refused_and_room_is_made_by_who_goes(self) -> None:
+        broadcast = Broadcast(most_listeners=1)
 
         async def listen() -> None:
             with (

@@ -9,6 +9,7 @@
     │   └── OutOfMemory          the computer has no room for it
     ├── StorageError           the disk or the database refused
     │   └── DiskFull             there is no room left
+    ├── PublishError           a model could not be published
     └── RunError               a run or model does not exist, or cannot do what was asked now
 
 Each message is a sentence for the person at the screen: what happened, why, and what to do.
@@ -69,6 +70,10 @@ class StorageError(CognateError):
 
 class DiskFull(StorageError):
     """There is no room left on the disk."""
+
+
+class PublishError(CognateError):
+    """A model could not be published."""
 
 
 class RunError(CognateError):

@@ -170,6 +170,8 @@ def _sentence(error: Exception, repo_id: str) -> str:
     """What a person should read about it."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # of a file that was being sent
+        return _sentence(error.__cause__, repo_id)
     if isinstance(error, HFValidationError):  # before anything was asked of the hub
         return (
             f"{repo_id[:100]!r} is no name of a repository. Type owner/name, with letters, digits, - _ and . alone (at "

@@ -115,6 +115,9 @@ class _Hub(BaseHTTPRequestHandler):
         hub, oid = self.server, parts[1]
         if self.headers.get("Authorization"):
             hub.leaks.append(self.path)  # the store is another company's computer
+        if hub.store_status != 200:
+            self._send(hub.store_status, {})
+            return
         if len(parts) == 3:
             hub.parts[oid, int(parts[2])] = body
         elif self.command == "PUT":
@@ -143,6 +146,7 @@ class HubServer(ThreadingHTTPServer):
         self.files: dict[tuple[str, str], bytes] = {}
         self.objects: dict[str, bytes] = {}
         self.parts: dict[tuple[str, int], bytes] = {}
+        self.store_status = 200  # what the store of large files answers
         self.asked: list[str] = []
         self.commits: list[str] = []
         self.leaks: list[str] = []

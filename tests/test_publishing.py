@@ -293,6 +293,13 @@ def test_what_stands_in_the_way_here_is_a_sentence(
     assert hub.files == {}
 
 
+def test_a_large_file_that_does_not_come_through_is_told(published: Published, hub: HubServer) -> None:
+    hub.store_status = 403
+    (found,) = published.publish(hub.address, ("ada/mine", {}))
+    assert "may not write to ada/mine" in found["error"]
+    assert hub.commits == []
+
+
 def test_a_token_that_was_saved_elsewhere_is_not_taken(published: Published, hub: HubServer) -> None:
     saved = published.home.parent / "hf" / "token"
     saved.parent.mkdir()

@@ -10,6 +10,7 @@
     ├── StorageError           the disk or the database refused
     │   ├── DiskFull             there is no room left
     │   └── UnusableFile         a file from elsewhere is not what it should be
+    ├── PublishError           a model could not be published
     ├── RunError               a run or model cannot do what was asked now
     │   └── NotFound             it does not exist, or no longer
     └── Unreachable            no studio answers where one was looked for
@@ -76,6 +77,10 @@ class DiskFull(StorageError):
 
 class UnusableFile(StorageError):
     """A file from elsewhere is not what it should be."""
+
+
+class PublishError(CognateError):
+    """A model could not be published."""
 
 
 class RunError(CognateError):

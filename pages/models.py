@@ -10,6 +10,7 @@ from pages.components.lineage import lineage
 from pages.components.model_card import confirm_delete, figures, files, headline
 from pages.components.model_choice import choose_model
 from pages.components.playground import has_written, playground
+from pages.components.publishing import publish
 from pages.components.tour import try_hint
 
 manager = current_manager()
@@ -34,5 +35,6 @@ else:
         accuracy(manager, model)
     lineage(manager, model)
     files(manager, model)
+    publish(manager, model)
     if st.button("Delete this model", icon=":material/delete:", disabled=bool(manager.read_only)):
         confirm_delete(manager, model)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -329,8 +329,3 @@ def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
             raise ValueError("a histogram of its log is too long")
         if isinstance(record, Event):
             _require_moment(record.created_at)
-
-
-def file_name_only(path: str | None) -> str | None:
-    """The last part of a path of either system: a file of one's own is known elsewhere by its name."""
-    return path and PureWindowsPath(PurePosixPath(path).name).name

@@ -27,15 +27,18 @@ from cognate_core.tracking.trackio_store import TrackioTracker
 _MODULES: dict[TrackerName, str] = {"tensorboard": "tensorboardX", "trackio": "trackio"}  # of the extras of these names
 
 
+def install_command(names: Sequence[TrackerName]) -> str | None:
+    """What installs the extras of these trackers that are missing; None when none is."""
+    missing = [name for name in names if name in _MODULES and find_spec(_MODULES[name]) is None]
+    return f'pip install "cognate-studio[{",".join(missing)}]"' if missing else None
+
+
 def require_extras(names: Sequence[TrackerName]) -> None:
     """Raises ConfigError, with the command that installs it, when a tracker's extra is not installed."""
-    missing = [name for name in names if name in _MODULES and find_spec(_MODULES[name]) is None]
-    if missing:
-        titles = " and ".join(TRACKERS[name] for name in missing)
-        command = f'pip install "cognate-studio[{",".join(missing)}]"'
-        raise ConfigError(
-            {"trackers": f"{titles} must be installed first: {command}. Then open the studio anew, or do without."}
-        )
+    command = install_command(names)
+    if command:
+        titles = " and ".join(TRACKERS[name] for name in names if install_command([name]))
+        raise ConfigError({"trackers": f"{titles} must be installed first: {command}. Then open the studio anew."})
 
 
 def tracking_of(run: Run, home: Path, reader: ProgressReader, emitter: ProgressEmitter, record: RecordSink) -> Tracking:

@@ -15,6 +15,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TRACKERS, as_text, field_extra, field_range, form_fields
 from cognate_core.presets import Preset
+from cognate_core.tracking import install_command
 from pages.components.layout import shown
 
 SIGNS = {"*": "×", "+": "+", "-": "−", "/": "÷"}
@@ -88,6 +89,9 @@ class ConfigForm:
                 help=info.description,
                 **remembered,
             )
+            command = install_command(self.values[name])
+            if command:  # to copy: in the sentence below it signs that cannot be seen keep it from being markup
+                st.code(command, language=None)
         elif info.annotation is bool:
             self.values[name] = st.toggle(info.title, default, help=info.description, **remembered)
         elif get_origin(info.annotation) is Literal:

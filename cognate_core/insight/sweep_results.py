@@ -153,7 +153,9 @@ def _of_two_settings(first: Sequence[SweepResult], second: Sequence[SweepResult]
     ]
     if len(first) == len(second) == 1:
         said.append(
-            "One seed each: how much of the difference is chance was not measured. Vary the seed as well to know."
+            "One seed of each has ended: how much of the difference is chance is not known yet."
+            if "seed" in first[0].values
+            else "One seed each: how much of the difference is chance was not measured. Vary the seed as well to know."
         )
     elif _ends(first)[1] < _ends(second)[0]:
         said.append("Each run of the first is lower than each of the next.")

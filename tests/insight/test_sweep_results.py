@@ -69,6 +69,11 @@ def test_seeds_of_one_setting_are_taken_together() -> None:
     assert overlap.sentence.endswith("Their runs overlap: the difference may be chance.")
 
 
+def test_of_seeds_that_are_still_to_come_nothing_is_claimed() -> None:
+    found = results(({"n_layers": 2, "seed": 1}, 3.6), ({"n_layers": 4, "seed": 2}, 3.9))
+    assert found.sentence.endswith("One seed of each has ended: how much of the difference is chance is not known yet.")
+
+
 def test_seeds_alone_show_what_chance_does() -> None:
     found = results(({"seed": 1}, 3.6), ({"seed": 2}, 3.75), ({"seed": 3}, 3.7))
     assert found.sentence.startswith("The same settings with 3 seeds came to held-out losses from 3.600 to 3.750")

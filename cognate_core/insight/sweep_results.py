@@ -263,8 +263,9 @@ def _parallel(fields: Sequence[str], rows: Sequence[SweepResult], view: View) ->
             "mode": "text",
             "x": [place for place, _ in marks],
             "y": [height for _, (height, _) in marks],
-            "text": [f" {escape_html(text)}" for _, (_, text) in marks],
-            "textposition": ["middle left" if place == len(titles) - 1 else "middle right" for place, _ in marks],
+            "text": [escape_html(text) for _, (_, text) in marks],
+            # Not on a line: above the marks, at the foot below them.
+            "textposition": ["top center" if height else "bottom center" for _, (height, _) in marks],
             "textfont": {"size": FONT_SIZE, "color": neutral(0, dark=view.dark)},
             "hoverinfo": "skip",
             "cliponaxis": False,
@@ -278,7 +279,7 @@ def _parallel(fields: Sequence[str], rows: Sequence[SweepResult], view: View) ->
         "ticktext": [escape_html(title).replace(" ", "<br>") for title in titles],
         "tickangle": 0,
     }
-    layout["yaxis"] |= {"range": [-0.08, 1.08], "visible": False}
+    layout["yaxis"] |= {"range": [-0.12, 1.12], "visible": False}
     axis = {"type": "line", "y0": 0, "y1": 1, "line": {"color": GREY, "width": 1}, "layer": "below"}
     layout["shapes"] = [{**axis, "x0": place, "x1": place} for place in range(len(titles))]
     return {"data": traces, "layout": layout}

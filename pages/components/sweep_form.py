@@ -80,7 +80,7 @@ def sweep_form(base: TrainingConfig | None) -> WantedSweep:
         for title in chosen:
             name = titles[title]
             typed[name] = st.text_input(
-                title,
+                f"{title}: {'values or a range' if drawn else 'values to try'}",
                 key=f"sweep.{name}",
                 placeholder=_example(name, fields[name], drawn=drawn),
                 help=_help(fields[name], drawn=drawn),

@@ -153,7 +153,9 @@ def _of_two_settings(first: Sequence[SweepResult], second: Sequence[SweepResult]
     ]
     if len(first) == len(second) == 1:
         said.append(
-            "One seed each: how much of the difference is chance was not measured. Vary the seed as well to know."
+            "One seed of each has ended: how much of the difference is chance is not known yet."
+            if "seed" in first[0].values
+            else "One seed each: how much of the difference is chance was not measured. Vary the seed as well to know."
         )
     elif _ends(first)[1] < _ends(second)[0]:
         said.append("Each run of the first is lower than each of the next.")
@@ -261,8 +263,9 @@ def _parallel(fields: Sequence[str], rows: Sequence[SweepResult], view: View) ->
             "mode": "text",
             "x": [place for place, _ in marks],
             "y": [height for _, (height, _) in marks],
-            "text": [f" {escape_html(text)}" for _, (_, text) in marks],
-            "textposition": ["middle left" if place == len(titles) - 1 else "middle right" for place, _ in marks],
+            "text": [escape_html(text) for _, (_, text) in marks],
+            # Not on a line: above the marks, at the foot below them.
+            "textposition": ["top center" if height else "bottom center" for _, (height, _) in marks],
             "textfont": {"size": FONT_SIZE, "color": neutral(0, dark=view.dark)},
             "hoverinfo": "skip",
             "cliponaxis": False,
@@ -276,7 +279,7 @@ def _parallel(fields: Sequence[str], rows: Sequence[SweepResult], view: View) ->
         "ticktext": [escape_html(title).replace(" ", "<br>") for title in titles],
         "tickangle": 0,
     }
-    layout["yaxis"] |= {"range": [-0.08, 1.08], "visible": False}
+    layout["yaxis"] |= {"range": [-0.12, 1.12], "visible": False}
     axis = {"type": "line", "y0": 0, "y1": 1, "line": {"color": GREY, "width": 1}, "layer": "below"}
     layout["shapes"] = [{**axis, "x0": place, "x1": place} for place in range(len(titles))]
     return {"data": traces, "layout": layout}

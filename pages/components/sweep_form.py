@@ -80,7 +80,7 @@ def sweep_form(base: TrainingConfig | None) -> WantedSweep:
         for title in chosen:
             name = titles[title]
             typed[name] = st.text_input(
-                title,
+                f"{title}: {'values or a range' if drawn else 'values to try'}",
                 key=f"sweep.{name}",
                 placeholder=_example(name, fields[name], drawn=drawn),
                 help=_help(fields[name], drawn=drawn),
@@ -101,8 +101,9 @@ def sweep_form(base: TrainingConfig | None) -> WantedSweep:
         if base is None:
             st.caption("The runs are listed here once all settings above can be used.")
             return WantedSweep(on=True)
-        if not typed or not any(typed.values()):
-            st.caption("Choose what to vary, and type the values to try.")
+        missing = [title for title in chosen if not typed[titles[title]].strip()]
+        if missing or not typed:
+            st.caption(f"Type the values to try: {', '.join(missing)}." if missing else "Choose what to vary.")
             return WantedSweep(on=True)
         try:
             sweep = Sweep(base, {}, typed, draws, seed) if drawn else Sweep(base, typed)

@@ -39,7 +39,13 @@ from cognate_core.files import replace_durably, require_space, sync_file, sync_f
 from cognate_core.labels import folder_name
 from cognate_core.model import CognateModel
 from cognate_core.records import is_before, read_records, record_to_json
-from cognate_core.training.checkpoint import ROOM_FOR_THE_REST, Checkpoint, checkpoint_path, load_checkpoint, newest_checkpoint
+from cognate_core.training.checkpoint import (
+    ROOM_FOR_THE_REST,
+    Checkpoint,
+    checkpoint_path,
+    load_checkpoint,
+    newest_checkpoint,
+)
 from cognate_core.training.hardware import (
     Precision,
     calculator,
@@ -186,7 +192,13 @@ class Training:
         precision = Precision(told["precision"], "as rank 0 has it")
         keep_freed_memory()
         loop = loop_for(self.config)(
-            self.name, self.config, prepared(self.config), self.folder, precision, self.record, self.progress_callback,
+            self.name,
+            self.config,
+            prepared(self.config),
+            self.folder,
+            precision,
+            self.record,
+            self.progress_callback,
             peers=self.peers,
         )
         if told["checkpoint"] is not None:

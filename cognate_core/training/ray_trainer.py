@@ -74,7 +74,7 @@ class RayTrainer(ModelTrainer):
 
     def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
         prepared(config)
-        with _cluster.used(config):
+        with cluster.used(config):
             import ray
 
             folder = model_folder(config, name, use_again=self._resume).resolve()
@@ -212,7 +212,7 @@ def _cpus(config: TrainingConfig) -> int:
     return max(1, config.threads) if config.ray_address is not None else 1
 
 
-class _Cluster:
+class Cluster:
     """Ray in this process, while at least one model is trained."""
 
     def __init__(self) -> None:
@@ -242,7 +242,10 @@ class _Cluster:
                     self._disconnect()
 
     def _connect(self, config: TrainingConfig) -> None:
-        for name, value in {**SETTINGS, **({} if config.ray_address else OWN_CLUSTER_SETTINGS)}.items():
+        settings = dict(SETTINGS)
+        if not config.ray_address and "ray" not in sys.modules:  # else Ray goes by what it read when it was loaded:
+            settings |= OWN_CLUSTER_SETTINGS  # by its defaults, with a token in the person's home
+        for name, value in settings.items():
             os.environ.setdefault(name, value)
         import ray
 
@@ -286,7 +289,8 @@ class _Cluster:
             self._scratch = None
 
 
-_cluster = _Cluster()
+cluster = Cluster()
+"""The one of this process: Ray knows no more than one."""
 
 
 def _require_cpus(config: TrainingConfig) -> None:

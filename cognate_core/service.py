@@ -1,7 +1,7 @@
 """TrainingService: the order of work of a training run, and nothing else.
 
-Datasets first, then one model after the other (or several at once, where the engine can), then done; progress told at each step, failures kept apart. Where the
-data comes from, how a model is trained and who is told are injected.
+Datasets first, then one model after the other (or several at once, where the engine can), then done; progress told at
+each step, failures kept apart. Where the data comes from, how a model is trained and who is told are injected.
 """
 
 from __future__ import annotations

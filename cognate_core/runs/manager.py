@@ -149,7 +149,7 @@ class RunManager:
         `origin`: the run that it was made of. `quote`: what was promised of its time.
 
         Raises:
-            ConfigError: a name or the key cannot be used.
+            ConfigError: a name or the key cannot be used, or the engine is not installed.
             DiskFull: the disk has no room for what the run will keep.
         """
         return self._enqueue(config, name, model_names, start_key, origin, quote)
@@ -218,10 +218,12 @@ class RunManager:
 
         Raises:
             RunError: it is going on, waits already, or has come to its end.
+            ConfigError: its engine is not installed here.
             DiskFull: the disk has no room for what the run will keep.
         """
         run = self.log.run(run_id)
         if run.status.can_resume:
+            _require_engine(run.config)
             self._require_space(run.config)
         with self._lock:
             requeued = self.log.requeue(run_id)
@@ -439,6 +441,7 @@ class RunManager:
         if start_key is not None and start_key != start_key.encode(errors="replace").decode():
             raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
         run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
+        _require_engine(config)
         self._require_space(config)
         config = self._in_this_home(run_id, config)
         if checkpoint is not None:
@@ -737,6 +740,12 @@ class ReadOnlyManager(RunManager):
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def _require_engine(config: TrainingConfig) -> None:
+    from cognate_core.training.extras import require_engine  # loads neither torch nor the engine
+
+    require_engine(config)
 
 
 def owner_sentence(home: Path) -> str:

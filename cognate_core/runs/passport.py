@@ -169,9 +169,15 @@ def _write(archive: zipfile.ZipFile, name: str, content: bytes | BinaryIO, *, pa
 
 
 def _portable(config: TrainingConfig) -> TrainingConfig:
-    """`config` without folders of this computer. A file of one's own keeps its name."""
+    """`config` without folders and addresses of this computer. A file of one's own keeps its name."""
     folder = TrainingConfig.model_fields["output_dir"].default
-    return config.model_copy(update={"output_dir": folder, "dataset_path": file_name_only(config.dataset_path)})
+    return _without_places(config, folder)
+
+
+def _without_places(config: TrainingConfig, folder: str) -> TrainingConfig:
+    """`config` in this folder. A cluster of somebody else's is never joined: it would run its code here."""
+    path = file_name_only(config.dataset_path)
+    return config.model_copy(update={"output_dir": folder, "dataset_path": path, "ray_address": None})
 
 
 def _portable_rows(rows: Rows, home: Path, config: TrainingConfig) -> Rows:
@@ -357,7 +363,7 @@ def _at_home(rows: Rows, passport: Passport, run_id: str, folder: Path, manager:
     """The rows as they would be had the run been trained in this data folder under this id."""
     (run,) = rows["runs"]
     config = TrainingConfig.from_values(json.loads(run["config"]))
-    config = config.model_copy(update={"output_dir": str(folder), "dataset_path": file_name_only(config.dataset_path)})
+    config = _without_places(config, str(folder))
     new_run = {**run, "id": run_id, "folder": str(folder), "config": config.model_dump_json()}
     new_run |= {"start_key": None, "queue_position": None}
     folders = {model.name: model.folder for model in passport.models}

@@ -214,7 +214,7 @@ def test_who_should_hear_and_cannot_ends_it(config: TrainingConfig) -> None:
 
 def test_a_cluster_that_is_too_small_is_told(config: TrainingConfig) -> None:
     too_many = config.with_overrides({"ray_workers": 4, "ray_parallel_models": 3})
-    with pytest.raises(TrainingError, match="has 8 processors, and 3 model.* need 12"):
+    with pytest.raises(TrainingError, match=r"has 8 processors, and 3 model.* need 12"):
         asyncio.run(RayTrainer(lambda record: None).train_model("model", too_many, lambda *progress: None))
 
 

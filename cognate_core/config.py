@@ -689,7 +689,7 @@ class TrainingConfig(BaseModel):
     @field_validator("ray_address")
     @classmethod
     def _host_and_port(cls, address: str | None) -> str | None:
-        found = re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?):(\d{1,5})", address or "")
+        found = re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?):([0-9]{1,5})", address or "")
         if address in (None, "auto") or (found and 1 <= int(found[3]) <= 65535):
             return address
         raise ValueError(
@@ -725,8 +725,8 @@ class TrainingConfig(BaseModel):
             )
         if self.engine == "ray" and self.ray_workers > self.batch_size:
             raise ValueError(
-                f"ray_workers: {self.ray_workers} workers cannot share a batch of {self.batch_size} sequences: each "
-                "needs at least one. Choose fewer workers or a larger batch."
+                f"ray_workers: A batch of {self.batch_size} sequences cannot be shared by {self.ray_workers} workers: "
+                "each needs at least one. Choose fewer workers or a larger batch."
             )
         if self.train_seq_len > self.max_seq_len:
             raise ValueError(
@@ -753,12 +753,18 @@ class TrainingConfig(BaseModel):
 
     def doubts(self) -> list[str]:
         """Sentences about settings that are allowed and will hardly do what was meant."""
+        found = []
         if self.ltm_enabled and self.mem_segment >= self.train_seq_len:
-            return [
+            found.append(
                 f"Long-term memory will not be learned: a segment ({self.mem_segment} tokens) is not shorter than the "
                 f"training length ({self.train_seq_len}), so nothing noted is ever read. Choose shorter segments."
-            ]
-        return []
+            )
+        if self.engine == "ray" and self.ray_address is not None:
+            found.append(
+                f"This run joins the Ray cluster {self.ray_address}. Whoever may use that cluster can run programs on "
+                "this computer meanwhile: join only your own."
+            )
+        return found
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> TrainingConfig:

@@ -10,9 +10,14 @@ from cognate_core.config import TrainingConfig
 
 
 def portable_config(config: TrainingConfig) -> TrainingConfig:
-    """`config` without folders of this computer. A file of one's own keeps its name."""
-    folder = TrainingConfig.model_fields["output_dir"].default
-    return config.model_copy(update={"output_dir": folder, "dataset_path": file_name_only(config.dataset_path)})
+    """`config` without folders and addresses of this computer. A file of one's own keeps its name."""
+    return without_places(config, TrainingConfig.model_fields["output_dir"].default)
+
+
+def without_places(config: TrainingConfig, folder: str) -> TrainingConfig:
+    """`config` in this folder. A cluster of somebody else's is never joined: it would run its code here."""
+    path = file_name_only(config.dataset_path)
+    return config.model_copy(update={"output_dir": folder, "dataset_path": path, "ray_address": None})
 
 
 def without_folders(text: str, home: Path) -> str:

@@ -1,7 +1,7 @@
 """TrainingService: the order of work of a training run, and nothing else.
 
-Datasets first, then one model after the other, then done; progress told at each step, failures kept apart. Where the
-data comes from, how a model is trained and who is told are injected.
+Datasets first, then one model after the other (or several at once, where the engine can), then done; progress told at
+each step, failures kept apart. Where the data comes from, how a model is trained and who is told are injected.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ class TrainingSession:
     created_at: str = field(default_factory=utc_now)
     finished_at: str | None = None
     interruption: type[Interruption] | None = None
+    shares: dict[str, float] = field(default_factory=dict)  # model name -> how far it is trained, 0 to 1
+    telling: asyncio.Lock = field(default_factory=asyncio.Lock)  # of what is told, one comes after the other
 
 
 class TrainingService:
@@ -230,33 +232,30 @@ class TrainingService:
 
     async def _train_models(self, session: TrainingSession, config: TrainingConfig) -> None:
         session.status = RunStatus.TRAINING
-        share = (_TRAIN_END - _TRAIN_START) / len(session.model_names)
-        errors: list[Exception] = []
         done = {model.model_name for model in session.models}
-        for index, (name, seed) in enumerate(zip(session.model_names, seeds_from(config.seed), strict=False)):
-            if name in done:
-                continue
-            self.raise_if_interrupted(session.task_id)
-            start = _TRAIN_START + index * share
-            await self._emit(session, start, f"Training {name}", Phase.TRAINING)
-            model_config = config.model_copy(update={"seed": seed})
-            relay = _ProgressRelay(self, session, name, start, share)
+        session.shares = {name: float(name in done) for name in session.model_names}
+        errors: list[Exception] = []
+        waiting = [
+            pair for pair in zip(session.model_names, seeds_from(config.seed), strict=False) if pair[0] not in done
+        ]
+        models = iter(waiting)
+
+        async def lane() -> None:
+            """Train one model after the other, beside other lanes."""
             try:
-                async with relay as callback:
-                    result = await self._trainer.train_model(name, model_config, callback)
-                artifacts = _artifacts(name, model_config, result)
-            except Interruption:
+                for name, seed in models:
+                    self.raise_if_interrupted(session.task_id)
+                    await self._train_model(session, name, config.model_copy(update={"seed": seed}), errors)
+            except BaseException:
+                if at_once > 1:  # what ends one lane ends all: the others save what they have
+                    self.interrupt(session.task_id, PauseRequested)
                 raise
-            except Exception as error:  # noqa: BLE001  (whatever it is, the other models go on and it is told)
-                if relay.error is not None:
-                    raise relay.error from None  # the emitter's fault, not the model's
-                session.failures[name] = plain_sentence(error)
-                errors.append(error)
-                continue
-            session.models.append(artifacts)
-            await self._emitter.emit_model_completed(artifacts)
-            if artifacts.training_status == "stopped":
-                raise StopRequested
+
+        at_once = config.ray_parallel_models if config.engine == "ray" else 1
+        ends = await asyncio.gather(*(lane() for _ in range(min(at_once, len(waiting)))), return_exceptions=True)
+        raised = [end for end in ends if end is not None]
+        for end in sorted(raised, key=lambda end: isinstance(end, Interruption)):  # an error first: it has a reason
+            raise session.interruption if isinstance(end, Interruption) and session.interruption else end
         if not session.models:
             raise _no_model(errors, session.failures)
         if session.failures:
@@ -267,6 +266,39 @@ class TrainingService:
         else:
             await self._finish(session, RunStatus.COMPLETED, "Training is complete", Phase.COMPLETE)
 
+    async def _train_model(
+        self, session: TrainingSession, name: str, config: TrainingConfig, errors: list[Exception]
+    ) -> None:
+        """One model; its failure is noted, and no reason for the others to end."""
+        await self._emit_training(session, name, 0.0)
+        relay = _ProgressRelay(self, session, name)
+        try:
+            async with relay as callback:
+                result = await self._trainer.train_model(name, config, callback)
+            artifacts = _artifacts(name, config, result)
+        except Interruption:
+            raise
+        except Exception as error:  # noqa: BLE001  (whatever it is, the other models go on and it is told)
+            if relay.error is not None:
+                raise relay.error from None  # the emitter's fault, not the model's
+            session.failures[name] = plain_sentence(error)
+            errors.append(error)
+            return
+        finally:
+            session.shares[name] = 1.0
+        session.models.append(artifacts)
+        session.models.sort(key=lambda model: session.model_names.index(model.model_name))
+        await self._emitter.emit_model_completed(artifacts)
+        if artifacts.training_status == "stopped":
+            raise StopRequested
+
+    async def _emit_training(self, session: TrainingSession, name: str, share: float, **figures: Any) -> None:
+        """Tell of a model that it is trained to this share."""
+        session.shares[name] = share
+        whole = sum(session.shares.values()) / len(session.shares)
+        progress = _TRAIN_START + (_TRAIN_END - _TRAIN_START) * whole
+        await self._emit(session, progress, f"Training {name}", Phase.TRAINING, **figures)
+
     async def _emit(
         self,
         session: TrainingSession,
@@ -275,9 +307,10 @@ class TrainingService:
         phase: str,
         **figures: Any,
     ) -> None:
-        never_back = min(1.0, max(progress, session.progress.progress))
-        session.progress = TrainingProgress(never_back, message, phase, **figures)
-        await self._emitter.emit_progress(session.progress)
+        async with session.telling:
+            never_back = min(1.0, max(progress, session.progress.progress))
+            session.progress = TrainingProgress(never_back, message, phase, **figures)
+            await self._emitter.emit_progress(session.progress)
 
     async def _finish(self, session: TrainingSession, status: RunStatus, message: str, phase: str) -> None:
         session.status = status
@@ -297,11 +330,8 @@ class _ProgressRelay:
     Keeps the order, awaits every emission, and hands the emitter's error to the trainer at its next call.
     """
 
-    def __init__(
-        self, service: TrainingService, session: TrainingSession, name: str, start: float, share: float
-    ) -> None:
-        self._service, self._session = service, session
-        self._name, self._start, self._share = name, start, share
+    def __init__(self, service: TrainingService, session: TrainingSession, name: str) -> None:
+        self._service, self._session, self._name = service, session, name
         self._queue: asyncio.Queue[tuple[int, int, float, float] | None] = asyncio.Queue()
         self.error: Exception | None = None  # the emitter's
 
@@ -328,11 +358,10 @@ class _ProgressRelay:
                 continue  # keep draining, so that leaving is never blocked
             step, total_steps, loss, learning_rate = item
             try:
-                await self._service._emit(
+                await self._service._emit_training(
                     self._session,
-                    self._start + self._share * min(1.0, step / max(1, total_steps)),
-                    f"Training {self._name}",
-                    Phase.TRAINING,
+                    self._name,
+                    min(1.0, step / max(1, total_steps)),
                     step=step,
                     total_steps=total_steps,
                     loss=loss if math.isfinite(loss) else None,

@@ -36,6 +36,8 @@ WHOLE_NUMBERS = {  # name -> lowest and highest allowed
     "attention_window": (16, 65_536),
     "max_act_steps": (1, 64),
     "act_inference_steps": (1, 64),
+    "ray_workers": (1, 64),
+    "ray_parallel_models": (1, 20),
     "d_mem": (1, 4096),
     "mem_capacity": (1, 1_000_000),
     "mem_topk": (1, 256),
@@ -608,3 +610,56 @@ def test_a_segment_as_long_as_the_training_text_is_doubtful() -> None:
     (doubt,) = TrainingConfig(mem_segment=512).doubts()
     assert "512" in doubt and "nothing noted is ever read" in doubt
     assert TrainingConfig().doubts() == TrainingConfig(mem_segment=512, ltm_enabled=False).doubts() == []
+
+
+# Several workers
+
+
+@pytest.mark.parametrize("address", ["auto", "10.0.0.5:6379", "head.example:1", "localhost:65535", "a:6379"])
+def test_a_cluster_is_named_by_host_and_port(address: str) -> None:
+    assert TrainingConfig.from_values({"ray_address": address}).ray_address == address
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "local",
+        "10.0.0.5",
+        "ray://10.0.0.5:10001",
+        "http://10.0.0.5:6379",
+        "10.0.0.5:0",
+        "10.0.0.5:65536",
+        "a b:6379",
+        "-a:6379",
+        "a:6379\n",
+        "a:６379",
+        "x" * 300 + ":6379",
+        "user@host:6379",
+        " ",
+    ],
+)
+def test_no_other_form_of_address_is_taken(address: str) -> None:
+    assert "host:port" in sentence({"ray_address": address}, "ray_address")
+
+
+def test_no_address_is_this_computer() -> None:
+    assert TrainingConfig.from_values({"ray_address": ""}).ray_address is None
+    assert TrainingConfig().engine == "local"
+
+
+def test_each_worker_has_a_sequence() -> None:
+    shared = {"engine": "ray", "ray_workers": 4, "batch_size": 3}
+    assert "A batch of 3 sequences cannot be shared by 4 workers" in sentence(shared, "ray_workers")
+    TrainingConfig.from_values({**shared, "batch_size": 5})
+    TrainingConfig.from_values({**shared, "engine": "local"})
+
+
+def test_where_a_run_is_trained_may_change_on_the_way() -> None:
+    where = {"engine", "ray_workers", "ray_address", "ray_parallel_models"}
+    assert where <= set(branch_fields("text")) and where <= set(branch_fields("arithmetic"))
+
+
+def test_joining_a_cluster_is_pointed_out() -> None:
+    joining = {"engine": "ray", "ray_address": "10.0.0.5:6379"}
+    assert any("join only your own" in doubt for doubt in TrainingConfig.from_values(joining).doubts())
+    assert TrainingConfig.from_values({"engine": "ray"}).doubts() == []

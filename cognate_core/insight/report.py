@@ -27,7 +27,7 @@ UNKNOWN = "unknown"
 SHOWN_SAMPLES, SHOWN_CHECKS = 6, 12  # of one problem and of one dataset: the first, the last, and some between
 _HERE = Path(__file__).parent
 _NOT_SHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # HTML has no place for them
-_OWN_PLACES = ("output_dir", "dataset_path")  # folders of the computer, which are nobody else's concern
+_OWN_PLACES = ("output_dir", "dataset_path", "ray_address")  # of the person's computers, nobody else's concern
 
 
 class RunFacts(Protocol):
@@ -368,7 +368,7 @@ def _value(name: str, config: TrainingConfig) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{key}={weight:g}" for key, weight in value.items())
     if name in _OWN_PLACES:
-        return _last_part(value)
+        return "own cluster" if name == "ray_address" else _last_part(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

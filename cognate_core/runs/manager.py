@@ -181,7 +181,7 @@ class RunManager:
         `origin`: the run that it was made of. `quote`: what was promised of its time.
 
         Raises:
-            ConfigError: a name or the key cannot be used, or a tracker is not installed.
+            ConfigError: a name or the key cannot be used, or an engine or tracker is not installed.
             DiskFull: the disk has no room for what the run will keep.
         """
         return self._enqueue(config, name, model_names, start_key, origin, quote)
@@ -257,6 +257,8 @@ class RunManager:
             new_runs.append(
                 NewRun(run_id, run_name, config, [run_name], folder, key, origin, None, group_id, group_name)
             )
+        for config in configs:
+            _require_installed(config)
         self._require_space(*configs)
         given = self.log.create_runs(new_runs)
         if given == [new.id for new in new_runs]:
@@ -297,10 +299,12 @@ class RunManager:
 
         Raises:
             RunError: it is going on, waits already, or has come to its end.
+            ConfigError: its engine is not installed here.
             DiskFull: the disk has no room for what the run will keep.
         """
         run = self.log.run(run_id)
         if run.status.can_resume:
+            _require_installed(run.config)
             self._require_space(run.config)
         with self._lock:
             requeued = self.log.requeue(run_id)
@@ -564,7 +568,7 @@ class RunManager:
         run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
         if len(set(names)) < len(names):
             raise ConfigError({"model_names": "Two models have one name. Give each its own."})
-        require_extras(config.trackers)
+        _require_installed(config)
         self._require_space(config)
         config = self._in_this_home(run_id, config)
         if checkpoint is not None:
@@ -925,6 +929,14 @@ class ReadOnlyManager(RunManager):
 
     def close(self) -> None:
         """There is nothing to close."""
+
+
+def _require_installed(config: TrainingConfig) -> None:
+    """Raises ConfigError when the settings name an engine or a tracker that is not here."""
+    from cognate_core.training.extras import require_engine  # loads neither torch nor the engine
+
+    require_engine(config)
+    require_extras(config.trackers)
 
 
 def owner_sentence(home: Path) -> str:

@@ -32,7 +32,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARTIFACT_FILES, Event, RunStatus, utc_now
 from cognate_core.errors import DISK_FULL, CognateError, DiskFull, RunError, StorageError, UnusableFile
 from cognate_core.files import is_disk_full, require_space, sync_folder, write_durably
-from cognate_core.portable import file_name_only, portable_config, without_folders
+from cognate_core.portable import portable_config, without_folders, without_places
 from cognate_core.runs.manager import MAX_MODELS, RunManager
 from cognate_core.runs.passport_checks import (
     MODEL_FOLDER,
@@ -369,7 +369,7 @@ def _at_home(rows: Rows, passport: Passport, run_id: str, folder: Path, manager:
     """The rows as they would be had the run been trained in this data folder under this id."""
     (run,) = rows["runs"]
     config = TrainingConfig.from_values(json.loads(run["config"]))
-    config = config.model_copy(update={"output_dir": str(folder), "dataset_path": file_name_only(config.dataset_path)})
+    config = without_places(config, str(folder))
     new_run = {**run, "id": run_id, "folder": str(folder), "config": config.model_dump_json()}
     new_run |= {"start_key": None, "queue_position": None}
     folders = {model.name: model.folder for model in passport.models}

@@ -32,8 +32,13 @@ def measured_quote(config: TrainingConfig, models: int = 1, *, busy: bool = Fals
         busy: whether another run is going on meanwhile, which makes this one look slower.
 
     Raises:
-        TrainingError: it could not be trained, or the first steps took too long.
+        TrainingError: it could not be trained, or the first steps took too long, or several workers are to share it.
     """
+    if config.engine != "local":
+        raise TrainingError(
+            "A rehearsal is of one process, and says nothing of several workers. Start without a quote, or choose the "
+            "local engine."
+        )
     try:
         done = subprocess.run(
             [sys.executable, "-m", "cognate_core.runs.quote"],

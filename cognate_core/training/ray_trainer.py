@@ -29,6 +29,7 @@ import torch
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ModelTrainer, ProgressCallback, Record, RecordSink
 from cognate_core.errors import CognateError, Interruption, PauseRequested, TrainingError, plain_sentence
+from cognate_core.training.mailbox import Mailbox
 from cognate_core.training.peers import ALONE, INTERRUPTIONS, PeerLost, Peers, ProcessGroupPeers
 from cognate_core.training.trainer import Training, model_folder, prepared
 
@@ -36,12 +37,12 @@ MOST_LOSSES = 3  # so often a model goes on after it lost a worker
 LISTEN_SECONDS = 0.25  # between two looks at what the person wishes, when nothing else happens
 PEER_SECONDS = 4 * 3600  # that a worker waits for the first, which checks and saves; Ray notices who is gone
 OBJECT_STORE_BYTES = 80 * 2**20  # only records pass through it; Ray wants no less
-SPARE_CPUS = 2  # for what Ray places beside the workers; it counts them and takes none
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same to workers
     "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # the machines are nobody else's
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
 }
@@ -51,6 +52,7 @@ OWN_CLUSTER_SETTINGS = {
     "RAY_AUTH_MODE": "token",  # its ports obey whoever has the token, and nobody else
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system, in spite of the name: listen on loopback alone
+    "RAY_worker_niceness": "0",  # as nice as this process, which has stepped back already
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
 }
 """On a cluster on this computer, too."""
@@ -72,7 +74,7 @@ class RayTrainer(ModelTrainer):
 
     def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
         prepared(config)
-        with _cluster.used(config):
+        with cluster.used(config):
             import ray
 
             folder = model_folder(config, name, use_again=self._resume).resolve()
@@ -114,53 +116,6 @@ class Job:
     begin: Path | None
     threads: int
     mailbox: Any
-
-
-class Mailbox:
-    """An actor between rank 0 and the process that waits for it.
-
-    Each life of the workers begins anew; what comes late from an earlier one, which was lost, is dropped.
-    """
-
-    def __init__(self) -> None:
-        self._items: list[tuple[str, Any]] = []
-        self._arrived = asyncio.Event()
-        self._life = 0
-        self._wish: str | None = None
-        self._outcome: dict[str, Any] | Exception | None = None
-
-    async def begin(self) -> int:
-        """A new life; its number, from 1."""
-        self._life += 1
-        return self._life
-
-    async def put(self, life: int, items: list[tuple[str, Any]]) -> str | None:
-        """What happened, in its order; what is wished."""
-        if life == self._life:
-            self._items += items
-            self._arrived.set()
-        return self._wish
-
-    async def take(self, seconds: float) -> list[tuple[str, Any]]:
-        """What happened since; waits for something to happen."""
-        try:
-            await asyncio.wait_for(self._arrived.wait(), seconds)
-        except TimeoutError:
-            return []
-        self._arrived.clear()
-        items, self._items = self._items, []
-        return items
-
-    async def wish(self, kind: str) -> None:
-        self._wish = kind
-
-    async def end(self, outcome: dict[str, Any] | Exception) -> None:
-        """What `train_model` shall return or raise. The first word is the one that counts."""
-        if self._outcome is None:
-            self._outcome = outcome
-
-    async def outcome(self) -> dict[str, Any] | Exception | None:
-        return self._outcome
 
 
 # Of the process that waits
@@ -225,7 +180,7 @@ def _fit(job: Job, scratch: Path) -> None:
             failure_config=ray.train.FailureConfig(
                 max_failures=MOST_LOSSES, controller_failure_limit=MOST_LOSSES, max_preemption_failures=MOST_LOSSES
             ),
-            logging_config=ray.train.LoggingConfig("WARNING"),
+            logging_config=ray.train.LoggingConfig("ERROR"),
         ),
     ).fit()
 
@@ -257,7 +212,7 @@ def _cpus(config: TrainingConfig) -> int:
     return max(1, config.threads) if config.ray_address is not None else 1
 
 
-class _Cluster:
+class Cluster:
     """Ray in this process, while at least one model is trained."""
 
     def __init__(self) -> None:
@@ -287,26 +242,30 @@ class _Cluster:
                     self._disconnect()
 
     def _connect(self, config: TrainingConfig) -> None:
-        for name, value in {**SETTINGS, **({} if config.ray_address else OWN_CLUSTER_SETTINGS)}.items():
+        settings = dict(SETTINGS)
+        if not config.ray_address and "ray" not in sys.modules:  # else Ray goes by what it read when it was loaded:
+            settings |= OWN_CLUSTER_SETTINGS  # by its defaults, with a token in the person's home
+        for name, value in settings.items():
             os.environ.setdefault(name, value)
         import ray
 
         self._is_own = not ray.is_initialized()
         if not self._is_own:
             return
+        quiet: dict[str, Any] = {"logging_level": "ERROR", "logging_config": ray.LoggingConfig(log_level="ERROR")}
         try:
             if config.ray_address:
-                ray.init(address=config.ray_address, logging_level="WARNING")
+                ray.init(address=config.ray_address, **quiet)
                 return
             # Short, because the names of sockets are; below /tmp also where the system has a longer place
             self._scratch = tempfile.mkdtemp(prefix="cognate-ray-", dir="/tmp" if os.name == "posix" else None)  # noqa: S108
             ray.init(
                 address="local",
-                num_cpus=config.ray_workers * config.ray_parallel_models + SPARE_CPUS,
+                num_cpus=config.ray_workers * config.ray_parallel_models,  # counted by Ray, however many there are
                 num_gpus=0,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
-                logging_level="WARNING",
+                **quiet,
                 _temp_dir=self._scratch,
             )
         except Exception as error:
@@ -330,7 +289,8 @@ class _Cluster:
             self._scratch = None
 
 
-_cluster = _Cluster()
+cluster = Cluster()
+"""The one of this process: Ray knows no more than one."""
 
 
 def _require_cpus(config: TrainingConfig) -> None:

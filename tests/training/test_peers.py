@@ -160,7 +160,7 @@ def test_a_part_of_the_rows_without_a_target_is_no_harm(prepared: dict[str, str]
     said: list[Record] = []
     peers = thread_peers(2)
     together([emptied(loop_of(config, prepared, tmp_path / "two", said, peer)).run for peer in peers])
-    first_of_all = [step for step in steps_in(said) if step.step == 1][0]
+    first_of_all = steps_in(said)[0]
     assert math.isfinite(first_of_all.loss)
     assert figures_of(first_of_all) == pytest.approx(figures_of(steps_in(alone)[0]), rel=WITHIN)
 
@@ -201,7 +201,7 @@ def undisturbed(prepared: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 def test_a_pause_holds_all_at_the_same_place(
     share: float, undisturbed: tuple[int, list[float]], prepared: dict[str, str], tmp_path: Path
 ) -> None:
-    """Wherever rank 0 hears of it (in a step, between two, in a check), and what follows is what would have followed."""
+    """Wherever rank 0 hears of it: in a step, between two, in a check. What follows is what would have followed."""
     all_calls, losses = undisturbed
     call = max(1, round(share * all_calls))
     calls = 0
@@ -241,7 +241,8 @@ def test_another_number_of_peers_is_told(prepared: dict[str, str], tmp_path: Pat
     assert checkpoint is not None
     said: list[Record] = []
     loop_of(TEXT, prepared, tmp_path, said, thread_peers(2)[0]).load(checkpoint)
-    assert [event.message for event in said if isinstance(event, Event)][0].count("workers was 1 and is 2") == 1
+    (warning,) = (event.message for event in said if isinstance(event, Event))
+    assert "workers was 1 and is 2" in warning
 
 
 def test_rows_are_shared_evenly_and_without_a_gap() -> None:

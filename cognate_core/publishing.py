@@ -82,9 +82,10 @@ def publish_model(
     token = _token()
     repo_id = repo_id.strip()
     say("Checking the files")
-    files = _files_of(reader, store, reader.model(model_id), license_name)
+    model = reader.model(model_id)
+    files = _files_of(reader, store, model, license_name)
     try:
-        return _send(files, token, repo_id, private, reader.model(model_id).name, say)
+        return _send(files, token, repo_id, private, model.trained_as, say)
     except CognateError:
         raise
     except Exception as error:  # noqa: BLE001  (the hub's client and its transport raise many unrelated kinds)

@@ -91,7 +91,9 @@ class _Hub(BaseHTTPRequestHandler):
         elif what[0] == "commit":
             for line in map(json.loads, body.splitlines()):
                 value = line["value"]
-                if line["key"] == "file":
+                if line["key"] == "header":
+                    hub.messages.append(value["summary"])
+                elif line["key"] == "file":
                     hub.files[repo, value["path"]] = base64.b64decode(value["content"])
                 elif line["key"] == "lfsFile":
                     hub.files[repo, value["path"]] = hub.objects[value["oid"]]
@@ -149,7 +151,8 @@ class HubServer(ThreadingHTTPServer):
         self.store_status = 200  # what the store of large files answers
         self.asked: list[str] = []
         self.commits: list[str] = []
-        self.leaks: list[str] = []
+        self.messages: list[str] = []  # of the commits
+        self.leaks: list[str] = []  # where else the token went
         super().__init__(("127.0.0.1", 0), _Hub)
         self.address = f"http://127.0.0.1:{self.server_address[1]}"
 

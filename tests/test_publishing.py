@@ -211,6 +211,7 @@ def test_nothing_of_this_computer_is_sent(outcome: Outcome) -> None:
             assert str(outcome.published.home) not in text
             assert f"{Path.home()}/" not in text
         assert "private" not in text
+    assert outcome.hub.messages[0] == "tiny, trained with Cognate Studio", "not what a person calls it since"
     settings = tomllib.loads(got["training_config.toml"])
     assert settings["output_dir"] == TrainingConfig().output_dir
     assert settings["dataset_path"] == "0ab1.jsonl"

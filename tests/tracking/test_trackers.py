@@ -388,6 +388,19 @@ def test_a_missing_extra_is_told_with_its_command_before_anything_begins(
     require_extras(["tensorboard", "trackio"])
 
 
+def test_a_repetition_needs_no_tracker(
+    open_manager: Callable[..., RunManager], tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run may be another person's, who had them installed."""
+    manager = open_manager(build_service=measuring_service)
+    run_id = manager.start(tiny_config.with_overrides({"trackers": ["csv", "tensorboard"]}), "Run", ["m"])
+    assert manager.wait(run_id, ENOUGH_SECONDS)
+    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    repeated = manager.start_verification(run_id)
+    assert manager.wait(repeated, ENOUGH_SECONDS)
+    assert manager.log.run(repeated).config.trackers == []
+
+
 def test_places_name_the_files_and_the_command(
     manager: RunManager, log: ProgressLog, tmp_path: Path, tiny_config: TrainingConfig
 ) -> None:

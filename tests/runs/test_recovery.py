@@ -22,6 +22,7 @@ from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import ReadOnlyManager, RunManager, database_path
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.sweep import Sweep
 from tests.runs.test_manager import (
     ENOUGH_SECONDS,
     OpenManager,
@@ -484,6 +485,8 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "start_twin": ("run",),
     "start_branch": ("run", "done", 1, {}, "late"),
     "start_verification": ("run",),
+    "start_sweep": (Sweep(TrainingConfig(), {"seed": [1, 2]}), "late"),
+    "cancel_group": ("group",),
     "rename_run": ("run", "late"),
     "describe_model": ("model",),
     "measure_accuracy": ("model", 1),

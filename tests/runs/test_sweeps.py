@@ -15,10 +15,9 @@ from cognate_core.errors import ConfigError, DiskFull, RunError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import manager as manager_module
 from cognate_core.runs.execution import RunContext
-from cognate_core.runs.manager import MAX_NAME_LENGTH, ReadOnlyManager, RunManager, database_path
+from cognate_core.runs.manager import MAX_NAME_LENGTH, ReadOnlyManager, RunManager
 from cognate_core.runs.passport import open_passport, write_passport
 from cognate_core.service import TrainingService
-from cognate_core.storage.progress_log import ProgressReader
 from cognate_core.sweep import Sweep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -223,9 +222,20 @@ def test_a_run_in_a_passport_keeps_the_label_of_its_group(
     assert len(there.log.groups()[0].run_ids) == 1
 
 
-def test_a_run_file_of_before_belongs_to_no_group(studio: RunManager, rates: Sweep) -> None:
-    _, (run_id, *_) = studio.start_sweep(rates, "rates")
+def test_a_run_file_of_an_earlier_version_belongs_to_no_group(
+    open_manager: Callable[..., RunManager], studio: RunManager, rates: Sweep
+) -> None:
+    group_id, (run_id, *others) = studio.start_sweep(rates, "rates")
+    studio.cancel_group(group_id)
+    assert all(studio.wait(each, 20) for each in (run_id, *others))
+    studio.close()
     path = studio.home / "runs" / run_id / "run.json"
-    (row,) = json.loads(path.read_text())["runs"]
-    assert row["group_name"] == "rates"
-    assert ProgressReader(database_path(studio.home)).columns("runs")["group_id"] == "TEXT"
+    rows = json.loads(path.read_text())
+    for column in ("group_id", "group_name"):
+        del rows["runs"][0][column]
+    path.write_text(json.dumps(rows))
+    for database in studio.home.glob("studio.sqlite*"):
+        database.unlink()
+    again = open_manager()
+    assert again.log.run(run_id).group_id is None
+    assert {run.id for run in again.log.runs_of_group(group_id)} == set(others)

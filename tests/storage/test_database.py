@@ -693,6 +693,7 @@ class TestOpenAndClose:
         assert [reader.run(run_id).colour for run_id in "ab"] == [0, 1], "each has a colour of its own"
         origin = [getattr(reader.run("a"), name) for name in ("parent_run_id", "relation", "branch_step", "quote")]
         assert origin == [None] * 4
+        assert (reader.run("a").group_id, reader.run("a").group_name, reader.groups()) == (None, None, [])
 
     def test_migrations_are_applied_once(self, path: Path) -> None:
         def schema() -> list[tuple[Any, ...]]:

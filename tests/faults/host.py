@@ -1,6 +1,6 @@
 """A studio without a page, to be killed: opens the RunManager of a folder, carries out one order, and stays.
 
-python -m tests.faults.host HOME start CONFIG.toml   |   HOME resume RUN_ID   |   HOME open
+python -m tests.faults.host HOME start CONFIG.toml   |   HOME resume RUN_ID
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from cognate_core.runs import RunManager
 
 
 def main() -> None:
-    home, order, *rest = sys.argv[1:]
+    home, order, subject = sys.argv[1:]
     began = time.perf_counter()
     manager = RunManager(Path(home))
     found = [(run.id, run.status.value, manager.resume_step(run.id)) for run in manager.log.runs()]
+    opened_in = time.perf_counter() - began
     if order == "start":
-        run_id = manager.start(TrainingConfig.from_toml(Path(rest[0]).read_text()), "a run", ["model"])
-    elif order == "resume":
-        run_id = rest[0]
-        manager.resume(run_id)
+        run_id = manager.start(TrainingConfig.from_toml(Path(subject).read_text()), "a run", ["model"])
     else:
-        run_id = None
-    ready = {"run_id": run_id, "found": found, "opened_in": time.perf_counter() - began}
+        run_id = subject
+        manager.resume(run_id)
+    ready = {"run_id": run_id, "found": found, "opened_in": opened_in}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
     sys.stdin.read()  # until the test closes it

@@ -23,11 +23,11 @@ ROOT = Path(__file__).parents[2]
 class Host:
     """tests/faults/host.py in a process of its own."""
 
-    def __init__(self, home: Path, *order: str) -> None:
+    def __init__(self, home: Path, order: str, subject: str) -> None:
         self.home = home
         started = time.perf_counter()
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.faults.host", str(home), *order],
+            [sys.executable, "-m", "tests.faults.host", str(home), order, subject],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -57,14 +57,14 @@ def test_a_full_disk_fails_the_run_which_goes_on_once_there_is_room(
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     tries = times(4, 25)
     rng = random.Random(11)
-    config = small_config(max_steps=40 * (tries + 1), eval_interval=1000)
+    config = small_config(max_steps=40 * (tries + 1), eval_interval=1000, n_layers=1)
     manager = RunManager(small_disk / "home")
     run_id = manager.start(config, "a run", ["model"])
     checkpoints = small_disk / "home" / "runs" / run_id / "model" / "checkpoints"
     survived, step = 0, 0
     for number in range(tries):
         wait_for_training(small_disk / "home", run_id, step)
-        leave = 0 if number % 4 == 0 else rng.randrange(0, 1_400_000)
+        leave = 0 if number % 4 == 0 else rng.randrange(0, 900_000)  # of three checkpoints
         ballast = fill(small_disk, leave)
         wait_for(lambda: not manager.log.run(run_id).status.is_active, 120, "the end")
         run = manager.log.run(run_id)

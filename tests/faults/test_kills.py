@@ -42,7 +42,7 @@ def kill_at(host: Host, moment: str, rng: random.Random) -> None:
         folder = host.home / "runs" / host.run_id
         wait_for(lambda: list(folder.glob("*/checkpoints/*.tmp-*")), 60, "a checkpoint")
     else:
-        time.sleep(rng.uniform(0.0, 1.5))
+        time.sleep(rng.uniform(0.0, 0.75))
     host.kill()
 
 
@@ -50,7 +50,7 @@ def test_server_and_worker_killed_again_and_again_end_with_the_same_bits(tmp_pat
     """Each life: start, train a while, kill -9 of the server or the worker, look at what is left, resume."""
     kills = times(4, 60)
     rng = random.Random(4)
-    config = small_config(max_steps=60 * kills)
+    config = small_config(max_steps=40 * kills)
     config_file = tmp_path / "config.toml"
     config_file.write_text(config.to_toml())
     home = tmp_path / "home"
@@ -67,19 +67,16 @@ def test_server_and_worker_killed_again_and_again_end_with_the_same_bits(tmp_pat
         assert integrity(home) == "ok"
         assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
         lost_rows = steps[-1]["elapsed_seconds"] - rows[-1]["elapsed_seconds"] if rows else 0.0
-        reopened = Host(home, "open")
-        (status, step) = reopened.found[host.run_id]
-        assert status == "interrupted"
-        worst["rows, s"] = max(worst["rows, s"], lost_rows)
-        worst["steps"] = max(worst["steps"], steps[-1]["step"] - step)
-        worst["back, s"] = max(worst["back, s"], reopened.opened_in)
-        worst["worker gone, s"] = max(worst["worker gone, s"], gone)
-        assert steps[-1]["step"] - step <= config.save_steps
         assert lost_rows < COMMIT_SECONDS + NOISE_SECONDS
         last_step = steps[-1]["step"]
-        run_id = host.run_id
-        reopened.close()
-        host = Host(home, "resume", run_id)
+        host = Host(home, "resume", host.run_id)
+        (status, step) = host.found[host.run_id]
+        assert status == "interrupted"
+        assert last_step - step <= config.save_steps
+        worst["rows, s"] = max(worst["rows, s"], lost_rows)
+        worst["steps"] = max(worst["steps"], last_step - step)
+        worst["back, s"] = max(worst["back, s"], host.opened_in)
+        worst["worker gone, s"] = max(worst["worker gone, s"], gone)
     wait_for(lambda: host.run().status.is_terminal, 900, "the end")
     assert host.run().status.value == "completed"
     interrupted = fingerprint(home, host.run_id)
@@ -100,7 +97,7 @@ def test_a_killed_worker_is_a_crash_that_can_be_resumed(tmp_path: Path, tally: T
     """kill -9 and other deadly signals to the worker: told within five seconds, and the studio lives."""
     tries = times(2, 20)
     config_file = tmp_path / "config.toml"
-    config_file.write_text(small_config(max_steps=40 * tries).to_toml())
+    config_file.write_text(small_config(max_steps=30 * tries).to_toml())
     host, step, slowest = Host(tmp_path / "home", "start", str(config_file)), 0, 0.0
     for number in range(tries):
         wait_for_training(host.home, host.run_id, step)
@@ -118,7 +115,7 @@ def test_a_killed_worker_is_a_crash_that_can_be_resumed(tmp_path: Path, tally: T
     host.close()
     tally("kill -9 of the worker", tried=tries, survived=tries, lost=f"told after {slowest:.2f} s at most")
     assert ended == "completed"
-    assert [row["step"] for row in rows] == list(range(1, 40 * tries + 1))
+    assert [row["step"] for row in rows] == list(range(1, 30 * tries + 1))
 
 
 def test_a_terminated_server_leaves_a_checkpoint_and_no_worker(tmp_path: Path, tally: Tally) -> None:

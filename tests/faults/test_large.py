@@ -98,6 +98,7 @@ def test_a_million_steps_open_at_once_with_their_spike(page: Page, tally: Tally)
     assert seconds[0] < NOISE * PAGE_SECONDS, figures
 
 
+@pytest.mark.browser  # for the data folder that the others have made
 def test_a_million_steps_are_read_at_once(large_studio: Studio) -> None:
     start = time.perf_counter()
     curves = read_curves(database_path(large_studio.home), LONG_RUN, MODEL)

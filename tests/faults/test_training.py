@@ -169,7 +169,7 @@ PHASES: list[Callable[[RunManager, str], bool]] = [queued, preparing, training, 
 def test_cancel_ends_a_run_in_every_phase(tmp_path: Path, tally: Tally) -> None:
     rounds, slowest, tried = times(1, 10), 0.0, 0
     manager = RunManager(tmp_path / "home")
-    endless = small_config(max_steps=1_000_000, sample_tokens=400, eval_interval=25)
+    endless = small_config(max_steps=1_000_000)
     for phase in PHASES * rounds:
         blocking = manager.start(endless, "in the way", ["model"]) if phase is queued else None
         run_id = manager.start(endless, phase.__name__, ["model"])
@@ -191,6 +191,8 @@ def test_cancel_ends_a_run_in_every_phase(tmp_path: Path, tally: Tally) -> None:
         if blocking:
             manager.cancel(blocking)
             assert manager.wait(blocking, 10)
+    manager.close()
+    manager = RunManager(tmp_path / "home", executor="thread")
     done = manager.start(small_config(max_steps=3), "done", ["model"])
     assert manager.wait(done, 60)
     before = manager.log.run(done)
@@ -199,20 +201,6 @@ def test_cancel_ends_a_run_in_every_phase(tmp_path: Path, tally: Tally) -> None:
     manager.close()
     tally("cancel in every phase", tried=tried, survived=tried, lost=f"ended after {slowest:.1f} s at most")
     assert slowest < 10
-
-
-def test_a_stuck_worker_is_ended_by_force_when_cancelled(tmp_path: Path) -> None:
-    manager = RunManager(tmp_path / "home")
-    run_id = manager.start(small_config(max_steps=1_000_000), "stuck", ["model"])
-    wait_for(lambda: training(manager, run_id), 60)
-    psutil.Process(workers()[run_id]).suspend()
-    asked = time.monotonic()
-    manager.cancel(run_id)
-    assert manager.wait(run_id, 15)
-    assert time.monotonic() - asked < 10
-    assert manager.log.run(run_id).status is RunStatus.CANCELLED
-    wait_for_no_worker(run_id, 1)
-    manager.close()
 
 
 def test_a_run_that_goes_on_cannot_be_deleted_and_a_download_is_whole_or_not_at_all(

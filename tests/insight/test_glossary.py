@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import math
 import re
 from pathlib import Path
@@ -34,6 +35,7 @@ def texts_in(source: str) -> list[str]:
     return [node.value for node in strings if isinstance(node.value, str)]
 
 
+@functools.cache
 def what_people_read() -> str:
     texts = [text for path in SPOKEN if path.name != "glossary.py" for text in texts_in(path.read_text("utf-8"))]
     texts += [f"{info.title} {info.description}" for info in form_fields().values()]

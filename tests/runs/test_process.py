@@ -40,7 +40,7 @@ from cognate_core.storage.progress_log import ProgressReader, Run
 from cognate_core.training.checkpoint import load_checkpoint
 
 OpenManager = Callable[..., RunManager]
-STEPS = 16
+STEPS = 24
 ENOUGH_SECONDS = 60.0  # for a worker to load torch and train, on a computer that has other work
 ENDLESS = {"max_steps": 1_000_000, "eval_interval": 1_000_000}
 
@@ -51,11 +51,16 @@ def small_config(**changes: Any) -> TrainingConfig:
         dataset_sources=["Synthetic"],
         max_train_samples=60,
         max_eval_samples=10,
-        train_seq_len=256,
-        max_seq_len=256,
+        train_seq_len=128,
+        max_seq_len=128,
         d_model=16,
         n_layers=2,
         n_heads=2,
+        max_act_steps=3,
+        act_inference_steps=3,
+        d_mem=16,
+        mem_segment=64,
+        mem_writes=4,
         vocab_size=400,
         max_steps=STEPS,
         batch_size=2,
@@ -305,6 +310,7 @@ class TestWorker:
     def test_one_that_hangs_is_ended_by_force_when_it_is_cancelled(
         self, open_manager: OpenManager, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        assert process_module.CANCEL_SECONDS < 10, "as long as a person may have to wait"
         monkeypatch.setattr(process_module, "CANCEL_SECONDS", 1.0)
         studio = open_manager(executor="process")
 

@@ -47,11 +47,20 @@ def policy() -> Policy:
     return Policy(token, hosts, everything=True)
 
 
+def address() -> str:
+    """Where programs on this computer reach the studio."""
+    scheme = "https" if st.get_option("server.sslCertFile") else "http"
+    host = st.get_option("server.address")
+    if host in (None, "", "0.0.0.0", "::"):  # noqa: S104  (every address, and so this one, too)
+        host = "127.0.0.1"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{st.get_option('server.port')}"
+
+
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """Open the RunManager before the first page, and let it save what is being trained before the end."""
     policy()
-    current_manager()
+    current_manager().say_address(address())
     yield {}
     await asyncio.to_thread(close_manager, for_good=True)
 

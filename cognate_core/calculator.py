@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from cognate_core.arithmetic.problems import Problems, beginning
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARTIFACT_FILES
 from cognate_core.errors import StorageError
-from cognate_core.playground import checkpoint_weights
+from cognate_core.playground import MOST_OPEN, checkpoint_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,3 +102,13 @@ class Calculator:
         right = self.model(problems.left, problems.right).argmax(-1) == problems.answer
         first = int(problems.right[0])
         return Table(right.view(shape).numpy(), self._learned.view(shape).numpy(), first)
+
+
+@functools.lru_cache(maxsize=MOST_OPEN)
+def opened(folder: Path, weights_sha256: str, step: int | None) -> Calculator:
+    """A model, kept open for whoever asks next. Changed weights are another entry: each argument tells entries apart.
+
+    Raises:
+        StorageError: the model or its checkpoint is gone or damaged.
+    """
+    return Calculator.from_folder(folder, step)

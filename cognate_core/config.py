@@ -35,7 +35,27 @@ DATASET_DESCRIPTIONS: dict[str, str] = {
     "Synthetic": "word problems made on this computer, no download",
 }
 
-Section = Literal["Data", "Model", "Pondering", "Memory", "Training", "GrokFast", "Grokking lab", "Checking and saving"]
+TrackerName = Literal["tensorboard", "csv", "parquet", "trackio"]
+
+TRACKERS: dict[TrackerName, str] = {
+    "tensorboard": "TensorBoard",
+    "csv": "CSV",
+    "parquet": "Parquet",
+    "trackio": "Trackio",
+}
+"""Where a run's figures can be kept beside the studio's own database, and what each is called."""
+
+Section = Literal[
+    "Data",
+    "Model",
+    "Pondering",
+    "Memory",
+    "Training",
+    "GrokFast",
+    "Grokking lab",
+    "Checking and saving",
+    "Several workers",
+]
 
 
 def _setting(
@@ -539,12 +559,60 @@ class TrainingConfig(BaseModel):
         ge=1,
         le=10_000_000,
     )
+    trackers: list[TrackerName] = _setting(
+        [],
+        title="Also write the figures to",
+        help="Beside the studio's own database: tensorboard writes event files, csv and parquet a table when the run "
+        "ends, trackio its database on this computer. tensorboard and trackio are installed extra.",
+        section="Checking and saving",
+        example="tensorboard, csv",
+    )
     output_dir: str = _setting(
         "cognate_runs",
         title="Output folder",
         help="Where the files of the run go. The studio chooses its own folder for runs started there.",
         section="Checking and saving",
     )
+
+    # Several workers
+    engine: Literal["local", "ray"] = _setting(
+        "local",
+        title="Engine",
+        help="local: one process on this computer. ray: several workers share each batch, on this computer or on "
+        'others; needs pip install "cognate-studio[ray]". What is learned is the same but for rounding.',
+        section="Several workers",
+    )
+    ray_workers: int = _setting(
+        2,
+        title="Workers",
+        help="How many processes share the sequences of each batch; at most as many as it has. They share the threads, "
+        "too: on one computer more workers are seldom faster. If one is lost, training goes on from the last "
+        "checkpoint. For the ray engine.",
+        section="Several workers",
+        unit="processes",
+        ge=1,
+        le=64,
+    )
+    ray_address: str | None = _setting(
+        None,
+        title="Ray cluster",
+        help="Empty: workers on this computer alone. host:port: a cluster of computers that this one belongs to; auto: "
+        "the one that was started here. A cluster runs the code of whoever may reach it, so name only your own. All "
+        "its computers need Cognate Studio and the data and output folders under the same paths; Threads is then for "
+        "each worker.",
+        section="Several workers",
+        example="192.168.1.20:6379",
+    )
+    ray_parallel_models: int = _setting(
+        1,
+        title="Models at once",
+        help="How many models of a run are trained at the same time, each with its own workers. For the ray engine.",
+        section="Several workers",
+        unit="models",
+        ge=1,
+        le=20,
+    )
+
     prepared_data: str | None = Field(default=None, exclude=True, repr=False)
     """Folder that the DatasetLoader made; set by the service for the trainer, never by a person."""
 
@@ -582,7 +650,7 @@ class TrainingConfig(BaseModel):
         is_grouped = isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(,\d{3})+\s*", value)
         return value.replace(",", "") if is_grouped else value
 
-    @field_validator("dataset_sources", mode="before")
+    @field_validator("dataset_sources", "trackers", mode="before")
     @classmethod
     def _split_names(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -596,6 +664,11 @@ class TrainingConfig(BaseModel):
                 raise ValueError(f"There is no dataset {name!r}. Choose from {', '.join(DATASETS)}.")
         return list(dict.fromkeys(spelling[name.lower()] for name in names))
 
+    @field_validator("trackers")
+    @classmethod
+    def _each_once(cls, names: list[TrackerName]) -> list[TrackerName]:
+        return list(dict.fromkeys(names))
+
     @field_validator("mixture_weights", mode="before")
     @classmethod
     def _split_weights(cls, value: Any) -> Any:
@@ -608,10 +681,20 @@ class TrainingConfig(BaseModel):
         names = [spelling.get(name.strip().lower(), name.strip()) for name, _ in pairs]
         return {name: weight.strip() for name, (_, weight) in zip(names, pairs, strict=True)}
 
-    @field_validator("dataset_path", mode="before")
+    @field_validator("dataset_path", "ray_address", mode="before")
     @classmethod
-    def _empty_path_is_none(cls, value: Any) -> Any:
+    def _empty_is_none(cls, value: Any) -> Any:
         return None if value == "" else value
+
+    @field_validator("ray_address")
+    @classmethod
+    def _host_and_port(cls, address: str | None) -> str | None:
+        found = re.fullmatch(r"([A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?):(\d{1,5})", address or "")
+        if address in (None, "auto") or (found and 1 <= int(found[3]) <= 65535):
+            return address
+        raise ValueError(
+            f"A Ray cluster is named as host:port, such as 192.168.1.20:6379, or as auto; got {address[:60]!r}."
+        )
 
     @model_validator(mode="after")
     def _fields_agree(self) -> TrainingConfig:
@@ -639,6 +722,11 @@ class TrainingConfig(BaseModel):
             raise ValueError(
                 "optimizer: Language models are trained with adamw, without StableMax and orthogonal gradients; these "
                 "are for the Grokking lab (task = arithmetic)."
+            )
+        if self.engine == "ray" and self.ray_workers > self.batch_size:
+            raise ValueError(
+                f"ray_workers: {self.ray_workers} workers cannot share a batch of {self.batch_size} sequences: each "
+                "needs at least one. Choose fewer workers or a larger batch."
             )
         if self.train_seq_len > self.max_seq_len:
             raise ValueError(
@@ -723,6 +811,30 @@ class TrainingConfig(BaseModel):
         return cls.from_values(values)
 
 
+class _EachAlone(TrainingConfig):
+    """The settings without the question whether they agree with one another."""
+
+    @model_validator(mode="after")
+    def _fields_agree(self) -> _EachAlone:
+        return self
+
+
+def parse_setting(name: str, value: Any) -> tuple[str, Any]:
+    """One setting by itself, typed or as text: the field that it means, and its value.
+
+    Whether it agrees with the other settings is for `TrainingConfig.with_overrides` to say.
+
+    Raises:
+        ConfigError: there is no such setting, or it cannot have this value.
+    """
+    try:
+        alone = _EachAlone.model_validate({name: value})
+    except ValidationError as error:
+        raise ConfigError(_sentences(error)) from error
+    field = "act_threshold" if name == "act_epsilon" else name
+    return field, getattr(alone, field)
+
+
 FIXED_ON_A_BRANCH = ("Data", "Model", "Pondering", "Memory", "Grokking lab")
 """Sections whose settings the weights, the prepared data or the optimizer's state depend on."""
 
@@ -740,7 +852,7 @@ _OF_BOTH_MODELS = ("d_model", "n_layers", "n_heads")
 
 def used_fields(task: str) -> dict[str, FieldInfo]:
     """The settings that mean something for a task, of those that people see."""
-    sections = ("Training", "GrokFast", "Grokking lab", "Checking and saving")
+    sections = ("Training", "GrokFast", "Grokking lab", "Checking and saving", "Several workers")
     return {
         name: info
         for name, info in form_fields().items()
@@ -773,6 +885,25 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, list):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
     return tomli_w.dumps({"value": value}).removeprefix("value = ").strip()
+
+
+def as_text(value: Any) -> str:
+    """A setting as a person would type it: 2e-4, not 0.0002."""
+    if value is None:
+        return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{name}={weight:g}" for name, weight in value.items())
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, float):
+        return (
+            f"{value:.0e}".replace("e-0", "e-")
+            if 0 < value < 0.001 and value == float(f"{value:.0e}")
+            else f"{value:g}"
+        )
+    return str(value)
 
 
 def form_fields() -> dict[str, FieldInfo]:

@@ -10,8 +10,10 @@
     ├── StorageError           the disk or the database refused
     │   ├── DiskFull             there is no room left
     │   └── UnusableFile         a file from elsewhere is not what it should be
-    └── RunError               a run or model cannot do what was asked now
-        └── NotFound             it does not exist, or no longer
+    ├── PublishError           a model could not be published
+    ├── RunError               a run or model cannot do what was asked now
+    │   └── NotFound             it does not exist, or no longer
+    └── Unreachable            no studio answers where one was looked for
 
 Each message is a sentence for the person at the screen: what happened, why, and what to do.
 
@@ -77,12 +79,20 @@ class UnusableFile(StorageError):
     """A file from elsewhere is not what it should be."""
 
 
+class PublishError(CognateError):
+    """A model could not be published."""
+
+
 class RunError(CognateError):
     """A run or model does not exist, or cannot do what was asked of it now."""
 
 
 class NotFound(RunError):
     """There is nothing with this address, or no longer."""
+
+
+class Unreachable(CognateError):
+    """No studio answers where one was looked for."""
 
 
 class Interruption(Exception):

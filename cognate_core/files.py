@@ -57,6 +57,19 @@ def require_space(folder: Path, needed: int, what: str) -> None:
         )
 
 
+def allow_open_files(wanted: int) -> int:
+    """Have the system allow this process `wanted` open files and sockets, or as many as it will; how many."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such bound
+        return wanted
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft, most = (wanted if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
+    if soft < wanted and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))
+    return min(wanted, most)
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether the system said that there is no room left."""
     return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))

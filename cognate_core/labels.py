@@ -9,6 +9,7 @@ WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in (
 """No folder can have these names there."""
 
 WORD_JOINER = "\u2060"  # takes no room, and no line breaks there
+_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the last: as Japanese keyboards have them
 _READ_LATER = re.compile(r"(?i)[:\-<>~=@]|www(?=\.)")  # how icons, arrows, dashes and addresses begin
 
 
@@ -30,6 +31,11 @@ def escape_streamlit(label: str) -> str:
 def escape_html(label: str) -> str:
     """`label` for a Plotly text, which reads a little HTML."""
     return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def escape_csv(label: str) -> str:
+    """`label` as a cell of a table: an apostrophe before what a spreadsheet would take for a formula."""
+    return f"'{label}" if label.startswith(_FORMULA_SIGNS) else label
 
 
 def folder_name(label: str) -> str:

@@ -5,6 +5,7 @@ Knows files and text; no pages, no database.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -31,12 +32,14 @@ __all__ = [
     "ShownWord",
     "kept_notes",
     "load_memory",
+    "opened",
     "problem_prompt",
     "save_memory",
 ]
 
 INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # what a decoder shows for half a letter
 SHOWN_NOTES = 4  # of what a token read, at most
+MOST_OPEN = 3  # models that are kept open
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +245,16 @@ class Playground:
             word = self.tokenizer.decode([token]) if place is None else texts[place]
             notes.append(RecalledNote(word, place, share))
         return notes
+
+
+@functools.lru_cache(maxsize=MOST_OPEN)
+def opened(folder: Path, weights_sha256: str, step: int | None) -> Playground:
+    """A model, kept open for whoever asks next. Changed weights are another entry: each argument tells entries apart.
+
+    Raises:
+        StorageError: the model or its checkpoint is gone or damaged.
+    """
+    return Playground.from_folder(folder) if step is None else Playground.from_checkpoint(folder, step)
 
 
 def problem_prompt(question: str) -> str:

@@ -5,21 +5,58 @@ from typing import Any
 import streamlit as st
 
 from cognate_core.charts_of_runs import are_twins
-from cognate_core.config import form_fields
+from cognate_core.config import as_text, form_fields
 from cognate_core.errors import RunError
 from cognate_core.insight.comparison import FamilyMember, config_difference, family
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.grokking import grokked_at
 from cognate_core.insight.words import duration
-from cognate_core.runs import current_manager
+from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
-from pages.components.config_form import as_text
 from pages.components.layout import page_called, page_header, run_link, shown, status_badge
 from pages.components.live_charts import MOST_COMPARED, live_comparison
 from pages.components.run_actions import RELATION_WORDS
 from pages.components.step_dialog import step_dialog
+from pages.components.sweep_results import results_of, sweep_section
 
 AT_FIRST = 3  # of the newest runs, when the address names none
+
+
+def choose_sweep(manager: RunManager) -> str | None:
+    """The sweep whose runs are shown, kept in the address; with another one, its best runs are chosen below."""
+    groups = {group.id: group for group in manager.log.groups()}
+    named = st.query_params.get("group")
+    if named is not None and st.session_state.get("shown_group") != named:  # came by a link
+        if named not in groups:
+            st.warning(
+                "The sweep of this address is no longer here. It may have been deleted.", icon=":material/warning:"
+            )
+            del st.query_params["group"]
+        st.session_state["sweep_shown"] = named if named in groups else None
+    if not groups:
+        return None
+    if st.session_state.get("sweep_shown") not in groups:
+        st.session_state["sweep_shown"] = None
+    chosen = st.selectbox(
+        "Sweep",
+        list(groups),
+        index=None,
+        format_func=lambda group_id: f"{groups[group_id].name} ({len(groups[group_id].run_ids)} runs)",
+        key="sweep_shown",
+        placeholder="Choose a sweep to see all its runs",
+    )
+    if chosen != st.session_state.get("shown_group"):
+        st.session_state["shown_group"] = chosen
+        if chosen is not None:
+            best = [row.run_id for row in results_of(manager, chosen).rows]
+            st.session_state["compared"] = best[:MOST_COMPARED]
+            if "runs" in st.query_params and named != chosen:
+                del st.query_params["runs"]
+    if chosen is not None:
+        st.query_params["group"] = chosen
+    else:
+        st.query_params.pop("group", None)
+    return chosen
 
 
 def choose_runs(log: ProgressLog, runs: dict[str, Run]) -> list[Run]:
@@ -169,7 +206,14 @@ if not all_runs:
     st.page_link(page_called("new_run"), label="New run", icon=":material/add_circle:")
 else:
     try:
+        sweep = choose_sweep(manager)
+        if sweep is not None:
+            sweep_section(manager, sweep)
         chosen = choose_runs(manager.log, all_runs)
+        if sweep is not None and len(manager.log.runs_of_group(sweep)) > MOST_COMPARED:
+            st.caption(
+                f"Curves of {MOST_COMPARED} runs at most are laid over one another. The table has all of the sweep."
+            )
     except RunError as error:
         chosen = []
         st.warning(shown(str(error)), icon=":material/warning:")

@@ -3,18 +3,23 @@
 import dataclasses
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS
-from cognate_core.errors import CognateError, DataError
+from cognate_core.data.own_files import OwnFile, find_own_file, own_files
+from cognate_core.errors import CognateError, DataError, NotFound
 from cognate_core.insight.words import ago
 from cognate_core.runs import RunManager, current_manager
 from pages.components.data_sources import source_rows
-from pages.components.dataset_cache import ROWS, Choice, choice_of, rows_of
+from pages.components.dataset_cache import rows_of
 from pages.components.dataset_views import lengths_view, mixture_view, overlap_view, rows_view
 from pages.components.layout import page_called, page_header, show_refusal, shown
-from pages.components.own_files import OwnFile, file_field, find_own_file, keep, own_files, remove
+from pages.components.own_files import file_field, keep_uploaded, summary
+
+if TYPE_CHECKING:
+    from cognate_core.data.inspection_cache import Choice
 
 OWN = "Own file"
 SECTIONS = {
@@ -25,7 +30,7 @@ SECTIONS = {
 }
 
 
-def choose_dataset(here: dict[str, Choice]) -> str:
+def choose_dataset(here: "dict[str, Choice]") -> str:
     """The dataset that the address names, else the first that is on this computer."""
     chosen = st.segmented_control(
         "Dataset",
@@ -48,6 +53,7 @@ def not_here(manager: RunManager, name: str) -> None:
     )
     if st.button("Fetch it", type="primary", icon=":material/download:", disabled=bool(manager.read_only)):
         from cognate_core.data.inspection import fetch
+        from cognate_core.data.inspection_cache import ROWS
 
         with st.spinner(f"Fetching {name}"):
             place = st.empty()
@@ -71,8 +77,8 @@ def choose_own_file(manager: RunManager) -> OwnFile | None:
     )
     if uploaded is not None:
         try:
-            st.query_params["file"] = keep(uploaded, manager.home).path.name
-        except DataError as error:
+            st.query_params["file"] = keep_uploaded(uploaded, manager.home).path.name
+        except CognateError as error:
             show_refusal(error)
         else:
             st.session_state["uploads"] = uploads + 1
@@ -82,7 +88,7 @@ def choose_own_file(manager: RunManager) -> OwnFile | None:
     if named is not None:
         try:
             find_own_file(manager.home, named)
-        except DataError as error:
+        except NotFound as error:
             st.warning(shown(str(error)), icon=":material/warning:")
             named = None
     if not files:
@@ -100,8 +106,8 @@ def _in_list(files: list[OwnFile]):
     """How files are listed: Streamlit knows a choice by these words, so that no two may be alike."""
     words: dict[str, str] = {}
     for file in files:
-        alike = sum(word.startswith(file.summary) for word in words.values())
-        words[file.path.name] = file.summary + (f" ({alike + 1})" if alike else "")
+        alike = sum(word.startswith(summary(file)) for word in words.values())
+        words[file.path.name] = summary(file) + (f" ({alike + 1})" if alike else "")
     return words.__getitem__
 
 
@@ -121,8 +127,8 @@ def confirm_remove(manager: RunManager, file: OwnFile) -> None:
     with st.container(horizontal=True):
         if st.button("Remove", type="primary", icon=":material/delete:"):
             try:
-                remove(manager.log, file)
-            except DataError as error:
+                manager.remove_own_file(file.path.name)
+            except CognateError as error:
                 show_refusal(error)
             else:
                 st.query_params.pop("file", None)
@@ -131,7 +137,7 @@ def confirm_remove(manager: RunManager, file: OwnFile) -> None:
             st.rerun()
 
 
-def look_at(choice: Choice, here: dict[str, Choice], manager: RunManager) -> None:
+def look_at(choice: "Choice", here: "dict[str, Choice]", manager: RunManager) -> None:
     """The section that was chosen; the others are not worked out."""
     section = st.segmented_control(
         "Look at",
@@ -171,15 +177,22 @@ def prepared_before(cache: Path) -> None:
         st.caption(f"{damaged} more cannot be read. A run that needs such text prepares it anew.")
 
 
+def choice_of(name: str, path: Path | None = None) -> "Choice | None":
+    """The dataset in the state that it is in, None when it is not on this computer."""
+    from cognate_core.data.inspection_cache import choice_of
+
+    return choice_of(name, cache, path)
+
+
 manager = current_manager()
 cache = manager.home / "cache"
 page_header("Datasets", "Look at the text that a model would learn from, before you train on it.")
-here = {name: choice for name in DATASETS if (choice := choice_of(name, cache)) is not None}
+here = {name: choice for name in DATASETS if (choice := choice_of(name)) is not None}
 name = choose_dataset(here)
 if name == OWN:
     file = choose_own_file(manager)
     if file is not None:
-        choice = choice_of(OWN, cache, file.path)
+        choice = choice_of(OWN, file.path)
         usable = True
         try:
             rows_of(choice)

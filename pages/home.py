@@ -8,12 +8,13 @@ from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.hand_on import open_passport_field
-from pages.components.layout import page_called, page_header, run_link, shown, status_badge
+from pages.components.layout import page_called, page_header, run_link, shown, status_badge, sweep_link
 from pages.components.run_actions import act, resume_button
 from pages.components.run_figures import measured_seconds_left, run_seconds
 from pages.components.tour import welcome
 
-RECENT_RUNS = 8
+RECENT_RUNS = 8  # a sweep counts as one
+RECENT_OF_A_SWEEP = 4
 RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
 
 
@@ -34,13 +35,43 @@ def running_now(manager: RunManager) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 run_link(run)
                 status_badge(run.status)
+                if run.group_id:
+                    sweep_link(run.group_id, f"Sweep {run.group_name}")
             left = measured_seconds_left(log, run)
             st.progress(run.progress, text=shown(run.message) + (f", about {duration(left)} left" if left else ""))
-    for place, run in enumerate(queue):
-        with st.container(border=True, horizontal=True, vertical_alignment="center"):
-            run_link(run)
-            status_badge(run.status)
-            queue_buttons(manager, run, first=place == 0, last=place == len(queue) - 1)
+    places = {run.id: place for place, run in enumerate(queue)}
+    for together in by_sweep(queue):
+        with st.container(border=True):
+            inside = st.container()
+            if len(together) > 1:
+                waiting_sweep(manager, together)
+                inside = st.expander("Their order")
+            for run in together:
+                with inside.container(horizontal=True, vertical_alignment="center"):
+                    run_link(run)
+                    status_badge(run.status)
+                    place = places[run.id]
+                    queue_buttons(manager, run, first=place == 0, last=place == len(queue) - 1)
+
+
+def by_sweep(runs: list[Run]) -> list[list[Run]]:
+    """The runs in their order, those of one sweep together where its first stands."""
+    together: dict[str, list[Run]] = {}
+    for run in runs:
+        together.setdefault(run.group_id or run.id, []).append(run)
+    return list(together.values())
+
+
+def waiting_sweep(manager: RunManager, runs: list[Run]) -> None:
+    """How many runs of a sweep wait, and a way to take them all out."""
+    group_id = runs[0].group_id or ""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        sweep_link(group_id, f"Sweep {runs[0].group_name}")
+        status_badge(RunStatus.QUEUED)
+        st.caption(f"{len(runs)} runs wait", width="content")
+        if st.button("Take all out", icon=":material/close:", key=f"out-{group_id}", disabled=bool(manager.read_only)):
+            manager.cancel_group(group_id, going=False)
+            st.rerun()
 
 
 def queue_buttons(manager: RunManager, run: Run, *, first: bool, last: bool) -> None:
@@ -118,8 +149,17 @@ def preset_cards() -> None:
 
 
 def recent_runs(log: ProgressLog, runs: list[Run]) -> None:
-    """What ended last, the newest first."""
-    for run in runs[:RECENT_RUNS]:
+    """What ended last, the newest first; runs of a sweep together."""
+    for together in by_sweep(runs)[:RECENT_RUNS]:
+        first, more = together[0], len(together) - RECENT_OF_A_SWEEP
+        if first.group_id:
+            sweep_link(first.group_id, f"Sweep {first.group_name}" + (f" and {more} more" if more > 0 else ""))
+        ended_runs(log, together[:RECENT_OF_A_SWEEP])
+
+
+def ended_runs(log: ProgressLog, runs: list[Run]) -> None:
+    """A line for each."""
+    for run in runs:
         name, figures = st.columns([1, 1], vertical_alignment="center")
         with name.container(horizontal=True, vertical_alignment="center"):
             run_link(run)

@@ -4,12 +4,13 @@ import streamlit as st
 
 from cognate_core.runs import current_manager
 from pages.components.accuracy import accuracy
-from pages.components.calculator import calculator, is_calculator
+from pages.components.calculator import calculator
 from pages.components.layout import page_called, page_header
 from pages.components.lineage import lineage
 from pages.components.model_card import confirm_delete, figures, files, headline
 from pages.components.model_choice import choose_model
 from pages.components.playground import has_written, playground
+from pages.components.publishing import publish
 from pages.components.tour import try_hint
 
 manager = current_manager()
@@ -24,15 +25,16 @@ else:
     model = choose_model(models)
     headline(manager, model)
     place = st.container()
-    if is_calculator(model):
-        calculator(manager, model)
-    else:
+    if model.writes_text:
         playground(manager, model)
         try_hint(manager, place, written=has_written(model))
+    else:
+        calculator(manager, model)
     figures(model)
-    if not is_calculator(model):
+    if model.writes_text:
         accuracy(manager, model)
     lineage(manager, model)
     files(manager, model)
+    publish(manager, model)
     if st.button("Delete this model", icon=":material/delete:", disabled=bool(manager.read_only)):
         confirm_delete(manager, model)

@@ -13,8 +13,8 @@ from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.data_sources import source_rows
-from pages.components.hand_on import verification_result
-from pages.components.layout import page_called, page_header, run_link, shown, status_badge
+from pages.components.hand_on import tracker_files, verification_result
+from pages.components.layout import page_called, page_header, run_link, shown, status_badge, sweep_link
 from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
 from pages.components.run_figures import PACE_STEPS, measured_seconds_left, quote_line, run_seconds
@@ -227,6 +227,8 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     if (run.status, bool(run.step)) != st.session_state["drawn_state"]:
         st.rerun()  # the whole page again, with the timers that suit the new status, and the way to a step
     origin_line(manager, run)
+    if run.group_id:
+        sweep_link(run.group_id, f"Compare it with the others of the sweep {run.group_name}")
     verification_result(manager, run)
     messages(log, run, log.events(run.id))
     metrics = [row for row in log.last_metrics(run.id, PACE_STEPS) if row["model_name"] == model_name]
@@ -258,6 +260,7 @@ def details(manager: RunManager, run_id: str, model_name: str) -> None:
     run = manager.log.run(run_id)
     samples(manager.log, run, model_name)
     data_report(run)
+    tracker_files(manager, run)
     event_log(manager.log.events(run.id))
 
 

@@ -7,23 +7,27 @@ from pathlib import Path
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import TrainingConfig, as_text
 from cognate_core.contracts import Origin, Quote, RunStatus
-from cognate_core.errors import CognateError, ConfigError, DataError
+from cognate_core.data.own_files import find_own_file, usable_rows
+from cognate_core.errors import CognateError, ConfigError
 from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
-from pages.components.config_form import HIDDEN_FIELDS, ConfigForm, as_text
+from cognate_core.sweep import Sweep
+from cognate_core.tracking import require_extras
+from pages.components.config_form import HIDDEN_FIELDS, ConfigForm
 from pages.components.layout import page_called, page_header, show_refusal, shown
-from pages.components.own_files import file_field, find_own_file, keep, usable_rows
+from pages.components.own_files import file_field, keep_uploaded
 from pages.components.plan import quote_of, show_needs, show_plan
 from pages.components.starting_point import open_settings, starting_point
+from pages.components.sweep_form import sweep_form, sweep_time
 
 
 def own_file(home: Path, top: DeltaGenerator) -> str | None:
     """A file that the person uploads here, or the one that the address names, which is said at the top of the form.
 
     Raises:
-        DataError: it cannot be trained on, or is not there.
+        CognateError: it cannot be trained on or kept, or is not there.
     """
     uploaded = file_field(
         "Or a file of your own (optional)",
@@ -32,7 +36,7 @@ def own_file(home: Path, top: DeltaGenerator) -> str | None:
     )
     named = st.query_params.get("own_file")
     if uploaded is not None:
-        file, place = keep(uploaded, home), st.container()
+        file, place = keep_uploaded(uploaded, home), st.container()
     elif named is not None:
         file, place = find_own_file(home, named), top
     else:
@@ -93,6 +97,14 @@ def start(
     st.switch_page(page_called("monitor"), query_params={"run": run_id})
 
 
+def start_all(manager: RunManager, sweep: Sweep, name: str, origin: Origin | None) -> None:
+    """Start the runs of a sweep and go to where they are compared. The key is as for one run."""
+    key = st.session_state.setdefault("start_key", uuid.uuid4().hex)
+    group_id, _ = manager.start_sweep(sweep, name, key, origin)
+    st.session_state["start_key"] = uuid.uuid4().hex
+    st.switch_page(page_called("compare"), query_params={"group": group_id})
+
+
 manager = current_manager()
 page_header("New run", "Choose what the model reads and how it learns. Every setting has a sensible start.")
 point = starting_point(manager)
@@ -108,48 +120,65 @@ with form_column:
     file_problem = None
     try:
         form.values["dataset_path"] = own_file(manager.home, top)
-    except DataError as error:
+    except CognateError as error:
         file_problem = str(error)
         (top if "own_file" in st.query_params else st).error(shown(file_problem), icon=":material/error:")
     if "own_file" in st.query_params and top.button("Use the datasets instead", icon=":material/close:"):
         del st.query_params["own_file"]
         st.rerun()
-    model_count = st.number_input(
-        "Models",
-        min_value=1,
-        max_value=MAX_MODELS,
-        value=1,
-        help="Several models learn the same from different random starts, one after the other.",
-    )
+    models_place = st.container()
     with st.expander("All settings"):
         form.advanced()
 config = None
 try:
-    config = TrainingConfig.from_values(form.values)
+    typed = TrainingConfig.from_values(form.values)
+    require_extras(typed.trackers)
+    config = typed
 except ConfigError as error:
     with form_column:
         form.show_problems(error.problems)
 if file_problem:
     config = None
+with form_column:
+    wanted = sweep_form(config)
+with models_place:
+    model_count = st.number_input(
+        "Models",
+        min_value=1,
+        max_value=MAX_MODELS,
+        value=1,
+        disabled=wanted.on,
+        help="Several models learn the same from different random starts, one after the other. Where several settings "
+        "are tried, each run has one: vary the seed for different starts.",
+    )
+model_count = 1 if wanted.on else int(model_count)
+sweep = wanted.sweep
+ready = config is not None and (sweep is not None or not wanted.on)
 with summary_column, st.container(border=True):
     pressed = st.button(
-        "Start training",
+        f"Start {len(sweep.runs)} runs" if sweep else "Start training",
         type="primary",
         icon=":material/play_arrow:",
-        disabled=config is None or bool(manager.read_only),
+        disabled=not ready or bool(manager.read_only),
         width="stretch",
     )
-    if config is None:
+    if not ready:
         st.caption("One or more settings need your attention before training can start.")
     elif any(run.status in (RunStatus.PREPARING, RunStatus.TRAINING) for run in manager.log.runs()):
         st.caption("Another run is going. This one will wait for its turn.")
-    quote = quote_of(manager, config, int(model_count)) if config is not None else None
+    quote = quote_of(manager, config, model_count) if config is not None else None
+    if sweep:
+        st.caption(sweep_time(sweep, quote))
+        st.caption("What follows is of one run, with the settings as they stand. Each run takes room on the disk.")
     place = st.empty()
     if config is not None:
         show_plan(manager, config)
-if pressed and config is not None:
+if pressed and config is not None and ready:
     try:
-        start(manager, config, name, int(model_count), point.origin, quote)
+        if sweep:
+            start_all(manager, sweep, name, point.origin)
+        else:
+            start(manager, config, name, model_count, point.origin, quote)
     except CognateError as error:
         show_refusal(error)
 if config is not None:
@@ -157,6 +186,6 @@ if config is not None:
         for doubt in config.doubts():
             st.warning(doubt, icon=":material/warning:")
 with form_column:
-    keep_settings(manager.home, preset, config, name, int(model_count))
+    keep_settings(manager.home, preset, config, name, model_count)
 if config is not None:
     show_needs(place, config)

@@ -41,6 +41,7 @@ from cognate_core.contracts import (
 )
 from cognate_core.errors import CancelRequested, StopRequested, StorageError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
+from cognate_core.runs.broadcast import Broadcast, WebSocketProgressEmitter
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog, SQLiteProgressEmitter
 
@@ -202,10 +203,43 @@ def _mock_emitter() -> Watched:
     return Watched(emitter, newest, lambda: [model.to_dict() for model in emitter.models])
 
 
-@pytest.fixture(params=["mock", "SQLite"])
+def _broadcast_emitter() -> Watched:
+    broadcast = Broadcast()
+    begin = broadcast.newest_id
+
+    def said() -> list[dict[str, Any]]:
+        async def listen() -> list[dict[str, Any]]:
+            with broadcast.listening(begin) as listener:
+                broadcast.status("r1", RunStatus.COMPLETED, TrainingProgress(1.0, "", Phase.COMPLETE))
+                heard = [json.loads(await anext(listener))]
+                while heard[-1]["type"] != "training_complete":
+                    heard.append(json.loads(await anext(listener)))
+                return heard
+
+        return asyncio.run(listen())
+
+    def newest() -> tuple[float, str, str, int | None, int | None]:
+        seen = next(each for each in reversed(said()) if each["type"] == "training_update")
+        return seen["progress"], seen["message"], seen["phase"], seen["step"], seen["total_steps"]
+
+    def models() -> list[dict[str, Any]]:
+        """Who listens is told which model it is, and asks for the rest."""
+        told = {each["model_id"]: each["model_name"] for each in said() if each["type"] == "model_completed"}
+        return [model.to_dict() for model in kept if told.get(model.model_id) == model.model_name]
+
+    kept: list[ModelArtifacts] = []
+
+    def kept_as(model: ModelArtifacts) -> str:
+        kept.append(model)
+        return model.model_id
+
+    return Watched(WebSocketProgressEmitter(broadcast, "r1", kept_as), newest, models)
+
+
+@pytest.fixture(params=["mock", "SQLite", "WebSocket"])
 def watched(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Watched]:
-    if request.param == "mock":
-        yield _mock_emitter()
+    if request.param != "SQLite":
+        yield _mock_emitter() if request.param == "mock" else _broadcast_emitter()
         return
     home = tmp_path / "home"
     log = ProgressLog(home / "studio.sqlite")

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from cognate_core import files
 from cognate_core.errors import DiskFull, StorageError
 from cognate_core.files import (
+    allow_open_files,
     is_disk_full,
     replace_durably,
     require_space,
@@ -228,3 +229,26 @@ def test_what_says_something_else(error: BaseException) -> None:
 @given(number=st.integers(1, 200))
 def test_no_other_number_of_the_system_is_a_full_disk(number: int) -> None:
     assert is_disk_full(OSError(number, "odd")) == (number in (errno.ENOSPC, errno.EDQUOT))
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "allowed", "changed"),
+    [
+        (1024, 20_000, 4000, [(4000, 20_000)]),
+        (256, -1, 4000, [(4000, -1)]),
+        (256, 1000, 1000, [(1000, 1000)]),
+        (1000, 1000, 1000, []),
+        (5000, 20_000, 4000, []),
+        (-1, -1, 4000, []),
+    ],
+)
+def test_as_many_files_may_be_open_as_the_system_allows(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, allowed: int, changed: list[tuple[int, int]]
+) -> None:
+    resource = pytest.importorskip("resource")
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "RLIM_INFINITY", -1)
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: asked.append(limits))
+    assert allow_open_files(4000) == allowed
+    assert asked == changed

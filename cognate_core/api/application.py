@@ -8,7 +8,22 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from cognate_core.api import handing_on, offspring, page, records, runs, settings, studio
+from cognate_core.api import (
+    artifacts,
+    datasets,
+    events,
+    files,
+    generation,
+    handing_on,
+    models,
+    offspring,
+    page,
+    records,
+    runs,
+    settings,
+    studio,
+    trash,
+)
 from cognate_core.api.description import describe
 from cognate_core.api.problems import Problem, answer_problems
 from cognate_core.runs import RunManager
@@ -25,8 +40,13 @@ def served(get_manager: Callable[[], RunManager]) -> list[BaseRoute]:
     ]
 
 
-def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
-    """The application; `get_manager` gives whoever manages the data directory, at each request anew."""
+def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False) -> FastAPI:
+    """The application.
+
+    Args:
+        get_manager: gives whoever manages the data directory, at each request anew.
+        any_file: whether settings may name any file of this computer, and not only those that were sent.
+    """
     app = FastAPI(
         title="Cognate Studio",
         summary=SUMMARY,
@@ -37,10 +57,24 @@ def create_api(get_manager: Callable[[], RunManager]) -> FastAPI:
         redirect_slashes=False,
         responses={"default": {"model": Problem, "description": "A problem, told in a sentence."}},
     )
-    app.state.get_manager = get_manager
+    app.state.get_manager, app.state.any_file = get_manager, any_file
     answer_problems(app)
     first = APIRouter(prefix="/v1")
-    for module in (studio, settings, runs, offspring, records, handing_on):
+    for module in (
+        studio,
+        settings,
+        runs,
+        offspring,
+        records,
+        handing_on,
+        models,
+        artifacts,
+        generation,
+        datasets,
+        files,
+        trash,
+        events,
+    ):
         first.include_router(module.router)
     app.include_router(first)
     app.include_router(page.router)

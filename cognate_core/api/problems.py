@@ -23,6 +23,7 @@ from cognate_core.errors import (
     RunError,
     StorageError,
     TrainingError,
+    Unreachable,
     UnusableFile,
     plain_sentence,
 )
@@ -39,6 +40,7 @@ _STATUS: dict[type[CognateError], HTTPStatus] = {  # the nearest ancestor of an 
     UnusableFile: HTTPStatus.UNPROCESSABLE_ENTITY,
     RunError: HTTPStatus.CONFLICT,
     NotFound: HTTPStatus.NOT_FOUND,
+    Unreachable: HTTPStatus.BAD_GATEWAY,
 }
 
 

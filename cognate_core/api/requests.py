@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends
@@ -10,6 +11,7 @@ from fastapi import Path as InPath
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import HTTPConnection
 
+from cognate_core.errors import RunError
 from cognate_core.runs import RunManager
 
 T = TypeVar("T")
@@ -24,7 +26,30 @@ def _manager(connection: HTTPConnection) -> RunManager:
 GetManager = Annotated[RunManager, Depends(_manager)]
 """Whoever manages the data directory."""
 
+
+def _own_files(connection: HTTPConnection, manager: GetManager) -> Path | None:
+    if connection.app.state.any_file:
+        return None
+    from cognate_core.data.own_files import UPLOADS
+
+    return manager.home / UPLOADS
+
+
+GetOwnFiles = Annotated[Path | None, Depends(_own_files)]
+"""The folder whose files settings may name. None: they may name any of this computer."""
+
+
+def _owner(manager: GetManager) -> RunManager:
+    if manager.read_only:
+        raise RunError(manager.read_only)
+    return manager
+
+
+GetOwner = Annotated[RunManager, Depends(_owner)]
+"""The same, where it may change the files there; refused while another process manages them."""
+
 RunId = Annotated[str, InPath(description="The run's id.", max_length=64)]
+ModelId = Annotated[str, InPath(description="The model's id.", max_length=64)]
 
 
 class Asked(BaseModel):

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, Field
 
-from cognate_core.api.requests import Asked, GetManager, Items, Page, RunId, part
+from cognate_core.api.requests import Asked, GetManager, GetOwnFiles, Items, Page, RunId, part
 from cognate_core.api.settings import Settings
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Origin, RunStatus
@@ -61,6 +61,7 @@ class RunDetails(RunSummary):
     config_error: str | None = Field(description="Why the stored settings cannot be read whole.")
     quote: dict[str, Any] | None = Field(description="What was promised of its time.")
     error_details: str | None
+    loss: float | None = Field(description="Of the step that was measured last; null: not known, or no number.")
     resume_step: int = Field(description="The step after which it would go on if resumed; 0: from the start.")
 
 
@@ -107,10 +108,16 @@ def runs(asked: Annotated[RunsWanted, Query()], manager: GetManager) -> Items[Ru
     status_code=HTTPStatus.CREATED,
     responses={200: {"model": RunDetails, "description": "It was started with this key before."}},
 )
-def start(body: NewRun, manager: GetManager, response: Response, idempotency_key: IdempotencyKey = None) -> RunDetails:
+def start(
+    body: NewRun,
+    manager: GetManager,
+    files: GetOwnFiles,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> RunDetails:
     """Queue a run; it starts when there is room. It reads what `preset` or `config` and `settings` say."""
     source = None if body.copy_of is None else manager.log.run(body.copy_of)
-    config = body.to_config(manager.home, source.config if source else None)
+    config = body.to_config(files, source.config if source else None)
     origin = Origin(source.id, "fix" if body.settings else "copy") if source else None
     names = body.model_names or numbered_names(body.name, body.models)
     return start_once(
@@ -207,6 +214,7 @@ def details(manager: RunManager, run_id: str) -> RunDetails:
     run = manager.log.run(run_id)
     values = {name: getattr(run, name) for name in RunDetails.model_fields if hasattr(run, name)}
     values["config"] = run.config.model_dump(mode="json")
+    values["loss"] = next((row["loss"] for row in manager.log.last_metrics(run.id, 1)), None)
     return RunDetails(**values, resume_step=manager.resume_step(run.id))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
-from cognate_core.api.requests import Asked, GetManager
+from cognate_core.api.requests import Asked, GetManager, GetOwnFiles
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Quote
 from cognate_core.errors import ConfigError, RunError
@@ -18,7 +18,6 @@ from cognate_core.runs import MAX_MODELS
 
 router = APIRouter(tags=["settings"])
 
-UPLOADS = "uploads"  # below the data folder: the files of people's own
 MOST_LETTERS = 100_000  # of a TOML text
 _rehearsing = threading.Lock()
 
@@ -35,8 +34,12 @@ class Settings(Asked):
         {}, max_length=200, description="Single settings, put over the others.", examples=[{"max_steps": 100}]
     )
 
-    def to_config(self, home: Path, base: TrainingConfig | None = None) -> TrainingConfig:
-        """The settings as one. `base`: whose settings are taken where neither a preset nor a config is given.
+    def to_config(self, files: Path | None, base: TrainingConfig | None = None) -> TrainingConfig:
+        """The settings as one.
+
+        Args:
+            files: see `GetOwnFiles`.
+            base: whose settings are taken where neither a preset nor a config is given.
 
         Raises:
             ConfigError: one cannot be used.
@@ -53,7 +56,7 @@ class Settings(Asked):
             config = base or TrainingConfig.from_values(self.config or {})
         config = config.with_overrides({**self.settings, "output_dir": TrainingConfig().output_dir})
         known = base.dataset_path if base is not None else None
-        return config if config.dataset_path == known else _with_own_file(config, home)
+        return config if files is None or config.dataset_path == known else _with_own_file(config, files)
 
 
 class Needs(BaseModel):
@@ -74,11 +77,11 @@ class QuoteWanted(Settings):
 
 
 @router.post("/estimates")
-def estimates(body: Settings, manager: GetManager) -> Needs:
+def estimates(body: Settings, files: GetOwnFiles) -> Needs:
     """What a run with these settings will need, before it runs. Nothing is started."""
     from cognate_core.insight.estimates import estimate
 
-    config = body.to_config(manager.home)
+    config = body.to_config(files)
     needs = estimate(config)
     return Needs(
         parameters=needs.parameters,
@@ -91,7 +94,7 @@ def estimates(body: Settings, manager: GetManager) -> Needs:
 
 
 @router.post("/quotes", responses={429: {"description": "Another one is being measured."}})
-def quotes(body: QuoteWanted, manager: GetManager) -> Quote:
+def quotes(body: QuoteWanted, manager: GetManager, files: GetOwnFiles) -> Quote:
     """How long a run will take: its first steps are trained on this computer, which takes some twenty seconds.
 
     Seconds are of training alone; fetching data comes on top. `busy`: another run was going on meanwhile, so that it
@@ -101,7 +104,7 @@ def quotes(body: QuoteWanted, manager: GetManager) -> Quote:
 
     if manager.read_only:
         raise RunError(manager.read_only)
-    config = body.to_config(manager.home)
+    config = body.to_config(files)
     if not _rehearsing.acquire(blocking=False):
         raise HTTPException(429, "Another time is just being measured. Wait for its end, then ask again.")
     try:
@@ -111,7 +114,7 @@ def quotes(body: QuoteWanted, manager: GetManager) -> Quote:
         _rehearsing.release()
 
 
-def _with_own_file(config: TrainingConfig, home: Path) -> TrainingConfig:
+def _with_own_file(config: TrainingConfig, files: Path) -> TrainingConfig:
     """`config`, of which an own file is one of those that were sent here: another file of this computer is nobody's
     to name from elsewhere.
 
@@ -119,7 +122,7 @@ def _with_own_file(config: TrainingConfig, home: Path) -> TrainingConfig:
         ConfigError: there is no such file.
     """
     given = config.dataset_path or ""
-    path = home / UPLOADS / Path(given).name
+    path = files / Path(given).name
     if given not in (path.name, str(path)) or not path.is_file():
         raise ConfigError(
             {"dataset_path": "There is no such file among your own. Send it to /v1/files, and give the name it gets."}

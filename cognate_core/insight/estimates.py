@@ -5,9 +5,10 @@ The parameter count comes from the model itself and loads torch; everything else
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import TrainingConfig, field_extra, form_fields
 from cognate_core.contracts import spread_checkpoints
 
 BYTES = 4  # weights, gradients and optimizer state are fp32
@@ -47,6 +48,23 @@ def estimate(config: TrainingConfig) -> Estimate:
     checkpoint = weights + memory["optimizer"] + memory["GrokFast"]
     kept = CHECKPOINTS + spread_checkpoints(checkpoint)
     return Estimate(parameters, memory, tokens, weights + kept * checkpoint)
+
+
+_OF_NO_DISK = ("Data", "Training", "Checking and saving")
+
+
+def disk_bytes(configs: Iterable[TrainingConfig]) -> int:
+    """What runs with these settings will have on the disk, all together."""
+    sections = {name: field_extra(info)["section"] for name, info in form_fields().items()}
+    shapes: dict[str, int] = {}  # counting takes a fifth of a second, and the runs of a sweep are often of one shape
+
+    def counted(config: TrainingConfig) -> int:
+        shape = repr({name: value for name, value in config if sections.get(name, "Data") not in _OF_NO_DISK})
+        if shape not in shapes:
+            shapes[shape] = estimate(config).disk_bytes
+        return shapes[shape]
+
+    return sum(map(counted, configs))
 
 
 def _of_text(config: TrainingConfig) -> tuple[dict[str, int], int, int]:

@@ -6,13 +6,14 @@ from cognate_core.model.cognate import (
     CognateModel,
     core_layers,
     count_parameters,
+    loss_counts_of,
     read_shape,
     tensor_shapes,
 )
 from cognate_core.model.generation import GeneratedToken
 from cognate_core.model.memory import NOTHING, MemoryBank, MemoryReads
 from cognate_core.model.memory_file import kept_notes, load_memory, save_memory
-from cognate_core.model.state import CognateOutput, CognateState
+from cognate_core.model.state import CognateOutput, CognateState, LossCounts
 
 __all__ = [
     "ARCHITECTURE_FIELDS",
@@ -22,12 +23,14 @@ __all__ = [
     "CognateOutput",
     "CognateState",
     "GeneratedToken",
+    "LossCounts",
     "MemoryBank",
     "MemoryReads",
     "core_layers",
     "count_parameters",
     "kept_notes",
     "load_memory",
+    "loss_counts_of",
     "read_shape",
     "save_memory",
     "tensor_shapes",

@@ -39,7 +39,7 @@ from cognate_core.model.memory import (
 from cognate_core.model.pondering import Pondering
 from cognate_core.model.rows import Chunk, Rows
 from cognate_core.model.seen import Seen
-from cognate_core.model.state import CognateOutput, CognateState, MemoryFigures
+from cognate_core.model.state import CognateOutput, CognateState, LossCounts, MemoryFigures
 
 IGNORED_TARGET = -100
 """A target with this value does not count in the loss (padding, prompt tokens)."""
@@ -129,6 +129,7 @@ class CognateModel(nn.Module):
         max_ponder_steps: int | None = None,
         ponder_weight: float | None = None,
         keep_logits: bool = True,
+        loss_counts: LossCounts | None = None,
     ) -> CognateOutput:
         """Predict the token after each position.
 
@@ -141,6 +142,8 @@ class CognateModel(nn.Module):
             max_ponder_steps: most ponder steps of a token; None: max_act_steps in training, act_inference_steps else.
             ponder_weight: price of a ponder step in the loss; None: act_ponder_weight.
             keep_logits: False where only the losses are wanted: less time and memory. Then no state can go on.
+            loss_counts: of the whole batch, where input_ids are a part of its rows: the parts' losses add up to that
+                of the whole. None: these are all.
 
         Raises:
             ValueError: the text is longer than max_seq_len, max_ponder_steps is below 1, the state has a memory and
@@ -174,7 +177,7 @@ class CognateModel(nn.Module):
         if self.writer is not None and self.training:
             surprise = torch.cat([piece.surprise for piece in pieces if piece.surprise is not None], dim=1)
             self.writer.follow(surprise[~surprise.isnan() & (input_ids != END_OF_TEXT_ID)])  # padding tells nothing
-        return self._output(pieces, input_ids, targets, ponder_weight)
+        return self._output(pieces, input_ids, targets, ponder_weight, loss_counts)
 
     def end_segment(self, state: CognateState) -> None:
         """Write what was read since the last full segment into the memory, for a text to come."""
@@ -269,18 +272,22 @@ class CognateModel(nn.Module):
         return state.bank.filled.sum(-1), noted, usable.sum(-1)
 
     def _output(
-        self, pieces: list[_Piece], input_ids: Tensor, targets: Tensor | None, ponder_weight: float | None
+        self,
+        pieces: list[_Piece],
+        input_ids: Tensor,
+        targets: Tensor | None,
+        ponder_weight: float | None,
+        loss_counts: LossCounts | None,
     ) -> CognateOutput:
         """One output of all chunks."""
         loss = language_model_loss = ponder_loss = None
         if targets is not None:
-            counted = targets != IGNORED_TARGET
+            counts = loss_counts_of(input_ids, targets) if loss_counts is None else loss_counts
             loss_sums = [piece.loss_sum for piece in pieces if piece.loss_sum is not None]
-            loss = language_model_loss = torch.stack(loss_sums).sum() / counted.sum()
+            loss = language_model_loss = torch.stack(loss_sums).sum() / counts.targets
             costs = [piece.cost for piece in pieces if piece.cost is not None]
             if costs:
-                padding = (input_ids == END_OF_TEXT_ID) & ~counted
-                cost = torch.cat(costs, dim=1).where(~padding, 0.0).sum() / (~padding).sum().clamp_min(1)
+                cost = torch.cat(costs, dim=1).where(_is_read(input_ids, targets), 0.0).sum() / max(1, counts.read)
                 ponder_loss = cost * (self.config.act_ponder_weight if ponder_weight is None else ponder_weight)
                 loss = language_model_loss + ponder_loss
         steps = [piece.steps for piece in pieces if piece.steps is not None]
@@ -459,6 +466,16 @@ class _Layers:
         return used(cast(MemoryBank, self._state.bank), slots, weights)
 
 
+def loss_counts_of(input_ids: Tensor, targets: Tensor) -> LossCounts:
+    """Over what the means of the loss of this batch are taken. Both (batch, time)."""
+    return LossCounts(int((targets != IGNORED_TARGET).sum()), int(_is_read(input_ids, targets).sum()))
+
+
+def _is_read(input_ids: Tensor, targets: Tensor) -> Tensor:
+    """(batch, time), False for padding."""
+    return (input_ids != END_OF_TEXT_ID) | (targets != IGNORED_TARGET)
+
+
 def _labels(ids: Tensor, targets: Tensor) -> Tensor:
     """The targets; where one does not count, the token that follows, whose surprise the memory wants to know."""
     following = F.pad(ids[:, 1:], (0, 1), value=END_OF_TEXT_ID)
@@ -486,13 +503,12 @@ def _figures(pieces: list[_Piece]) -> MemoryFigures:
     """Over the rows and segments that had something to note: padding says nothing of memory."""
     ended = [piece for piece in pieces if piece.usable is not None]
     if not ended:
-        return MemoryFigures(None, None)
+        return MemoryFigures(0, 0, 0, 0)
     notes, noted, usable = (
         torch.cat([cast(Tensor, getattr(piece, name)) for piece in ended]) for name in ("notes", "noted", "usable")
     )
-    if not usable.any():
-        return MemoryFigures(None, None)
-    return MemoryFigures(float(notes[usable > 0].float().mean()), float(noted.sum() / usable.sum()))
+    told = usable > 0
+    return MemoryFigures(int(told.sum()), int(notes[told].sum()), int(usable.sum()), int(noted.sum()))
 
 
 def config_of_shape(shape: dict[str, Any]) -> TrainingConfig:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
@@ -216,11 +216,16 @@ class MemoryWriter(nn.Module):
     (docs/experiments.md).
 
     `surprise_mean` and `surprise_variance` follow the model's own loss while it learns, and stand still afterwards.
+
+    Attributes:
+        over_all: gives sums over the rows of this process, (3,), as those over all rows of the batch, where several
+            processes share it.
     """
 
     def __init__(self, d_model: int, d_mem: int, writes: int, capacity: int, first_surprise: float) -> None:
         super().__init__()
         self.writes, self.capacity = writes, capacity
+        self.over_all: Callable[[Tensor], Tensor] = lambda sums: sums
         self.norm = nn.RMSNorm(d_model)
         self.key = nn.Linear(d_model, d_mem, bias=False)
         self.value = nn.Linear(d_model, d_mem, bias=False)
@@ -237,10 +242,16 @@ class MemoryWriter(nn.Module):
 
     @torch.no_grad()
     def follow(self, surprise: Tensor, momentum: float = 0.05) -> None:
-        """Let the running mean and variance follow these losses (nats), unless one is no number."""
-        if surprise.numel() and surprise.isfinite().all():
-            self.surprise_mean.lerp_(surprise.mean(), momentum)
-            self.surprise_variance.lerp_((surprise - self.surprise_mean).square().mean(), momentum)
+        """Let the running mean and variance follow these losses (nats), (n,), unless one is no number."""
+        wide = surprise.double()
+        sums = torch.stack((torch.tensor(len(wide), dtype=wide.dtype), wide.sum(), wide.square().sum()))
+        count, total, squares = self.over_all(sums)
+        if count and squares.isfinite():
+            mean = total / count
+            self.surprise_mean.lerp_(mean.to(self.surprise_mean.dtype), momentum)
+            # The mean of (surprise - running mean)^2
+            spread = squares / count - mean.square() + (mean - self.surprise_mean).square()
+            self.surprise_variance.lerp_(spread.to(self.surprise_variance.dtype), momentum)
 
     def forward(
         self, bank: MemoryBank, segment: SegmentPart, usable: Tensor, positions: Tensor

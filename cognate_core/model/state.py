@@ -14,13 +14,32 @@ from cognate_core.model.seen import Seen
 class MemoryFigures:
     """How memory was used in one forward pass.
 
+    Counts over the rows and segments that had something to note.
+
     Attributes:
-        notes: how many notes a bank held after a segment, on average; None when no segment with text ended.
-        written: share of the tokens that were noted, among those that could be; None as above.
+        ends: how often a segment with text ended.
+        notes: how many notes the banks held then, added up.
+        usable: how many tokens could be noted.
+        written: how many were.
     """
 
-    notes: float | None
-    written: float | None
+    ends: int
+    notes: int
+    usable: int
+    written: int
+
+
+@dataclass(frozen=True, slots=True)
+class LossCounts:
+    """Over what the means of the loss are taken.
+
+    Attributes:
+        targets: targets that count.
+        read: tokens that were read, padding apart: what the ponder loss is the mean of.
+    """
+
+    targets: int
+    read: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,8 +95,12 @@ def build_real_service(context: RunContext) -> TrainingService:
     # Imported here because they load torch and datasets, which the pages must not wait for.
     from cognate_core.data.arithmetic_loader import ArithmeticLoader
     from cognate_core.data.loader import MixtureLoader
+    from cognate_core.training.extras import require_engine
+    from cognate_core.training.ray_trainer import RayTrainer
     from cognate_core.training.trainer import TorchTrainer
 
+    require_engine(context.config)
+    trainer = RayTrainer if context.config.engine == "ray" else TorchTrainer
     cache = context.home / "cache"
     begin = begin_folder(Path(context.config.output_dir))
     return TrainingService(
@@ -104,7 +108,7 @@ def build_real_service(context: RunContext) -> TrainingService:
         dataset_loader=ArithmeticLoader(context.config, cache, context.record)
         if context.config.task == "arithmetic"
         else MixtureLoader(context.config, cache, context.record, context.tell, context.data_hash),
-        model_trainer=TorchTrainer(context.record, resume=True, begin=begin if begin.is_dir() else None),
+        model_trainer=trainer(context.record, resume=True, begin=begin if begin.is_dir() else None),
         config=context.config,
     )
 

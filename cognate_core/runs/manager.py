@@ -26,7 +26,15 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import BatchSequence, ModelArtifacts, Origin, Quote, RunStatus, utc_now
+from cognate_core.contracts import (
+    BatchSequence,
+    ModelArtifacts,
+    Origin,
+    Quote,
+    RunStatus,
+    TrainingProgress,
+    utc_now,
+)
 from cognate_core.errors import (
     ConfigError,
     DiskFull,
@@ -36,8 +44,9 @@ from cognate_core.errors import (
     StorageError,
     plain_sentence,
 )
-from cognate_core.files import require_space
+from cognate_core.files import allow_open_files, require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
+from cognate_core.runs.broadcast import MOST_LISTENERS, Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.execution import (
     ASKED_BY,
@@ -49,14 +58,17 @@ from cognate_core.runs.execution import (
     begin_folder,
     build_real_service,
 )
+from cognate_core.runs.fan_out import FanOutEmitter
 from cognate_core.runs.offspring import branch_config, checkpoint_folder, checkpoint_steps, keep_beginning, twin_config
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
+from cognate_core.storage.progress_log import NewRun, ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
 from cognate_core.storage.trash import Trash, TrashEntry
+from cognate_core.sweep import Sweep
+from cognate_core.tracking import Tracking, require_extras, tracking_of
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +78,7 @@ CLOSE_SECONDS = 8.0  # how long closing waits for checkpoints; then it is done b
 ORPHAN_SECONDS = 10.0  # how long a worker of a studio that is gone may take to write its checkpoint
 RESERVE_BYTES = 2_000_000  # kept so that a full disk leaves room to write how a run ended
 RECOVERY_KEY = "cognate-studio/recovery"
+ALL_RUNS = 10**9
 MAX_MODELS = 20  # of one run, as page and command line offer it
 MAX_NAME_LENGTH = 80
 MAX_NOTE_LENGTH = 4000
@@ -81,12 +94,14 @@ class RunManager:
 
     Args:
         home: the data directory; everything is kept below it.
-        max_parallel: how many runs train at once; others wait. Of the Grokking lab, as many as there are cores.
+        max_parallel: how many runs train at once; others wait. Of the Grokking lab, as many as there are cores. With 0
+            none begins: they wait for whoever manages the directory next.
         executor: "process": each run in a process of its own. "thread": in a thread of this one, for tests and
             notebooks.
         build_service: makes the service of a run, within its thread; "thread" only.
 
     Attributes:
+        broadcast: tells whoever listens what happens to runs.
         read_only: why nothing can be changed here, None when it can (see ReadOnlyManager).
 
     Raises:
@@ -119,17 +134,23 @@ class RunManager:
             self._owner_lock.release()
             raise
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
+        self._telling = threading.Lock()
         self._measuring = Measuring()
         self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
         self._lock = threading.Lock()
         self._executions: dict[str, Execution] = {}
+        self._tracking: dict[str, Tracking] = {}  # of each execution
         self._threads: dict[str, threading.Thread] = {}
         self._run_ended = threading.Condition()
         self._closing = threading.Event()
         self._closed = False
         self._heartbeat_ends = threading.Event()
         self._started_at = utc_now()
+        self._address: str | None = None
         try:
+            # Each listener is an open socket: half of what may be open stays for everything else.
+            most_listeners = allow_open_files(2 * MOST_LISTENERS) // 2
+            self.broadcast = Broadcast(self._newest_event_id(), most_listeners)
             self._rebuild(damaged)
             interrupted = self.log.interrupt_unfinished()
         except BaseException:
@@ -138,6 +159,9 @@ class RunManager:
             raise
         for run_id in interrupted:
             self._keep_run_file(run_id)
+            self._tell(run_id)
+        for run_id in self.log.queued_run_ids():
+            self.introduce(run_id)
         self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heartbeat.start()
         self._end_orphans(interrupted)
@@ -157,7 +181,7 @@ class RunManager:
         `origin`: the run that it was made of. `quote`: what was promised of its time.
 
         Raises:
-            ConfigError: a name or the key cannot be used.
+            ConfigError: a name or the key cannot be used, or a tracker is not installed.
             DiskFull: the disk has no room for what the run will keep.
         """
         return self._enqueue(config, name, model_names, start_key, origin, quote)
@@ -186,7 +210,8 @@ class RunManager:
             why = run.config_error or f"It is {run.status}."
             raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
         name = name_after(run.name, ", verified")
-        return self.start(run.config, name, run.model_names, start_key, Origin(run_id, "verification"))
+        config = run.config.model_copy(update={"trackers": []})  # perhaps of another person, who had them installed
+        return self.start(config, name, run.model_names, start_key, Origin(run_id, "verification"))
 
     def start_branch(
         self,
@@ -208,6 +233,52 @@ class RunManager:
         config = branch_config(run.config.model_copy(update={"seed": _seed_of(run, model_name)}), step, changes)
         checkpoint = checkpoint_folder(self._folder(run_id), model_name, step)
         return self._enqueue(config, name, [name], start_key, Origin(run_id, "branch", step), None, checkpoint)
+
+    def start_sweep(
+        self, sweep: Sweep, name: str, start_key: str | None = None, origin: Origin | None = None
+    ) -> tuple[str, list[str]]:
+        """Queue the runs of a sweep as one group, all or none: the group's id, and theirs.
+
+        A second call with one start_key changes nothing. `origin`: the run whose settings the sweep begins with.
+
+        Raises:
+            ConfigError: settings contradict (see Sweep.configs), or a name or the key cannot be used.
+            DiskFull: the disk has no room for what all of them will keep.
+        """
+        _require_whole(start_key)
+        group_name, configs = valid_name(name), [config for _, config in sweep.configs()]
+        names = [valid_name(each) for each in sweep.names(group_name, MAX_NAME_LENGTH)]
+        group_id = _new_id()
+        new_runs = []
+        for number, (run_name, config) in enumerate(zip(names, configs, strict=True)):
+            run_id = _new_id()
+            key = None if start_key is None else f"sweep-{number}-{start_key}"
+            folder, config = self._folder(run_id), self._in_this_home(run_id, config)
+            new_runs.append(
+                NewRun(run_id, run_name, config, [run_name], folder, key, origin, None, group_id, group_name)
+            )
+        self._require_space(*configs)
+        given = self.log.create_runs(new_runs)
+        if given == [new.id for new in new_runs]:
+            for run_id in given:
+                self._keep_run_file(run_id)
+        else:  # the same press came a second time
+            group_id = self.log.run(given[0]).group_id or group_id
+        self._start_waiting()
+        return group_id, given
+
+    def cancel_group(self, group_id: str, *, going: bool = True) -> int:
+        """Take what waits of a sweep out of the queue, and cancel what is `going`; how many runs that were.
+
+        Raises:
+            RunError: there is no such sweep.
+        """
+        runs = self.log.runs_of_group(group_id)
+        # What waits goes first, from behind: else the next one would begin in between.
+        ended = [run.id for run in reversed(runs) if self._take_out(run.id)]
+        if going:
+            ended += [run.id for run in runs if run.id not in ended and self.cancel(run.id)]
+        return len(ended)
 
     def pause(self, run_id: str) -> bool:
         """Write a checkpoint and let the run rest. False when it has ended already."""
@@ -235,11 +306,17 @@ class RunManager:
             requeued = self.log.requeue(run_id)
         if not requeued:
             raise RunError(f"A run that is {self.log.run(run_id).status} cannot be resumed.")
+        self._tell(run_id)
         self._start_waiting()
 
     def resume_step(self, run_id: str) -> int:
         """The step after which a resumed run would go on, by the checkpoints that are there; 0 for from the start."""
         return max(checkpoint_steps(self._folder(run_id)), default=0)
+
+    def introduce(self, run_id: str) -> None:
+        """Let `broadcast` know how a run stands of which it was told nothing yet. Raises NotFound: there is no such."""
+        run = self.log.run(run_id)
+        self.broadcast.introduce(run_id, run.status, _progress_of(run))
 
     def move_in_queue(self, run_id: str, places: int) -> None:
         """Let a waiting run change places with the one `places` before (negative) or behind it."""
@@ -336,6 +413,11 @@ class RunManager:
         """It was read."""
         self.log.set_coordination(RECOVERY_KEY, {"note": None})
 
+    def say_address(self, address: str) -> None:
+        """Keep in the coordination record where other programs reach this manager."""
+        self._address = address
+        self._say_state()
+
     def wait(self, run_id: str, timeout: float | None = None) -> bool:
         """Wait until nobody works on the run and it waits for no turn, `timeout` seconds at most; whether it is so."""
 
@@ -363,6 +445,7 @@ class RunManager:
         deadline = max(deadline, time.monotonic() + 0.5)
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
+        self.broadcast.close()
         self._heartbeat_ends.set()
         self._heartbeat.join()
         self.log.close()
@@ -390,6 +473,39 @@ class RunManager:
         steps = checkpoint_steps(self._folder(model.run_id), model.details["model_name"])
         return [step for step in steps if step < model.details["training_stats"]["steps"]]
 
+    def remove_own_file(self, name: str) -> None:
+        """Remove a file that a person added, for good.
+
+        Raises:
+            NotFound: there is none of this name.
+            RunError: a run reads it now, or would if it went on.
+        """
+        from cognate_core.data.own_files import find_own_file, remove
+
+        file = find_own_file(self.home, name)
+        path = file.path.resolve()
+        for run in self.log.runs(ALL_RUNS):
+            needs_it = run.status is RunStatus.QUEUED or run.status.is_active or run.status.can_resume
+            if needs_it and run.config.dataset_path and path.is_relative_to(Path(run.config.dataset_path).resolve()):
+                raise RunError(
+                    f"The run {run.name} ({run.status.value}) needs this file. Let it end, or delete the run, then "
+                    "remove it."
+                )
+        remove(file)
+
+    def weights(self, model_id: str) -> tuple[Path, str]:
+        """The folder of a model and the sha256 of its weights.
+
+        Raises:
+            NotFound: there is no such model.
+            StorageError: its files are gone.
+        """
+        rows = self.log.artifacts(self.log.model(model_id).id)
+        row = next((row for row in rows if row["kind"] == "weights"), None)
+        if row is None:
+            raise StorageError("The weights of this model were not kept.")
+        return self.store.path(row["path"]).parent, str(row["sha256"])
+
     def measure_accuracy(self, model_id: str, questions: int, *, checkpoints: bool = False) -> None:
         """Begin to measure how many held-out questions a model answers right. `measurement` tells how far it is.
 
@@ -411,9 +527,9 @@ class RunManager:
             )
         if not run.data_report:
             raise RunError("What this model was trained on was not recorded: there is no held-out row to ask.")
-        weights = next(row for row in self.log.artifacts(model_id) if row["kind"] == "weights")
+        folder, _ = self.weights(model_id)
         job = Job(
-            folder=str(self.store.path(weights["path"]).parent),
+            folder=str(folder),
             home=str(self.home),
             config=json.loads(run.config.model_dump_json()),
             data_hash=run.data_report["content_hash"],
@@ -443,12 +559,12 @@ class RunManager:
         quote: Quote | None,
         checkpoint: Path | None = None,
     ) -> str:
-        run_id = uuid.uuid4().hex[:12]
-        if start_key is not None and start_key != start_key.encode(errors="replace").decode():
-            raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
+        run_id = _new_id()
+        _require_whole(start_key)
         run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
         if len(set(names)) < len(names):
             raise ConfigError({"model_names": "Two models have one name. Give each its own."})
+        require_extras(config.trackers)
         self._require_space(config)
         config = self._in_this_home(run_id, config)
         if checkpoint is not None:
@@ -461,6 +577,7 @@ class RunManager:
         given = self.log.create_run(run_id, run_name, config, names, self._folder(run_id), start_key, origin, quote)
         if given == run_id:
             self._keep_run_file(run_id)
+            self._tell(run_id)
         else:
             shutil.rmtree(self._folder(run_id), ignore_errors=True)
         self._start_waiting()
@@ -470,6 +587,8 @@ class RunManager:
         """Whether one more run can train. The lanes of a race in the Grokking lab are small, and race side by side."""
         if len(self._executions) < self._max_parallel:
             return True
+        if not self._max_parallel:
+            return False
         beside = [self.log.run(each) for each in (run_id, *self._executions)]
         return len(beside) <= usable_cores() and all(
             not run.config_error and run.config.task == "arithmetic" for run in beside
@@ -485,35 +604,48 @@ class RunManager:
                     return
                 if run_id in self._executions or not self.log.claim(run_id):
                     continue  # its last life is just ending: that one's thread looks again
+                self._tell(run_id)
                 run = self.log.run(run_id)
                 if run.config_error:
-                    sentence = f"The settings of this run cannot be read any more. {run.config_error}"
-                    self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
-                    self._keep_run_file(run_id)
+                    self._refuse_to_start(
+                        run_id, f"The settings of this run cannot be read any more. {run.config_error}"
+                    )
                     continue
                 try:
                     self._executions[run_id] = self._execution(run)
                 except (TypeError, KeyError) as error:  # rows of another version
-                    sentence = plain_sentence(error)
-                    self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
-                    self._keep_run_file(run_id)
+                    self._refuse_to_start(run_id, plain_sentence(error))
                     continue
                 thread = threading.Thread(target=self._execute, args=(run,), name=f"run-{run_id}", daemon=True)
                 self._threads[run_id] = thread
                 thread.start()
 
+    def _refuse_to_start(self, run_id: str, sentence: str) -> None:
+        self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
+        self._keep_run_file(run_id)
+        self._tell(run_id)
+
     def _execution(self, run: Run) -> Execution:
         models = [model for model in self.log.models(run.id) if model.status == "completed"]
+        completed = [ModelArtifacts(**model.details) for model in reversed(models)]
+        emitter = FanOutEmitter(
+            [
+                SQLiteProgressEmitter(self.log, run.id, self.store),
+                WebSocketProgressEmitter(self.broadcast, run.id, partial(self._kept_as, run.id)),
+            ]
+        )
+        tracking = tracking_of(run, self.home, self.log, emitter, partial(self.log.record, run.id))
+        self._tracking[run.id] = tracking
         context = RunContext(
             run_id=run.id,
             config=self._in_this_home(run.id, run.config),
             model_names=run.model_names,
-            completed=[ModelArtifacts(**model.details) for model in reversed(models)],
+            completed=completed,
             data_hash=run.data_report["content_hash"] if run.data_report else None,
             home=self.home,
-            record=partial(self.log.record, run.id),
+            record=tracking.record,
             show=partial(self.log.set_message, run.id),
-            emitter=SQLiteProgressEmitter(self.log, run.id, self.store),
+            emitter=tracking,
         )
         return (
             ProcessExecution(context) if self._executor == "process" else ThreadExecution(context, self._build_service)
@@ -542,15 +674,18 @@ class RunManager:
                 del self._threads[run.id]
 
     def _carried_out(self, run_id: str, execution: Execution) -> Outcome:
-        self._keep_run_file(run_id)
-        asked = ASKED_BY.get(self.log.run(run_id).status)  # before there was an execution to tell
-        if asked is not None:
-            execution.interrupt(asked)
-        if self._closing.is_set():
-            execution.interrupt(PauseRequested)
-        fill_from_logs(self.log, self._folder(run_id))
-        outcome = execution.run()
-        self.log.raise_refused(run_id)
+        try:
+            self._keep_run_file(run_id)
+            asked = ASKED_BY.get(self.log.run(run_id).status)  # before there was an execution to tell
+            if asked is not None:
+                execution.interrupt(asked)
+            if self._closing.is_set():
+                execution.interrupt(PauseRequested)
+            fill_from_logs(self.log, self._folder(run_id))
+            outcome = execution.run()
+            self.log.raise_refused(run_id)
+        finally:
+            self._tracking.pop(run_id).close(self._closing)  # before its folder may go
         if self._closing.is_set() and outcome.status in (RunStatus.PAUSED, RunStatus.CRASHED):
             return Outcome(RunStatus.INTERRUPTED, "The studio was closed while this run was going")
         if outcome.status is RunStatus.CANCELLED:
@@ -576,21 +711,29 @@ class RunManager:
                 self._reserve.unlink(missing_ok=True)  # the next try has its room
             return False
         self._keep_run_file(run_id)
+        self._tell(run_id)
+        self._tell_who_waits()
+        return True
+
+    def _take_out(self, run_id: str) -> bool:
+        """Take a run out of the queue; False when it does not wait there."""
+        # What was trained in an earlier life is not lost by this.
+        rest, message = (
+            (RunStatus.PAUSED, "Taken out of the queue")
+            if self.resume_step(run_id)
+            else (RunStatus.CANCELLED, "Cancelled before it began")
+        )
+        if not self.log.set_status(run_id, rest, only_from=RunStatus.QUEUED, message=message):
+            return False
+        self._keep_run_file(run_id)
+        self._tell(run_id)
         self._tell_who_waits()
         return True
 
     def _interrupt(self, run_id: str, status: RunStatus) -> bool:
         run = self.log.run(run_id)
         if run.status is RunStatus.QUEUED:
-            # What was trained in an earlier life is not lost by this.
-            rest, message = (
-                (RunStatus.PAUSED, "Taken out of the queue")
-                if self.resume_step(run_id)
-                else (RunStatus.CANCELLED, "Cancelled before it began")
-            )
-            if self.log.set_status(run_id, rest, only_from=RunStatus.QUEUED, message=message):
-                self._keep_run_file(run_id)
-                self._tell_who_waits()
+            if self._take_out(run_id):
                 return True
             run = self.log.run(run_id)  # its turn came at this moment
         if not run.status.is_active:
@@ -599,7 +742,10 @@ class RunManager:
             execution = self._executions.get(run_id)
         if execution is not None:  # first: it must end even if nothing can be written
             execution.interrupt(ASKED_BY[status])
-        return self.log.set_status(run_id, status) or self.log.run(run_id).status.is_active
+        if self.log.set_status(run_id, status):
+            self._tell(run_id)
+            return True
+        return self.log.run(run_id).status.is_active
 
     # Inside: files, disk and memory
 
@@ -610,10 +756,11 @@ class RunManager:
         """`config` with the run's own folder; the data directory may have been moved since it was queued."""
         return config.model_copy(update={"output_dir": str(self._folder(run_id))})
 
-    def _require_space(self, config: TrainingConfig) -> None:
-        from cognate_core.insight.estimates import estimate  # loads torch
+    def _require_space(self, *configs: TrainingConfig) -> None:
+        from cognate_core.insight.estimates import disk_bytes  # loads torch
 
-        require_space(self.home, estimate(config).disk_bytes, "this run, with the checkpoints it keeps,")
+        what = "this run, with the checkpoints it keeps," if len(configs) == 1 else "this sweep, with its checkpoints,"
+        require_space(self.home, disk_bytes(configs), what)
         self._keep_reserve()
 
     def _require_rest(self, run_id: str, what: str) -> None:
@@ -699,40 +846,68 @@ class RunManager:
 
     # Inside: telling
 
+    def _tell(self, run_id: str) -> None:
+        """Tell listeners how a run stands. Read and told as one, so that no older status follows a newer one."""
+        with self._telling:
+            try:
+                run = self.log.run(run_id)
+            except (StorageError, NotFound) as error:  # what was done is done, told or not
+                _log.warning("Listeners could not be told of run %s: %s", run_id, error)
+                return
+            self.broadcast.status(run_id, run.status, _progress_of(run))
+
+    def _kept_as(self, run_id: str, model: ModelArtifacts) -> str:
+        """The id under which a finished model is kept."""
+        kept = (each.id for each in self.log.models(run_id) if each.trained_as == model.model_name)
+        return next(kept, model.model_id)
+
+    def _newest_event_id(self) -> int:
+        """The newest id of an event that the last process wrote down; 0 for none."""
+        state = self.log.coordination(COORDINATION_KEY) or {}
+        return int(state.get("newest_event_id", 0))
+
     def _tell_who_waits(self) -> None:
         with self._run_ended:
             self._run_ended.notify_all()
 
     def _beat(self) -> None:
         """Keep the coordination record fresh; the last one says that the studio is closed."""
-        last = False
-        while True:
-            executions = dict(self._executions)
-            state = {
-                "pid": os.getpid(),
-                "database": str(self.log.path),
-                "started_at": self._started_at,
-                "active_runs": list(executions),
-                "workers": {run_id: execution.pid for run_id, execution in executions.items()},
-                "open": not last,
-            }
-            try:
-                self.log.set_coordination(COORDINATION_KEY, state)
-            except StorageError as error:
-                _log.warning("The heartbeat could not be written: %s", error)
-            if last:
-                return
-            last = self._heartbeat_ends.wait(HEARTBEAT_SECONDS)
+        ends = False
+        while not ends:
+            self._say_state()
+            ends = self._heartbeat_ends.wait(HEARTBEAT_SECONDS)
+        self._say_state()
+
+    def _say_state(self) -> None:
+        executions = dict(self._executions)
+        state = {
+            "pid": os.getpid(),
+            "database": str(self.log.path),
+            "started_at": self._started_at,
+            "active_runs": list(executions),
+            "workers": {run_id: execution.pid for run_id, execution in executions.items()},
+            "address": self._address,
+            "newest_event_id": self.broadcast.newest_id,
+            "open": not self._heartbeat_ends.is_set(),
+        }
+        try:
+            self.log.set_coordination(COORDINATION_KEY, state)
+        except StorageError as error:
+            _log.warning("The heartbeat could not be written: %s", error)
 
 
 class ReadOnlyManager(RunManager):
-    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it."""
+    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it.
 
-    def __init__(self, home: Path) -> None:
+    Args:
+        why: the sentence instead, where nobody else manages it.
+    """
+
+    def __init__(self, home: Path, why: str | None = None) -> None:
         self.home = home.resolve()
         self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # nothing that writes is called here
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
-        self.read_only = owner_sentence(self.home)
+        self.read_only = why or owner_sentence(self.home)
         self._measuring = Measuring()
         self._executions = {}  # they are another process's
         self._run_ended, self._closed = threading.Condition(), False
@@ -740,10 +915,13 @@ class ReadOnlyManager(RunManager):
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:
         raise RunError(str(self.read_only))
 
-    start = start_twin = start_branch = start_verification = _refuse
+    start = start_twin = start_branch = start_verification = start_sweep = cancel_group = _refuse
     pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
     measure_accuracy = cancel_measurement = _refuse
-    delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
+    remove_own_file = delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
+
+    def say_address(self, address: str) -> None:
+        """The record tells of the other process."""
 
     def close(self) -> None:
         """There is nothing to close."""
@@ -787,6 +965,15 @@ def twin_key(run_id: str) -> str:
     return f"twin-{run_id}"
 
 
+def _new_id() -> str:
+    return uuid.uuid4().hex[:12]
+
+
+def _require_whole(start_key: str | None) -> None:
+    if start_key is not None and start_key != start_key.encode(errors="replace").decode():
+        raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
+
+
 def name_after(name: str, ending: str) -> str:
     """A name for what was made of the run called `name`, no longer than a name may be."""
     return name[: MAX_NAME_LENGTH - len(ending)] + ending
@@ -795,6 +982,10 @@ def name_after(name: str, ending: str) -> str:
 def numbered_names(name: str, count: int) -> list[str]:
     """The names of a run's models: the run's own for one, else numbered."""
     return [name] if count == 1 else [f"{name} {number}" for number in range(1, count + 1)]
+
+
+def _progress_of(run: Run) -> TrainingProgress:
+    return TrainingProgress(run.progress, run.message, run.phase, run.step, run.total_steps)
 
 
 def _seed_of(run: Run, model_name: str) -> int:

@@ -32,6 +32,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARTIFACT_FILES, Event, RunStatus, utc_now
 from cognate_core.errors import DISK_FULL, CognateError, DiskFull, RunError, StorageError, UnusableFile
 from cognate_core.files import is_disk_full, require_space, sync_folder, write_durably
+from cognate_core.portable import file_name_only, portable_config, without_folders
 from cognate_core.runs.manager import MAX_MODELS, RunManager
 from cognate_core.runs.passport_checks import (
     MODEL_FOLDER,
@@ -41,7 +42,6 @@ from cognate_core.runs.passport_checks import (
     PassportModel,
     bounded_json,
     checked_rows,
-    file_name_only,
     largest_weights,
     require_sound_model,
 )
@@ -149,7 +149,7 @@ def _write_members(
             member = f"{folder}/{ARTIFACT_FILES[row['kind']]}"
             if row["kind"] == "training_config":
                 config = TrainingConfig.from_toml(path.read_text(encoding="utf-8"))
-                members[member] = _write(archive, member, _portable(config).to_toml().encode())
+                members[member] = _write(archive, member, portable_config(config).to_toml().encode())
                 continue
             with path.open("rb") as file:
                 members[member] = _write(archive, member, file, packed=row["kind"] != "weights")
@@ -190,26 +190,15 @@ def _write(archive: zipfile.ZipFile, name: str, content: bytes | BinaryIO, *, pa
     return Member(bytes=size, sha256=digest.hexdigest())
 
 
-def _portable(config: TrainingConfig) -> TrainingConfig:
-    """`config` without folders of this computer. A file of one's own keeps its name."""
-    folder = TrainingConfig.model_fields["output_dir"].default
-    return config.model_copy(update={"output_dir": folder, "dataset_path": file_name_only(config.dataset_path)})
-
-
 def _portable_rows(rows: Rows, home: Path, config: TrainingConfig) -> Rows:
     """The rows without folders of this computer; of a traceback, which is full of them, nothing is left."""
-    forms = [form for place in (str(home), str(Path.home())) for form in (place, json.dumps(place)[1:-1])]
-    forms = [form for form in forms if len(form) > 1]  # no person's folder is "/"
-    folder = re.compile(rf"(?<![\w./\\])(?:{'|'.join(map(re.escape, forms))})(?![\w-]|\.\w)[/\\]*") if forms else None
 
     def portable(value: Any) -> Any:
-        if folder is None or not isinstance(value, str):
-            return value
-        return folder.sub(lambda found: "" if found[0][-1] in r"\/" else "...", value)
+        return without_folders(value, home) if isinstance(value, str) else value
 
     of_run = {"folder": "", "error_details": None, "start_key": None, "queue_position": None}
     (run,) = rows["runs"]
-    run |= {**of_run, "config": _portable(config).model_dump_json()}
+    run |= {**of_run, "config": portable_config(config).model_dump_json()}
     return {table: [{name: portable(value) for name, value in row.items()} for row in rows[table]] for table in rows}
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
@@ -166,6 +166,11 @@ def checked_rows(
     for name in ("phase", "message"):
         if not isinstance(run[name], str):
             raise ValueError(f"it has no {name}")
+    group_id, group_name = run.get("group_id"), run.get("group_name")
+    if (group_id, group_name) != (None, None) and (
+        not _ID.fullmatch(group_id or "") or group_name != valid_name(group_name or "")
+    ):
+        raise ValueError("its sweep is none")
     config = TrainingConfig.from_values(json.loads(run["config"]))
     report = json.loads(run["data_report"]) if run["data_report"] else None
     if report != passport.data:
@@ -324,8 +329,3 @@ def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
             raise ValueError("a histogram of its log is too long")
         if isinstance(record, Event):
             _require_moment(record.created_at)
-
-
-def file_name_only(path: str | None) -> str | None:
-    """The last part of a path of either system: a file of one's own is known elsewhere by its name."""
-    return path and PureWindowsPath(PurePosixPath(path).name).name

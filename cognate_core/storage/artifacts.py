@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from cognate_core.errors import StorageError
+
+ZIP_PIECE_BYTES = 1_000_000
 
 
 class ArtifactStore:
@@ -54,9 +57,48 @@ class ArtifactStore:
 
     def zip(self, files: Iterable[Mapping[str, Any]]) -> bytes:
         """All files of a model as one zip archive, without folders."""
-        buffer = io.BytesIO()
-        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED, strict_timestamps=False) as archive:
-            for file in files:
-                path = self.path(file["path"])
-                archive.write(path, path.name)
-        return buffer.getvalue()
+        return b"".join(self.zip_pieces(files))
+
+    def zip_pieces(self, files: Iterable[Mapping[str, Any]]) -> Generator[bytes]:
+        """The same archive piece by piece, so that none of it need lie in memory.
+
+        All files are opened before the first piece is given: what is deleted from then on is still given whole.
+
+        Raises:
+            StorageError: a file is gone or lies outside.
+        """
+        with ExitStack() as stack:
+            opened = []
+            for row in files:
+                path = self.path(row["path"])
+                try:
+                    member = zipfile.ZipInfo.from_file(path, path.name, strict_timestamps=False)
+                    opened.append((member, stack.enter_context(path.open("rb"))))
+                except OSError as error:
+                    raise StorageError(f"The file {path.name} is no longer there.") from error
+            sink = _Sink()
+            with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+                for member, file in opened:
+                    with archive.open(member, "w") as target:
+                        while piece := file.read(ZIP_PIECE_BYTES):
+                            target.write(piece)
+                            yield sink.taken()
+            yield sink.taken()
+
+
+class _Sink(io.RawIOBase):
+    """Where an archive is written: what came since the last time is taken away."""
+
+    def __init__(self) -> None:
+        self._content = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, content: Any) -> int:
+        self._content += content
+        return len(content)
+
+    def taken(self) -> bytes:
+        content, self._content = bytes(self._content), bytearray()
+        return content

@@ -245,6 +245,27 @@ def accuracy(db: Database) -> None:
     _keep_spans(db, _OF_SPANS_AND_TIME, [*_FIGURES, "accuracy"])
 
 
+@migrations()
+def found_among_thousands(db: Database) -> None:
+    """Beginning a run, and finding a model's files, take no longer the more there are."""
+    for table, column in (
+        ("runs", "colour"),
+        ("runs", "queue_position"),
+        ("models", "run_id"),
+        ("artifacts", "model_id"),
+    ):
+        db.table(table).create_index([column])
+
+
+@migrations()
+def groups_of_runs(db: Database) -> None:
+    """The sweep that a run belongs to. Columns go where a run's row goes (run.json, trash, passport); a table of groups
+    would have to be carried there too, and tidied up after a group's last run."""
+    db.table("runs").add_column("group_id", str)
+    db.table("runs").add_column("group_name", str)
+    db.table("runs").create_index(["group_id"])
+
+
 class DatabaseWriter:
     """The one writer. Every method may be called from any thread.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -42,6 +42,9 @@ from cognate_core.storage.database import DatabaseWriter, reading
 
 Row = dict[str, Any]
 
+STEP_COLUMNS = tuple(each.name for each in fields(StepMetrics))
+BATCH_ROWS = 20_000
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -71,6 +74,33 @@ class Run:
     relation: str | None  # a Relation of contracts.py
     branch_step: int | None
     quote: Row | None  # fields of a Quote, if one was measured
+    group_id: str | None  # the sweep that it belongs to
+    group_name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunGroup:
+    """The runs of one sweep that are still there, in the order in which they were queued."""
+
+    id: str
+    name: str
+    run_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that is to be queued."""
+
+    id: str
+    name: str
+    config: TrainingConfig
+    model_names: list[str]
+    folder: Path
+    start_key: str | None = None
+    origin: Origin | None = None
+    quote: Quote | None = None
+    group_id: str | None = None
+    group_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +122,11 @@ class TrainedModel:
     def trained_as(self) -> str:
         """Its name in the run, and in all that was recorded of it, whatever a person calls it now."""
         return str(self.details["model_name"])
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether it is a language model; the others were trained in the Grokking lab, and calculate."""
+        return "modular arithmetic" not in self.details["capabilities"]
 
 
 class ProgressReader:
@@ -134,6 +169,22 @@ class ProgressReader:
         rows = self._rows("SELECT id FROM runs WHERE start_key = ?", start_key)
         return str(rows[0]["id"]) if rows else None
 
+    def runs_of_group(self, group_id: str) -> list[Run]:
+        """The runs of a sweep in the order in which they were queued. Raises NotFound when there is none."""
+        rows = self._rows("SELECT * FROM runs WHERE group_id = ? ORDER BY rowid", group_id)
+        if not rows:
+            raise NotFound("There is no sweep with this address. Its runs may have been deleted.")
+        return [_run(row) for row in rows]
+
+    def groups(self) -> list[RunGroup]:
+        """The sweeps, the newest first."""
+        rows = self._rows("SELECT id, group_id, group_name FROM runs WHERE group_id IS NOT NULL ORDER BY rowid DESC")
+        groups: dict[str, RunGroup] = {}
+        for row in rows:
+            group = groups.setdefault(row["group_id"], RunGroup(row["group_id"], row["group_name"] or "", []))
+            group.run_ids.insert(0, row["id"])
+        return list(groups.values())
+
     def queued_run_ids(self) -> list[str]:
         """Runs that wait for their turn, the next one first."""
         rows = self._rows("SELECT id FROM runs WHERE status = ? ORDER BY queue_position", RunStatus.QUEUED.value)
@@ -162,6 +213,24 @@ class ProgressReader:
             model_name,
             json.dumps(list(steps)),
         )
+
+    def step_rows(
+        self, run_id: str, model_name: str, after: int = -1, up_to: int | None = None
+    ) -> Iterator[list[tuple[Any, ...]]]:
+        """The step rows of a model with `after` < step <= `up_to`, as STEP_COLUMNS, in batches: there may be a million.
+
+        Raises:
+            StorageError: the database cannot be read.
+        """
+        with reading(self.path) as connection:
+            connection.row_factory = None
+            cursor = connection.execute(
+                f"SELECT {', '.join(STEP_COLUMNS)} FROM metrics WHERE run_id = ? AND model_name = ? AND step > ? "
+                "AND step <= ? ORDER BY step",
+                (run_id, model_name, after, 2**63 - 1 if up_to is None else up_to),
+            )
+            while rows := cursor.fetchmany(BATCH_ROWS):
+                yield rows
 
     def last_metrics(self, run_id: str, count: int) -> list[Row]:
         """The newest step rows, oldest of them first."""
@@ -205,6 +274,24 @@ class ProgressReader:
             run_id,
         )
         return rows[0] if rows else None
+
+    def heldout_losses(self, run_ids: Sequence[str]) -> dict[str, Row]:
+        """Of each run that was checked: "best_loss" and its "best_step", "last_loss" and its "last_step".
+
+        Held-out losses, each the mean over the datasets of one model; None where one of them was no number.
+        """
+        rows = self._rows(
+            "SELECT run_id, step, iif(count(loss) = count(*), avg(loss), NULL) AS loss FROM evaluations "
+            "WHERE run_id IN (SELECT value FROM json_each(?)) GROUP BY run_id, model_name, step ORDER BY max(id)",
+            json.dumps(list(run_ids)),
+        )
+        losses: dict[str, Row] = {}
+        for row in rows:
+            known = losses.setdefault(row["run_id"], {"best_loss": None, "best_step": None})
+            known |= {"last_loss": row["loss"], "last_step": row["step"]}
+            if row["loss"] is not None and (known["best_loss"] is None or row["loss"] < known["best_loss"]):
+                known |= {"best_loss": row["loss"], "best_step": row["step"]}
+        return losses
 
     def ponder_histograms(self, run_id: str) -> list[Row]:
         """Counts of tokens by ponder steps, one row a check, in order of writing."""
@@ -263,11 +350,30 @@ class ProgressReader:
         )
         return [_model(row) for row in rows]
 
+    def models_page(
+        self, limit: int, before: int | None = None, *, run_id: str | None = None, tag: str | None = None
+    ) -> list[tuple[int, TrainedModel]]:
+        """The newest models first, each with its place; with `before` those behind that place."""
+        rows = self._rows(
+            "SELECT models.rowid AS place, models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id "
+            "WHERE (?1 IS NULL OR models.rowid < ?1) AND (?2 IS NULL OR run_id = ?2) AND "
+            "(?3 IS NULL OR EXISTS (SELECT 1 FROM json_each(coalesce(nullif(tags, ''), '[]')) WHERE value = ?3)) "
+            "ORDER BY models.rowid DESC LIMIT ?4",
+            before,
+            run_id,
+            tag,
+            limit,
+        )
+        return [(row.pop("place"), _model(row)) for row in rows]
+
     def model(self, model_id: str) -> TrainedModel:
         """The model with this id. Raises NotFound when there is none."""
-        for model in self.models():
-            if model.id == model_id:
-                return model
+        rows = self._rows(
+            "SELECT models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id WHERE models.id = ?",
+            model_id,
+        )
+        if rows:
+            return _model(rows[0])
         raise NotFound("There is no model with this address. It may have been deleted.")
 
     def training_seconds(self, run: Run) -> float | None:
@@ -337,31 +443,44 @@ class ProgressLog(ProgressReader):
     ) -> str:
         """Add a queued run; its id. When a run with this start_key exists, nothing is added and its id is given."""
 
-        def create(db: Database) -> str:
-            if start_key is not None:
-                found = db.execute("SELECT id FROM runs WHERE start_key = ?", [start_key]).fetchone()
-                if found:
-                    return str(found[0])
-            db.table("runs").insert(
-                {
-                    "id": run_id,
-                    "name": name,
-                    "status": RunStatus.QUEUED.value,
-                    "phase": "",
-                    "progress": 0.0,
-                    "message": "Waiting for its turn",
-                    "config": config.model_dump_json(),
-                    "model_names": json.dumps(model_names),
-                    "start_key": start_key,
-                    "folder": str(folder),
-                    "created_at": utc_now(),
-                    "queue_position": _end_of_queue(db),
-                    "colour": _next_colour(db),
-                    "quote": json.dumps(asdict(quote)) if quote else None,
-                    **(asdict(origin) if origin else {}),
-                }
-            )
-            return run_id
+        new = NewRun(run_id, name, config, model_names, folder, start_key, origin, quote)
+        return self.create_runs([new])[0]
+
+    def create_runs(self, new_runs: Sequence[NewRun]) -> list[str]:
+        """Add queued runs, all or none; their ids.
+
+        When a run with one of their start keys exists, nothing is added: the ids are those of the runs that have them.
+        """
+
+        def create(db: Database) -> list[str]:
+            keys = [new.start_key for new in new_runs if new.start_key is not None]
+            marks = ", ".join("?" * len(keys))
+            found = db.execute(f"SELECT id FROM runs WHERE start_key IN ({marks}) ORDER BY rowid", keys).fetchall()
+            if found:
+                return [str(run_id) for (run_id,) in found]
+            for new in new_runs:
+                db.table("runs").insert(
+                    {
+                        "id": new.id,
+                        "name": new.name,
+                        "status": RunStatus.QUEUED.value,
+                        "phase": "",
+                        "progress": 0.0,
+                        "message": "Waiting for its turn",
+                        "config": new.config.model_dump_json(),
+                        "model_names": json.dumps(new.model_names),
+                        "start_key": new.start_key,
+                        "folder": str(new.folder),
+                        "created_at": utc_now(),
+                        "queue_position": _end_of_queue(db),
+                        "colour": _next_colour(db),
+                        "quote": json.dumps(asdict(new.quote)) if new.quote else None,
+                        "group_id": new.group_id,
+                        "group_name": new.group_name,
+                        **(asdict(new.origin) if new.origin else {}),
+                    }
+                )
+            return [new.id for new in new_runs]
 
         return self._writer.call(create)
 
@@ -720,6 +839,8 @@ def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
         Quote(**known.quote)
     if not isinstance(known.created_at, str) or not all(isinstance(name, str) for name in known.model_names):
         raise ValueError("its date or its models' names are none")
+    if not all(isinstance(text, str | None) for text in (known.group_id, known.group_name)):
+        raise ValueError("its sweep is none")
     for model in rows["models"]:
         json.loads(model["details"])["artifacts"].get("weights")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from cognate_core.arithmetic.model import ArithmeticModel, answer_loss, evaluate
 from cognate_core.arithmetic.optimizers import optimizers_for, orthogonalise_
 from cognate_core.arithmetic.problems import ArithmeticBatches, beginning
@@ -21,14 +23,22 @@ class ArithmeticLoop(TrainingLoop):
         self._optimizers = optimizers_for(self.model, self._config)
 
     def _gradients(self, step: int) -> StepFigures:
-        left, right, answer = self._batches.next()
-        logits = self.model(left, right)
-        loss = answer_loss(logits, answer, stable_max=self._config.stable_max)
-        loss.backward()  # type: ignore[no-untyped-call]
+        batch = self._batches.next()
+        count = len(batch[0])
+        own = self._peers.rows(count)
+        left, right, answer = (each[own] for each in batch)
+        figures = torch.zeros(2, dtype=torch.float64)  # loss, share of right answers
+        if len(answer):  # what is left of an epoch may be fewer problems than peers
+            logits = self.model(left, right)
+            loss = answer_loss(logits, answer, stable_max=self._config.stable_max) * (len(answer) / count)
+            loss.backward()  # type: ignore[no-untyped-call]
+            right_answers = (logits.detach().argmax(-1) == answer).sum()
+            figures = torch.stack((loss.detach().double(), right_answers / count))
+        self._peers.sum_gradients_(self._parameters)
         if self._config.orthogonal_gradient:
             orthogonalise_(self._parameters)
-        accuracy = (logits.detach().argmax(-1) == answer).float().mean()
-        return StepFigures(float(loss.detach()), len(answer), {"accuracy": float(accuracy)})
+        mean_loss, accuracy = self._peers.sum_(figures.double()).tolist()
+        return StepFigures(mean_loss, count, {"accuracy": accuracy})
 
     def _check_heldout(self) -> float | None:
         loss, accuracy = self._heldout()

@@ -45,6 +45,11 @@ class Checkpoint:
     state: Mapping[str, Any]
 
 
+def checkpoint_path(folder: Path, step: int) -> Path:
+    """Where below `folder` the checkpoint of this step lies."""
+    return folder / f"step-{step:08d}"
+
+
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     """Write a checkpoint below `folder`, read it back, and only then remove older ones; its path.
 
@@ -53,7 +58,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         StorageError: what is on the disk afterwards is not what was written.
     """
     step = checkpoint.state["step"]
-    final = folder / f"step-{step:08d}"
+    final = checkpoint_path(folder, step)
     tensors = [*checkpoint.model.values(), *checkpoint.tensors.values()]
     needed = sum(tensor.numel() * tensor.element_size() for tensor in tensors) + ROOM_FOR_THE_REST
     folder.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from cognate_core.model import IGNORED_TARGET, NOTHING, CognateOutput
+from cognate_core.training.peers import Peers
+
+_NAMES = ("ponder_loss", "memory_notes", "memory_written", "memory_gate", "memory_null_share")
 
 
 @dataclass(slots=True)
@@ -21,19 +24,19 @@ class Introspection:
     """
 
     ponder_counts: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
-    _sums: dict[str, tuple[float, float]] = field(default_factory=dict)  # name -> (sum, how many)
+    _sums: Tensor = field(default_factory=lambda: torch.zeros(len(_NAMES), 2, dtype=torch.float64))  # sum, how many
 
-    def add(self, output: CognateOutput, targets: Tensor) -> None:
-        """Take in one forward pass. targets: (batch, time)."""
+    def add(self, output: CognateOutput, targets: Tensor, weight: float) -> None:
+        """Take in one forward pass. targets: (batch, time). weight: with which its loss counts in that of the step."""
         counted = targets != IGNORED_TARGET
         if output.ponder_steps is not None:
             self.add_counts(torch.bincount(output.ponder_steps[counted]))
         if output.ponder_loss is not None:
-            self._put("ponder_loss", float(output.ponder_loss.detach()), 1)
+            self._put("ponder_loss", weight * float(output.ponder_loss.detach()), 1)
         figures = output.memory_figures
-        if figures is not None and figures.notes is not None and figures.written is not None:
-            self._put("memory_notes", figures.notes, 1)
-            self._put("memory_written", figures.written, 1)
+        if figures is not None:
+            self._put("memory_notes", figures.notes, figures.ends)
+            self._put("memory_written", figures.written, figures.usable)
         if output.memory_reads is not None:
             gate, null = output.memory_reads.gate[counted], output.memory_reads.null[counted]  # (counted, n_layers)
             could_read = output.memory_reads.positions[..., 0][counted] != NOTHING
@@ -46,19 +49,26 @@ class Introspection:
         self.ponder_counts = longer.clone()
         self.ponder_counts[: len(shorter)] += shorter
 
+    def add_up(self, peers: Peers, most_steps: int) -> None:
+        """Let the sums be those of all peers. No token took more than `most_steps`."""
+        if peers.size == 1:
+            return
+        self._sums = peers.sum_(self._sums)
+        counts = torch.zeros(most_steps + 1, dtype=torch.long)
+        counts[: len(self.ponder_counts)] = self.ponder_counts
+        taken = peers.sum_(counts).nonzero()
+        self.ponder_counts = counts[: int(taken.max()) + 1 if len(taken) else 0]
+
     def means(self) -> dict[str, float | None]:
-        """The fields of StepMetrics."""
-        names = ("ponder_loss", "memory_notes", "memory_written", "memory_gate", "memory_null_share")
-        values: dict[str, float | None] = {name: self._mean(name) for name in names}
+        """The fields of StepMetrics. The ponder loss is the sum of what the passes have of that of the step."""
+        values: dict[str, float | None] = {
+            name: total / (1 if name == "ponder_loss" else number) if number else None
+            for name, (total, number) in zip(_NAMES, self._sums.tolist(), strict=True)
+        }
         total = int(self.ponder_counts.sum())
         steps = torch.arange(len(self.ponder_counts))
         values["ponder_steps"] = float((steps * self.ponder_counts).sum()) / total if total else None
         return values
 
-    def _put(self, name: str, value: float, count: float) -> None:
-        total, number = self._sums.get(name, (0.0, 0.0))
-        self._sums[name] = (total + value, number + count)
-
-    def _mean(self, name: str) -> float | None:
-        total, number = self._sums.get(name, (0.0, 0.0))
-        return total / number if number else None
+    def _put(self, name: str, value: float, number: int) -> None:
+        self._sums[_NAMES.index(name)] += torch.tensor((value, number), dtype=torch.float64)

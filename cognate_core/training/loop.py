@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Event, ProgressCallback, RecordSink, StepMetrics
+from cognate_core.contracts import Event, ProgressCallback, Record, RecordSink, StepMetrics
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import DataError, Diverged, Interruption
 from cognate_core.model import CognateModel
@@ -28,6 +28,7 @@ from cognate_core.schedule import learning_rate_at, peak_learning_rate
 from cognate_core.training.checkpoint import Checkpoint, save_checkpoint
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
 from cognate_core.training.hardware import Precision, calculator
+from cognate_core.training.peers import ALONE, Peers
 
 BAD_STEPS_TO_DIVERGE = 3  # losses in a row that are no number
 SAVE_SECONDS = 300.0  # a checkpoint at least this often, should the steps be slow
@@ -77,11 +78,18 @@ class TrainingLoop(ABC):
         record: RecordSink,
         progress_callback: ProgressCallback,
         before_save: Callable[[], None] = lambda: None,
+        peers: Peers = ALONE,
     ) -> None:
-        """`before_save` is called before each checkpoint: what was recorded until then should be on the disk."""
+        """`before_save` is called before each checkpoint: what was recorded until then should be on the disk.
+
+        Of several `peers` each makes a loop of its own, with the same settings. Rank 0 alone checks, samples, saves,
+        records and calls back.
+        """
+        self._peers = peers
         self._before_save = before_save
         self._name, self._config, self._data, self._folder = model_name, config, data, folder
-        self._precision, self._record, self._progress_callback = precision, record, progress_callback
+        self._precision, self._progress_callback = precision, progress_callback
+        self._record: RecordSink = _unheard if peers.rank else record
         self._begin()
         self._parameters = list(self.model.parameters())
         self._filter = _gradient_filter(self._parameters, config)
@@ -151,7 +159,8 @@ class TrainingLoop(ABC):
         self._checked_step = state["checked_step"]
         self._lowest_checked_loss = math.inf if state["lowest_loss"] is None else state["lowest_loss"]
         self._earlier_seconds = state["elapsed_seconds"]
-        then, now = state["calculator"], calculator()
+        then = {**state["calculator"], "workers": state.get("workers", 1)}
+        now = {**calculator(), "workers": self._peers.size}
         changed = [f"{what} was {then.get(what)} and is {now[what]}" for what in now if now[what] != then.get(what)]
         if changed:
             self._record(
@@ -191,7 +200,7 @@ class TrainingLoop(ABC):
 
     def save(self) -> None:
         """Write a checkpoint of the current step, unless there is one."""
-        if self.step == self._saved_step:
+        if self.step == self._saved_step or self._peers.rank:
             return
         self._before_save()
         start = time.perf_counter()
@@ -214,6 +223,7 @@ class TrainingLoop(ABC):
             "elapsed_seconds": self.elapsed_seconds,
             "precision": self._precision.name,
             "calculator": calculator(),
+            "workers": self._peers.size,
             "scalars": scalars,
         }
         save_checkpoint(self._folder / "checkpoints", Checkpoint(self.model.state_dict(), tensors, state))
@@ -252,26 +262,29 @@ class TrainingLoop(ABC):
         self.step = step
         self.tokens += figures.tokens
         self._last = (figures.loss, learning_rate)
-        self._record(
-            StepMetrics(
-                model_name=self._name,
-                step=step,
-                loss=figures.loss,
-                learning_rate=learning_rate,
-                grad_norm=grad_norm,
-                filtered_grad_norm=filtered_norm,
-                tokens=figures.tokens,
-                seconds=time.perf_counter() - start,
-                elapsed_seconds=self.elapsed_seconds,
-                **figures.more,
-            )
-        )
-        self._progress_callback(step, config.max_steps, figures.loss, learning_rate)
+        self._peers.first(lambda: self._tell_step(figures, grad_norm, filtered_norm, time.perf_counter() - start))
         if self._bad_steps >= BAD_STEPS_TO_DIVERGE:
             raise Diverged(
                 f"The loss stopped being a number at step {step}. Start again with a lower learning rate than "
                 f"{peak_learning_rate(config):g}, or with stronger gradient clipping."
             )
+
+    def _tell_step(self, figures: StepFigures, grad_norm: float, filtered_norm: float, seconds: float) -> None:
+        self._record(
+            StepMetrics(
+                model_name=self._name,
+                step=self.step,
+                loss=figures.loss,
+                learning_rate=self._last[1],
+                grad_norm=grad_norm,
+                filtered_grad_norm=filtered_norm,
+                tokens=figures.tokens,
+                seconds=seconds,
+                elapsed_seconds=self.elapsed_seconds,
+                **figures.more,
+            )
+        )
+        self._poll()
 
     def _check_when_due(self) -> None:
         """At its steps, and once for each, measure the held-out losses; keep a checkpoint of the best so far."""
@@ -279,7 +292,7 @@ class TrainingLoop(ABC):
         due = self.step % config.eval_interval == 0 or self.step == config.max_steps
         if not due or self._checked_step == self.step:
             return
-        self._checked_loss = self._check_heldout()
+        self._peers.first(self._check)
         self._checked_step = self.step
         if self._saved_step == self.step:  # what an earlier life saved here knows nothing of this check
             self._saved_step = 0
@@ -288,9 +301,16 @@ class TrainingLoop(ABC):
             if self.step:
                 self.save()
 
+    def _check(self) -> None:
+        self._checked_loss = self._check_heldout()
+
     def _poll(self) -> None:
         """Let the callback interrupt between two steps too."""
         self._progress_callback(self.step, self._config.max_steps, *self._last)
+
+
+def _unheard(_: Record) -> None:
+    """What rank 0 records as well."""
 
 
 def _gradient_filter(parameters: list[Any], config: TrainingConfig) -> GrokFastEMA | GrokFastMA | None:

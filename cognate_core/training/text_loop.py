@@ -14,7 +14,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID, Evaluation, PonderHistogram, Sample
 from cognate_core.data.packing import Packed
 from cognate_core.data.prepared import Batches, HeldoutPrompt
-from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput
+from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, loss_counts_of
 from cognate_core.training.introspection import Introspection
 from cognate_core.training.loop import StepFigures, TrainingLoop
 
@@ -42,6 +42,8 @@ class TextLoop(TrainingLoop):
         )
         self._heldout = {name: data.packed(name, "heldout") for name in data.sources}
         self._since_check = Introspection()
+        if self.model.writer is not None and self._peers.size > 1:
+            self.model.writer.over_all = self._peers.sum_
         matrices = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() <= 1]
         self._optimizers = [
@@ -75,26 +77,33 @@ class TextLoop(TrainingLoop):
     def _gradients(self, step: int) -> StepFigures:
         config = self._config
         batches = [_inputs_and_targets(*self._batches.next()) for _ in range(config.gradient_accumulation_steps)]
-        counts = [int((targets != IGNORED_TARGET).sum()) for _, targets in batches]
-        total = sum(counts)
+        counts = [loss_counts_of(*batch) for batch in batches]
+        total = sum(each.targets for each in counts)
+        own = self._peers.rows(config.batch_size)
         loss_sum = 0.0
         seen = Introspection()
-        for number, ((inputs, targets), count) in enumerate(zip(batches, counts, strict=True)):
-            if not count:
+        for number, ((all_inputs, all_targets), count) in enumerate(zip(batches, counts, strict=True)):
+            if not count.targets:
                 continue  # a batch without a counted target has no mean
             if number:
-                self._poll()
+                self._peers.first(self._poll)
+            inputs, targets = all_inputs[own], all_targets[own]
             output = self._forward(
                 inputs,
                 targets,
                 max_ponder_steps=ponder_limit(config, step, number),
                 ponder_weight=ponder_weight_at(step, config),
+                loss_counts=count,
             )
-            (cast(Tensor, output.loss) * (count / total)).backward()  # type: ignore[no-untyped-call]
-            loss_sum += float(cast(Tensor, output.language_model_loss).detach()) * (count / total)
-            seen.add(output, targets)
+            weight = count.targets / total
+            (cast(Tensor, output.loss) * weight).backward()  # type: ignore[no-untyped-call]
+            loss_sum += float(cast(Tensor, output.language_model_loss).detach()) * weight
+            seen.add(output, targets, weight)
+        self._peers.sum_gradients_(self._parameters)
+        (loss,) = self._peers.sum_(torch.tensor([loss_sum], dtype=torch.float64)).tolist()
+        seen.add_up(self._peers, config.max_act_steps)
         self._since_check.add_counts(seen.ponder_counts)
-        return StepFigures(loss_sum, total, seen.means())
+        return StepFigures(loss, total, seen.means())
 
     def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):

@@ -7,6 +7,8 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -37,7 +39,13 @@ from cognate_core.files import replace_durably, require_space, sync_file, sync_f
 from cognate_core.labels import folder_name
 from cognate_core.model import CognateModel
 from cognate_core.records import is_before, read_records, record_to_json
-from cognate_core.training.checkpoint import ROOM_FOR_THE_REST, Checkpoint, newest_checkpoint
+from cognate_core.training.checkpoint import (
+    ROOM_FOR_THE_REST,
+    Checkpoint,
+    checkpoint_path,
+    load_checkpoint,
+    newest_checkpoint,
+)
 from cognate_core.training.hardware import (
     Precision,
     calculator,
@@ -47,6 +55,7 @@ from cognate_core.training.hardware import (
 )
 from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.model_card import model_card
+from cognate_core.training.peers import ALONE, Peers
 from cognate_core.training.tasks import loop_for
 
 
@@ -68,15 +77,43 @@ class TorchTrainer(ModelTrainer):
         return await asyncio.to_thread(self._train, model_name, config, progress_callback)
 
     def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
-        if config.prepared_data is None:
-            raise DataError("No training data was prepared. Run the data loader first.")
-        data = PreparedData(Path(config.prepared_data))
-        folder = _folder(Path(config.output_dir), name, use_again=self._resume)
+        prepared(config)
+        folder = model_folder(config, name, use_again=self._resume)
+        return Training(name, config, folder, self._record, progress_callback).carry_out(self._resume, self._begin)
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The training of one model in its folder.
+
+    Attributes:
+        folder: holds what an earlier life of it left, and gets the artifacts.
+        before_save: called before each checkpoint: what was recorded until then should be where it is kept.
+        peers: those that train the model together. Each carries it out; what is not learning, rank 0 does.
+    """
+
+    name: str
+    config: TrainingConfig
+    folder: Path
+    record: RecordSink
+    progress_callback: ProgressCallback
+    before_save: Callable[[], None] = lambda: None
+    peers: Peers = ALONE
+
+    def carry_out(self, resume: bool, begin: Path | None, worker_lost: bool = False) -> dict[str, Any]:
+        """What `train_model` returns, and raises. The arguments are those of TorchTrainer.
+
+        worker_lost: whether it goes on because one of the peers was lost.
+        """
+        name, config, folder, peers = self.name, self.config, self.folder, self.peers
+        data = prepared(config)
         warnings: list[str] = []
-        checkpoint = newest_checkpoint(folder / "checkpoints", warnings.append) if self._resume else None
-        begins = checkpoint is None and self._begin is not None
-        if self._begin is not None and begins:
-            checkpoint = newest_checkpoint(self._begin, warnings.append)
+        checkpoints = folder / "checkpoints"
+        checkpoint = newest_checkpoint(checkpoints, warnings.append) if resume else None
+        begins = checkpoint is None and begin is not None
+        if begin is not None and begins:
+            checkpoints = begin
+            checkpoint = newest_checkpoint(begin, warnings.append)
             if checkpoint is None:
                 raise StorageError(
                     "The checkpoint that this run was to go on from is damaged. Branch off from another."
@@ -85,11 +122,11 @@ class TorchTrainer(ModelTrainer):
         rewind = _rewind(name, checkpoint)
         keep_freed_memory()
         try:
-            if self._resume:
+            if resume:
                 _shorten_log(log_path, rewind)
-                self._record(rewind)
+                self.record(rewind)
             with log_path.open("a", encoding="utf-8", buffering=1) as log:  # by lines: a crash loses none
-                record = _tee(self._record, log)
+                record = _tee(self.record, log)
                 taken = "An earlier one is taken." if checkpoint else "There is no earlier one: training starts anew."
                 for warning in warnings:
                     record(Event("warning", f"{warning} {taken}", name, max(0, rewind.step)))
@@ -100,12 +137,25 @@ class TorchTrainer(ModelTrainer):
                 )
                 begun = max(0, rewind.step)
                 record(Event("info", f"Number format {precision.reason}", name, begun))
-                record(Event("info", f"Calculating with {torch.get_num_threads()} thread(s)", name, begun))
+                threads = f"{torch.get_num_threads()} thread(s)"
+                means = threads if peers.size == 1 else f"{peers.size} workers, each of {threads}"
+                record(Event("info", f"Calculating with {means}", name, begun))
+                from_where = str(checkpoint_path(checkpoints, checkpoint.state["step"])) if checkpoint else None
+                peers.tell(json.dumps({"precision": precision.name, "checkpoint": from_where}))
+
+                def before_save() -> None:
+                    os.fsync(log.fileno())
+                    self.before_save()
+
                 loop = loop_for(config)(
-                    name, config, data, folder, precision, record, progress_callback, lambda: os.fsync(log.fileno())
+                    name, config, data, folder, precision, record, self.progress_callback, before_save, peers
                 )
                 if checkpoint:
                     loop.load(checkpoint)
+                if worker_lost:
+                    lost = f"A worker was lost. Training goes on from step {loop.step:,}"
+                    record(Event("warning", lost, name, loop.step))
+                elif checkpoint:
                     how = "Goes on from another run's checkpoint, of" if begins else "Resumed after"
                     record(Event("info", f"{how} step {loop.step:,}", name, loop.step))
                 closing: dict[str, dict[str, float]] = {"heldout_loss": {}, "heldout_accuracy": {}}
@@ -122,7 +172,7 @@ class TorchTrainer(ModelTrainer):
                         loop.save()
                     raise
                 loop.save()
-                return _finish(name, config, data, folder, loop, status, closing, precision.name)
+                return _finish(name, config, data, folder, loop, status, closing, precision.name, peers.size)
         except CancelRequested:
             if not (folder / ARTIFACT_FILES["weights"]).is_file():  # else an earlier life finished a model here
                 shutil.rmtree(folder, ignore_errors=True)  # the person wants nothing of it
@@ -136,6 +186,32 @@ class TorchTrainer(ModelTrainer):
         finally:
             return_freed_memory()
 
+    def help_out(self) -> None:
+        """Learn together with rank 0, which carries the training out. Raises what it raises."""
+        told = json.loads(self.peers.tell(""))
+        precision = Precision(told["precision"], "as rank 0 has it")
+        keep_freed_memory()
+        loop = loop_for(self.config)(
+            self.name,
+            self.config,
+            prepared(self.config),
+            self.folder,
+            precision,
+            self.record,
+            self.progress_callback,
+            peers=self.peers,
+        )
+        if told["checkpoint"] is not None:
+            loop.load(load_checkpoint(Path(told["checkpoint"])))
+        loop.run()
+
+
+def prepared(config: TrainingConfig) -> PreparedData:
+    """The data that the loader made. Raises DataError when it made none."""
+    if config.prepared_data is None:
+        raise DataError("No training data was prepared. Run the data loader first.")
+    return PreparedData(Path(config.prepared_data))
+
 
 def _finish(
     name: str,
@@ -146,6 +222,7 @@ def _finish(
     status: str,
     closing: dict[str, dict[str, float]],
     precision: str,
+    workers: int,
 ) -> dict[str, Any]:
     """Write the artifacts, each whole or not at all; what `train_model` returns."""
     parameter_count = sum(p.numel() for p in loop.model.parameters())
@@ -160,6 +237,7 @@ def _finish(
         **{figure: {source: round(value, 4) for source, value in of.items()} for figure, of in closing.items()},
         "precision": precision,
         "threads": torch.get_num_threads(),
+        "workers": workers,
         "processor": calculator()["processor"],
         "torch": torch.__version__,
         "seed": config.seed,
@@ -223,9 +301,9 @@ def _rewind(name: str, checkpoint: Checkpoint | None) -> Rewind:
     return Rewind(name, checkpoint.state["step"], checkpoint.state["checked_step"])
 
 
-def _folder(parent: Path, label: str, *, use_again: bool) -> Path:
-    """A folder below `parent` for a model of this name: a new one, unless one may be used again."""
-    slug = folder_name(label)
+def model_folder(config: TrainingConfig, label: str, *, use_again: bool) -> Path:
+    """A folder below `output_dir` for a model of this name: a new one, unless one may be used again."""
+    parent, slug = Path(config.output_dir), folder_name(label)
     parent.mkdir(parents=True, exist_ok=True)
     for number in range(1, 10_000):
         folder = parent / (slug if number == 1 else f"{slug}-{number}")

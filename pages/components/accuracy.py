@@ -32,8 +32,7 @@ def accuracy(manager: RunManager, model: TrainedModel) -> None:
         elif measurement.problem:
             st.error(shown(measurement.problem), icon=":material/error:")
     try:
-        weights = next(row for row in manager.log.artifacts(model.id) if row["kind"] == "weights")
-        found = read_accuracy(manager.store.path(weights["path"]).parent, weights["sha256"])
+        found = read_accuracy(*manager.weights(model.id))
     except CognateError as error:
         st.warning(shown(str(error)), icon=":material/warning:")
         found = None

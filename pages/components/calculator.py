@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -13,12 +12,7 @@ from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.config_form import SIGNS
 from pages.components.layout import show_refusal
-from pages.components.playground import choose_step, files_of
-
-
-def is_calculator(model: TrainedModel) -> bool:
-    """Whether it was trained in the Grokking lab."""
-    return "modular arithmetic" in model.details["capabilities"]
+from pages.components.playground import choose_step
 
 
 def calculator(manager: RunManager, model: TrainedModel) -> None:
@@ -26,13 +20,16 @@ def calculator(manager: RunManager, model: TrainedModel) -> None:
     st.subheader("Try it", anchor=False)
     step = choose_step(manager, model, "left")
     try:
-        folder, weights_sha256 = files_of(manager, model)
-        opened = open_calculator(str(folder), weights_sha256, step)
+        from cognate_core.calculator import opened
+
+        folder, weights_sha256 = manager.weights(model.id)
+        with st.spinner("Opening the model"):
+            open_model = opened(folder, weights_sha256, step)
     except CognateError as error:
         show_refusal(error)
         return
-    one_problem(opened)
-    whole_table(opened)
+    one_problem(open_model)
+    whole_table(open_model)
 
 
 def one_problem(opened: Any) -> None:
@@ -63,11 +60,3 @@ def whole_table(opened: Any) -> None:
     figure = table_chart(table.right, table.learned_from, table.first_right, View(dark=st.context.theme.type == "dark"))
     with st.container(width=620):
         st.plotly_chart(figure, key="table", config={"displayModeBar": False})
-
-
-@st.cache_resource(max_entries=3, show_spinner="Opening the model")
-def open_calculator(folder: str, weights_sha256: str, step: int | None) -> Any:
-    """The model, kept open for a while. Changed weights are another entry: each argument tells entries apart."""
-    from cognate_core.calculator import Calculator
-
-    return Calculator.from_folder(Path(folder), step)

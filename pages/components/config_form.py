@@ -13,8 +13,9 @@ import streamlit as st
 from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
-from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, field_extra, field_range, form_fields
+from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TRACKERS, as_text, field_extra, field_range, form_fields
 from cognate_core.presets import Preset
+from cognate_core.tracking import install_command
 from pages.components.layout import shown
 
 SIGNS = {"*": "×", "+": "+", "-": "−", "/": "÷"}
@@ -78,6 +79,19 @@ class ConfigForm:
                 help="  \n".join(f"**{dataset}**: {what}" for dataset, what in DATASET_DESCRIPTIONS.items()),
                 **remembered,
             )
+        elif name == "trackers":
+            self.values[name] = st.pills(
+                info.title,
+                list(TRACKERS),
+                selection_mode="multi",
+                default=default,
+                format_func=TRACKERS.__getitem__,
+                help=info.description,
+                **remembered,
+            )
+            command = install_command(self.values[name])
+            if command:  # to copy: in the sentence below it signs that cannot be seen keep it from being markup
+                st.code(command, language=None)
         elif info.annotation is bool:
             self.values[name] = st.toggle(info.title, default, help=info.description, **remembered)
         elif get_origin(info.annotation) is Literal:
@@ -114,20 +128,3 @@ def _label(info: FieldInfo) -> str:
 def _help(info: FieldInfo) -> str:
     allowed = field_range(info)
     return f"{info.description}" + (f"  \nAllowed: {allowed}." if allowed else "")
-
-
-def as_text(value: Any) -> str:
-    """A setting as a person would type it: 2e-4, not 0.0002."""
-    if isinstance(value, dict):
-        return ", ".join(f"{name}={weight:g}" for name, weight in value.items())
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, list):
-        return ", ".join(map(str, value))
-    if isinstance(value, float):
-        return (
-            f"{value:.0e}".replace("e-0", "e-")
-            if 0 < value < 0.001 and value == float(f"{value:.0e}")
-            else f"{value:g}"
-        )
-    return str(value)

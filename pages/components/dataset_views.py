@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from cognate_core.config import TrainingConfig, field_extra, form_fields
+from cognate_core.config import TrainingConfig, as_text, field_extra, form_fields
+from cognate_core.data.own_files import usable_rows
 from cognate_core.errors import ConfigError
 from cognate_core.insight.data_charts import length_chart
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact
 from cognate_core.presets import PRESETS
 from pages.components.batch_view import show_sequence
-from pages.components.config_form import as_text
-from pages.components.dataset_cache import ROWS, Choice, lengths_of, mixture_of, overlap_of, rows_of
+from pages.components.dataset_cache import lengths_of, mixture_of, overlap_of, rows_of
 from pages.components.layout import shown
-from pages.components.own_files import usable_rows
+
+if TYPE_CHECKING:
+    from cognate_core.data.inspection_cache import Choice
+
+    Here = Mapping[str, Choice]
 
 ROWS_ON_A_PAGE = 5
 LONGEST_SHOWN = 2000  # characters of one side of a row
 EXAMPLES = 5
-LONGEST_LENGTH = 16384  # any training length may be looked at
-MOST_SEQUENCES = 64  # of a batch
 NEW_TOKENIZER = "new"
 USUAL = next(iter(PRESETS.values())).config  # where the settings of this page begin
 KINDS = {
@@ -32,11 +34,12 @@ KINDS = {
     "numbers": "The same but for the numbers",
     "passage": "A passage of it",
 }
-Here = Mapping[str, Choice]
 
 
 def rows_view(choice: Choice, here: Here, cache: Path) -> None:
     """How many rows, where they came from, what was skipped, and the rows themselves."""
+    from cognate_core.data.inspection_cache import ROWS
+
     source = rows_of(choice)
     splits = {"training": source.train, "held-out": source.heldout}
     with st.container(horizontal=True):
@@ -95,7 +98,7 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
     config = _config({"train_seq_len": typed_length, "vocab_size": vocab_size})
     if config is None:
         return
-    folder, training_length = None if tokenizer == NEW_TOKENIZER else tokenizer, config.train_seq_len
+    folder, training_length = None if tokenizer == NEW_TOKENIZER else Path(tokenizer), config.train_seq_len
     train, heldout, vocabulary = lengths_of(choice, folder, config.vocab_size, training_length)
     with st.container(horizontal=True):
         st.metric("Tokens in a row, mean", f"{train.mean:,.0f}", width="content")
@@ -208,6 +211,7 @@ def _passage_words(match: Any) -> str:
 
 def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
     """What a run would draw from several datasets, and a batch of it."""
+    from cognate_core.data.inspection_cache import MOST_SEQUENCES
     from cognate_core.data.mixture import sample_batch, shares
 
     chosen = _mixed(choice, here)
@@ -306,6 +310,8 @@ def _setting(field: str, *, disabled: bool = False) -> str:
 
 def _config(overrides: Mapping[str, Any]) -> TrainingConfig | None:
     """What was typed as a config; None, and a sentence for each field, when it cannot be used."""
+    from cognate_core.data.inspection_cache import LONGEST_LENGTH
+
     try:
         return USUAL.with_overrides({"max_seq_len": LONGEST_LENGTH, **overrides})
     except ConfigError as error:

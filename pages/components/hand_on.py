@@ -15,6 +15,8 @@ from cognate_core.report_of_run import report_of_run
 from cognate_core.runs import RunManager
 from cognate_core.runs.verification import compare_runs
 from cognate_core.storage.progress_log import Run
+from cognate_core.tracking import tracker_places
+from cognate_core.tracking.export import metrics_csv, metrics_parquet
 from pages.components.layout import page_called, show_refusal, shown
 
 VERDICT_LOOK = {
@@ -39,6 +41,17 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
         type="tertiary",
         help="One page with the curves, the settings and the data, that anybody can open without the studio.",
     )
+    for kind, made in (("CSV", metrics_csv), ("Parquet", metrics_parquet)):
+        st.download_button(
+            f"Save its figures ({kind})",
+            lambda made=made: made(manager.log, run.id),
+            file_name=f"{folder_name(run.name)}.{kind.lower()}",
+            mime="text/csv" if kind == "CSV" else "application/vnd.apache.parquet",
+            icon=":material/table_view:",
+            on_click="ignore",
+            type="tertiary",
+            help="Every step of every model as one table, for a spreadsheet or a notebook.",
+        )
     ended = run.status.is_terminal and manager.log.models(run.id)
     if not ended:
         return
@@ -66,6 +79,21 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
             show_refusal(error)
         else:
             st.switch_page(page_called("monitor"), query_params={"run": repeated})
+
+
+def tracker_files(manager: RunManager, run: Run) -> None:
+    """Which other programs' files the run has, where they are, and what shows them."""
+    places = tracker_places(run, manager.home)
+    if not places:
+        return
+    with st.expander(f"Also written to {', '.join(place.title for place in places)}"):
+        for place in places:
+            st.caption(place.title)
+            st.code(place.command or place.files, language=None, wrap_lines=True)
+            if place.command:
+                st.caption(f"Its files: {shown(place.files)}")
+            elif not run.status.is_terminal:
+                st.caption("Written when the run ends or is paused.")
 
 
 def open_passport_field(manager: RunManager) -> None:

@@ -91,3 +91,13 @@ def run_link(run: Run, label: str | None = None) -> None:
         colour = run_colour(run.colour, dark=st.context.theme.type == "dark")
         st.markdown(f':color[{_LINES[run_dash(run.colour)]}]{{foreground="{colour}"}}', width="content")
         st.page_link(page_called("monitor"), label=shown(label or run.name), query_params={"run": run.id})
+
+
+def sweep_link(group_id: str, label: str) -> None:
+    """A link to a sweep on Compare."""
+    st.page_link(
+        page_called("compare"),
+        label=shown(label),
+        icon=":material/stacked_line_chart:",
+        query_params={"group": group_id},
+    )

@@ -78,12 +78,12 @@ def figures(model: TrainedModel) -> None:
     with st.container(horizontal=True):
         st.metric("Parameters", compact(model.parameter_count), help=explained("parameters"), width="content")
         st.metric("Steps", f"{stats['steps']:,} of {stats['planned_steps']:,}", width="content")
-        if "text generation" in model.details["capabilities"]:
+        if model.writes_text:
             st.metric("Text read", f"{compact(stats['tokens'])} tokens", help=explained("token"), width="content")
         else:
             st.metric("Problems learned from", compact(stats["tokens"]), width="content")
         st.metric("Time", duration(stats["seconds"]), width="content")
-    unseen = "text" if "text generation" in model.details["capabilities"] else "problems"
+    unseen = "text" if model.writes_text else "problems"
     st.subheader(f"How wrong it is on unseen {unseen} (held-out loss)", anchor=False, help=explained("held-out loss"))
     if not stats["heldout_loss"]:
         st.caption("Not measured: training was stopped before its end. The run's curves have the last checks.")

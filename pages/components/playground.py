@@ -60,7 +60,7 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
     sides = choose_sides(manager, model)
     form(model, alone=len(sides) == 1 and sides[0].step is None)
     try:
-        folder, _ = files_of(manager, model)
+        folder, _ = manager.weights(model.id)
     except CognateError as error:
         show_refusal(error)
         return
@@ -88,7 +88,7 @@ def choose_sides(manager: RunManager, model: TrainedModel) -> list[Side]:
         st.text_input("This model", label(model), disabled=True)
         sides = [Side(model, choose_step(manager, model, "left"))]
     with right:
-        models = {each.id: each for each in manager.log.models() if "text generation" in each.details["capabilities"]}
+        models = {each.id: each for each in manager.log.models() if each.writes_text}
         if st.session_state.get("other_model") not in models:
             st.session_state["other_model"] = next((each for each in models if each != model.id), model.id)
         other = models[
@@ -174,7 +174,7 @@ def answer(manager: RunManager, side: Side, asked: Asked, texts: dict[Any, Writt
             st.text(texts[known].text or NOTHING_WRITTEN)
     else:
         try:
-            texts[known] = write(*files_of(manager, side.model), side.step, asked, remember=remember)
+            texts[known] = write(*manager.weights(side.model.id), side.step, asked, remember=remember)
         except CognateError as error:
             show_refusal(error)
             return
@@ -194,7 +194,10 @@ def write(folder: Path, weights_sha256: str, step: int | None, asked: Asked, *, 
     Raises:
         CognateError: the model or its checkpoint cannot be opened.
     """
-    player = opened(str(folder), weights_sha256, step)
+    from cognate_core.playground import opened
+
+    with st.spinner("Opening the model"):
+        player = opened(folder, weights_sha256, step)
     bank = kept_bank(folder) if remember else None
     with st.container(border=True):
         place, pieces = st.empty(), []
@@ -210,20 +213,6 @@ def write(folder: Path, weights_sha256: str, step: int | None, asked: Asked, *, 
     if remember and explanation.bank is not None:
         keep_bank(folder, explanation.bank)
     return Written("".join(piece.text for piece in pieces), explanation)
-
-
-@st.cache_resource(max_entries=3, show_spinner="Opening the model")
-def opened(folder: str, weights_sha256: str, step: int | None) -> Any:
-    """The model, kept open for a while. Changed weights are another entry: each argument tells entries apart."""
-    from cognate_core.playground import Playground
-
-    return Playground.from_folder(Path(folder)) if step is None else Playground.from_checkpoint(Path(folder), step)
-
-
-def files_of(manager: RunManager, model: TrainedModel) -> tuple[Path, str]:
-    """The model's folder and the hash of its weights. Raises StorageError when they are gone."""
-    weights = next(row for row in manager.log.artifacts(model.id) if row["kind"] == "weights")
-    return manager.store.path(weights["path"]).parent, weights["sha256"]
 
 
 def kept_bank(folder: Path) -> Any:

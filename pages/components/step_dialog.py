@@ -7,12 +7,11 @@ from typing import Any
 
 import streamlit as st
 
-from cognate_core.config import branch_fields
+from cognate_core.config import as_text, branch_fields
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.insight.glossary import explained
 from cognate_core.runs import RunManager, name_after, nearest_checkpoint
 from cognate_core.storage.progress_log import Run
-from pages.components.config_form import as_text
 from pages.components.layout import page_called, show_refusal, shown
 
 SHOWN_LETTERS = 600  # of a sequence, before it is opened

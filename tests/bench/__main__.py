@@ -21,7 +21,9 @@ BENCHMARKS = (
     "logging",
     "data",
     "growth",
+    "scale",
     "pages",
+    "sockets",
     "feel",
     "detectors",
 )

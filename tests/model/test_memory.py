@@ -25,6 +25,7 @@ from cognate_core.model.memory import (
     used,
 )
 from cognate_core.model.rows import Chunk
+from cognate_core.model.state import MemoryFigures
 from tests.model.tiny import lively, seeded, token_ids, whole_config
 
 WIDTH, D_MEM = 6, 4
@@ -434,10 +435,9 @@ def test_a_new_model_looks_for_contexts_like_the_present_one() -> None:
 def test_the_figures_say_how_much_was_noted_and_kept() -> None:
     model = lively(whole_config(mem_capacity=6, mem_writes=4, mem_segment=8), 1)
     figures = model(token_ids(2, 24, first=1)).memory_figures
-    assert figures.notes == pytest.approx((4 + 6 + 6) / 3), "after each of three segments"
-    assert figures.written == pytest.approx(3 * 4 / 23), "of 24 tokens, less the first, whose surprise is not known"
-    assert model(token_ids(2, 7)).memory_figures.notes is None
-    assert model(token_ids(2, 7)).memory_figures.written is None
+    assert (figures.ends, figures.notes) == (2 * 3, 2 * (4 + 6 + 6)), "after each of three segments of two texts"
+    assert (figures.usable, figures.written) == (2 * 23, 2 * 3 * 4), "24 tokens, less the first, of unknown surprise"
+    assert model(token_ids(2, 7)).memory_figures == MemoryFigures(0, 0, 0, 0)
 
 
 def test_padding_does_not_dilute_the_figures() -> None:
@@ -446,7 +446,7 @@ def test_padding_does_not_dilute_the_figures() -> None:
     padding = torch.zeros_like(ids)
     alone = model(ids).memory_figures
     assert model(torch.cat((ids, padding))).memory_figures == alone
-    assert model(padding).memory_figures.notes is None
+    assert model(padding).memory_figures == MemoryFigures(0, 0, 0, 0)
 
 
 def test_a_segment_that_is_not_full_is_written_when_it_is_ended() -> None:

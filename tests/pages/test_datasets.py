@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -10,10 +9,10 @@ from streamlit.testing.v1 import AppTest
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.data import sources
-from cognate_core.errors import DataError
+from cognate_core.data.own_files import OwnFile, keep, own_files
+from cognate_core.errors import RunError
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
-from pages.components.own_files import OwnFile, keep, own_files, remove
 from tests.pages.conftest import open_page, texts
 
 ROWS = b"".join(b'{"question": "What is %d + 1?", "answer": "%d"}\n' % (n, n + 1) for n in range(40))
@@ -62,7 +61,7 @@ def upload(content: bytes = ROWS, name: str = "mine.jsonl") -> AppTest:
 
 def kept(home: Path, content: bytes = ROWS) -> OwnFile:
     """A file that was added before."""
-    return keep(SimpleNamespace(name="mine.jsonl", getvalue=lambda: content), home)  # type: ignore[arg-type]
+    return keep("mine.jsonl", [content], home)
 
 
 def test_it_opens_with_what_is_here_and_asks_nobody(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +196,7 @@ def test_files_are_chosen_by_name_and_another_stands_in_for_one_that_went(studio
     assert "+ 1?" in texts(page)
     gone = own_files(studio.home)[1]
     assert page.query_params["file"] == gone.path.name
-    remove(studio.log, gone)
+    studio.remove_own_file(gone.path.name)
     page.run()
     assert not page.exception
     assert "not here" in plain(page)
@@ -236,8 +235,8 @@ def test_a_file_that_a_run_needs_stays(
 ) -> None:
     file = kept(studio.home)
     run_with(studio, tiny_config, file.path.parent if folder else file.path, status)
-    with pytest.raises(DataError, match=f"The run my run \\({status.value}\\) needs this file"):
-        remove(studio.log, file)
+    with pytest.raises(RunError, match=f"The run my run \\({status.value}\\) needs this file"):
+        studio.remove_own_file(file.path.name)
     assert file.path.exists()
 
 
@@ -250,7 +249,7 @@ def test_a_file_that_no_run_needs_any_more_is_removed(
         run_with(studio, tiny_config, file.path.with_name("other.csv"), RunStatus.QUEUED)
     else:
         run_with(studio, tiny_config, file.path, status)
-    remove(studio.log, file)
+    studio.remove_own_file(file.path.name)
     assert own_files(studio.home) == []
     assert list((studio.home / "uploads").iterdir()) == []
 

@@ -12,11 +12,10 @@ from streamlit.testing.v1 import AppTest
 
 from cognate_core.contracts import MEMORY_FILE
 from cognate_core.labels import escape_streamlit
-from cognate_core.playground import Playground, problem_prompt
+from cognate_core.playground import Playground, opened, problem_prompt
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE
 from cognate_core.storage.progress_log import TrainedModel
-from pages.components.playground import opened
 from tests.pages.conftest import open_page, texts
 
 
@@ -338,5 +337,5 @@ def test_changed_weights_are_opened_anew(monkeypatch: pytest.MonkeyPatch) -> Non
     opens: list[Path] = []
     monkeypatch.setattr(Playground, "from_folder", lambda folder: opens.append(folder) or object())
     for weights_sha256 in ("first", "second", "second"):
-        opened("a folder", weights_sha256, None)
+        opened(Path("a folder"), weights_sha256, None)
     assert len(opens) == 2

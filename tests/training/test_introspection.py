@@ -49,13 +49,13 @@ def test_nothing_seen_has_no_means() -> None:
 
 def test_a_plain_model_has_no_means() -> None:
     seen = Introspection()
-    seen.add(output_of(), counting([1, 2]))
+    seen.add(output_of(), counting([1, 2]), 1.0)
     assert seen.means() == dict.fromkeys(NAMES)
 
 
 def test_steps_are_counted_over_the_targets_that_count() -> None:
     seen = Introspection()
-    seen.add(output_of([[1, 3, 3, 7], [2, 2, 9, 9]]), counting([5, 5, 0, 5], [5, 5, NONE_COUNT, NONE_COUNT]))
+    seen.add(output_of([[1, 3, 3, 7], [2, 2, 9, 9]]), counting([5, 5, 0, 5], [5, 5, NONE_COUNT, NONE_COUNT]), 1.0)
     assert seen.ponder_counts.tolist() == [0, 1, 2, 2, 0, 0, 0, 1]
     assert seen.means()["ponder_steps"] == pytest.approx((1 + 3 + 3 + 7 + 2 + 2) / 6)
 
@@ -63,7 +63,7 @@ def test_steps_are_counted_over_the_targets_that_count() -> None:
 def test_passes_with_more_and_with_fewer_steps_add_up() -> None:
     seen = Introspection()
     for steps in ([[4]], [[2, 2]], [[6]]):
-        seen.add(output_of(steps), torch.ones(1, len(steps[0]), dtype=torch.long))
+        seen.add(output_of(steps), torch.ones(1, len(steps[0]), dtype=torch.long), 1.0)
     assert seen.ponder_counts.tolist() == [0, 0, 2, 0, 1, 0, 1]
     assert seen.means()["ponder_steps"] == pytest.approx((4 + 2 + 2 + 6) / 4)
 
@@ -80,24 +80,24 @@ def test_adding_counts_leaves_those_given_as_they_were() -> None:
 
 def test_a_pass_without_a_counted_target_tells_nothing_of_steps() -> None:
     seen = Introspection()
-    seen.add(output_of([[3, 3]]), counting([NONE_COUNT, NONE_COUNT]))
+    seen.add(output_of([[3, 3]]), counting([NONE_COUNT, NONE_COUNT]), 1.0)
     assert seen.means()["ponder_steps"] is None
 
 
-def test_the_ponder_loss_is_the_mean_of_the_passes() -> None:
+def test_the_ponder_loss_is_what_the_passes_have_of_that_of_the_step() -> None:
     seen = Introspection()
-    for loss in (0.25, 0.75):
-        seen.add(output_of([[1]], ponder_loss=loss), counting([1]))
-    assert seen.means()["ponder_loss"] == pytest.approx(0.5)
+    for loss, weight in ((0.25, 0.2), (0.75, 0.8)):
+        seen.add(output_of([[1]], ponder_loss=loss), counting([1]), weight)
+    assert seen.means()["ponder_loss"] == pytest.approx(0.2 * 0.25 + 0.8 * 0.75)
 
 
-def test_the_memory_figures_are_the_mean_of_the_passes_in_which_a_segment_ended() -> None:
+def test_the_memory_figures_are_over_all_segments_that_ended() -> None:
     seen = Introspection()
-    for figures in (MemoryFigures(10.0, 0.5), MemoryFigures(None, None), MemoryFigures(20.0, 0.0)):
-        seen.add(output_of(figures=figures), counting([1]))
+    for figures in (MemoryFigures(1, 10, 20, 10), MemoryFigures(0, 0, 0, 0), MemoryFigures(3, 50, 60, 10)):
+        seen.add(output_of(figures=figures), counting([1]), 1.0)
     means = seen.means()
     assert means["memory_notes"] == pytest.approx(15)
-    assert means["memory_written"] == pytest.approx(0.25)
+    assert means["memory_written"] == pytest.approx(20 / 80)
 
 
 def test_the_gate_counts_every_token_and_the_null_share_those_that_could_read() -> None:
@@ -106,11 +106,11 @@ def test_the_gate_counts_every_token_and_the_null_share_those_that_could_read() 
     null = torch.tensor([[[1.0, 1.0], [1.0, 0.3]]])
     gate = torch.tensor([[[0.1, 0.2], [0.3, 0.4]]])
     seen = Introspection()
-    seen.add(output_of(reads=reads_of(weights, null, gate)), counting([1, 1]))
+    seen.add(output_of(reads=reads_of(weights, null, gate)), counting([1, 1]), 1.0)
     assert seen.means()["memory_gate"] == pytest.approx(0.25)
     assert seen.means()["memory_null_share"] == pytest.approx(0.3)
     other = torch.full((1, 1, 1, 2), 0.25), torch.full((1, 1, 1), 0.5), torch.full((1, 1, 1), 0.75)
-    seen.add(output_of(reads=reads_of(*other)), counting([1]))
+    seen.add(output_of(reads=reads_of(*other)), counting([1]), 1.0)
     assert seen.means()["memory_gate"] == pytest.approx((0.1 + 0.2 + 0.3 + 0.4 + 0.75) / 5)
     assert seen.means()["memory_null_share"] == pytest.approx((0.3 + 0.5) / 2)
 
@@ -120,6 +120,7 @@ def test_where_nothing_could_be_read_there_is_no_null_share() -> None:
     seen.add(
         output_of(reads=reads_of(torch.zeros(1, 3, 2, 4), torch.ones(1, 3, 2), torch.full((1, 3, 2), 0.5))),
         counting([1, 1, 1]),
+        1.0,
     )
     assert seen.means()["memory_null_share"] is None
     assert seen.means()["memory_gate"] == pytest.approx(0.5)
@@ -127,11 +128,11 @@ def test_where_nothing_could_be_read_there_is_no_null_share() -> None:
 
 def test_the_sums_keep_no_graph() -> None:
     seen = Introspection()
-    seen.add(output_of([[1]], ponder_loss=0.5), counting([1]))
+    seen.add(output_of([[1]], ponder_loss=0.5), counting([1]), 1.0)
     assert isinstance(seen.means()["ponder_loss"], float)
 
 
 def test_two_sums_do_not_share_anything() -> None:
     one, other = Introspection(), Introspection()
-    one.add(output_of([[1]], ponder_loss=0.5), counting([1]))
+    one.add(output_of([[1]], ponder_loss=0.5), counting([1]), 1.0)
     assert other.means() == dict.fromkeys(NAMES)

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 from click.testing import Result
 from rich.console import Console
-from typer.testing import CliRunner
 
-from cognate_core import cli
+from cognate_core.cli import output
+from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
@@ -27,6 +27,7 @@ from cognate_core.presets import PRESETS
 from cognate_core.runs.manager import RunManager, database_path
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressReader
+from tests.cli.conftest import Cognate
 from tests.runs.test_process import play, when_step
 
 OpenManager = Callable[..., RunManager]
@@ -37,14 +38,6 @@ ENOUGH_SECONDS = 60.0
 def home(tmp_path: Path) -> Path:
     """COGNATE_HOME, and the home of `open_manager`."""
     return tmp_path / "home"
-
-
-@pytest.fixture
-def cognate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
-    """`cognate("train", file)`: what came of this command in a wide terminal."""
-    monkeypatch.setattr(cli, "_output", Console(width=400))
-    monkeypatch.setattr(cli, "_messages", Console(stderr=True, width=400))
-    return lambda *words: CliRunner().invoke(cli.app, [str(word) for word in words])
 
 
 @pytest.fixture
@@ -85,18 +78,18 @@ def assert_refused(result: Result, *words: str) -> None:
 
 class TestTrain:
     def test_trains_tells_where_the_models_are_and_lists_them(
-        self, cognate: Callable[..., Result], settings: Path, home: Path
+        self, cognate: Cognate, settings: Path, home: Path
     ) -> None:
         result = cognate("train", settings, "--set", "max_steps=3", "--set", "seed = 7", "--models", 2, "--json")
         assert result.exit_code == 0, result.stderr
         assert "Completed. Training is complete" in result.stderr
         models = json.loads(result.stdout)
-        assert [model["model_name"] for model in models] == ["small 1", "small 2"]
+        assert [model["trained_as"] for model in models] == ["small 1", "small 2"]
         for model, seed in zip(models, (7, 42), strict=True):
             assert model["training_stats"]["steps"] == 3
             assert model["training_stats"]["seed"] == seed
-            assert Path(model["artifacts"]["weights"]).is_file()
-            assert Path(model["artifacts"]["weights"]).is_relative_to(home)
+            assert (Path(model["folder"]) / "model.safetensors").is_file()
+            assert Path(model["folder"]).is_relative_to(home)
 
         (run,) = json.loads(cognate("runs", "--json").stdout)
         assert (run["name"], run["status"], run["step"], run["total_steps"]) == ("small", "completed", 3, 3)
@@ -105,16 +98,14 @@ class TestTrain:
             ("small 2", "small", "completed"),
             ("small 1", "small", "completed"),
         ]
-        assert [model["folder"] for model in listed] == [
-            str(Path(model["artifacts"]["weights"]).parent) for model in reversed(models)
-        ]
+        assert [model["folder"] for model in listed] == [model["folder"] for model in reversed(models)]
         table = cognate("models").stdout
         assert all(model["id"] in table and model["folder"] in table for model in listed)
         assert run["id"] in cognate("runs").stdout
         assert_refused(cognate("resume", run["id"]), "A run that is completed cannot be resumed.")
 
     def test_a_run_that_fails_says_why_and_exits_with_1(
-        self, cognate: Callable[..., Result], settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, cognate: Cognate, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         play(
             monkeypatch,
@@ -133,7 +124,7 @@ class TestTrain:
     @pytest.mark.parametrize(("presses", "wish", "code"), [(1, "stop", 0), (2, "cancel", 1)])
     def test_ctrl_c_stops_and_a_second_one_cancels(
         self,
-        cognate: Callable[..., Result],
+        cognate: Cognate,
         settings: Path,
         home: Path,
         tmp_path: Path,
@@ -151,24 +142,23 @@ class TestTrain:
             end({{"stop": "stopped", "cancel": "cancelled"}}[wish])
             """,
         )
-        wait, pressed = RunManager.wait, list[str]()
+        ask, pressed = Client.run, list[str]()
 
-        def press(studio: RunManager, run_id: str, timeout: float | None = None) -> bool:
-            if len(pressed) < presses and studio.log.run(run_id).status.is_active:
+        def press(client: Client, run_id: str) -> Row:
+            run = ask(client, run_id)
+            if len(pressed) < presses and RunStatus(run["status"]).is_active:
                 pressed.append(run_id)
                 raise KeyboardInterrupt
-            return wait(studio, run_id, timeout)
+            return run
 
-        monkeypatch.setattr(RunManager, "wait", press)
+        monkeypatch.setattr(Client, "run", press)
         result = cognate("train", settings)
         assert result.exit_code == code, result.output
         (run,) = ProgressReader(database_path(home)).runs()
         assert run.status is (RunStatus.STOPPED if presses == 1 else RunStatus.CANCELLED)
         assert len(pressed) == presses
 
-    def test_a_file_that_is_not_there_is_named_with_what_makes_one(
-        self, cognate: Callable[..., Result], home: Path
-    ) -> None:
+    def test_a_file_that_is_not_there_is_named_with_what_makes_one(self, cognate: Cognate, home: Path) -> None:
         assert_refused(
             cognate("train", "gone.toml"), "There is no file gone.toml.", "`cognate presets first-run > gone.toml`"
         )
@@ -185,7 +175,7 @@ class TestTrain:
         ids=["half a line", "no text", "unknown", "too low"],
     )
     def test_a_file_that_cannot_be_used_is_told_why(
-        self, cognate: Callable[..., Result], settings: Path, content: bytes, why: str
+        self, cognate: Cognate, settings: Path, content: bytes, why: str
     ) -> None:
         settings.write_bytes(content)
         result = cognate("train", settings)
@@ -203,19 +193,19 @@ class TestTrain:
         ],
     )
     def test_a_change_that_cannot_be_made_is_told_why(
-        self, cognate: Callable[..., Result], settings: Path, home: Path, pair: str, why: str
+        self, cognate: Cognate, settings: Path, home: Path, pair: str, why: str
     ) -> None:
         assert_refused(cognate("train", settings, "--set", pair), why)
         assert not home.exists()
 
-    def test_a_name_that_cannot_be_used_is_told_why(self, cognate: Callable[..., Result], settings: Path) -> None:
+    def test_a_name_that_cannot_be_used_is_told_why(self, cognate: Cognate, settings: Path) -> None:
         assert_refused(cognate("train", settings, "--name", " "), "Give the run a name")
         assert json.loads(cognate("runs", "--json").stdout) == []
 
 
 class TestResume:
     def test_a_paused_run_goes_on_to_its_end(
-        self, cognate: Callable[..., Result], open_manager: OpenManager, tiny_config: TrainingConfig, home: Path
+        self, cognate: Cognate, open_manager: OpenManager, tiny_config: TrainingConfig, home: Path
     ) -> None:
         studio = open_manager()
         asked = when_step(studio, 2, studio.pause)
@@ -234,7 +224,7 @@ class TestResume:
 
     def test_an_interrupted_run_goes_on_too(
         self,
-        cognate: Callable[..., Result],
+        cognate: Cognate,
         open_manager: OpenManager,
         tiny_config: TrainingConfig,
         tmp_path: Path,
@@ -252,18 +242,18 @@ class TestResume:
         result = cognate("resume", run_id, "--json")
         assert (result.exit_code, result.stdout) == (0, "[]\n")
 
-    def test_a_run_that_is_not_there_is_told_as_a_sentence(self, cognate: Callable[..., Result]) -> None:
+    def test_a_run_that_is_not_there_is_told_as_a_sentence(self, cognate: Cognate) -> None:
         assert_refused(cognate("resume", "gone"), "There is no run")
 
     def test_a_run_that_has_come_to_its_end_is_told_as_a_sentence(
-        self, cognate: Callable[..., Result], ended_run: Callable[..., str]
+        self, cognate: Cognate, ended_run: Callable[..., str]
     ) -> None:
         assert_refused(cognate("resume", ended_run("done")), "A run that is completed cannot be resumed.")
 
 
 class TestPassport:
     def test_a_run_is_handed_on_and_repeated_to_the_last_bit(
-        self, cognate: Callable[..., Result], settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, cognate: Cognate, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert cognate("train", settings, "--set", "max_steps=2").exit_code == 0
         (run,) = json.loads(cognate("runs", "--json").stdout)
@@ -283,7 +273,7 @@ class TestPassport:
 
     def test_a_repetition_that_gives_something_else_exits_with_1(
         self,
-        cognate: Callable[..., Result],
+        cognate: Cognate,
         ended_run: Callable[..., str],
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
@@ -296,12 +286,12 @@ class TestPassport:
         assert ", verified did not come to its end: it is cancelled." in result.stdout
 
     def test_what_cannot_be_done_is_told_as_a_sentence(
-        self, cognate: Callable[..., Result], ended_run: Callable[..., str], home: Path, tmp_path: Path
+        self, cognate: Cognate, ended_run: Callable[..., str], home: Path, tmp_path: Path
     ) -> None:
-        assert_refused(cognate("passport", "save", "gone", tmp_path / "x.zip"), "There is no run yet")
+        assert_refused(cognate("passport", "save", "gone", tmp_path / "x.zip"), "There is no run with this address.")
         run_id = ended_run("done")
         assert_refused(cognate("passport", "save", run_id, tmp_path / "x.zip"), "The run has no finished model")
-        assert_refused(cognate("passport", "open", tmp_path / "x.zip"), "The passport x.zip cannot be opened")
+        assert_refused(cognate("passport", "open", tmp_path / "x.zip"), "The file x.zip cannot be opened")
         assert_refused(cognate("passport", "verify", "gone"), "There is no run with this address.")
         with contextlib.closing(sqlite3.connect(database_path(home))) as database, database:
             database.execute("UPDATE runs SET status = 'paused'")
@@ -310,25 +300,27 @@ class TestPassport:
 
 
 def test_while_the_studio_is_running_nothing_is_trained_and_everything_listed(
-    cognate: Callable[..., Result], open_manager: OpenManager, ended_run: Callable[..., str], settings: Path, home: Path
+    cognate: Cognate, open_manager: OpenManager, ended_run: Callable[..., str], settings: Path, home: Path
 ) -> None:
     run_id = ended_run("done")
-    open_manager()
+    studio, refusal = open_manager(), f"Cognate Studio is already running with the data folder {home} (process "
     for words in (("train", settings), ("resume", run_id)):
-        assert_refused(cognate(*words), f"Cognate Studio is already running with the data folder {home} (process ")
+        assert_refused(cognate(*words), refusal)
+    studio.say_address("http://127.0.0.1:8502")
+    assert_refused(cognate("rename", run_id, "Otherwise"), refusal, "Or add --server http://127.0.0.1:8502.")
     assert [run["id"] for run in json.loads(cognate("runs", "--json").stdout)] == [run_id]
 
 
 class TestLists:
     @pytest.mark.parametrize("command", ["runs", "models"])
-    def test_of_nothing_say_how_to_begin(self, cognate: Callable[..., Result], command: str, home: Path) -> None:
+    def test_of_nothing_say_how_to_begin(self, cognate: Cognate, command: str, home: Path) -> None:
         result = cognate(command)
         assert (result.exit_code, result.stdout) == (0, "There is nothing yet. `cognate run` opens the studio.\n")
         assert cognate(command, "--json").stdout == "[]\n"
         assert not home.exists(), "looking makes nothing"
 
     def test_show_names_as_they_were_typed_the_newest_first(
-        self, cognate: Callable[..., Result], ended_run: Callable[..., str]
+        self, cognate: Cognate, ended_run: Callable[..., str]
     ) -> None:
         names = ["[bold red]first[/]", "second [link=https://example.org]"]
         ids = [ended_run(name, f"{name} model") for name in names]
@@ -340,9 +332,7 @@ class TestLists:
         shown = cognate("models").stdout
         assert all(f"{name} model" in shown for name in names)
 
-    def test_a_database_that_cannot_be_read_is_told_as_a_sentence(
-        self, cognate: Callable[..., Result], home: Path
-    ) -> None:
+    def test_a_database_that_cannot_be_read_is_told_as_a_sentence(self, cognate: Cognate, home: Path) -> None:
         home.mkdir()
         database_path(home).write_bytes(b"This is no database. " * 1000)
         for command in ("runs", "models"):
@@ -350,7 +340,7 @@ class TestLists:
 
 
 class TestPresets:
-    def test_all_are_listed_with_what_to_expect(self, cognate: Callable[..., Result]) -> None:
+    def test_all_are_listed_with_what_to_expect(self, cognate: Cognate) -> None:
         shown = cognate("presets").stdout
         for preset in PRESETS.values():
             assert preset.name in shown
@@ -358,13 +348,13 @@ class TestPresets:
             assert preset.expectation.split(".")[0] in shown
 
     @pytest.mark.parametrize("name", PRESETS)
-    def test_one_is_printed_as_a_file_that_train_reads(self, cognate: Callable[..., Result], name: str) -> None:
+    def test_one_is_printed_as_a_file_that_train_reads(self, cognate: Cognate, name: str) -> None:
         result = cognate("presets", name)
         assert result.exit_code == 0
         assert TrainingConfig.from_toml(result.stdout) == PRESETS[name].config
 
-    def test_an_unknown_one_is_told_with_those_there_are(self, cognate: Callable[..., Result]) -> None:
-        assert_refused(cognate("presets", "huge"), "There is no preset 'huge'. Choose from ", *PRESETS)
+    def test_an_unknown_one_is_told_with_those_there_are(self, cognate: Cognate) -> None:
+        assert_refused(cognate("presets", "huge"), "There is no preset 'huge'. There are ", *PRESETS)
 
 
 def test_the_command_starts_quickly_without_torch() -> None:
@@ -375,7 +365,7 @@ def test_the_command_starts_quickly_without_torch() -> None:
 
 
 def test_figures_of_a_run_that_goes_are_shown(
-    cognate: Callable[..., Result], settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cognate: Cognate, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figures: dict[str, Any] = dict.fromkeys(StepMetrics.__slots__, 1.0)
     record = {**figures, "type": "StepMetrics", "model_name": "small", "step": 1234, "tokens": 5, "loss": 2.34567}
@@ -390,7 +380,51 @@ def test_figures_of_a_run_that_goes_are_shown(
         end()
         """,
     )
-    monkeypatch.setattr(cli, "_messages", Console(stderr=True, width=400, force_terminal=True))
+    monkeypatch.setattr(output, "messages", Console(stderr=True, width=400, force_terminal=True))
     result = cognate("train", settings)
     assert result.exit_code == 0
     assert "step 1,234 of 5,000, loss 2.346" in result.stderr
+
+
+class TestWithoutAStudio:
+    def test_what_is_queued_waits_for_one(self, cognate: Cognate, settings: Path, home: Path) -> None:
+        result = cognate("start", settings)
+        assert "No studio is open: it waits until `cognate run` opens one." in result.stderr
+        assert cognate("rename", result.stdout.strip(), "Waits").exit_code == 0
+        (run,) = json.loads(cognate("runs", "--json").stdout)
+        assert (run["name"], run["status"]) == ("Waits", "queued")
+        assert "Waits is cancelled." in cognate("cancel", run["id"]).stderr
+
+    def test_the_token_is_printed_and_stays_the_same(self, cognate: Cognate, home: Path) -> None:
+        assert_refused(cognate("token"), "Set COGNATE_TOKEN instead.")
+        home.mkdir()
+        first, second = cognate("token").stdout, cognate("token").stdout
+        assert first == second
+        assert len(first.strip()) >= 32
+
+    def test_nothing_is_said_of_one_that_never_was(self, cognate: Cognate, home: Path) -> None:
+        assert "No studio has managed the data directory yet." in cognate("coordination").stderr
+        assert not home.exists()
+
+    def test_to_watch_shows_how_a_run_ended(self, cognate: Cognate, ended_run: Callable[..., str]) -> None:
+        assert "Completed." in cognate("watch", ended_run("done")).stderr
+
+    @pytest.mark.parametrize(
+        ("words", "why"),
+        [
+            (("--address", "0.0.0.0"), "other computers would reach the studio. Choose a token"),
+            (("--address", "192.168.1.5"), "other computers would reach the studio. Choose a token"),
+        ],
+    )
+    def test_none_is_opened_to_others_without_a_token(
+        self, cognate: Cognate, home: Path, words: tuple[str, ...], why: str
+    ) -> None:
+        assert_refused(cognate("run", *words), why)
+        assert not home.exists()
+
+    def test_none_is_opened_to_others_without_a_name(
+        self, cognate: Cognate, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("COGNATE_TOKEN", "sixteen-letters-and-more")
+        assert_refused(cognate("run", "--address", "0.0.0.0"), "Say with --host-name")
+        assert not home.exists()

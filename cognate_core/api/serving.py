@@ -1,0 +1,54 @@
+"""The API on this computer for one program alone: what the command line asks when no studio is named."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Mount
+
+from cognate_core.api.application import SERVED_BELOW, create_api
+from cognate_core.api.guard import Guard, Policy
+from cognate_core.errors import StorageError
+from cognate_core.runs import RunManager
+
+START_SECONDS = 30.0
+LAST_ANSWERS_SECONDS = 1  # that whoever still reads an answer is left when serving ends
+
+
+@contextmanager
+def serving(manager: RunManager) -> Iterator[tuple[str, str]]:
+    """Serve the API of `manager` on a port that is free, until the block ends: its address, and the only token for it.
+
+    Whoever has the token is this process: settings may name any file that it can read.
+
+    Raises:
+        StorageError: this computer lets nobody listen on 127.0.0.1.
+    """
+    token = secrets.token_urlsafe(32)
+    app = Starlette(
+        routes=[Mount(SERVED_BELOW, create_api(lambda: manager, any_file=True))],
+        middleware=[Middleware(Guard, get_policy=lambda: Policy(token, everything=True))],
+    )
+    config = uvicorn.Config(
+        app, log_config=None, log_level="critical", access_log=False, timeout_graceful_shutdown=LAST_ANSWERS_SECONDS
+    )
+    server = uvicorn.Server(config)
+    try:
+        listening = socket.create_server(("127.0.0.1", 0))
+    except OSError as error:
+        raise StorageError(f"This computer lets no program listen on 127.0.0.1 ({error}). Free a port.") from error
+    with listening:
+        thread = threading.Thread(target=server.run, args=([listening],), name="api", daemon=True)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", token  # who connects early waits in the backlog
+        finally:
+            server.should_exit = True
+            thread.join(START_SECONDS)

@@ -1,0 +1,89 @@
+"""Which studio a command asks: the one that --server names, else one of its own on the data directory, for as long."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from cognate_core.client import Client
+from cognate_core.errors import CognateError, RunError
+from cognate_core.runs import ReadOnlyManager, RunManager, database_path, default_home
+from cognate_core.service import COORDINATION_KEY
+from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+
+_server: ContextVar[str | None] = ContextVar("server", default=None)
+_LOOKS = "This command only looks, and changes nothing."
+
+
+def choose_server(address: str | None) -> None:
+    """Ask the studio at this address; None: one of our own."""
+    _server.set(address)
+
+
+def chosen_server() -> str | None:
+    """The address that --server gave."""
+    return _server.get()
+
+
+@contextmanager
+def looking() -> Iterator[Client]:
+    """To look: without a studio nothing begins by that, nothing is changed, and no data directory is made."""
+    with tempfile.TemporaryDirectory() as nothing, _client(lambda: _reader(Path(nothing))) as client:
+        yield client
+
+
+@contextmanager
+def changing() -> Iterator[Client]:
+    """To change something: without a studio, runs that wait go on waiting for one."""
+    with _client(lambda: _owner(max_parallel=0)) as client:
+        yield client
+
+
+@contextmanager
+def training() -> Iterator[Client]:
+    """To train: without a studio it is done by this process, and what is not at its end is paused when it ends."""
+    with _client(lambda: _owner(max_parallel=1)) as client:
+        yield client
+
+
+@contextmanager
+def _client(open_manager: Callable[[], RunManager]) -> Iterator[Client]:
+    server = chosen_server()
+    if server is not None:
+        with Client(server) as client:
+            yield client
+        return
+    from cognate_core.api.serving import serving  # only now: it takes a moment to load
+
+    with closing(open_manager()) as manager, serving(manager) as (url, token), Client(url, token) as client:
+        yield client
+
+
+def _owner(max_parallel: int) -> RunManager:
+    """Raises RunError, with where that one is reached, when another process manages the data directory."""
+    try:
+        return RunManager(default_home(), max_parallel)
+    except RunError as error:
+        address = running_address()
+        raise RunError(f"{error} Or add --server {address}." if address else str(error)) from error
+
+
+def running_address() -> str | None:
+    """Where the studio that manages the data directory is reached, if it has said so."""
+    try:
+        record = ProgressReader(database_path(default_home())).coordination(COORDINATION_KEY) or {}
+    except CognateError:
+        return None
+    return record.get("address") if record.get("open") else None
+
+
+def _reader(nothing: Path) -> RunManager:
+    """`nothing`: an empty folder, which stands for a data directory that is not there yet."""
+    home = default_home()
+    if not database_path(home).is_file():
+        ProgressLog(database_path(nothing)).close()
+        home = nothing
+    return ReadOnlyManager(home, _LOOKS)

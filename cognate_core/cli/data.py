@@ -1,0 +1,124 @@
+"""`cognate data`: datasets and files of one's own, looked at before anything is trained on them."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Annotated
+
+import typer
+
+from cognate_core.cli.connection import changing, looking
+from cognate_core.cli.output import JsonOption, print_facts, print_json, print_line, print_rows, say
+from cognate_core.cli.settings import SetOption, parse_changes
+
+app = typer.Typer(name="data", help="Datasets: look at the text that a model would read.", no_args_is_help=True)
+
+NameArgument = Annotated[
+    str, typer.Argument(help="`cognate data list` has the datasets, `cognate files list` your own files.")
+]
+MATCH_COLUMNS = ("heldout", "train", "kind", "share")
+SHARE_COLUMNS = ("name", "sequences", "of_sequences", "of_tokens", "passes", "left_out")
+
+
+@app.command("list")
+def list_datasets(as_json: JsonOption = False) -> None:
+    """List the datasets, on this computer or not."""
+    with looking() as studio:
+        rows = studio.datasets()
+    print_rows(("name", "here", "hub_id", "description"), rows, as_json, "There is none.")
+
+
+@app.command()
+def fetch(name: NameArgument, as_json: JsonOption = False) -> None:
+    """Fetch a dataset from the Hugging Face hub. It needs a network, and may take minutes."""
+    with changing() as studio:
+        found = studio.fetch_dataset(name)
+    print_json(found) if as_json else say(f"{found['name']} is here now.")
+
+
+@app.command()
+def rows(
+    name: NameArgument,
+    heldout: Annotated[bool, typer.Option("--heldout", help="Those that are kept apart, to test with.")] = False,
+    count: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10,
+    as_json: JsonOption = False,
+) -> None:
+    """Show rows of a dataset or file."""
+    with looking() as studio:
+        found = list(itertools.islice(studio.rows(name, "heldout" if heldout else "training"), count))
+    if as_json:
+        print_json(found)
+        return
+    for row in found:
+        print_line(f"Row {row['number']:,}")
+        print_facts({"it reads": row["prompt"], "it learns": row["answer"]})
+
+
+@app.command()
+def lengths(
+    name: NameArgument,
+    training_length: Annotated[int | None, typer.Option(help="How many tokens a sequence has.")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="How many word pieces a new tokenizer has at most.")] = None,
+    prepared: Annotated[str | None, typer.Option(help="The content hash of a run's data, for its tokenizer.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how long rows are in tokens, and what does not fit."""
+    with looking() as studio:
+        found = studio.lengths(name, train_seq_len=training_length, vocab_size=vocabulary, prepared=prepared)
+    if as_json:
+        print_json(found)
+        return
+    columns = (
+        "rows",
+        "tokens",
+        "mean",
+        "median",
+        "percentile_95",
+        "longest",
+        "left_out",
+        "cut",
+        "sequences",
+        "padding",
+    )
+    splits = [{"split": split, **found[split]} for split in ("training", "heldout")]
+    print_rows(("split", *columns), splits, as_json=False, nothing="")
+    say(f"The tokenizer has {found['vocabulary']:,} word pieces.")
+
+
+@app.command()
+def overlap(
+    name: NameArgument,
+    train: Annotated[str | None, typer.Option(help="Look in the training rows of this one. Default: its own.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=500, help="Show at most so many.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Look for held-out rows among training rows: a model that has read the test looks better than it is."""
+    with looking() as studio:
+        found = studio.overlap(name, train, count)
+    if as_json:
+        print_json(found)
+        return
+    print_rows(MATCH_COLUMNS, found["matches"], as_json=False, nothing="None of the held-out questions was found.")
+    say(
+        f"Of {found['heldout_rows']:,} held-out rows, {found['same']:,} stand there as they are, {found['numbers']:,} "
+        f"with other numbers, and of {found['passage']:,} a passage."
+    )
+
+
+@app.command()
+def mixture(
+    overrides: SetOption = None,
+    batch: Annotated[bool, typer.Option("--batch", help="Show the first batch, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a run would draw from each dataset, such as with --set dataset_sources=GSM8K,SVAMP."""
+    with looking() as studio:
+        found = studio.mixture(parse_changes(overrides))
+    if as_json:
+        print_json(found)
+        return
+    print_rows(SHARE_COLUMNS, found["shares"], as_json=False, nothing="Nothing is drawn.")
+    say(f"{found['drawn_sequences']:,} sequences are drawn in the whole run.")
+    for sequence in found["batch"] if batch else ():
+        print_line(f"From {sequence['dataset']}")
+        print_facts({f"{number}, {piece['kind']}": piece["text"] for number, piece in enumerate(sequence["pieces"], 1)})

@@ -1,0 +1,49 @@
+"""`cognate files`: files of one's own that the studio keeps, to look at and to train on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cognate_core.cli.connection import changing, looking
+from cognate_core.cli.output import JsonOption, moment, print_json, print_line, print_rows, say
+
+app = typer.Typer(name="files", help="Files of your own: add one, list them, remove one.", no_args_is_help=True)
+
+
+@app.command("list")
+def list_files(as_json: JsonOption = False) -> None:
+    """List your files, the newest first."""
+    with looking() as studio:
+        rows = list(studio.files())
+    if not as_json:
+        rows = [{**row, "kept_at": moment(row["kept_at"])} for row in rows]
+    print_rows(("name", "label", "bytes", "rows", "kept_at"), rows, as_json, "There is no file of yours yet.")
+
+
+@app.command()
+def add(
+    file: Annotated[Path, typer.Argument(help="JSONL, CSV, Parquet or plain text.")], as_json: JsonOption = False
+) -> None:
+    """Add a file and print the name that it goes by, for `cognate data` and as dataset_path."""
+    with changing() as studio:
+        kept = studio.add_file(file)
+    if as_json:
+        print_json(kept)
+    else:
+        print_line(kept["name"])
+
+
+@app.command()
+def remove(
+    name: Annotated[str, typer.Argument(help="What it goes by; `cognate files list` shows it.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Remove a file from the studio for good. Your own copy stays."""
+    if not yes:
+        typer.confirm("It is removed from the studio for good. Remove it?", abort=True, err=True)
+    with changing() as studio:
+        studio.remove_file(name)
+    say("It is removed. Your own copy stays.")

@@ -1,0 +1,54 @@
+"""Following what takes long: a progress bar until it has ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from cognate_core.cli import output
+from cognate_core.client import Client, Row, rests
+from cognate_core.errors import RunError
+
+POLL_SECONDS = 0.25
+
+
+@contextmanager
+def progress_bar() -> Iterator[Callable[[float, str], None]]:
+    """`show(share, words)` for as long as the block lasts."""
+    with Progress(
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}", markup=False),
+        console=output.messages,
+    ) as bar:
+        task = bar.add_task("Waiting", total=1.0)
+        yield lambda share, words: bar.update(task, completed=share, description=output.plain(words))
+
+
+def follow_run(client: Client, run_id: str) -> Row:
+    """The run once it rests or has ended. Ctrl-C has it stopped and saved, a second one cancelled."""
+    interrupts = 0
+    with progress_bar() as show:
+        while True:
+            try:
+                run = client.run(run_id)
+                show(run["progress"], describe(run))
+                if rests(run):
+                    return run
+                time.sleep(POLL_SECONDS)
+            except KeyboardInterrupt:
+                interrupts += 1
+                with suppress(RunError):  # it has just ended
+                    client.stop(run_id) if interrupts == 1 else client.cancel(run_id)
+
+
+def describe(run: Row) -> str:
+    """How far a run is, in words."""
+    loss = run.get("loss")
+    if loss is None:
+        return str(run["message"])
+    return f"{run['message']}, step {run['step'] or 0:,} of {run['total_steps'] or 0:,}, loss {loss:.3f}"

@@ -1,0 +1,64 @@
+"""Settings of a run as commands take them: a TOML file, a preset or another run's, with single ones changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cognate_core.cli.connection import chosen_server
+from cognate_core.client import Client
+from cognate_core.config import TrainingConfig
+from cognate_core.errors import ConfigError
+from cognate_core.presets import get_preset
+
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting. May be repeated.")
+]
+FileArgument = Annotated[
+    Path | None, typer.Argument(help="A TOML file with settings; `cognate presets first-run` prints one.")
+]
+PresetOption = Annotated[str | None, typer.Option(help="Begin with a preset instead of a file.")]
+
+
+def read_config(path: Path) -> TrainingConfig:
+    """The settings of a file. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise ConfigError(
+            {"file": f"There is no file {path}. `cognate presets first-run > {path}` makes one."}
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError({"file": f"{path} cannot be read as text ({error})."}) from error
+    return TrainingConfig.from_toml(text)
+
+
+def parse_changes(pairs: list[str] | None) -> dict[str, str]:
+    """What --set says. Raises ConfigError."""
+    for pair in pairs or []:
+        if "=" not in pair:
+            raise ConfigError({"set": f"--set needs KEY=VALUE, such as --set max_steps=100; got {pair!r}."})
+    return {key.strip(): value.strip() for key, value in (pair.split("=", 1) for pair in pairs or [])}
+
+
+def chosen_config(file: Path | None, preset: str | None, changes: list[str] | None) -> TrainingConfig:
+    """The settings of a file or a preset, changed. Raises ConfigError."""
+    if (file is None) == (preset is None):
+        raise ConfigError({"file": "Name either a file with settings or a --preset; `cognate presets` lists them."})
+    config = read_config(file) if file is not None else get_preset(str(preset)).config
+    return config.with_overrides(parse_changes(changes))
+
+
+def sent(studio: Client, config: TrainingConfig) -> dict[str, Any]:
+    """Settings as the API takes them. A file of one's own is sent along, when the studio is not of this process."""
+    settings = config.model_dump(mode="json")
+    path = Path(config.dataset_path or "")
+    if config.dataset_path is None or not path.exists():  # a name that the studio knows, or that it says it does not
+        return settings
+    if chosen_server() is None:
+        return {**settings, "dataset_path": str(path.resolve())}
+    if path.is_dir():
+        raise ConfigError({"dataset_path": f"{path} is a folder. To train elsewhere, put its rows into one file."})
+    return {**settings, "dataset_path": studio.add_file(path)["name"]}

@@ -1,0 +1,106 @@
+"""The studio itself: start it, and ask how it is."""
+
+from __future__ import annotations
+
+import ipaddress
+import runpy
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cognate_core.cli.connection import chosen_server, looking
+from cognate_core.cli.output import JsonOption, fail, print_facts, print_json, print_line, say
+from cognate_core.errors import RunError
+from cognate_core.runs import current_manager, default_home
+from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
+
+app = typer.Typer()
+
+SERVER_SCRIPT = Path(__file__).parents[2] / "app.py"
+OWN_NAMES = ("127.0.0.1", "localhost")
+PANEL = "The studio"
+
+
+@app.command(rich_help_panel=PANEL)
+def run(
+    port: Annotated[int, typer.Option(help="Where the page listens on this computer.")] = 8501,
+    browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
+    address: Annotated[
+        str,
+        typer.Option(help="Listen here. With any other, such as 0.0.0.0, other computers reach it: it needs a token."),
+    ] = "127.0.0.1",
+    host_name: Annotated[
+        list[str] | None,
+        typer.Option(help="A name under which other computers ask for it. May be repeated."),
+    ] = None,
+) -> None:
+    """Start the studio and open its page."""
+    if chosen_server() is not None:
+        raise RunError("`cognate run` starts a studio on this computer. Leave --server away.")
+    if not SERVER_SCRIPT.is_file():
+        fail(f"{SERVER_SCRIPT.name} is not beside the library. Run the studio from a clone of its repository.")
+    bound = _bound(address, host_name or [])
+    current_manager()  # before the server, so that a refusal is a sentence and no server log
+    sys.argv = [str(SERVER_SCRIPT)]  # from here Streamlit takes where the app lies
+    server = runpy.run_path(str(SERVER_SCRIPT))["app"]
+    server.run(config={"server.port": port, "server.headless": not browser, **bound})
+
+
+def _bound(address: str, names: list[str]) -> dict[str, Any]:
+    """Streamlit's settings for where the studio listens, and under which names it is asked for.
+
+    Raises:
+        RunError: other computers would reach it, and there is no token, or no name under which they ask.
+    """
+    own, one = _kind_of(address)
+    if own and not names:
+        return {"server.address": address}
+    if not own and chosen_token() is None:
+        raise RunError(
+            f"At {address} other computers would reach the studio. Choose a token of 16 or more letters and digits "
+            f"with {TOKEN_VARIABLE}, and give it to whoever may."
+        )
+    if not own and not one and not names:
+        raise RunError(f"Say with --host-name under which name other computers ask for the studio at {address}.")
+    hosts = {*OWN_NAMES, *names, *([address] if one else [])}
+    return {"server.address": address, "server.allowedHosts": sorted(hosts)}
+
+
+def _kind_of(address: str) -> tuple[bool, bool]:
+    """Whether only this computer reaches an address, and whether the address names one computer (0.0.0.0 does not)."""
+    try:
+        number = ipaddress.ip_address(address)
+    except ValueError:
+        return address == "localhost", True
+    return number.is_loopback, not number.is_unspecified
+
+
+@app.command(rich_help_panel=PANEL)
+def token() -> None:
+    """Print this studio's token, by which other programs may change things."""
+    if chosen_server() is not None:
+        raise RunError("A token is printed only on the studio's own computer. Leave --server away.")
+    print_line(studio_token(default_home()))
+
+
+@app.command(rich_help_panel=PANEL)
+def health(as_json: JsonOption = False) -> None:
+    """Say whether the studio is well."""
+    with looking() as studio:
+        found = studio.health()
+    print_json(found) if as_json else print_facts(found)
+
+
+@app.command(rich_help_panel=PANEL)
+def coordination(as_json: JsonOption = False) -> None:
+    """Say who manages the data directory, since when, and what is going on."""
+    with looking() as studio:
+        found = studio.coordination()
+    if as_json:
+        print_json(found)
+    elif found:
+        print_facts(found)
+    else:
+        say("No studio has managed the data directory yet. `cognate run` opens one.")

@@ -1,0 +1,43 @@
+"""`cognate trash`: what was deleted, until it is put back or removed for good."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cognate_core.cli.connection import changing, looking
+from cognate_core.cli.output import JsonOption, moment, print_json, print_rows, say
+
+app = typer.Typer(name="trash", help="What was deleted: put it back, or remove it for good.", no_args_is_help=True)
+
+EntryArgument = Annotated[str, typer.Argument(help="Its id; `cognate trash list` shows it.")]
+YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
+
+
+@app.command("list")
+def list_entries(as_json: JsonOption = False) -> None:
+    """List what lies in the trash."""
+    with looking() as studio:
+        rows = list(studio.trash())
+    if not as_json:
+        rows = [{**row, "deleted_at": moment(row["deleted_at"])} for row in rows]
+    print_rows(("id", "kind", "name", "deleted_at"), rows, as_json, "The trash is empty.")
+
+
+@app.command("put-back")
+def put_back(entry_id: EntryArgument, as_json: JsonOption = False) -> None:
+    """Have it again as it was."""
+    with changing() as studio:
+        entry = studio.restore(entry_id)
+    print_json(entry) if as_json else say(f"{entry['name']} is back.")
+
+
+@app.command()
+def remove(entry_id: EntryArgument, yes: YesOption = False) -> None:
+    """Remove it for good."""
+    if not yes:
+        typer.confirm("It cannot be had again after that. Remove it?", abort=True, err=True)
+    with changing() as studio:
+        studio.remove_for_good(entry_id)
+    say("It is removed for good.")

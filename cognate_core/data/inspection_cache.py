@@ -1,0 +1,106 @@
+"""What was found out about datasets, kept for a while: by the files' state and the settings, so that a change is seen.
+
+Rows and packed text are shared between those who look, at a page or through the API: whoever gets them must not change
+them.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cognate_core.config import TrainingConfig
+from cognate_core.data.inspection import (
+    FileState,
+    Lengths,
+    dataset_state,
+    file_state,
+    measure_lengths,
+    new_tokenizer,
+    open_source,
+    prepared_tokenizer,
+    tokens_of,
+)
+from cognate_core.data.mixture import Mixture, mix
+from cognate_core.data.overlap import Overlap, overlap
+from cognate_core.data.own_files import without_path
+from cognate_core.data.packing import EncodedDocument
+from cognate_core.data.sources import SourceDocuments
+from cognate_core.errors import DataError
+
+ROWS = TrainingConfig(dataset_sources=["Synthetic"])  # how many rows a run reads unless told otherwise
+LONGEST_LENGTH = 16384  # any training length may be looked at
+MOST_SEQUENCES = 64  # of a batch
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A dataset or a file of one's own, in the state that it is in. Equal choices have equal rows."""
+
+    name: str
+    cache: str
+    path: str | None
+    state: tuple[FileState, ...]
+
+
+def choice_of(name: str, cache: Path, path: Path | None = None) -> Choice | None:
+    """None: the dataset is not on this computer."""
+    if path is not None:
+        return Choice(name, str(cache), str(path), (file_state(path),))
+    state = dataset_state(name, cache)
+    return None if state is None else Choice(name, str(cache), None, state)
+
+
+@functools.lru_cache(maxsize=8)
+def rows_of(choice: Choice) -> SourceDocuments:
+    """Its rows: at most as many as a run reads by itself. Raises DataError when it cannot be used."""
+    config = ROWS.with_overrides({"dataset_path": choice.path})
+    try:
+        return open_source(choice.name, config, Path(choice.cache))
+    except DataError as error:
+        raise DataError(without_path(error, choice.path) if choice.path else str(error)) from error
+
+
+@functools.lru_cache(maxsize=16)
+def lengths_of(
+    choice: Choice, tokenizer_folder: Path | None, vocab_size: int, training_length: int
+) -> tuple[Lengths, Lengths, int]:
+    """(training, held-out) lengths, and how many word pieces the tokenizer knows.
+
+    The tokenizer is that of a prepared folder, or a new one of at most `vocab_size` word pieces.
+    """
+    train, heldout, vocabulary = _tokens(choice, tokenizer_folder, vocab_size)
+    return measure_lengths(train, training_length), measure_lengths(heldout, training_length), vocabulary
+
+
+@functools.lru_cache(maxsize=3)
+def _tokens(
+    choice: Choice, tokenizer_folder: Path | None, vocab_size: int
+) -> tuple[list[EncodedDocument], list[EncodedDocument], int]:
+    source = rows_of(choice)
+    tokenizer = prepared_tokenizer(tokenizer_folder) if tokenizer_folder else new_tokenizer(source, vocab_size)
+    return tokens_of(source.train, tokenizer), tokens_of(source.heldout, tokenizer), tokenizer.get_vocab_size()
+
+
+@functools.lru_cache(maxsize=32)
+def overlap_of(train: Choice, heldout: Choice) -> Overlap:
+    """What of the held-out rows of one stands in the training rows of the other."""
+    return overlap(rows_of(train).train, rows_of(heldout).heldout)
+
+
+def mixture_of(choices: Sequence[Choice], config: TrainingConfig) -> Mixture:
+    """The training rows of several datasets, packed as a run would."""
+    return _mixture(tuple(choices), config.vocab_size, config.train_seq_len, config.loss_on_answer_only)
+
+
+@functools.lru_cache(maxsize=2)
+def _mixture(choices: tuple[Choice, ...], vocab_size: int, training_length: int, loss_on_answer_only: bool) -> Mixture:
+    settings = {
+        "vocab_size": vocab_size,
+        "max_seq_len": LONGEST_LENGTH,
+        "train_seq_len": training_length,
+        "loss_on_answer_only": loss_on_answer_only,
+    }
+    return mix([rows_of(choice) for choice in choices], ROWS.with_overrides(settings))

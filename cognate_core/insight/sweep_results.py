@@ -1,0 +1,346 @@
+"""What a sweep came to: its runs by their lowest held-out loss, a sentence that claims no more than was measured, and
+a chart. Pure functions of runs as the progress log has them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import mean
+from typing import Any, Protocol
+
+from cognate_core.config import TrainingConfig, as_text, form_fields
+from cognate_core.contracts import RunStatus
+from cognate_core.insight.charts import CHART_HEIGHT, FONT_SIZE, Figure, Trace, View
+from cognate_core.insight.comparison import config_difference
+from cognate_core.insight.palette import GREY, neutral, run_colour, run_dash
+from cognate_core.labels import escape_html
+
+LOSS = "lowest held-out loss"
+LOG_FROM = 10  # numbers of which the largest is so many times the smallest stand on a logarithmic axis
+MOST_MARKS = 6  # values that an axis names, all of them; of more, the ends and the middle
+
+
+class SweptRun(Protocol):
+    """What is told of a run itself, as the progress log has it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def colour(self) -> int: ...
+    @property
+    def status(self) -> RunStatus: ...
+    @property
+    def config(self) -> TrainingConfig: ...
+    @property
+    def data_report(self) -> dict[str, Any] | None: ...
+    @property
+    def worked_seconds(self) -> float | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """One run of a sweep. Losses are held-out ones in nats a token, the mean over the datasets. None: not measured."""
+
+    run_id: str
+    name: str
+    colour: int
+    status: RunStatus
+    values: dict[str, Any]  # of the settings that are varied
+    best_loss: float | None
+    best_step: int | None
+    last_loss: float | None
+    seconds: float | None  # that it was worked on
+
+    @property
+    def counts(self) -> bool:
+        """Whether it can be compared: it came to its end, and was measured."""
+        return self.status is RunStatus.COMPLETED and self.best_loss is not None
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResults:
+    """The runs of a sweep, the lowest loss first, those that cannot be compared last; and what can be said of them."""
+
+    fields: list[str]
+    rows: list[SweepResult]
+    sentence: str
+
+
+def sweep_results(runs: Sequence[SweptRun], losses: Mapping[str, Mapping[str, Any]]) -> SweepResults:
+    """What the runs of one group came to.
+
+    Args:
+        losses: by run, what `ProgressReader.heldout_losses` gives.
+    """
+    different = config_difference([run.config for run in runs])
+    rows = []
+    for number, run in enumerate(runs):
+        measured = losses.get(run.id, {})
+        values = {name: each[number] for name, each in different.items()}
+        rows.append(
+            SweepResult(
+                run.id,
+                run.name,
+                run.colour,
+                run.status,
+                values,
+                measured.get("best_loss"),
+                measured.get("best_step"),
+                measured.get("last_loss"),
+                run.worked_seconds,
+            )
+        )
+    rows.sort(key=lambda row: (not row.counts, math.inf if row.best_loss is None else row.best_loss))
+    hashes = {run.data_report["content_hash"] for run in runs if run.data_report}
+    return SweepResults(list(different), rows, _sentence(rows, other_data=len(hashes) > 1))
+
+
+def values_text(values: Mapping[str, Any]) -> str:
+    """Settings as people call them, such as "Learning rate 0.001, Layers 4"."""
+    fields = form_fields()
+    return ", ".join(f"{fields[name].title} {as_text(value)}" for name, value in values.items())
+
+
+def _sentence(rows: Sequence[SweepResult], *, other_data: bool) -> str:
+    settings: dict[str, list[SweepResult]] = {}
+    for row in rows:
+        if row.counts:
+            settings.setdefault(repr(_but_seed(row.values)), []).append(row)
+    ranked = sorted(settings.values(), key=_mean)
+    if not ranked:
+        said = ["No run has come to its end with a measured held-out loss yet."]
+    elif len(ranked) == 1:
+        said = [_of_one_setting(ranked[0])]
+    else:
+        said = _of_two_settings(*ranked[:2])
+        if other_data:
+            said.append(
+                "The runs read different data, or cut it into other tokens, so that their losses cannot simply be "
+                "compared."
+            )
+    going = sum(not row.status.is_terminal for row in rows)
+    broken = sum(row.status.is_terminal and not row.counts for row in rows)
+    if going:
+        said.append(f"{going} of {len(rows)} {_have(going)} not ended yet.")
+    if broken:
+        said.append(f"{broken} of {len(rows)} ended without a result that counts: see the status of each.")
+    return " ".join(said)
+
+
+def _have(count: int) -> str:
+    return "has" if count == 1 else "have"
+
+
+def _of_one_setting(seeds: Sequence[SweepResult]) -> str:
+    if len(seeds) == 1:
+        return f"One run has come to its end, with a held-out loss of {_of_seeds(seeds)}. Nothing else yet to compare."
+    lowest, highest = _ends(seeds)
+    return (
+        f"The same settings with {len(seeds)} seeds came to held-out losses from {lowest:.3f} to {highest:.3f}: so far "
+        "apart by chance alone."
+    )
+
+
+def _of_two_settings(first: Sequence[SweepResult], second: Sequence[SweepResult]) -> list[str]:
+    """The lowest and the next one, and what is known of chance."""
+    said = [
+        f"Lowest held-out loss: {values_text(_but_seed(first[0].values))} with {_of_seeds(first)}, against "
+        f"{_of_seeds(second)} of the next ({values_text(_but_seed(second[0].values))})."
+    ]
+    if len(first) == len(second) == 1:
+        said.append(
+            "One seed of each has ended: how much of the difference is chance is not known yet."
+            if "seed" in first[0].values
+            else "One seed each: how much of the difference is chance was not measured. Vary the seed as well to know."
+        )
+    elif _ends(first)[1] < _ends(second)[0]:
+        said.append("Each run of the first is lower than each of the next.")
+    else:
+        said.append("Their runs overlap: the difference may be chance.")
+    return said
+
+
+def _of_seeds(seeds: Sequence[SweepResult]) -> str:
+    if len(seeds) == 1:
+        return f"{_mean(seeds):.3f}"
+    lowest, highest = _ends(seeds)
+    return f"{_mean(seeds):.3f} on average of {len(seeds)} seeds ({lowest:.3f} to {highest:.3f})"
+
+
+def _losses(rows: Sequence[SweepResult]) -> list[float]:
+    return [row.best_loss for row in rows if row.best_loss is not None]
+
+
+def _mean(seeds: Sequence[SweepResult]) -> float:
+    return mean(_losses(seeds))
+
+
+def _ends(seeds: Sequence[SweepResult]) -> tuple[float, float]:
+    return min(_losses(seeds)), max(_losses(seeds))
+
+
+def _but_seed(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != "seed"}
+
+
+# The chart
+
+
+def sweep_chart(results: SweepResults, view: View) -> Figure:
+    """The lowest held-out loss over the one setting that is varied; of several settings, parallel coordinates: a line a
+    run through the value of each (Inselberg 1985). Runs without a measured loss are not drawn.
+    """
+    rows = [row for row in results.rows if row.best_loss is not None]
+    fields = [name for name in results.fields if name != "seed"] or results.fields
+    if len(fields) == 1:
+        return _over_one_setting(fields[0], rows, view)
+    return _parallel(results.fields, rows, view)
+
+
+def _over_one_setting(field: str, rows: Sequence[SweepResult], view: View) -> Figure:
+    """A dot a run, and a faint line through the mean at each value of a number."""
+    scale = _Scale([row.values[field] for row in rows])
+    traces: list[Trace] = []
+    losses: dict[float, list[float]] = {}
+    for row in rows:
+        losses.setdefault(scale.place(row.values[field]), []).extend(_losses([row]))
+    places = sorted(losses)
+    if scale.is_number and len(places) > 1:
+        means = [mean(losses[place]) for place in places]
+        line = {"color": neutral(2, dark=view.dark), "width": 1.5, "dash": "dot"}
+        traces.append({"type": "scatter", "mode": "lines", "x": places, "y": means, "line": line, "hoverinfo": "skip"})
+    for row in rows:
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "markers",
+                "x": [scale.place(row.values[field])],
+                "y": [row.best_loss],
+                "name": escape_html(row.name),
+                "marker": {"color": run_colour(row.colour, dark=view.dark), "size": 12},
+                "hovertemplate": f"{_hover(row)}<extra></extra>",
+            }
+        )
+    layout = _layout()
+    layout["xaxis"] |= {
+        "title": {"text": escape_html(str(form_fields()[field].title)), "font": {"size": FONT_SIZE}},
+        "range": [-0.06, 1.06],
+        **scale.ticks(),
+    }
+    layout["yaxis"] |= {"title": {"text": "held-out loss (nats a token)", "font": {"size": FONT_SIZE}}}
+    return {"data": traces, "layout": layout}
+
+
+def _parallel(fields: Sequence[str], rows: Sequence[SweepResult], view: View) -> Figure:
+    titles = [*(str(form_fields()[name].title) for name in fields), LOSS]
+    scales = [_Scale([row.values[name] for row in rows]) for name in fields]
+    scales.append(_Scale([row.best_loss for row in rows], logarithmic=False))
+    traces: list[Trace] = []
+    for number, row in reversed(list(enumerate(rows))):  # the best one over the others
+        line = {"color": run_colour(row.colour, dark=view.dark), "width": 4 if number == 0 else 2}
+        values = [*(row.values[name] for name in fields), row.best_loss]
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines+markers",
+                "x": list(range(len(titles))),
+                "y": [scale.place(value) for scale, value in zip(scales, values, strict=True)],
+                "name": escape_html(row.name),
+                "line": line | {"dash": run_dash(row.colour)},
+                "marker": {"size": 7},
+                "opacity": 1 if number == 0 else 0.7,
+                "hovertemplate": f"{_hover(row)}<extra></extra>",
+            }
+        )
+    marks = [(place, mark) for place, scale in enumerate(scales) for mark in scale.marks()]
+    traces.append(
+        {
+            "type": "scatter",
+            "mode": "text",
+            "x": [place for place, _ in marks],
+            "y": [height for _, (height, _) in marks],
+            "text": [escape_html(text) for _, (_, text) in marks],
+            # Not on a line: above the marks, at the foot below them.
+            "textposition": ["top center" if height else "bottom center" for _, (height, _) in marks],
+            "textfont": {"size": FONT_SIZE, "color": neutral(0, dark=view.dark)},
+            "hoverinfo": "skip",
+            "cliponaxis": False,
+        }
+    )
+    layout = _layout()
+    layout["margin"] |= {"l": 24, "r": 24, "b": 64}
+    layout["xaxis"] |= {
+        "range": [-0.25, len(titles) - 0.75],
+        "tickvals": list(range(len(titles))),
+        "ticktext": [escape_html(title).replace(" ", "<br>") for title in titles],
+        "tickangle": 0,
+    }
+    layout["yaxis"] |= {"range": [-0.12, 1.12], "visible": False}
+    axis = {"type": "line", "y0": 0, "y1": 1, "line": {"color": GREY, "width": 1}, "layer": "below"}
+    layout["shapes"] = [{**axis, "x0": place, "x1": place} for place in range(len(titles))]
+    return {"data": traces, "layout": layout}
+
+
+class _Scale:
+    """Where values stand on an axis from 0 to 1: numbers by their size or its logarithm, others one after another."""
+
+    def __init__(self, values: Sequence[Any], *, logarithmic: bool | None = None) -> None:
+        self.is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+        self._values: list[Any] = sorted(set(values)) if self.is_number else sorted(values, key=as_text)
+        if self.is_number and logarithmic is None:
+            logarithmic = bool(values) and min(values) > 0 and max(values) >= LOG_FROM * min(values)
+        self._logarithmic = bool(logarithmic)
+
+    def place(self, value: Any) -> float:
+        """0 to 1; the middle where there is one value alone."""
+        if not self.is_number:
+            texts = list(dict.fromkeys(map(as_text, self._values)))
+            low, here, high = 0.0, float(texts.index(as_text(value))), float(len(texts) - 1)
+        else:
+            low, here, high = (self._measure(each) for each in (self._values[0], value, self._values[-1]))
+        return 0.5 if low == high else (here - low) / (high - low)
+
+    def marks(self) -> list[tuple[float, str]]:
+        """Places and the values there, in words."""
+        values = self._values
+        if self.is_number and len(values) > MOST_MARKS:
+            values = [values[0], values[len(values) // 2], values[-1]]
+        return list(dict.fromkeys((self.place(value), _short(value)) for value in values))
+
+    def ticks(self) -> dict[str, Any]:
+        """The same for an axis of Plotly."""
+        return {
+            "tickvals": [place for place, _ in self.marks()],
+            "ticktext": [escape_html(text) for _, text in self.marks()],
+        }
+
+    def _measure(self, value: float) -> float:
+        return math.log(value) if self._logarithmic else float(value)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) and value >= 0.001 else as_text(value)
+
+
+def _hover(row: SweepResult) -> str:
+    values = "<br>".join(escape_html(values_text({name: value})) for name, value in row.values.items())
+    status = "" if row.status is RunStatus.COMPLETED else f"<br>{row.status}"
+    return f"{values}<br>{LOSS} {row.best_loss:.3f}{status}"
+
+
+def _layout() -> dict[str, Any]:
+    axis = {"gridcolor": "rgba(128,128,128,0.18)", "zeroline": False, "tickfont": {"size": FONT_SIZE}}
+    return {
+        "height": CHART_HEIGHT,
+        "margin": {"l": 64, "r": 24, "t": 12, "b": 48},
+        "showlegend": False,  # what a dot or line is stands in the table, and beside the pointer
+        "hovermode": "closest",
+        "uirevision": "keep",
+        "xaxis": {**axis, "showgrid": False},
+        "yaxis": dict(axis),
+        "template": "none",
+    }

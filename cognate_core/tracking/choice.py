@@ -1,0 +1,90 @@
+"""Which trackers there are, what must be installed for them, what opens them, and where their files are."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+from cognate_core.config import TRACKERS, TrackerName
+from cognate_core.contracts import ProgressEmitter, RecordSink
+from cognate_core.errors import ConfigError
+from cognate_core.labels import folder_name
+from cognate_core.storage.progress_log import ProgressReader, Run
+from cognate_core.tracking.fan_out import Tracking
+from cognate_core.tracking.tables import TableTracker
+from cognate_core.tracking.tensorboard import FOLDER as TENSORBOARD_FOLDER
+from cognate_core.tracking.tensorboard import TensorBoardTracker
+from cognate_core.tracking.tracker import Tracker
+from cognate_core.tracking.trackio_store import FOLDER as TRACKIO_FOLDER
+from cognate_core.tracking.trackio_store import PROJECT as TRACKIO_PROJECT
+from cognate_core.tracking.trackio_store import TrackioTracker
+
+_MODULES: dict[TrackerName, str] = {"tensorboard": "tensorboardX", "trackio": "trackio"}  # of the extras of these names
+
+
+def install_command(names: Sequence[TrackerName]) -> str | None:
+    """What installs the extras of these trackers that are missing; None when none is."""
+    missing = [name for name in names if name in _MODULES and find_spec(_MODULES[name]) is None]
+    return f'pip install "cognate-studio[{",".join(missing)}]"' if missing else None
+
+
+def require_extras(names: Sequence[TrackerName]) -> None:
+    """Raises ConfigError, with the command that installs it, when a tracker's extra is not installed."""
+    command = install_command(names)
+    if command:
+        titles = " and ".join(TRACKERS[name] for name in names if install_command([name]))
+        raise ConfigError({"trackers": f"{titles} must be installed first: {command}. Then open the studio anew."})
+
+
+def tracking_of(run: Run, home: Path, reader: ProgressReader, emitter: ProgressEmitter, record: RecordSink) -> Tracking:
+    """The database's emitter and sink with the trackers behind them that the run's settings name."""
+    folder = home / "runs" / run.id
+    trackers = {TRACKERS[name]: partial(_opened, name, run, home, folder, reader) for name in run.config.trackers}
+    return Tracking(emitter, record, trackers)
+
+
+def _opened(name: TrackerName, run: Run, home: Path, folder: Path, reader: ProgressReader) -> Tracker:
+    match name:
+        case "tensorboard":
+            return TensorBoardTracker(run, folder, reader)
+        case "trackio":
+            return TrackioTracker(run, home / TRACKIO_FOLDER)
+        case "csv" | "parquet":
+            return TableTracker(name, run, folder, reader)
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerPlace:
+    """Where a tracker's files of a run are, and the command that shows them, if one is needed."""
+
+    title: str
+    files: str
+    command: str
+
+
+def tracker_places(run: Run, home: Path) -> list[TrackerPlace]:
+    """One for each tracker of a run."""
+    folder = home / "runs" / run.id
+    models = [folder / folder_name(model) for model in run.model_names]
+    trackio = home / TRACKIO_FOLDER
+    set_folder = f'set "TRACKIO_DIR={trackio}" &&' if os.name == "nt" else f"TRACKIO_DIR={shlex.quote(str(trackio))}"
+    shown_by: dict[TrackerName, tuple[Sequence[Path], str]] = {
+        "tensorboard": ([model / TENSORBOARD_FOLDER for model in models], f"tensorboard --logdir {_quoted(folder)}"),
+        "csv": ([model / "metrics.csv" for model in models], ""),
+        "parquet": ([model / "metrics.parquet" for model in models], ""),
+        "trackio": ([trackio], f"{set_folder} trackio show --project {TRACKIO_PROJECT}"),
+    }
+    return [
+        TrackerPlace(TRACKERS[name], ", ".join(map(str, places)), command)
+        for name in run.config.trackers
+        for places, command in [shown_by[name]]
+    ]
+
+
+def _quoted(folder: Path) -> str:
+    return f'"{folder}"' if os.name == "nt" else shlex.quote(str(folder))

@@ -1,0 +1,444 @@
+"""RayTrainer: the ModelTrainer that shares each batch among the workers of a Ray cluster.
+
+Ray starts the workers, watches over them and starts them again; what they learn is the loops' own (see peers.py), and
+so are the checkpoints. Rank 0 carries the training out as TorchTrainer does and says what happens to a mailbox, an
+actor beside this process, which keeps the order and answers with what the person wishes. Ray is loaded when the first
+model is trained. Training is on processors: the loops know of no other device, also where a cluster has some.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import ModelTrainer, ProgressCallback, Record, RecordSink
+from cognate_core.errors import CognateError, Interruption, PauseRequested, TrainingError, plain_sentence
+from cognate_core.training.peers import ALONE, INTERRUPTIONS, PeerLost, Peers, ProcessGroupPeers
+from cognate_core.training.trainer import Training, model_folder, prepared
+
+MOST_LOSSES = 3  # so often a model goes on after it lost a worker
+LISTEN_SECONDS = 0.25  # between two looks at what the person wishes, when nothing else happens
+PEER_SECONDS = 4 * 3600  # that a worker waits for the first, which checks and saves; Ray notices who is gone
+OBJECT_STORE_BYTES = 80 * 2**20  # only records pass through it; Ray wants no less
+SPARE_CPUS = 2  # for what Ray places beside the workers; it counts them and takes none
+
+SETTINGS = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths mean the same to workers
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+}
+"""Of Ray, as environment variables, which it reads when it is loaded. What a person has set stands."""
+
+OWN_CLUSTER_SETTINGS = {
+    "RAY_AUTH_MODE": "token",  # its ports obey whoever has the token, and nobody else
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system, in spite of the name: listen on loopback alone
+    "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
+}
+"""On a cluster on this computer, too."""
+
+
+class RayTrainer(ModelTrainer):
+    """Trains a Cognate with the workers of a Ray cluster. The arguments are those of TorchTrainer.
+
+    Several models may be trained at once, by one trainer or several; they share the cluster of this process.
+    """
+
+    def __init__(self, record: RecordSink, resume: bool = False, begin: Path | None = None) -> None:
+        self._record, self._resume, self._begin = record, resume, begin
+
+    async def train_model(
+        self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
+    ) -> dict[str, Any]:
+        return await asyncio.to_thread(self._train, model_name, config, progress_callback)
+
+    def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
+        prepared(config)
+        with _cluster.used(config):
+            import ray
+
+            folder = model_folder(config, name, use_again=self._resume).resolve()
+            scratch = folder / "ray"
+            here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+                ray.get_runtime_context().get_node_id(), soft=False
+            )
+            mailbox = ray.remote(num_cpus=0, scheduling_strategy=here)(Mailbox).remote()
+            job = Job(name, config, config.prepared_data, folder, self._resume, self._begin, _threads(config), mailbox)
+            hearing = _Hearing(self._record, progress_callback, config.max_steps)
+            try:
+                with ThreadPoolExecutor(1) as pool:
+                    fitting = pool.submit(_fit, job, scratch)
+                    hearing.listen(mailbox, fitting)
+                outcome = ray.get(mailbox.outcome.remote())
+            except ray.exceptions.RayError as error:
+                raise TrainingError(f"The Ray cluster broke down ({_first_line(error)}). Resume the run.") from error
+            finally:
+                ray.kill(mailbox)
+                shutil.rmtree(scratch, ignore_errors=True)
+            if hearing.error is not None:
+                raise hearing.error
+            if outcome is None:
+                raise _lost(fitting)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return dict(outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the workers of a model are told. `threads`: of each worker. `data`: the prepared folder."""
+
+    name: str
+    config: TrainingConfig
+    data: str | None
+    folder: Path
+    resume: bool
+    begin: Path | None
+    threads: int
+    mailbox: Any
+
+
+class Mailbox:
+    """An actor between rank 0 and the process that waits for it.
+
+    Each life of the workers begins anew; what comes late from an earlier one, which was lost, is dropped.
+    """
+
+    def __init__(self) -> None:
+        self._items: list[tuple[str, Any]] = []
+        self._arrived = asyncio.Event()
+        self._life = 0
+        self._wish: str | None = None
+        self._outcome: dict[str, Any] | Exception | None = None
+
+    async def begin(self) -> int:
+        """A new life; its number, from 1."""
+        self._life += 1
+        return self._life
+
+    async def put(self, life: int, items: list[tuple[str, Any]]) -> str | None:
+        """What happened, in its order; what is wished."""
+        if life == self._life:
+            self._items += items
+            self._arrived.set()
+        return self._wish
+
+    async def take(self, seconds: float) -> list[tuple[str, Any]]:
+        """What happened since; waits for something to happen."""
+        try:
+            await asyncio.wait_for(self._arrived.wait(), seconds)
+        except TimeoutError:
+            return []
+        self._arrived.clear()
+        items, self._items = self._items, []
+        return items
+
+    async def wish(self, kind: str) -> None:
+        self._wish = kind
+
+    async def end(self, outcome: dict[str, Any] | Exception) -> None:
+        """What `train_model` shall return or raise. The first word is the one that counts."""
+        if self._outcome is None:
+            self._outcome = outcome
+
+    async def outcome(self) -> dict[str, Any] | Exception | None:
+        return self._outcome
+
+
+# Of the process that waits
+
+
+class _Hearing:
+    """Hands on what the mailbox gets, and tells it what the person wishes."""
+
+    def __init__(self, record: RecordSink, progress_callback: ProgressCallback, total_steps: int) -> None:
+        self._record, self._progress_callback = record, progress_callback
+        self._last: tuple[int, int, float, float] = (0, total_steps, math.nan, 0.0)
+        self._wished: type[Interruption] | None = None
+        self.error: Exception | None = None  # of who should have heard
+
+    def listen(self, mailbox: Any, fitting: Future[None]) -> None:
+        """Until the workers are done."""
+        import ray
+
+        done = False
+        while not done:
+            done = fitting.done()  # and if so, all has arrived
+            items = ray.get(mailbox.take.remote(0 if done else LISTEN_SECONDS))
+            wish: type[Interruption] | None = None
+            for kind, value in items or [("progress", self._last)]:
+                wish = self._hand_on(kind, value) or wish
+            if wish is not None and wish is not self._wished:
+                self._wished = wish
+                ray.get(mailbox.wish.remote(wish.__name__))
+
+    def _hand_on(self, kind: Literal["record", "progress"], value: Any) -> type[Interruption] | None:
+        if self.error is not None:
+            return PauseRequested  # nobody hears it any more: a checkpoint, and an end
+        try:
+            if kind == "record":
+                self._record(value)
+            else:
+                self._last = value
+                self._progress_callback(*value)
+        except Interruption as asked:
+            return type(asked)
+        except Exception as error:  # noqa: BLE001  (whatever it is, the caller of train_model gets it)
+            self.error = error
+            return PauseRequested
+        return None
+
+
+def _fit(job: Job, scratch: Path) -> None:
+    """Have Ray Train start the workers, and start them again when one is lost. It raises when that is of no use."""
+    import ray.train
+    import ray.train.torch
+
+    ray.train.torch.TorchTrainer(
+        work,
+        train_loop_config={"job": job},
+        torch_config=ray.train.torch.TorchConfig(backend="gloo", timeout_s=PEER_SECONDS),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=job.config.ray_workers, resources_per_worker={"CPU": _cpus(job.config)}
+        ),
+        run_config=ray.train.RunConfig(
+            name="workers",
+            storage_path=str(scratch),
+            failure_config=ray.train.FailureConfig(
+                max_failures=MOST_LOSSES, controller_failure_limit=MOST_LOSSES, max_preemption_failures=MOST_LOSSES
+            ),
+            logging_config=ray.train.LoggingConfig("WARNING"),
+        ),
+    ).fit()
+
+
+def _lost(fitting: Future[None]) -> TrainingError:
+    """No worker could say how it ended."""
+    error = fitting.exception()
+    return TrainingError(
+        f"The workers were lost more than {MOST_LOSSES} times, or could not be started "
+        f"({_first_line(error) if error else 'Ray does not say why'}). What they printed is in worker.log. Resume the "
+        "run to go on from its last checkpoint."
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1][:200]}" if lines else type(error).__name__
+
+
+def _threads(config: TrainingConfig) -> int:
+    """Of each worker: on this computer they share those that the run has."""
+    if config.ray_address is not None:
+        return _cpus(config)
+    return max(1, torch.get_num_threads() // (config.ray_workers * config.ray_parallel_models))
+
+
+def _cpus(config: TrainingConfig) -> int:
+    """That Ray counts for a worker."""
+    return max(1, config.threads) if config.ray_address is not None else 1
+
+
+class _Cluster:
+    """Ray in this process, while at least one model is trained."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._scratch: str | None = None
+        self._is_own = False  # else somebody else connected this process, and that stays as it is
+
+    @contextmanager
+    def used(self, config: TrainingConfig) -> Iterator[None]:
+        """Be connected.
+
+        Raises:
+            TrainingError: there is no cluster at the address, or it has too few processors.
+        """
+        with self._lock:
+            if not self._users:
+                self._connect(config)
+            self._users += 1
+        try:
+            _require_cpus(config)
+            yield
+        finally:
+            with self._lock:
+                self._users -= 1
+                if not self._users:
+                    self._disconnect()
+
+    def _connect(self, config: TrainingConfig) -> None:
+        for name, value in {**SETTINGS, **({} if config.ray_address else OWN_CLUSTER_SETTINGS)}.items():
+            os.environ.setdefault(name, value)
+        import ray
+
+        self._is_own = not ray.is_initialized()
+        if not self._is_own:
+            return
+        try:
+            if config.ray_address:
+                ray.init(address=config.ray_address, logging_level="WARNING")
+                return
+            # Short, because the names of sockets are; below /tmp also where the system has a longer place
+            self._scratch = tempfile.mkdtemp(prefix="cognate-ray-", dir="/tmp" if os.name == "posix" else None)  # noqa: S108
+            ray.init(
+                address="local",
+                num_cpus=config.ray_workers * config.ray_parallel_models + SPARE_CPUS,
+                num_gpus=0,
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+                logging_level="WARNING",
+                _temp_dir=self._scratch,
+            )
+        except Exception as error:
+            self._disconnect()
+            where = (
+                f"No Ray cluster could be joined at {config.ray_address}" if config.ray_address else "Ray did not start"
+            )
+            raise TrainingError(
+                f"{where} ({_first_line(error)}). Check the address, and that this computer belongs to the cluster."
+                if config.ray_address
+                else f"{where} ({_first_line(error)}). Try again, or choose the local engine."
+            ) from error
+
+    def _disconnect(self) -> None:
+        import ray
+
+        if self._is_own:
+            ray.shutdown()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+
+_cluster = _Cluster()
+
+
+def _require_cpus(config: TrainingConfig) -> None:
+    import ray
+
+    needed = config.ray_workers * _cpus(config) * config.ray_parallel_models
+    there = int(ray.cluster_resources().get("CPU", 0))
+    if there < needed:
+        raise TrainingError(
+            f"The Ray cluster has {there} processors, and {config.ray_parallel_models} model(s) at once of "
+            f"{config.ray_workers} worker(s) need {needed}. Choose fewer workers, threads or models at once."
+        )
+
+
+# Of the workers
+
+
+def work(told: dict[str, Job]) -> None:
+    """What each worker does. Only the loss of another one is an error to Ray, which then starts all of them again."""
+    import ray
+
+    job = told["job"]
+    torch.set_num_threads(job.threads)
+    group = ProcessGroupPeers()
+    peers: Peers = group if group.size > 1 else ALONE
+    config = job.config.model_copy(update={"prepared_data": job.data})
+    try:
+        if peers.rank:
+            Training(job.name, config, job.folder, _unheard, _unheard, peers=peers).help_out()
+        else:
+            _lead(job, config, peers)
+    except Interruption:
+        return  # rank 0 has said so
+    except PeerLost:
+        if ray.get(job.mailbox.outcome.remote()) is None:
+            raise
+    except Exception as error:  # noqa: BLE001  (whatever it is, the caller of train_model gets it)
+        traceback.print_exc()
+        ray.get(job.mailbox.end.remote(_tellable(error)))
+        torch.distributed.destroy_process_group()  # the others wait for this one no longer
+
+
+def _lead(job: Job, config: TrainingConfig, peers: Peers) -> None:
+    """What rank 0 does."""
+    import ray
+
+    line = _Line(job.mailbox)
+    lost = line.life > 1
+    training = Training(job.name, config, job.folder, line.record, line.progress, line.flush, peers)
+    try:
+        outcome: dict[str, Any] | Exception = training.carry_out(job.resume or lost, job.begin, worker_lost=lost)
+    except Interruption as interruption:
+        outcome = interruption
+    finally:
+        line.flush()
+    ray.get(job.mailbox.end.remote(outcome))
+
+
+class _Line:
+    """Says to the mailbox what happens, without waiting for it, and hears what is wished."""
+
+    def __init__(self, mailbox: Any) -> None:
+        import ray
+
+        self._mailbox = mailbox
+        self._waiting: list[tuple[str, Any]] = []
+        self._sent: Any = None
+        self._wish: str | None = None
+        self.life: int = ray.get(mailbox.begin.remote())
+
+    def record(self, record: Record) -> None:
+        """A RecordSink."""
+        self._waiting.append(("record", record))
+
+    def progress(self, step: int, total_steps: int, loss: float, learning_rate: float) -> None:
+        """A ProgressCallback."""
+        import ray
+
+        self._waiting.append(("progress", (step, total_steps, loss, learning_rate)))
+        if self._sent is None or ray.wait([self._sent], timeout=0)[0]:
+            self._send()
+        if self._wish is not None:
+            raise INTERRUPTIONS[self._wish]
+
+    def flush(self) -> None:
+        """Wait until all has arrived."""
+        self._send()
+        self._hear()
+
+    def _send(self) -> None:
+        self._hear()
+        self._sent = self._mailbox.put.remote(self.life, self._waiting)
+        self._waiting = []
+
+    def _hear(self) -> None:
+        import ray
+
+        if self._sent is not None:
+            self._wish = ray.get(self._sent)
+            self._sent = None
+
+
+def _tellable(error: Exception) -> Exception:
+    """`error` as another process can have it: its own kind where that is of use there."""
+    if isinstance(error, CognateError) and type(error)(str(error)).args == error.args:
+        return type(error)(str(error))
+    return TrainingError(plain_sentence(error))
+
+
+def _unheard(*_: Any) -> None:
+    """What rank 0 records, and calls back, as well."""

@@ -1,0 +1,182 @@
+"""The part of New run that tries several settings: what is varied, which runs that makes, and what their time may be.
+
+What is typed is kept in the address, as in the form above it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import streamlit as st
+from pydantic.fields import FieldInfo
+
+from cognate_core.config import TrainingConfig, as_text, field_extra, field_range
+from cognate_core.contracts import Quote
+from cognate_core.errors import ConfigError
+from cognate_core.insight.words import duration
+from cognate_core.sweep import MAX_RUNS, Changes, Sweep, sweepable_fields
+from pages.components.layout import shown
+
+EVERY, DRAWS = "Every combination", "Random draws"
+_SAME_TIME = (  # a step takes as long whatever these are
+    "learning_rate",
+    "warmup_ratio",
+    "min_lr_ratio",
+    "weight_decay",
+    "beta1",
+    "beta2",
+    "max_grad_norm",
+    "seed",
+    "grokfast_alpha",
+    "grokfast_lamb",
+    "grokfast_keep_step_size",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WantedSweep:
+    """What a person wants tried. `sweep`: None while it cannot be started; why stands in the form."""
+
+    on: bool
+    sweep: Sweep | None = None
+
+
+def sweep_form(base: TrainingConfig | None) -> WantedSweep:
+    """Ask what to vary. `base`: the settings above, None while one of them cannot be used."""
+    kept: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}
+    on = st.toggle(
+        "Try several settings",
+        key="sweep",
+        help="Starts a run for each of several values, one after the other, so that you see which is best. Such a "
+        "group of runs is called a sweep.",
+        **kept,
+    )
+    if not on:
+        return WantedSweep(on=False)
+    with st.container(border=True):
+        fields = sweepable_fields("text")
+        titles = {str(info.title): name for name, info in fields.items()}
+        chosen = st.multiselect(
+            "Settings to vary",
+            list(titles),
+            key="sweep_settings",
+            placeholder="Choose one or two",
+            help="All other settings are as above.",
+            **kept,
+        )
+        way = st.segmented_control(
+            "Which runs",
+            [EVERY, DRAWS],
+            default=EVERY,
+            required=True,
+            key="sweep_way",
+            help=f"{EVERY}: one run for each value of a setting, or for each value of one with each of another.  \n"
+            f"{DRAWS}: as many runs as you say, each with values drawn at random. Better for three settings or more.",
+            **kept,
+        )
+        drawn = way == DRAWS
+        places, typed = {}, {}
+        for title in chosen:
+            name = titles[title]
+            typed[name] = st.text_input(
+                f"{title}: {'values or a range' if drawn else 'values to try'}",
+                key=f"sweep.{name}",
+                placeholder=_example(name, fields[name], drawn=drawn),
+                help=_help(fields[name], drawn=drawn),
+                **kept,
+            )
+            places[name] = st.empty()
+        draws = seed = 0
+        if drawn:
+            left, right = st.columns(2)
+            draws = int(left.number_input("Number of runs", 2, MAX_RUNS, 8, key="sweep_runs", **kept))
+            seed = int(
+                right.number_input(
+                    "Seed of the draws", 0, 2**31 - 1, 0, key="sweep_seed", help="The same seed draws the same.", **kept
+                )
+            )
+            places["draws"] = st.empty()
+        places["sweep"] = st.empty()
+        if base is None:
+            st.caption("The runs are listed here once all settings above can be used.")
+            return WantedSweep(on=True)
+        missing = [title for title in chosen if not typed[titles[title]].strip()]
+        if missing or not typed:
+            st.caption(f"Type the values to try: {', '.join(missing)}." if missing else "Choose what to vary.")
+            return WantedSweep(on=True)
+        try:
+            sweep = Sweep(base, {}, typed, draws, seed) if drawn else Sweep(base, typed)
+        except ConfigError as error:
+            for name, sentence in error.problems.items():
+                places.get(name, st).error(shown(sentence), icon=":material/error:")
+            return WantedSweep(on=True)
+        return WantedSweep(True, _listed(sweep, kept))
+
+
+def _listed(sweep: Sweep, kept: dict[str, Any]) -> Sweep | None:
+    """Show the runs, and those that cannot be trained; the sweep without them where they may be left out."""
+    left_out = False
+    if sweep.contradictions:
+        count, every = len(sweep.contradictions), len(sweep.contradictions) + len(sweep.runs)
+        st.warning(f"{count} of {every} combinations cannot be trained.", icon=":material/warning:")
+        st.dataframe(
+            [{**_row(changes), "why": sentence} for changes, sentence in sweep.contradictions], hide_index=True
+        )
+        left_out = st.toggle("Leave these out", key="sweep_leave_out", **kept)
+    if not sweep.runs:
+        st.caption("There is nothing left to train. Type other values.")
+        return None
+    st.markdown(f"**{len(sweep.runs)} run{'s' if len(sweep.runs) > 1 else ''}**, one after the other:")
+    st.dataframe([_row(changes) for changes, _ in sweep.runs], hide_index=True, width="content")
+    if "seed" not in sweep.fields:
+        st.caption("To learn how much of a difference is chance, vary the seed as well.")
+    sweep.leave_out = left_out
+    return sweep if left_out or not sweep.contradictions else None
+
+
+def sweep_time(sweep: Sweep, quote: Quote | None) -> str:
+    """What is known of the time of all runs, from the quote for one with the settings above."""
+    count = len(sweep.runs)
+    if quote is None:
+        return f"All {count} runs: not measured yet."
+    slower = [name for name in sweep.fields if name not in _SAME_TIME and name != "max_steps"]
+    if slower:
+        titles = ", ".join(str(TrainingConfig.model_fields[name].title) for name in slower)
+        return f"All {count} runs: unknown, since a run may take longer or shorter with another value of {titles}."
+    share = sum(config.max_steps for _, config in sweep.runs) / sweep.base.max_steps
+    low, high = duration(quote.low_seconds * share), duration(quote.high_seconds * share)
+    return f"All {count} runs, one after the other: {low} to {high}."
+
+
+def _row(changes: Changes) -> dict[str, str]:
+    return {str(TrainingConfig.model_fields[name].title): as_text(value) for name, value in changes.items()}
+
+
+def _example(name: str, info: FieldInfo, *, drawn: bool) -> str:
+    """Something that could be typed, made of the setting's own example."""
+    default = info.get_default(call_default_factory=True)
+    if isinstance(default, list):
+        return "such as GSM8K; GSM8K, SVAMP"
+    if isinstance(default, dict):
+        return "such as GSM8K=1, SVAMP=1; GSM8K=2, SVAMP=1"
+    if isinstance(default, bool):
+        return "on, off"
+    if isinstance(default, str):
+        return f"such as {', '.join(get_args(info.annotation)[:2])}"
+    if name == "seed":
+        return "such as 1, 2, 3"
+    example = field_extra(info)["example"]
+    return f"such as {example} to ..." if drawn else f"such as {example}, ..."
+
+
+def _help(info: FieldInfo, *, drawn: bool) -> str:
+    between = ";" if isinstance(info.get_default(call_default_factory=True), list | dict) else ","
+    how = f"Several values, with `{between}` between them."
+    if drawn and info.annotation in (int, float):
+        how = (
+            "A range, such as 1e-4 to 1e-2, or several values with commas, of which one is drawn. Where a range ends "
+            "at ten times its beginning or more, small values are drawn as often as large ones (by the logarithm)."
+        )
+    allowed = field_range(info)
+    return f"{info.description}  \n{how}" + (f"  \nAllowed: {allowed}." if allowed else "")

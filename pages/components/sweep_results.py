@@ -1,0 +1,96 @@
+"""What a sweep came to, on Compare: a sentence, the table of its runs, a chart, and a way to end what is left of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import streamlit as st
+
+from cognate_core.config import as_text, form_fields
+from cognate_core.errors import RunError
+from cognate_core.insight.charts import View
+from cognate_core.insight.glossary import explained
+from cognate_core.insight.sweep_results import SweepResult, SweepResults, sweep_chart, sweep_results
+from cognate_core.insight.words import duration
+from cognate_core.runs import RunManager
+from pages.components.layout import show_refusal, shown
+from pages.components.live_charts import still_charts
+from pages.components.run_actions import act
+
+UPDATE_SECONDS = 5.0  # while a run of it goes on
+
+
+def results_of(manager: RunManager, group_id: str) -> SweepResults:
+    """The runs of a sweep by their results. Raises RunError when there is none any more."""
+    runs = manager.log.runs_of_group(group_id)
+    return sweep_results(runs, manager.log.heldout_losses([run.id for run in runs]))
+
+
+def sweep_section(manager: RunManager, group_id: str) -> None:
+    """What the sweep came to; it follows its runs by itself."""
+    going = any(not run.status.is_terminal for run in manager.log.runs_of_group(group_id))
+    st.fragment(_section, run_every=UPDATE_SECONDS if going else None)(manager, group_id)
+
+
+def _section(manager: RunManager, group_id: str) -> None:
+    try:
+        results = results_of(manager, group_id)
+    except RunError as error:  # it was deleted meanwhile
+        show_refusal(error)
+        return
+    st.write(shown(results.sentence))
+    st.dataframe(
+        [_row(row) for row in results.rows],
+        hide_index=True,
+        column_config={
+            "lowest held-out loss": st.column_config.TextColumn(
+                help=explained("held-out loss", "The mean over the datasets, at the checks while it trained.")
+            ),
+            "time": st.column_config.TextColumn(help="How long it was worked on, pauses left out."),
+        },
+    )
+    if any(row.best_loss is not None for row in results.rows) and results.fields:
+        _chart(results)
+    if any(not row.status.is_terminal for row in results.rows) and st.button(
+        "Cancel what is left of it",
+        icon=":material/cancel:",
+        disabled=bool(manager.read_only),
+        help="Takes what waits out of the queue, and ends what trains without saving it.",
+    ):
+        act(manager.cancel_group, group_id)
+
+
+def _chart(results: SweepResults) -> None:
+    figure = sweep_chart(results, View(dark=st.context.theme.type == "dark"))
+    titles = [str(form_fields()[name].title) for name in results.fields]
+    what = titles[0] if len(titles) == 1 else "each setting that was varied"
+    chart: dict[str, Any] = {
+        "title": f"Lowest held-out loss by {what}",
+        "help": "Each run in its colour; lower is better. Point at one to see its settings.",
+        "alt": f"Lowest held-out loss by {', '.join(titles)}; the table above has the same figures",
+        "wide": True,
+        "figure": figure,
+    }
+    seen = hashlib.sha256(json.dumps(figure, default=str).encode()).hexdigest()[:12]
+    still_charts([chart], key=f"sweep-{seen}")
+    unknown = sum(row.best_loss is None for row in results.rows)
+    if unknown:
+        st.caption(f"{unknown} of {len(results.rows)} runs are not drawn: nothing was measured of them yet.")
+
+
+def _row(row: SweepResult) -> dict[str, str | None]:
+    fields = form_fields()
+    return {
+        **{str(fields[name].title): as_text(value) for name, value in row.values.items()},
+        "status": row.status.value,
+        "lowest held-out loss": _loss(row.best_loss),
+        "at step": "unknown" if row.best_step is None else f"{row.best_step:,}",
+        "last held-out loss": _loss(row.last_loss),
+        "time": duration(row.seconds),
+    }
+
+
+def _loss(loss: float | None) -> str:
+    return "unknown" if loss is None else f"{loss:.3f}"

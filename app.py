@@ -16,7 +16,7 @@ from typing import Any
 import streamlit as st
 from starlette.middleware import Middleware
 
-from cognate_core.api import OWN_HOSTS, Guard, Policy, served
+from cognate_core.api import OWN_HOSTS, Guard, Policy, is_near, served
 from cognate_core.errors import CognateError, RunError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
 from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
@@ -31,13 +31,13 @@ def policy() -> Policy:
     """
     address = st.get_option("server.address")
     hosts = frozenset(host.lower() for host in st.get_option("server.allowedHosts"))
-    if address in OWN_HOSTS:
+    if is_near(address):
         return Policy(studio_token(current_manager().home), hosts or OWN_HOSTS)
     token = chosen_token()
     if token is None:
         raise RunError(
             f"The studio would be reached from other computers at {address or 'every address'}, and asks for no token. "
-            f"Choose one with {TOKEN_VARIABLE}, or take server.address (STREAMLIT_SERVER_ADDRESS) away."
+            f"Choose one with {TOKEN_VARIABLE}, or take server.address away."
         )
     if not hosts - OWN_HOSTS:
         raise RunError(

@@ -1,6 +1,6 @@
 """REST and WebSocket: what the pages can do, for other programs. The `Guard` stands before all of it."""
 
 from cognate_core.api.application import SERVED_BELOW, create_api, served
-from cognate_core.api.guard import OWN_HOSTS, Guard, Policy
+from cognate_core.api.guard import OWN_HOSTS, Guard, Policy, is_near
 
-__all__ = ["OWN_HOSTS", "SERVED_BELOW", "Guard", "Policy", "create_api", "served"]
+__all__ = ["OWN_HOSTS", "SERVED_BELOW", "Guard", "Policy", "create_api", "is_near", "served"]

@@ -105,7 +105,7 @@ def said_once(asked: Asked) -> Refusal | None:
 
 def from_near(asked: Asked) -> Refusal | None:
     """Without a token for everything, only this computer is answered, however the server was bound."""
-    if asked.policy.everything or _is_near(asked.client):
+    if asked.policy.everything or is_near(asked.client):
         return None
     return Refusal(HTTPStatus.FORBIDDEN, "This studio answers its own computer alone.")
 
@@ -331,11 +331,12 @@ def _asked(scope: Scope, policy: Policy, pass_: str) -> Asked:
     )
 
 
-def _is_near(client: str) -> bool:
+def is_near(address: str | None) -> bool:
+    """Whether an address is of this computer alone."""
     try:
-        return ipaddress.ip_address(client).is_loopback
+        return ipaddress.ip_address(address or "").is_loopback
     except ValueError:
-        return False
+        return address == "localhost"
 
 
 def _hostname(host: str) -> str | None:

@@ -1,0 +1,50 @@
+"""Who may speak to the studio, by where it listens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import streamlit as st
+
+import app
+from cognate_core.api import Policy
+from cognate_core.errors import ConfigError, RunError
+from cognate_core.runs import close_manager
+
+TOKEN = "a-token-of-the-test"
+
+
+def policy(monkeypatch: pytest.MonkeyPatch, address: str | None, *hosts: str) -> Policy:
+    options = {"server.address": address, "server.allowedHosts": list(hosts)}
+    monkeypatch.setattr(st, "get_option", options.__getitem__)
+    return app.policy()
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
+def test_at_home_what_changes_something_needs_the_token_of_the_folder(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
+) -> None:
+    monkeypatch.delenv("COGNATE_TOKEN", raising=False)
+    try:
+        asked = policy(monkeypatch, address, "LocalHost")
+        assert asked == Policy((tmp_path / "home" / "token").read_text(), frozenset({"localhost"}))
+    finally:
+        close_manager()
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.5", "studio.lan", "", None])
+def test_elsewhere_all_need_a_token_that_was_chosen_and_a_name(
+    monkeypatch: pytest.MonkeyPatch, address: str | None
+) -> None:
+    monkeypatch.delenv("COGNATE_TOKEN", raising=False)
+    with pytest.raises(RunError, match="asks for no token"):
+        policy(monkeypatch, address, "studio.lan")
+    monkeypatch.setenv("COGNATE_TOKEN", "short")
+    with pytest.raises(ConfigError, match="16 or more"):
+        policy(monkeypatch, address, "studio.lan")
+    monkeypatch.setenv("COGNATE_TOKEN", TOKEN)
+    with pytest.raises(RunError, match=r"server\.allowedHosts"):
+        policy(monkeypatch, address, "127.0.0.1", "localhost")
+    asked = policy(monkeypatch, address, "127.0.0.1", "Studio.lan")
+    assert asked == Policy(TOKEN, frozenset({"127.0.0.1", "studio.lan"}), everything=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Generic, TypeVar
 
@@ -27,16 +28,22 @@ GetManager = Annotated[RunManager, Depends(_manager)]
 """Whoever manages the data directory."""
 
 
-def _own_files(connection: HTTPConnection, manager: GetManager) -> Path | None:
-    if connection.app.state.any_file:
-        return None
+@dataclass(frozen=True, slots=True)
+class OwnFiles:
+    """What files settings may name: those in `folder` by their names and, if `any_other`, all of this computer."""
+
+    folder: Path
+    any_other: bool
+
+
+def _own_files(connection: HTTPConnection, manager: GetManager) -> OwnFiles:
     from cognate_core.data.own_files import UPLOADS
 
-    return manager.home / UPLOADS
+    return OwnFiles(manager.home / UPLOADS, connection.app.state.any_file)
 
 
-GetOwnFiles = Annotated[Path | None, Depends(_own_files)]
-"""The folder whose files settings may name. None: they may name any of this computer."""
+GetOwnFiles = Annotated[OwnFiles, Depends(_own_files)]
+"""What files settings may name."""
 
 
 def _owner(manager: GetManager) -> RunManager:

@@ -23,17 +23,18 @@ LAST_ANSWERS_SECONDS = 1  # that whoever still reads an answer is left when serv
 
 
 @contextmanager
-def serving(manager: RunManager) -> Iterator[tuple[str, str]]:
+def serving(manager: RunManager, *, any_file: bool = False) -> Iterator[tuple[str, str]]:
     """Serve the API of `manager` on a port that is free, until the block ends: its address, and the only token for it.
 
-    Whoever has the token is this process: settings may name any file that it can read.
+    Args:
+        any_file: whether settings may name any file of this computer: where only this process asks.
 
     Raises:
         StorageError: this computer lets nobody listen on 127.0.0.1.
     """
     token = secrets.token_urlsafe(32)
     app = Starlette(
-        routes=[Mount(SERVED_BELOW, create_api(lambda: manager, any_file=True))],
+        routes=[Mount(SERVED_BELOW, create_api(lambda: manager, any_file=any_file))],
         middleware=[Middleware(Guard, get_policy=lambda: Policy(token, everything=True))],
     )
     config = uvicorn.Config(

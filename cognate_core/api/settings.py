@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
-from cognate_core.api.requests import Asked, GetManager, GetOwnFiles
+from cognate_core.api.requests import Asked, GetManager, GetOwnFiles, OwnFiles
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Quote
 from cognate_core.errors import ConfigError, RunError
@@ -34,12 +34,8 @@ class Settings(Asked):
         {}, max_length=200, description="Single settings, put over the others.", examples=[{"max_steps": 100}]
     )
 
-    def to_config(self, files: Path | None, base: TrainingConfig | None = None) -> TrainingConfig:
-        """The settings as one.
-
-        Args:
-            files: see `GetOwnFiles`.
-            base: whose settings are taken where neither a preset nor a config is given.
+    def to_config(self, files: OwnFiles, base: TrainingConfig | None = None) -> TrainingConfig:
+        """The settings as one. `base`: whose settings are taken where neither a preset nor a config is given.
 
         Raises:
             ConfigError: one cannot be used.
@@ -56,7 +52,7 @@ class Settings(Asked):
             config = base or TrainingConfig.from_values(self.config or {})
         config = config.with_overrides({**self.settings, "output_dir": TrainingConfig().output_dir})
         known = base.dataset_path if base is not None else None
-        return config if files is None or config.dataset_path == known else _with_own_file(config, files)
+        return config if config.dataset_path == known else _with_own_file(config, files)
 
 
 class Needs(BaseModel):
@@ -114,7 +110,7 @@ def quotes(body: QuoteWanted, manager: GetManager, files: GetOwnFiles) -> Quote:
         _rehearsing.release()
 
 
-def _with_own_file(config: TrainingConfig, files: Path) -> TrainingConfig:
+def _with_own_file(config: TrainingConfig, files: OwnFiles) -> TrainingConfig:
     """`config`, of which an own file is one of those that were sent here: another file of this computer is nobody's
     to name from elsewhere.
 
@@ -122,8 +118,10 @@ def _with_own_file(config: TrainingConfig, files: Path) -> TrainingConfig:
         ConfigError: there is no such file.
     """
     given = config.dataset_path or ""
-    path = files / Path(given).name
+    path = files.folder / Path(given).name
     if given not in (path.name, str(path)) or not path.is_file():
+        if files.any_other:
+            return config
         raise ConfigError(
             {"dataset_path": "There is no such file among your own. Send it to /v1/files, and give the name it gets."}
         )

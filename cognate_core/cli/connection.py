@@ -58,7 +58,11 @@ def _client(open_manager: Callable[[], RunManager]) -> Iterator[Client]:
         return
     from cognate_core.api.serving import serving  # only now: it takes a moment to load
 
-    with closing(open_manager()) as manager, serving(manager) as (url, token), Client(url, token) as client:
+    with (
+        closing(open_manager()) as manager,
+        serving(manager, any_file=True) as (url, token),
+        Client(url, token) as client,
+    ):
         yield client
 
 

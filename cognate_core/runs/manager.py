@@ -46,7 +46,7 @@ from cognate_core.errors import (
 )
 from cognate_core.files import allow_open_files, require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
-from cognate_core.runs.broadcast import MOST_LISTENERS, Broadcast, WebSocketProgressEmitter
+from cognate_core.runs.broadcast import MOST_LISTENERS, RUNS_KEPT, Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.execution import (
     ASKED_BY,
@@ -160,7 +160,7 @@ class RunManager:
         for run_id in interrupted:
             self._keep_run_file(run_id)
             self._tell(run_id)
-        for run_id in self.log.queued_run_ids():
+        for run_id in self.log.queued_run_ids()[:RUNS_KEPT]:
             self.introduce(run_id)
         self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heartbeat.start()

@@ -266,6 +266,11 @@ class TestToken:
             assert asking._headers == {}
             assert TOKEN not in str(asking._http.headers)
 
+    def test_is_not_made_by_asking(self, tmp_path: Path) -> None:
+        with Client("http://127.0.0.1:1") as asking:
+            assert asking._headers == {}
+        assert not (tmp_path / "home").exists()
+
     def test_that_was_chosen_goes_wherever_it_was_meant_to(self, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("COGNATE_TOKEN", "chosen-by-a-person-here")
         with Client("http://example.org") as asking:

@@ -396,11 +396,17 @@ class TestWithoutAStudio:
         assert "Waits is cancelled." in cognate("cancel", run["id"]).stderr
 
     def test_the_token_is_printed_and_stays_the_same(self, cognate: Cognate, home: Path) -> None:
-        assert_refused(cognate("token"), "Set COGNATE_TOKEN instead.")
-        home.mkdir()
         first, second = cognate("token").stdout, cognate("token").stdout
         assert first == second
         assert len(first.strip()) >= 32
+
+    def test_a_file_or_folder_of_this_computer_is_read_where_it_lies(
+        self, cognate: Cognate, settings: Path, tmp_path: Path
+    ) -> None:
+        (tmp_path / "rows").mkdir()
+        run_id = cognate("start", settings, "--set", f"dataset_path={tmp_path / 'rows'}").stdout.strip()
+        config = json.loads(cognate("show", run_id, "--json").stdout)["config"]
+        assert config["dataset_path"] == str(tmp_path / "rows")
 
     def test_nothing_is_said_of_one_that_never_was(self, cognate: Cognate, home: Path) -> None:
         assert "No studio has managed the data directory yet." in cognate("coordination").stderr

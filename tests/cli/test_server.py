@@ -201,6 +201,50 @@ class TestOneModel:
         assert_refused(there("model", "show", model["id"]), "There is no model")
 
 
+class TestData:
+    @pytest.fixture
+    def rows(self, tmp_path: Path) -> Path:
+        """A file of one's own."""
+        file = tmp_path / "mine.jsonl"
+        lines = [{"question": f"What is {n} and {n}?", "answer": f"It is {2 * n}. #### {2 * n}"} for n in range(60)]
+        file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+        return file
+
+    def test_datasets_are_listed_and_looked_at(self, there: Cognate) -> None:
+        listed = json.loads(there("data", "list", "--json").stdout)
+        assert {row["name"] for row in listed if row["here"]} >= {"Synthetic"}
+        assert "GSM8K" in there("data", "list").stdout
+        assert len(json.loads(there("data", "rows", "Synthetic", "--count", 3, "--json").stdout)) == 3
+        assert "it learns" in there("data", "rows", "Synthetic", "--heldout").stdout
+        assert_refused(there("data", "rows", "Nowhere"), "There is no such dataset.")
+        assert_refused(there("data", "fetch", "GSM8K"), "GSM8K")  # no test reaches the network
+
+    def test_a_file_is_added_looked_at_and_removed(self, there: Cognate, rows: Path, tmp_path: Path) -> None:
+        name = there("files", "add", rows).stdout.strip()
+        assert "mine.jsonl" in there("files", "list").stdout
+        assert "What is" in there("data", "rows", name).stdout
+        assert "percentile_95" in there("data", "lengths", name, "--training-length", 64, "--vocabulary", 400).stdout
+        found = there("data", "overlap", name)
+        assert "held-out rows" in found.stderr, found.output
+        words = ("data", "mixture", "--set", f"dataset_path={name}", "--set", "vocab_size=400", "--batch")
+        mixed = there(*words)
+        assert "sequences are drawn in the whole run." in mixed.stderr, mixed.output
+        assert there("files", "remove", name).exit_code == 1, "it asks first"
+        assert there("files", "remove", name, "--yes").exit_code == 0
+        assert "mine.jsonl" not in there("files", "list").stdout
+        assert_refused(there("files", "add", tmp_path / "gone.jsonl"), "The file gone.jsonl cannot be opened")
+
+    def test_a_file_of_this_computer_is_sent_along(
+        self, there: Cognate, elsewhere: Studio, settings: Path, rows: Path, tmp_path: Path
+    ) -> None:
+        run_id = there("start", settings, "--set", f"dataset_path={rows}").stdout.strip()
+        path = Path(elsewhere.manager.log.run(run_id).config.dataset_path or "")
+        assert path.read_bytes() == rows.read_bytes()
+        assert path.is_relative_to(elsewhere.manager.home)
+        assert_refused(there("start", settings, "--set", f"dataset_path={tmp_path}"), "is a folder.")
+        assert_refused(there("start", settings, "--set", "dataset_path=gone.jsonl"), "no such file among your own")
+
+
 class TestTheStudio:
     def test_says_how_it_is(self, there: Cognate, elsewhere: Studio) -> None:
         assert json.loads(there("health", "--json").stdout)["read_only"] is None

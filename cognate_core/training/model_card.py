@@ -92,7 +92,7 @@ def model_card(
     return "\n".join(lines)
 
 
-def _means(stats: dict[str, Any]) -> str:
+def _means(stats: Mapping[str, Any]) -> str:
     threads = f"{stats['threads']} threads"
     return threads if stats["workers"] == 1 else f"{stats['workers']} workers of {threads}"
 

@@ -49,7 +49,8 @@ def test_only_a_fetch_asks_the_network(api: TestClient, monkeypatch: pytest.Monk
 
 
 def test_a_fetched_dataset_is_here(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [{"Body": f"Tom has {n} pears.", "Question": "How many?", "Answer": str(n)} for n in range(1, 6)]
+    row = {"Question": "How many?", "Equation": "1"}
+    rows = [{**row, "Body": f"Tom has {n} pears.", "Answer": str(n)} for n in range(1, 6)]
     monkeypatch.setattr(sources, "_hub_rows", lambda *_: iter(rows))
     assert api.post("/v1/datasets/SVAMP/fetch", json={}).json()["here"] is True
     first = api.get("/v1/datasets/SVAMP/rows").json()["items"][0]

@@ -11,6 +11,7 @@ from cognate_core.cli.output import JsonOption, fail, print_json, say
 from cognate_core.cli.settings import SetOption, parse_changes
 from cognate_core.cli.train import RunIdArgument, told
 from cognate_core.client import Row
+from cognate_core.runs import name_after
 
 app = typer.Typer()
 
@@ -89,7 +90,7 @@ def branch(
         run = studio.run(run_id)
         if model is None and len(run["model_names"]) > 1:
             fail(f"This run has several models. Choose one with --model: {', '.join(run['model_names'])}.")
-        chosen, title = model or run["model_names"][0], name or f"{run['name']} from step {step}"
+        chosen, title = model or run["model_names"][0], name or name_after(run["name"], f" from step {step}")
         told([studio.branch(run_id, chosen, step, parse_changes(overrides), title)], as_json)
 
 

@@ -32,7 +32,7 @@ from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.presets import PRESETS, RACERS
-from cognate_core.runs import MAX_MODELS
+from cognate_core.runs import MAX_MODELS, name_after
 
 app = typer.Typer()
 
@@ -118,6 +118,7 @@ def train(
 def start(
     config_file: FileArgument = None,
     preset: PresetOption = None,
+    copy_of: Annotated[str | None, typer.Option("--from", help="Begin with the settings of this run instead.")] = None,
     overrides: SetOption = None,
     name: NameOption = None,
     models: ModelsOption = 1,
@@ -125,6 +126,14 @@ def start(
     as_json: JsonOption = False,
 ) -> None:
     """Queue a run and print its id, without waiting. A studio that is open trains it."""
+    if copy_of is not None:
+        if config_file is not None or preset is not None:
+            fail("Say in one way where the settings come from: a file, --preset or --from.")
+        with changing() as studio:
+            title = name or name_after(studio.run(copy_of)["name"], " (again)")
+            changes = parse_changes(overrides)
+            told([studio.start(title, copy_of=copy_of, settings=changes, models=models, key=key)], as_json)
+        return
     config = chosen_config(config_file, preset, overrides)
     title = name or (config_file.stem if config_file else PRESETS[str(preset)].title)
     with changing() as studio:

@@ -56,6 +56,15 @@ class TestStarting:
         assert_refused(there("start"), "Name either a file with settings or a --preset")
         assert_refused(there("start", settings, "--preset", "first-run"), "Name either")
 
+    def test_a_run_is_started_once_more_with_a_change(
+        self, there: Cognate, elsewhere: Studio, settings: Path, ended: str
+    ) -> None:
+        again = there("start", "--from", ended, "--set", "seed=8").stdout.strip()
+        run = elsewhere.manager.log.run(again)
+        assert (run.parent_run_id, run.relation, run.config.seed) == (ended, "fix", 8)
+        assert run.name.endswith(" (again)")
+        assert_refused(there("start", settings, "--from", ended), "Say in one way")
+
     def test_a_race_has_a_run_for_each_lane(self, there: Cognate, elsewhere: Studio) -> None:
         result = there("race", "grokfast", "control", "--set", "max_steps=3")
         names = [elsewhere.manager.log.run(run_id).name for run_id in result.stdout.split()]

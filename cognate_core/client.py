@@ -248,6 +248,41 @@ class Client:
         """Save the report of one model of the run (default: the first), one HTML page, as `file`."""
         self._save("/runs/{}/report", run_id, file=file, params=_given({"model": model}))
 
+    def save_metrics(self, run_id: str, file: Path) -> None:
+        """Save every step of every model of the run as a table: Parquet if `file` ends so, else CSV."""
+        if file.suffix == ".parquet":
+            self._save("/runs/{}/metrics.parquet", run_id, file=file)
+        else:
+            self._save("/runs/{}/metrics.csv", run_id, file=file)
+
+    def start_sweep(
+        self,
+        name: str,
+        *,
+        config: Settings,
+        grid: Mapping[str, Any] | None = None,
+        ranges: Mapping[str, Any] | None = None,
+        draws: int = 0,
+        seed: int = 0,
+        leave_out: bool = False,
+        key: str | None = None,
+    ) -> Row:
+        """Queue a run for each combination of a grid of values, and for each draw from ranges."""
+        varied = {"grid": grid or {}, "ranges": ranges or {}, "draws": draws, "seed": seed, "leave_out": leave_out}
+        return self._ask("POST", "/sweeps", body={"name": name, "config": config, **varied}, headers=_key(key))
+
+    def sweeps(self) -> list[Row]:
+        """The sweeps, newest first."""
+        return self._list("/sweeps")
+
+    def sweep(self, sweep_id: str) -> Row:
+        """One sweep, and what its runs came to."""
+        return self._ask("GET", "/sweeps/{}", sweep_id)
+
+    def cancel_sweep(self, sweep_id: str) -> Row:
+        """Cancel those of its runs that wait or go on."""
+        return self._ask("POST", "/sweeps/{}/cancel", sweep_id)
+
     def save_passport(self, run_id: str, file: Path) -> None:
         """Save the run's passport, by which another studio can open and repeat it, as `file`."""
         self._save("/runs/{}/passport", run_id, file=file)
@@ -441,6 +476,11 @@ class Client:
             "checkpoint_step": checkpoint_step,
         }
         return self._ask("POST", "/models/{}/explain", model_id, body=body, seconds=WORK_SECONDS)
+
+    def publish(self, model_id: str, repo_id: str, *, private: bool = True, license_name: str | None = None) -> Row:
+        """Send a model to the Hugging Face hub, with the token that the studio's computer has."""
+        body = {"repo_id": repo_id, "private": private, "license": license_name}
+        return self._ask("POST", "/models/{}/publish", model_id, body=body, seconds=WORK_SECONDS)
 
     def calculate(self, model_id: str, a: int, b: int, *, checkpoint_step: int | None = None) -> Row:
         """What a model of the Grokking lab answers to one problem."""

@@ -56,7 +56,7 @@ def sweepable_fields(task: str) -> dict[str, FieldInfo]:
     return {
         name: info
         for name, info in used_fields(task).items()
-        if name not in _NOT_SWEPT and field_extra(info)["section"] != "Checking and saving"
+        if name not in _NOT_SWEPT and field_extra(info)["section"] not in ("Checking and saving", "Several workers")
     }
 
 

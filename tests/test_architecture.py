@@ -108,7 +108,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
         {"arithmetic", "data", "model", "training", "insight", "examiner"},
     ),
     "api": (
-        LEAVES | {"presets", "service", "storage", "runs", "api"},
+        LEAVES | {"presets", "publishing", "service", "storage", "sweep", "tracking", "runs", "api"},
         {"insight", "charts_of_runs", "report_of_run", "data", "playground", "calculator"},
     ),
     "client": ({"errors", "files", "lifecycle"}, {"runs"}),

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
-from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
@@ -23,6 +23,7 @@ from cognate_core.labels import folder_name
 router = APIRouter(tags=["handing on"])
 
 CHUNK = 1 << 18
+PARQUET = "application/vnd.apache.parquet"
 _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 
@@ -38,6 +39,32 @@ def report(run_id: RunId, asked: Annotated[ModelWanted, Query()], manager: GetMa
     run = manager.log.run(run_id)
     html = report_of_run(manager.log, run, model_name(run, asked.model))
     return HTMLResponse(html, headers=_as_file(f"{folder_name(run.name)}.html"))
+
+
+@router.get(
+    "/runs/{run_id}/metrics.csv",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}, "description": "A table."}},
+)
+def metrics_as_csv(run_id: RunId, manager: GetManager) -> Response:
+    """Every step of every model of the run, as a table for other programs."""
+    from cognate_core.tracking.export import metrics_csv
+
+    name = folder_name(manager.log.run(run_id).name)
+    return Response(metrics_csv(manager.log, run_id), media_type="text/csv", headers=_as_file(f"{name}.csv"))
+
+
+@router.get(
+    "/runs/{run_id}/metrics.parquet",
+    response_class=Response,
+    responses={200: {"content": {PARQUET: _BYTES}, "description": "A Parquet file."}},
+)
+def metrics_as_parquet(run_id: RunId, manager: GetManager) -> Response:
+    """The same as Parquet."""
+    from cognate_core.tracking.export import metrics_parquet
+
+    name = folder_name(manager.log.run(run_id).name)
+    return Response(metrics_parquet(manager.log, run_id), media_type=PARQUET, headers=_as_file(f"{name}.parquet"))
 
 
 @router.get(

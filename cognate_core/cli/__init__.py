@@ -20,6 +20,7 @@ from cognate_core.cli import (
     output,
     passport,
     studio,
+    sweeps,
     train,
     trash,
 )
@@ -64,7 +65,7 @@ def cognate(
 
 for commands in (studio, train, lists, control, figures):  # each command by itself
     app.add_typer(commands.app)
-for group in (models, data, files, passport, trash):  # below a word of its own
+for group in (models, sweeps, data, files, passport, trash):  # below a word of its own
     app.add_typer(group.app, rich_help_panel="Keep and try")
 
 __all__ = ["app"]

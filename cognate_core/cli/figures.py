@@ -32,6 +32,16 @@ ModelOption = Annotated[str | None, typer.Option(help="Which of the run's models
 
 
 @app.command(rich_help_panel=PANEL)
+def export(
+    run_id: RunIdArgument, file: Annotated[Path, typer.Argument(help="Where to write it: .csv or .parquet.")]
+) -> None:
+    """Write every step of every model of a run as a table for other programs."""
+    with looking() as studio:
+        studio.save_metrics(run_id, file)
+    print_line(str(file))
+
+
+@app.command(rich_help_panel=PANEL)
 def metrics(
     run_id: RunIdArgument,
     model: ModelOption = None,

@@ -41,6 +41,19 @@ def show(model_id: ModelIdArgument, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def publish(
+    model_id: ModelIdArgument,
+    repo_id: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face hub.")],
+    public: Annotated[bool, typer.Option("--public", help="Let everybody see it.")] = False,
+    license_name: Annotated[str | None, typer.Option("--license", help="Named in its description.")] = None,
+) -> None:
+    """Send a model to the Hugging Face hub, with the token in HF_TOKEN."""
+    with looking() as studio:
+        found = studio.publish(model_id, repo_id, private=not public, license_name=license_name)
+    print_line(found["address"])
+
+
+@app.command()
 def describe(
     model_id: ModelIdArgument,
     title: Annotated[str | None, typer.Option("--name", help="Another name. Its run and files keep theirs.")] = None,

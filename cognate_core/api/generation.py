@@ -157,11 +157,13 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
         "then one that says how it ended.",
         "content": {
             EVENT_STREAM: {
-                "schema": {
-                    "type": "string",
+                "schema": {  # of one event
+                    "type": "object",
+                    "properties": {"data": {"type": "string", "contentMediaType": "application/json"}},
+                    "required": ["data"],
                     "examples": [
-                        'data: {"text": " 12", "ids": [17, 4]}\n\n'
-                        'data: {"done": true, "tokens": 2, "seconds": 0.1, "ended_by": "model"}\n\n'
+                        {"data": '{"text": " 12", "ids": [17, 4]}'},
+                        {"data": '{"done": true, "tokens": 2, "seconds": 0.1, "ended_by": "model"}'},
                     ],
                 }
             }

@@ -501,13 +501,12 @@ class RunManager:
         """The folder of a model and the sha256 of its weights.
 
         Raises:
-            NotFound: there is no such model.
-            StorageError: its files are gone.
+            NotFound: there is no such model, or it has no weights.
         """
         rows = self.log.artifacts(self.log.model(model_id).id)
         row = next((row for row in rows if row["kind"] == "weights"), None)
         if row is None:
-            raise StorageError("The weights of this model were not kept.")
+            raise NotFound("The weights of this model were not kept.")
         return self.store.path(row["path"]).parent, str(row["sha256"])
 
     def measure_accuracy(self, model_id: str, questions: int, *, checkpoints: bool = False) -> None:

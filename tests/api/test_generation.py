@@ -19,6 +19,7 @@ from starlette.testclient import TestClient
 
 from cognate_core.api.streams import Stream, working
 from cognate_core.calculator import Calculator
+from cognate_core.config import TrainingConfig
 from cognate_core.contracts import MEMORY_FILE
 from cognate_core.playground import Playground, problem_prompt
 from cognate_core.runs import RunManager
@@ -296,3 +297,27 @@ def long_seed(player: Playground) -> int:
         if sum(len(piece.ids) for piece in pieces) == LONG:
             return seed
     raise AssertionError("no seed writes a long text")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "generate"),
+        ("POST", "explain"),
+        ("POST", "calculate"),
+        ("GET", "table"),
+        ("GET", "accuracy"),
+        ("POST", "accuracy"),
+    ],
+)
+def test_a_model_whose_weights_were_not_kept_is_not_found_to_be_asked(
+    api: TestClient, studio: RunManager, method: str, path: str
+) -> None:
+    run_id = studio.start(TrainingConfig(max_steps=3), "a run", ["model"])
+    assert studio.wait(run_id, 10)
+    (model,) = studio.log.models()
+    body = {"prompt": PROMPT, "text": PROMPT, "a": 1, "b": 2, "questions": 5}
+    wanted = {"generate": ["prompt"], "explain": ["prompt"], "calculate": ["a", "b"]}
+    sent = {name: body[name] for name in wanted.get(path, [])} if method == "POST" else None
+    answer = api.request(method, f"/v1/models/{model.id}/{path}", json=sent)
+    assert answer.status_code in (404, 409), answer.text

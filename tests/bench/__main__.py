@@ -23,6 +23,7 @@ BENCHMARKS = (
     "growth",
     "scale",
     "pages",
+    "rest",
     "sockets",
     "feel",
     "detectors",

@@ -39,6 +39,17 @@ def open_new_run(page: Page, studio: Studio, steps: int, name: str) -> None:
         type_into(page, label, value)
 
 
+def start_endless_run(page: Page, studio: Studio, name: str) -> None:
+    """A small run on built-in text, its settings taken from the address."""
+    settings = {"max_steps": 100_000, "dataset_sources": "Synthetic", "n_layers": 1, "d_model": 32, "batch_size": 2}
+    query = "&".join(f"first-run.{setting}={value}" for setting, value in settings.items())
+    page.goto(f"{studio.url}/new-run?{query}")
+    wait_until_idle(page)
+    expect(page.get_by_role("textbox", name="Training steps")).to_have_value("100000")
+    type_into(page, "Name", name)
+    page.get_by_role("button", name="Start training").click()
+
+
 def points_on_the_curve(page: Page) -> int:
     return page.locator(".js-plotly-plot").first.evaluate(
         "plot => (plot.data.find(trace => trace.name === 'training') || {x: []}).x.length"
@@ -157,8 +168,7 @@ def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: S
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     name = "<img src=x onerror=alert(1)> **b** =cmd ../../etc"
-    open_new_run(page, studio, steps=100_000, name=name)
-    page.get_by_role("button", name="Start training").click()
+    start_endless_run(page, studio, name)
     page.get_by_role("button", name="Cancel").wait_for()
     assert page.locator("h1").inner_text().replace(WORD_JOINER, "") == name
 
@@ -171,8 +181,7 @@ def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: S
 
 
 def test_stop_keeps_a_model_and_delete_asks_first(page: Page, studio: Studio) -> None:
-    open_new_run(page, studio, steps=100_000, name="Stopped early")
-    page.get_by_role("button", name="Start training").click()
+    start_endless_run(page, studio, "Stopped early")
     page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
     page.get_by_role("button", name="Stop and save").click()
     expect(page.get_by_text("Stopped and saved")).to_be_visible(timeout=30_000)

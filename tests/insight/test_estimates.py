@@ -67,7 +67,7 @@ def test_computing_twice_takes_less_memory(tiny_config: TrainingConfig) -> None:
 def test_adding_up_batches_takes_no_more_memory(tiny_config: TrainingConfig) -> None:
     once, more = needs(tiny_config), needs(tiny_config, gradient_accumulation_steps=8)
     assert more.memory_bytes == once.memory_bytes
-    assert more.tokens_per_step == 8 * once.tokens_per_step == 8 * 2 * 256
+    assert more.tokens_per_step == 8 * once.tokens_per_step == 8 * 2 * tiny_config.train_seq_len
 
 
 def test_without_grokfast_it_costs_nothing(tiny_config: TrainingConfig) -> None:

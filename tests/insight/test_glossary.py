@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "pages").rglob("*.py"))
 SPOKEN = [*PAGES, *sorted((ROOT / "cognate_core" / "insight").glob("*.py"))]
 SPOKEN.append(ROOT / "cognate_core" / "model" / "cognate.py")  # New run shows the parts that it counts
+SPOKEN.append(ROOT / "cognate_core" / "charts_of_runs.py")  # the titles of Monitor's charts
 OTHER_WORDS = {  # a page may say a term in another form
     "epoch": "passes (epochs)",
     "gradient norm": "gradient size",

@@ -212,34 +212,7 @@ def test_signs_of_life_are_what_is_known(studio: RunManager, run: str, monkeypat
     assert (alive["trainer"], alive["memory"]) == (7.5, "5 MB"), "the most silent one, and all of the memory"
 
 
-# Who may ask
-
-
-FOREIGN = [
-    {"host": "evil.example"},
-    {"host": "localhost.evil.example"},
-    {"host": "127.0.0.1.evil.example:8501"},
-    {"host": ""},
-    {},
-    {"host": "localhost", "origin": "https://evil.example"},
-    {"host": "localhost:8501", "origin": "http://localhost:9999"},
-    {"host": "localhost", "origin": "null"},
-]
-
-
-@pytest.mark.parametrize("headers", FOREIGN, ids=str)
-@pytest.mark.parametrize("path", ["/live", "/plotly.min.js"])
-def test_other_hosts_and_pages_are_refused(run: str, headers: dict[str, str], path: str) -> None:
-    refused = response(path, headers, run=run, runs=run)
-    assert refused.status_code == 403
-    assert json.loads(refused.body) == {"problem": "This address is not served."}
-
-
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "localhost:8501", "127.0.0.1:9000"])
-def test_own_hosts_and_pages_are_answered(run: str, host: str) -> None:
-    for headers in ({"host": host}, {"host": host, "origin": f"http://{host}"}):
-        assert response(headers=headers, run=run).status_code == 200
-        assert response("/plotly.min.js", headers).status_code == 200
+# What is asked
 
 
 @pytest.mark.parametrize("name", ["nothing", "", "../../etc/passwd", "' OR 1=1 --", "<script>", "r\0", "x" * 10_000])

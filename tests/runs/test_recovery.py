@@ -501,9 +501,10 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "put_back": ("entry",),
     "forget_recovery_note": (),
     "remove_for_good": ("x",),
+    "remove_own_file": ("x",),
 }
 LOOKS = {"close", "recovery_note", "resume_step", "wait", "silent_seconds", "memory_bytes", "checkpoint_steps"}
-LOOKS |= {"batch_at", "kept_steps", "measurement"}
+LOOKS |= {"batch_at", "kept_steps", "measurement", "introduce", "say_address", "weights"}
 
 
 class TestReadOnlyManager:

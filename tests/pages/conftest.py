@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from cognate_core import runs
 from cognate_core.config import TrainingConfig
 from cognate_core.runs import RunManager, close_manager, current_manager
 
@@ -21,7 +23,7 @@ NAVIGATION = Path(__file__).parents[2] / "pages" / "navigation.py"
 def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder in which one tiny run was really trained."""
     home = tmp_path_factory.mktemp("trained")
-    manager = RunManager(home)
+    manager = RunManager(home, executor="thread")
     config = TrainingConfig(
         dataset_sources=["Synthetic"],
         max_train_samples=60,
@@ -57,8 +59,9 @@ def studio(tmp_path: Path) -> Iterator[RunManager]:
 
 
 @pytest.fixture
-def trained_studio(tmp_path: Path, trained_home: Path) -> Iterator[RunManager]:
-    """The studio of the pages, with one completed run and its model."""
+def trained_studio(tmp_path: Path, trained_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunManager]:
+    """The studio of the pages, with one completed run and its model. No page sees that its runs train in a thread."""
+    monkeypatch.setattr(runs, "RunManager", partial(RunManager, executor="thread"))
     shutil.copytree(trained_home, tmp_path / "home")
     yield current_manager()
     close_manager()

@@ -37,7 +37,7 @@ def idle_studio(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> RunManag
 def lab_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder in which a tiny run of the lab, of two models, was really trained."""
     home = tmp_path_factory.mktemp("lab")
-    manager = RunManager(home)
+    manager = RunManager(home, executor="thread")
     run_id = manager.start(TINY, "My *lab* run", ["One", "Two"])
     assert manager.wait(run_id, 120)
     assert manager.log.run(run_id).status is RunStatus.COMPLETED, manager.log.run(run_id).error

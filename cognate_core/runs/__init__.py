@@ -5,17 +5,11 @@ from __future__ import annotations
 import threading
 
 from cognate_core.errors import RunError
-from cognate_core.runs.manager import (
-    MAX_MODELS,
-    ReadOnlyManager,
-    RunManager,
-    database_path,
-    default_home,
-    name_after,
-    numbered_names,
-    twin_key,
-)
-from cognate_core.runs.offspring import nearest_checkpoint
+from cognate_core.runs.home import database_path, default_home
+from cognate_core.runs.manager import RunManager
+from cognate_core.runs.names import MAX_MODELS, name_after, numbered_names
+from cognate_core.runs.offspring import nearest_checkpoint, twin_key
+from cognate_core.runs.read_only import ReadOnlyManager
 
 _lock = threading.Lock()
 _manager: RunManager | None = None

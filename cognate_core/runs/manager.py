@@ -13,15 +13,13 @@ import shutil
 import threading
 import time
 import traceback
-import unicodedata
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NoReturn, cast
+from typing import Any, Literal
 
-import platformdirs
 import psutil
 from filelock import FileLock, Timeout
 
@@ -59,13 +57,22 @@ from cognate_core.runs.execution import (
     build_real_service,
 )
 from cognate_core.runs.fan_out import FanOutEmitter
-from cognate_core.runs.offspring import branch_config, checkpoint_folder, checkpoint_steps, keep_beginning, twin_config
+from cognate_core.runs.home import Reserve, database_path, made_home, not_writable, owner_sentence
+from cognate_core.runs.names import MAX_NAME_LENGTH, name_after, numbered_names, valid_name
+from cognate_core.runs.offspring import (
+    branch_config,
+    checkpoint_folder,
+    checkpoint_steps,
+    keep_beginning,
+    twin_config,
+    twin_key,
+)
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
-from cognate_core.storage.progress_log import NewRun, ProgressLog, ProgressReader, Run, SQLiteProgressEmitter
+from cognate_core.storage.progress_log import NewRun, ProgressLog, Run, SQLiteProgressEmitter
 from cognate_core.storage.trash import Trash, TrashEntry
 from cognate_core.sweep import Sweep
 from cognate_core.tracking import Tracking, require_extras, tracking_of
@@ -76,15 +83,9 @@ HEARTBEAT_SECONDS = 10.0
 RETRY_SECONDS = 1.0  # between two tries to write how a run ended
 CLOSE_SECONDS = 8.0  # how long closing waits for checkpoints; then it is done by force
 ORPHAN_SECONDS = 10.0  # how long a worker of a studio that is gone may take to write its checkpoint
-RESERVE_BYTES = 2_000_000  # kept so that a full disk leaves room to write how a run ended
 RECOVERY_KEY = "cognate-studio/recovery"
 ALL_RUNS = 10**9
-MAX_MODELS = 20  # of one run, as page and command line offer it
-MAX_NAME_LENGTH = 80
 MAX_NOTE_LENGTH = 4000
-_BLANK_LETTERS = "\u115f\u1160\u2800\u3164\uffa0"  # letters and symbols to Unicode, nothing to the eye
-_TURNS_TEXT = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"  # would turn the text around it, too
-
 
 Executor = Literal["process", "thread"]
 
@@ -118,16 +119,17 @@ class RunManager:
         executor: Executor = "process",
         build_service: BuildService = build_real_service,
     ) -> None:
-        self.home = _made(home)
+        self.home = made_home(home)
         self._owner_lock = FileLock(self.home / "owner.lock", thread_local=False)  # any thread may close
         try:
             self._owner_lock.acquire(timeout=0)
         except Timeout as error:
             raise RunError(owner_sentence(self.home)) from error
         except OSError as error:
-            raise StorageError(_not_writable(self.home, error)) from error
+            raise StorageError(not_writable(self.home, error)) from error
+        self._reserve = Reserve(self.home)
         try:
-            self._keep_reserve()
+            self._reserve.keep()
             damaged = set_damaged_aside(database_path(self.home))
             self.log = ProgressLog(database_path(self.home))
         except BaseException:
@@ -711,7 +713,7 @@ class RunManager:
         except StorageError as error:
             _log.warning("The end of run %s could not be written yet: %s", run_id, error)
             if isinstance(error, DiskFull):
-                self._reserve.unlink(missing_ok=True)  # the next try has its room
+                self._reserve.give_up()  # the next try has its room
             return False
         self._keep_run_file(run_id)
         self._tell(run_id)
@@ -764,7 +766,7 @@ class RunManager:
 
         what = "this run, with the checkpoints it keeps," if len(configs) == 1 else "this sweep, with its checkpoints,"
         require_space(self.home, disk_bytes(configs), what)
-        self._keep_reserve()
+        self._reserve.keep()
 
     def _require_rest(self, run_id: str, what: str) -> None:
         status = self.log.run(run_id).status
@@ -776,19 +778,6 @@ class RunManager:
     def _require_unmeasured(self, model_id: str) -> None:
         if self._measuring.is_going(model_id):
             raise RunError("Its accuracy is being measured. Wait for the end, or cancel that first.")
-
-    @property
-    def _reserve(self) -> Path:
-        return self.home / "reserve"
-
-    def _keep_reserve(self) -> None:
-        """Without room for it, there is none: the next start tries again."""
-        if not self._reserve.exists():
-            try:
-                self._reserve.write_bytes(bytes(RESERVE_BYTES))
-            except OSError as error:
-                self._reserve.unlink(missing_ok=True)
-                _log.warning("There is no room on the disk for the reserve: %s", error)
 
     def _keep_run_file(self, run_id: str) -> None:
         """Should the database be lost, this is what the run is known by. Without it, the run goes on none the less."""
@@ -899,81 +888,12 @@ class RunManager:
             _log.warning("The heartbeat could not be written: %s", error)
 
 
-class ReadOnlyManager(RunManager):
-    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it.
-
-    Args:
-        why: the sentence instead, where nobody else manages it.
-    """
-
-    def __init__(self, home: Path, why: str | None = None) -> None:
-        self.home = home.resolve()
-        self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # nothing that writes is called here
-        self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
-        self.read_only = why or owner_sentence(self.home)
-        self._measuring = Measuring()
-        self._executions = {}  # they are another process's
-        self._run_ended, self._closed = threading.Condition(), False
-
-    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
-        raise RunError(str(self.read_only))
-
-    start = start_twin = start_branch = start_verification = start_sweep = cancel_group = _refuse
-    pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
-    measure_accuracy = cancel_measurement = _refuse
-    remove_own_file = delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
-
-    def say_address(self, address: str) -> None:
-        """The record tells of the other process."""
-
-    def close(self) -> None:
-        """There is nothing to close."""
-
-
 def _require_installed(config: TrainingConfig) -> None:
     """Raises ConfigError when the settings name an engine or a tracker that is not here."""
     from cognate_core.training.extras import require_engine  # loads neither torch nor the engine
 
     require_engine(config)
     require_extras(config.trackers)
-
-
-def owner_sentence(home: Path) -> str:
-    """Who manages a data directory that this process cannot have."""
-    known = ""
-    try:
-        owner = ProgressReader(database_path(home)).coordination(COORDINATION_KEY)
-        if owner is not None:
-            known = f" (process {owner['pid']}, since {owner['started_at'][:16].replace('T', ' ')} UTC)"
-    except StorageError as error:
-        _log.warning("Who owns the data folder cannot be read: %s", error)
-    return (
-        f"Cognate Studio is already running with the data folder {home}{known}. Use that one, close it, or choose "
-        "another folder with COGNATE_HOME."
-    )
-
-
-def valid_name(name: str) -> str:
-    """A run's or model's name without surrounding space.
-
-    Raises:
-        ConfigError: it is empty, cannot be seen, is too long, or holds control characters.
-    """
-    stripped = name.strip()
-    if not stripped:
-        raise ConfigError({"name": "Give the run a name, so that you find it again."})
-    if not any(unicodedata.category(letter)[0] in "LNPS" and letter not in _BLANK_LETTERS for letter in stripped):
-        raise ConfigError({"name": "The name has no letter that can be seen. Type another."})
-    if len(stripped) > MAX_NAME_LENGTH:
-        raise ConfigError({"name": f"The name has {len(stripped)} characters; {MAX_NAME_LENGTH} fit. Shorten it."})
-    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or letter in _TURNS_TEXT for letter in stripped):
-        raise ConfigError({"name": "The name holds a character that cannot be shown. Type it again."})
-    return stripped
-
-
-def twin_key(run_id: str) -> str:
-    """The key with which a run's twin is started: there is one at most."""
-    return f"twin-{run_id}"
 
 
 def _new_id() -> str:
@@ -983,16 +903,6 @@ def _new_id() -> str:
 def _require_whole(start_key: str | None) -> None:
     if start_key is not None and start_key != start_key.encode(errors="replace").decode():
         raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
-
-
-def name_after(name: str, ending: str) -> str:
-    """A name for what was made of the run called `name`, no longer than a name may be."""
-    return name[: MAX_NAME_LENGTH - len(ending)] + ending
-
-
-def numbered_names(name: str, count: int) -> list[str]:
-    """The names of a run's models: the run's own for one, else numbered."""
-    return [name] if count == 1 else [f"{name} {number}" for number in range(1, count + 1)]
 
 
 def _progress_of(run: Run) -> TrainingProgress:
@@ -1005,26 +915,3 @@ def _seed_of(run: Run, model_name: str) -> int:
     if model_name not in seeds:
         raise NotFound("This run has no such model.")
     return seeds[model_name]
-
-
-def database_path(home: Path) -> Path:
-    """Where the database of a data directory lies."""
-    return home / "studio.sqlite"
-
-
-def default_home() -> Path:
-    """The data directory: COGNATE_HOME, or the usual place for data of this user."""
-    chosen = os.environ.get("COGNATE_HOME")
-    return Path(chosen) if chosen else Path(platformdirs.user_data_dir("cognate-studio", appauthor=False))
-
-
-def _made(home: Path) -> Path:
-    try:
-        home.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"The data folder {home} cannot be made ({error}). Check COGNATE_HOME.") from error
-    return home.resolve()
-
-
-def _not_writable(home: Path, error: OSError) -> str:
-    return f"The data folder {home} cannot be written ({error}). Make it writable, or choose another with COGNATE_HOME."

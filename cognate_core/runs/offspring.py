@@ -22,6 +22,11 @@ def twin_config(config: TrainingConfig) -> TrainingConfig:
     return config.with_overrides({"grokfast_enabled": not config.grokfast_enabled})
 
 
+def twin_key(run_id: str) -> str:
+    """The key with which a run's twin is started: there is one at most."""
+    return f"twin-{run_id}"
+
+
 def branch_config(config: TrainingConfig, step: int, changes: Mapping[str, Any]) -> TrainingConfig:
     """`config` with `changes` for a run that goes on after `step`.
 

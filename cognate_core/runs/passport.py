@@ -33,7 +33,8 @@ from cognate_core.contracts import ARTIFACT_FILES, Event, RunStatus, utc_now
 from cognate_core.errors import DISK_FULL, CognateError, DiskFull, RunError, StorageError, UnusableFile
 from cognate_core.files import is_disk_full, require_space, sync_folder, write_durably
 from cognate_core.portable import portable_config, without_folders, without_places
-from cognate_core.runs.manager import MAX_MODELS, RunManager
+from cognate_core.runs.manager import RunManager
+from cognate_core.runs.names import MAX_MODELS
 from cognate_core.runs.passport_checks import (
     MODEL_FOLDER,
     TABLES,

@@ -30,7 +30,7 @@ from cognate_core.contracts import (
     StepMetrics,
 )
 from cognate_core.records import read_records
-from cognate_core.runs.manager import MAX_MODELS, valid_name
+from cognate_core.runs.names import MAX_MODELS, valid_name
 from cognate_core.storage.progress_log import Row, check_rows
 
 MODEL_FOLDER = r"[a-z0-9][a-z0-9-]{0,59}"

@@ -84,7 +84,7 @@ def model_card(
     lines += [
         f"- {stats['tokens']:,} {'problems' if lab else 'tokens'} in {stats['seconds']:,.0f} s "
         f"({stats['tokens_per_second']:,.0f} a second), "
-        f"{stats['precision']}, {_means(stats)}, {platform.machine()}, torch {version('torch')}",
+        f"{stats['precision']}, {_calculated_with(stats)}, {platform.machine()}, torch {version('torch')}",
         "",
         "`training_config.toml` repeats the run: `cognate train training_config.toml`.",
         "",
@@ -92,7 +92,7 @@ def model_card(
     return "\n".join(lines)
 
 
-def _means(stats: Mapping[str, Any]) -> str:
+def _calculated_with(stats: Mapping[str, Any]) -> str:
     threads = f"{stats['threads']} threads"
     return threads if stats["workers"] == 1 else f"{stats['workers']} workers of {threads}"
 

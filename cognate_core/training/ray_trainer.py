@@ -18,12 +18,13 @@ import tempfile
 import threading
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import psutil
 import torch
 
 from cognate_core.config import TrainingConfig
@@ -35,6 +36,7 @@ from cognate_core.training.trainer import Training, model_folder, prepared
 
 MOST_LOSSES = 3  # so often a model goes on after it lost a worker
 LISTEN_SECONDS = 0.25  # between two looks at what the person wishes, when nothing else happens
+ENDING_SECONDS = 3.0  # for Ray to put its things away; when a worker failed, it starts all of them once more for that
 PEER_SECONDS = 4 * 3600  # that a worker waits for the first, which checks and saves; Ray notices who is gone
 OBJECT_STORE_BYTES = 80 * 2**20  # only records pass through it; Ray wants no less
 
@@ -86,14 +88,12 @@ class RayTrainer(ModelTrainer):
             job = Job(name, config, config.prepared_data, folder, self._resume, self._begin, _threads(config), mailbox)
             hearing = _Hearing(self._record, progress_callback, config.max_steps)
             try:
-                with ThreadPoolExecutor(1) as pool:
-                    fitting = pool.submit(_fit, job, scratch)
-                    hearing.listen(mailbox, fitting)
+                fitting = _fitting(job, scratch)
+                hearing.listen(mailbox, fitting)
                 outcome = ray.get(mailbox.outcome.remote())
             except ray.exceptions.RayError as error:
                 raise TrainingError(f"The Ray cluster broke down ({_first_line(error)}). Resume the run.") from error
             finally:
-                ray.kill(mailbox)
                 shutil.rmtree(scratch, ignore_errors=True)
             if hearing.error is not None:
                 raise hearing.error
@@ -140,6 +140,9 @@ class _Hearing:
             items = ray.get(mailbox.take.remote(0 if done else LISTEN_SECONDS))
             wish: type[Interruption] | None = None
             for kind, value in items or [("progress", self._last)]:
+                if kind == "end":
+                    wait([fitting], ENDING_SECONDS)
+                    return
                 wish = self._hand_on(kind, value) or wish
             if wish is not None and wish is not self._wished:
                 self._wished = wish
@@ -162,15 +165,39 @@ class _Hearing:
         return None
 
 
+def _fitting(job: Job, scratch: Path) -> Future[None]:
+    """`_fit` in a thread that nobody need wait for."""
+    fitting: Future[None] = Future()
+
+    def fit() -> None:
+        try:
+            _fit(job, scratch)
+        except BaseException as error:  # noqa: BLE001  (who asks the future gets it)
+            fitting.set_exception(error)
+        else:
+            fitting.set_result(None)
+
+    threading.Thread(target=fit, name=f"fitting {job.name}", daemon=True).start()
+    return fitting
+
+
 def _fit(job: Job, scratch: Path) -> None:
     """Have Ray Train start the workers, and start them again when one is lost. It raises when that is of no use."""
     import ray.train
     import ray.train.torch
 
+    from cognate_core.training.ray_meeting import FileMeeting
+
+    group = (
+        FileMeeting("gloo", timeout_s=PEER_SECONDS, folder=str(scratch))
+        if job.config.ray_address is None
+        else ray.train.torch.TorchConfig("gloo", timeout_s=PEER_SECONDS)
+    )
+    scratch.mkdir(exist_ok=True)
     ray.train.torch.TorchTrainer(
         work,
         train_loop_config={"job": job},
-        torch_config=ray.train.torch.TorchConfig(backend="gloo", timeout_s=PEER_SECONDS),
+        torch_config=group,
         scaling_config=ray.train.ScalingConfig(
             num_workers=job.config.ray_workers, resources_per_worker={"CPU": _cpus(job.config)}
         ),
@@ -258,7 +285,7 @@ class Cluster:
                 ray.init(address=config.ray_address, **quiet)
                 return
             # Short, because the names of sockets are; below /tmp also where the system has a longer place
-            self._scratch = tempfile.mkdtemp(prefix="cognate-ray-", dir="/tmp" if os.name == "posix" else None)  # noqa: S108
+            self._scratch = new_scratch(Path("/tmp" if os.name == "posix" else tempfile.gettempdir()))  # noqa: S108
             ray.init(
                 address="local",
                 num_cpus=config.ray_workers * config.ray_parallel_models,  # counted by Ray, however many there are
@@ -293,6 +320,15 @@ cluster = Cluster()
 """The one of this process: Ray knows no more than one."""
 
 
+def new_scratch(parent: Path) -> str:
+    """A folder for what Ray writes. Those of processes that were killed are removed."""
+    for left in parent.glob("cognate-ray-*-*"):
+        owner = left.name.split("-")[2]
+        if owner.isdigit() and not psutil.pid_exists(int(owner)):
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"cognate-ray-{os.getpid()}-", dir=parent)
+
+
 def _require_cpus(config: TrainingConfig) -> None:
     import ray
 
@@ -313,6 +349,8 @@ def work(told: dict[str, Job]) -> None:
     import ray
 
     job = told["job"]
+    if ray.get(job.mailbox.outcome.remote()) is not None:
+        return  # a worker failed, which ended the others as if it were lost; there is nothing to be done again
     torch.set_num_threads(job.threads)
     group = ProcessGroupPeers()
     peers: Peers = group if group.size > 1 else ALONE
@@ -330,7 +368,8 @@ def work(told: dict[str, Job]) -> None:
     except Exception as error:  # noqa: BLE001  (whatever it is, the caller of train_model gets it)
         traceback.print_exc()
         ray.get(job.mailbox.end.remote(_tellable(error)))
-        torch.distributed.destroy_process_group()  # the others wait for this one no longer
+        if peers.size > 1:
+            os._exit(1)  # nothing less closes the connections at which the others wait for this one
 
 
 def _lead(job: Job, config: TrainingConfig, peers: Peers) -> None:

@@ -24,7 +24,8 @@ from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import broadcast as broadcast_module
 from cognate_core.runs.broadcast import Broadcast
 from cognate_core.runs.execution import Outcome, RunContext, ThreadExecution
-from cognate_core.runs.manager import ReadOnlyManager, RunManager
+from cognate_core.runs.manager import RunManager
+from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
 
 OpenManager = Callable[..., RunManager]

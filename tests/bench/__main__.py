@@ -13,6 +13,7 @@ BENCHMARKS = (
     "model",
     "training_step",
     "scaling",
+    "ray_training",
     "generation",
     "pondering",
     "recall",

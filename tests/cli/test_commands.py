@@ -24,7 +24,8 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.presets import PRESETS
-from cognate_core.runs.manager import RunManager, database_path
+from cognate_core.runs.home import database_path
+from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressReader
 from tests.cli.conftest import Cognate

@@ -39,7 +39,9 @@ from cognate_core.errors import CognateError
 from cognate_core.labels import WORD_JOINER
 from cognate_core.mocks import MockDatasetLoader
 from cognate_core.runs.execution import RunContext
-from cognate_core.runs.manager import MAX_MODELS, RunManager, database_path, valid_name
+from cognate_core.runs.home import database_path
+from cognate_core.runs.manager import RunManager
+from cognate_core.runs.names import MAX_MODELS, valid_name
 from cognate_core.service import TrainingService
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader

@@ -58,7 +58,9 @@ from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgress
 from cognate_core.records import record_to_json
 from cognate_core.runs import manager as manager_module
 from cognate_core.runs.execution import BuildService, Outcome, RunContext, ThreadExecution, build_real_service
-from cognate_core.runs.manager import RESERVE_BYTES, ReadOnlyManager, RunManager, database_path
+from cognate_core.runs.home import RESERVE_BYTES, database_path
+from cognate_core.runs.manager import RunManager
+from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import COORDINATION_KEY, TrainingService, seeds_from
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run
 from cognate_core.storage.trash import TrashEntry

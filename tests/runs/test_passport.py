@@ -22,8 +22,10 @@ from cognate_core.errors import CognateError, ConfigError, RunError, StorageErro
 from cognate_core.playground import Playground
 from cognate_core.records import record_to_json
 from cognate_core.runs import passport as passports
-from cognate_core.runs.manager import ReadOnlyManager, RunManager, database_path
+from cognate_core.runs.home import database_path
+from cognate_core.runs.manager import RunManager
 from cognate_core.runs.passport import PASSPORT_FILE, open_passport, write_passport
+from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.runs.recovery import RUN_FILE
 from cognate_core.runs.verification import Verification, compare_runs
 from cognate_core.storage.artifacts import ArtifactStore

@@ -33,8 +33,10 @@ from cognate_core.runs import process as process_module
 from cognate_core.runs import worker as worker_module
 from cognate_core.runs.cores import worker_threads
 from cognate_core.runs.execution import RunContext
-from cognate_core.runs.manager import ReadOnlyManager, RunManager, database_path
+from cognate_core.runs.home import database_path
+from cognate_core.runs.manager import RunManager
 from cognate_core.runs.process import WORKER_MODULE, workers
+from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.runs.worker import NICENESS
 from cognate_core.storage.progress_log import ProgressReader, Run
 from cognate_core.training.checkpoint import load_checkpoint

@@ -19,7 +19,9 @@ from cognate_core.errors import RunError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.records import record_to_json
 from cognate_core.runs.execution import RunContext
-from cognate_core.runs.manager import ReadOnlyManager, RunManager, database_path
+from cognate_core.runs.home import database_path
+from cognate_core.runs.manager import RunManager
+from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressReader
 from cognate_core.sweep import Sweep

@@ -15,8 +15,10 @@ from cognate_core.errors import ConfigError, DiskFull, RunError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import manager as manager_module
 from cognate_core.runs.execution import RunContext
-from cognate_core.runs.manager import MAX_NAME_LENGTH, ReadOnlyManager, RunManager
+from cognate_core.runs.manager import RunManager
+from cognate_core.runs.names import MAX_NAME_LENGTH
 from cognate_core.runs.passport import open_passport, write_passport
+from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
 from cognate_core.sweep import Sweep
 

@@ -20,6 +20,7 @@ STATS: dict[str, Any] = {
     "heldout_loss": {"GSM8K": 2.5, "SVAMP": 3.25},
     "precision": "bf16",
     "threads": 7,
+    "workers": 1,
     "seed": 99,
 }
 
@@ -59,6 +60,7 @@ def test_the_figures_are_those_that_were_measured() -> None:
     assert "| GSM8K | 2.500 | 12.2 |" in text
     assert "| SVAMP | 3.250 | 25.8 |" in text
     assert "1,234,567 tokens in 1,001 s (1,233 a second), bf16, 7 threads" in text
+    assert "(1,233 a second), bf16, 2 workers of 7 threads" in card(workers=2)
     assert "3 layers, width 64, 4 heads, vocabulary 5,000 (the tokenizer uses 4,321)" in text
     assert "learning rate 0.0003, 8 x 4 sequences of 512 tokens a step, seed 99" in text
     assert "GrokFast EMA, lambda 2," in text

@@ -5,8 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 import importlib.util
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +33,7 @@ from cognate_core.contracts import (
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.errors import CancelRequested, ConfigError, PauseRequested, StopRequested, TrainingError
 from cognate_core.records import is_before, read_records
-from cognate_core.training import extras
+from cognate_core.training import extras, ray_trainer
 from cognate_core.training.ray_trainer import RayTrainer, cluster
 from cognate_core.training.trainer import TorchTrainer
 from tests.training.test_peers import TEXT, WITHIN, steps_in
@@ -129,14 +133,28 @@ def workers_of(folder: Path) -> tuple[psutil.Process, list[psutil.Process]]:
     return first, [process for process in found if process != first]
 
 
+def listening() -> set[tuple[str, str]]:
+    """The addresses at which this process and those it started wait for connections, with who does."""
+    me = psutil.Process()
+    return {
+        (process.name(), at.laddr.ip.removeprefix("::ffff:"))
+        for process in (me, *me.children(recursive=True))
+        for at in process.net_connections("inet")
+        if at.status == psutil.CONN_LISTEN
+    }
+
+
 def test_killed_workers_cost_nothing_but_time(config: TrainingConfig, local: tuple[list[Record], Path]) -> None:
     """First the second one, then rank 0, whose records may be on their way."""
     folder = Path(config.output_dir) / "model"
     records: list[Record] = []
     kills: list[Callable[[], psutil.Process]] = [lambda: workers_of(folder)[1][0], lambda: workers_of(folder)[0]]
     after = [6, 20]
+    open_to = set[tuple[str, str]]()
 
     def callback(step: int, *_: float) -> None:
+        if step == 5:
+            open_to.update(listening())
         if after and step >= after[0]:
             after.pop(0)
             kills.pop(0)().kill()
@@ -152,6 +170,8 @@ def test_killed_workers_cost_nothing_but_time(config: TrainingConfig, local: tup
     logged = [record.step for record in read_records(folder / "training_log.jsonl") if isinstance(record, StepMetrics)]
     assert logged == list(range(1, CONFIG.max_steps + 1))
     assert not (folder / "ray").exists()
+    assert open_to
+    assert [each for each in open_to if not ip_address(each[1]).is_loopback] == [], "other computers could reach it"
 
 
 def when(wanted: int, kind: type[Exception]) -> ProgressCallback:
@@ -210,6 +230,19 @@ def test_who_should_hear_and_cannot_ends_it(config: TrainingConfig) -> None:
         one_worker = config.with_overrides({"ray_workers": 1})
         asyncio.run(RayTrainer(refuse).train_model("model", one_worker, lambda *progress: None))
     assert list((Path(config.output_dir) / "model" / "checkpoints").glob("step-*"))
+
+
+def test_what_a_killed_studio_left_is_removed(tmp_path: Path) -> None:
+    mine = Path(ray_trainer.new_scratch(tmp_path))
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    left = tmp_path / f"cognate-ray-{ended.pid}-abc"
+    (left / "session").mkdir(parents=True)
+    others = [tmp_path / "cognate-ray-mine-abc", tmp_path / f"cognate-ray-{os.getppid()}-abc"]
+    for other in others:
+        other.mkdir()
+    again = Path(ray_trainer.new_scratch(tmp_path))
+    assert set(tmp_path.iterdir()) == {mine, again, *others}
 
 
 def test_a_cluster_that_is_too_small_is_told(config: TrainingConfig) -> None:

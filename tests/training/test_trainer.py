@@ -34,8 +34,7 @@ from cognate_core.errors import CancelRequested, DataError, DiskFull, Diverged, 
 from cognate_core.model import CognateModel, CognateOutput, count_parameters
 from cognate_core.service import TrainingService
 from cognate_core.training import checkpoint as checkpoint_module
-from cognate_core.training import trainer as trainer_module
-from cognate_core.training.trainer import TorchTrainer
+from cognate_core.training.trainer import TorchTrainer, model_folder
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],
@@ -390,7 +389,8 @@ HOSTILE = [
 def test_hostile_names_stay_inside_and_do_not_collide(tmp_path: Path) -> None:
     parent = tmp_path / "runs"
     names = [*HOSTILE, *HOSTILE, "a-b", "a b", "A-B", "x" * 9_999 + "y", "x" * 40, "model", "🎈"]
-    folders = [trainer_module._folder(parent, name, use_again=False) for name in names]
+    config = TrainingConfig(output_dir=str(parent))
+    folders = [model_folder(config, name, use_again=False) for name in names]
     assert len(set(folders)) == len(names)
     assert {path.resolve() for path in parent.iterdir()} == {folder.resolve() for folder in folders}
     for folder in folders:
@@ -405,7 +405,8 @@ def test_hostile_names_stay_inside_and_do_not_collide(tmp_path: Path) -> None:
 @given(names=st.lists(st.text(max_size=60), min_size=1, max_size=5))
 def test_any_names_get_folders_of_their_own(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     parent = tmp_path_factory.mktemp("runs")
-    folders = [trainer_module._folder(parent, name, use_again=False) for name in names]
+    config = TrainingConfig(output_dir=str(parent))
+    folders = [model_folder(config, name, use_again=False) for name in names]
     assert len(set(folders)) == len(names)
     assert all(folder.parent == parent and folder.is_dir() for folder in folders)
 

@@ -1,0 +1,46 @@
+"""ReadOnlyManager: a RunManager that changes nothing."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+from cognate_core.errors import RunError
+from cognate_core.runs.accuracy import Measuring
+from cognate_core.runs.home import database_path, owner_sentence
+from cognate_core.runs.manager import RunManager
+from cognate_core.storage.artifacts import ArtifactStore
+from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+from cognate_core.storage.trash import Trash
+
+
+class ReadOnlyManager(RunManager):
+    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it.
+
+    Args:
+        why: the sentence instead, where nobody else manages it.
+    """
+
+    def __init__(self, home: Path, why: str | None = None) -> None:
+        self.home = home.resolve()
+        self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # nothing that writes is called here
+        self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
+        self.read_only = why or owner_sentence(self.home)
+        self._measuring = Measuring()
+        self._executions = {}  # they are another process's
+        self._run_ended, self._closed = threading.Condition(), False
+
+    def _refuse(self, *_: Any, **__: Any) -> NoReturn:
+        raise RunError(str(self.read_only))
+
+    start = start_twin = start_branch = start_verification = start_sweep = cancel_group = _refuse
+    pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
+    measure_accuracy = cancel_measurement = _refuse
+    remove_own_file = delete_model = delete_run = put_back = remove_for_good = forget_recovery_note = _refuse
+
+    def say_address(self, address: str) -> None:
+        """The record tells of the other process."""
+
+    def close(self) -> None:
+        """There is nothing to close."""

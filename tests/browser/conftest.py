@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.studio import Studio, running_studio
+from tests.browser.studio import Studio, page_on, running_studio
 
 expect.set_options(timeout=30_000)  # a machine with much to do; what is right comes at once
 
@@ -18,6 +18,14 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         yield studio
 
 
+@pytest.fixture(scope="module")
+def context(chromium: Browser) -> Iterator[BrowserContext]:
+    """One for all pages of a module."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    yield context
+    context.close()
+
+
 @pytest.fixture
 def outside_requests() -> list[str]:
     """Addresses beyond this computer that the page asked for: must stay empty."""
@@ -25,16 +33,15 @@ def outside_requests() -> list[str]:
 
 
 @pytest.fixture
-def page(chromium: Browser, studio: Studio, outside_requests: list[str]) -> Iterator[Page]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.on(
-        "request",
-        lambda request: (
-            outside_requests.append(request.url) if not request.url.startswith((studio.url, "data:", "blob:")) else None
-        ),
-    )
-    page.set_default_timeout(60_000)
-    yield page
-    context.close()
+def page(context: BrowserContext, studio: Studio, outside_requests: list[str]) -> Iterator[Page]:
+    with page_on(context, studio) as page:
+        page.on(
+            "request",
+            lambda request: (
+                outside_requests.append(request.url)
+                if not request.url.startswith((studio.url, "data:", "blob:"))
+                else None
+            ),
+        )
+        yield page
     assert outside_requests == []

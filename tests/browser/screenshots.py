@@ -93,6 +93,7 @@ def tour(page: Page, studio: Studio) -> dict[str, str]:
     addresses["models"] = page.url
     page.goto(f"{studio.url}/datasets")
     photograph(page, "datasets")
+    sweep(page, studio)
     page.goto(f"{studio.url}/lab?grokking.max_steps={LAB_STEPS}")
     page.get_by_role("button", name="Start the race").click()
     page.get_by_text(f"step {LAB_STEPS:,} of {LAB_STEPS:,}").nth(1).wait_for(timeout=PATIENCE_MS)
@@ -102,6 +103,26 @@ def tour(page: Page, studio: Studio) -> dict[str, str]:
     page.get_by_text("Of the problems that it never saw").wait_for()
     photograph(page, "lab-table")
     return addresses
+
+
+def sweep(page: Page, studio: Studio) -> None:
+    """Three learning rates tried one after the other, and what they came to."""
+    small = f"first-run.max_steps={STEPS}&first-run.d_model=64&first-run.n_heads=4&first-run.act_enabled=false"
+    page.goto(f"{studio.url}/new-run?{small}&sweep=true&sweep_settings=Learning+rate")
+    values = page.get_by_role("textbox", name="Learning rate: values to try")
+    values.fill("5e-4, 2e-3, 8e-3, 3e-2")
+    values.press("Enter")
+    page.get_by_role("button", name="Start 4 runs").click()
+    page.get_by_text("have not ended yet").wait_for()
+    page.get_by_text("have not ended yet").wait_for(state="hidden", timeout=PATIENCE_MS)
+    page.reload()  # charts of all of them, whole
+    photograph(page, "sweep")
+
+
+def other_programs(page: Page, studio: Studio) -> None:
+    """The API's own page."""
+    page.goto(f"{studio.url}/api/v1/")
+    page.screenshot(path=PICTURES / "api.png")
 
 
 def show_run_lines(page: Page) -> None:
@@ -127,6 +148,7 @@ def main() -> None:
         browser = launch_chromium(playwright)
         with running_studio(Path(folder) / "home", **environment) as studio:
             other_looks(browser, tour(browser.new_page(viewport=WIDE, color_scheme="light"), studio))
+            other_programs(browser.new_page(viewport=WIDE, color_scheme="light"), studio)
         browser.close()
 
 

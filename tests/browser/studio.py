@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from playwright.sync_api import Browser, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_ARGUMENTS = [
@@ -77,6 +77,19 @@ def launch_chromium(playwright: Playwright) -> Browser:
     """Debian's Chromium or Chrome when there is one, else Playwright's own."""
     found = shutil.which("chromium") or shutil.which("google-chrome")
     return playwright.chromium.launch(executable_path=found, args=CHROMIUM_ARGUMENTS)
+
+
+@contextmanager
+def page_on(context: BrowserContext, studio: Studio) -> Iterator[Page]:
+    """A page that remembers nothing of those before it, but need not fetch and compile the studio's files again."""
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    yield page
+    if page.url.startswith(studio.url):
+        page.evaluate("localStorage.clear()")
+    context.clear_cookies()
+    for each in context.pages:
+        each.close()
 
 
 def wait_until_idle(page: Page) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, expect
+from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
@@ -177,9 +177,8 @@ class Watched:
 
 
 @pytest.fixture
-def watched(chromium: Browser) -> Iterator[Callable[[Studio], Watched]]:
+def watched(context: BrowserContext) -> Iterator[Callable[[Studio], Watched]]:
     """A page that notes what its console says and whom it asks."""
-    context = chromium.new_context(viewport={"width": WIDE, "height": 900})
 
     def watch(studio: Studio) -> Watched:
         page, trouble = context.new_page(), []
@@ -202,7 +201,9 @@ def watched(chromium: Browser) -> Iterator[Callable[[Studio], Watched]]:
         return Watched(page, trouble)
 
     yield watch
-    context.close()
+    context.clear_cookies()
+    for page in context.pages:
+        page.close()
 
 
 def grave_violations(page: Page, options: dict[str, Any]) -> list[str]:
@@ -286,9 +287,7 @@ def tab_to(page: Page, role: str, name: str, limit: int = 80) -> None:
     raise AssertionError(f"Tab does not come to {role} {name!r}")
 
 
-def test_a_first_run_with_the_keyboard_alone(
-    chromium: Browser, watched: Callable[[Studio], Watched], tmp_path: Path
-) -> None:
+def test_a_first_run_with_the_keyboard_alone(watched: Callable[[Studio], Watched], tmp_path: Path) -> None:
     with running_studio(tmp_path / "home") as studio:
         look = watched(studio)
         page = look.page

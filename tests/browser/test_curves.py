@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.runs import RunManager, database_path
 from cognate_core.storage.progress_log import ProgressReader
-from tests.browser.studio import Studio, running_studio, wait_until_idle
+from tests.browser.studio import Studio, page_on, running_studio, wait_until_idle
 
 pytestmark = pytest.mark.browser
 
@@ -50,12 +50,9 @@ def known(
 
 
 @pytest.fixture
-def page(chromium: Browser, known: Studio) -> Iterator[Page]:
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    page = context.new_page()
-    page.set_default_timeout(60_000)
-    yield page
-    context.close()
+def page(context: BrowserContext, known: Studio) -> Iterator[Page]:
+    with page_on(context, known) as page:
+        yield page
 
 
 def open_run(page: Page, studio: Studio, run_id: str) -> None:

@@ -176,6 +176,7 @@ def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: S
     expect(page.get_by_text(re.compile("Ended .* Cancelled"))).to_be_visible(timeout=30_000)
     page.goto(studio.url)
     wait_until_idle(page)
+    expect(page.get_by_test_id("stMain").get_by_text("onerror")).to_be_visible()  # links get their text a moment later
     assert name in page.get_by_test_id("stMain").inner_text().replace(WORD_JOINER, "")
     assert dialogs == []
 

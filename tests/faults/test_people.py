@@ -76,11 +76,12 @@ def test_reloading_and_closing_the_page_does_nothing_to_the_run(
     rounds = times(8, 50)
     home = tmp_path / "home"
     reader = a_waiting_run(home, small_config(max_steps=100_000))
+    context = chromium.new_context()
     with running_studio(home) as studio:
         wait_for(lambda: len(log_steps(home, RUN_ID)) > 10, 120, "training")
         worker = workers()[RUN_ID]
         for number in range(rounds):
-            page = chromium.new_page()
+            page = context.new_page()
             page.goto(f"{studio.url}/monitor?run={RUN_ID}")
             if number % 2:
                 page.reload()
@@ -92,6 +93,7 @@ def test_reloading_and_closing_the_page_does_nothing_to_the_run(
         assert workers()[RUN_ID] == worker
         assert reader.run(RUN_ID).status.value == "training"
         assert len(reader.runs()) == 1
+    context.close()
     tally("reload and close", tried=rounds, survived=rounds)
 
 

@@ -11,10 +11,10 @@ from cognate_core.config import TrainingConfig, as_text
 from cognate_core.contracts import Origin, Quote, RunStatus
 from cognate_core.data.own_files import find_own_file, usable_rows
 from cognate_core.errors import CognateError, ConfigError
+from cognate_core.extras import require_installed
 from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
 from cognate_core.sweep import Sweep
-from cognate_core.tracking import require_extras
 from pages.components.config_form import HIDDEN_FIELDS, ConfigForm
 from pages.components.layout import page_called, page_header, show_refusal, shown
 from pages.components.own_files import file_field, keep_uploaded
@@ -132,7 +132,7 @@ with form_column:
 config = None
 try:
     typed = TrainingConfig.from_values(form.values)
-    require_extras(typed.trackers)
+    require_installed(typed)
     config = typed
 except ConfigError as error:
     with form_column:

@@ -80,12 +80,25 @@ def part_of(module: str) -> str | None:
 
 # The table
 
-LEAVES = {"answers", "config", "contracts", "errors", "files", "labels", "lifecycle", "portable", "records", "schedule"}
+LEAVES = {
+    "answers",
+    "config",
+    "contracts",
+    "errors",
+    "extras",
+    "files",
+    "labels",
+    "lifecycle",
+    "portable",
+    "records",
+    "schedule",
+}
 TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; may import inside functions only
     "answers": (set(), set()),
     "errors": (set(), set()),
     "labels": (set(), set()),
     "config": ({"errors"}, set()),
+    "extras": ({"config", "errors"}, set()),
     "files": ({"errors"}, set()),
     "lifecycle": (set(), set()),
     "portable": ({"config"}, set()),

@@ -24,6 +24,7 @@ from cognate_core.errors import (
     is_out_of_memory,
     plain_sentence,
 )
+from cognate_core.extras import require_installed
 from cognate_core.files import is_disk_full
 from cognate_core.service import INTERRUPTIONS, TrainingService, stronger
 
@@ -95,11 +96,10 @@ def build_real_service(context: RunContext) -> TrainingService:
     # Imported here because they load torch and datasets, which the pages must not wait for.
     from cognate_core.data.arithmetic_loader import ArithmeticLoader
     from cognate_core.data.loader import MixtureLoader
-    from cognate_core.training.extras import require_engine
     from cognate_core.training.ray_trainer import RayTrainer
     from cognate_core.training.trainer import TorchTrainer
 
-    require_engine(context.config)
+    require_installed(context.config)
     trainer = RayTrainer if context.config.engine == "ray" else TorchTrainer
     cache = context.home / "cache"
     begin = begin_folder(Path(context.config.output_dir))

@@ -42,6 +42,7 @@ from cognate_core.errors import (
     StorageError,
     plain_sentence,
 )
+from cognate_core.extras import require_installed
 from cognate_core.files import allow_open_files, require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
 from cognate_core.runs.broadcast import MOST_LISTENERS, RUNS_KEPT, Broadcast, WebSocketProgressEmitter
@@ -75,7 +76,7 @@ from cognate_core.storage.database import set_damaged_aside
 from cognate_core.storage.progress_log import NewRun, ProgressLog, Run, SQLiteProgressEmitter
 from cognate_core.storage.trash import Trash, TrashEntry
 from cognate_core.sweep import Sweep
-from cognate_core.tracking import Tracking, require_extras, tracking_of
+from cognate_core.tracking import Tracking, tracking_of
 
 _log = logging.getLogger(__name__)
 
@@ -260,7 +261,7 @@ class RunManager:
                 NewRun(run_id, run_name, config, [run_name], folder, key, origin, None, group_id, group_name)
             )
         for config in configs:
-            _require_installed(config)
+            require_installed(config)
         self._require_space(*configs)
         given = self.log.create_runs(new_runs)
         if given == [new.id for new in new_runs]:
@@ -306,7 +307,7 @@ class RunManager:
         """
         run = self.log.run(run_id)
         if run.status.can_resume:
-            _require_installed(run.config)
+            require_installed(run.config)
             self._require_space(run.config)
         with self._lock:
             requeued = self.log.requeue(run_id)
@@ -569,7 +570,7 @@ class RunManager:
         run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
         if len(set(names)) < len(names):
             raise ConfigError({"model_names": "Two models have one name. Give each its own."})
-        _require_installed(config)
+        require_installed(config)
         self._require_space(config)
         config = self._in_this_home(run_id, config)
         if checkpoint is not None:
@@ -886,14 +887,6 @@ class RunManager:
             self.log.set_coordination(COORDINATION_KEY, state)
         except StorageError as error:
             _log.warning("The heartbeat could not be written: %s", error)
-
-
-def _require_installed(config: TrainingConfig) -> None:
-    """Raises ConfigError when the settings name an engine or a tracker that is not here."""
-    from cognate_core.training.extras import require_engine  # loads neither torch nor the engine
-
-    require_engine(config)
-    require_extras(config.trackers)
 
 
 def _new_id() -> str:

@@ -4,8 +4,8 @@ Which ones a run has stands in its settings. They work in threads of the studio'
 that fails is closed and told, and the run goes on.
 """
 
-from cognate_core.tracking.choice import TrackerPlace, install_command, require_extras, tracker_places, tracking_of
+from cognate_core.tracking.choice import TrackerPlace, tracker_places, tracking_of
 from cognate_core.tracking.fan_out import Tracking
 from cognate_core.tracking.tracker import Tracker
 
-__all__ = ["Tracker", "TrackerPlace", "Tracking", "install_command", "require_extras", "tracker_places", "tracking_of"]
+__all__ = ["Tracker", "TrackerPlace", "Tracking", "tracker_places", "tracking_of"]

@@ -1,4 +1,4 @@
-"""Which trackers there are, what must be installed for them, what opens them, and where their files are."""
+"""Which trackers there are, what opens them, and where their files are."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 
 from cognate_core.config import TRACKERS, TrackerName
 from cognate_core.contracts import ProgressEmitter, RecordSink
-from cognate_core.errors import ConfigError
 from cognate_core.labels import folder_name
 from cognate_core.storage.progress_log import ProgressReader, Run
 from cognate_core.tracking.fan_out import Tracking
@@ -23,22 +21,6 @@ from cognate_core.tracking.tracker import Tracker
 from cognate_core.tracking.trackio_store import FOLDER as TRACKIO_FOLDER
 from cognate_core.tracking.trackio_store import PROJECT as TRACKIO_PROJECT
 from cognate_core.tracking.trackio_store import TrackioTracker
-
-_MODULES: dict[TrackerName, str] = {"tensorboard": "tensorboardX", "trackio": "trackio"}  # of the extras of these names
-
-
-def install_command(names: Sequence[TrackerName]) -> str | None:
-    """What installs the extras of these trackers that are missing; None when none is."""
-    missing = [name for name in names if name in _MODULES and find_spec(_MODULES[name]) is None]
-    return f'pip install "cognate-studio[{",".join(missing)}]"' if missing else None
-
-
-def require_extras(names: Sequence[TrackerName]) -> None:
-    """Raises ConfigError, with the command that installs it, when a tracker's extra is not installed."""
-    command = install_command(names)
-    if command:
-        titles = " and ".join(TRACKERS[name] for name in names if install_command([name]))
-        raise ConfigError({"trackers": f"{titles} must be installed first: {command}. Then open the studio anew."})
 
 
 def tracking_of(run: Run, home: Path, reader: ProgressReader, emitter: ProgressEmitter, record: RecordSink) -> Tracking:

@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TRACKERS, as_text, field_extra, field_range, form_fields
+from cognate_core.extras import install_command
 from cognate_core.presets import Preset
-from cognate_core.tracking import install_command
 from pages.components.layout import shown
 
 SIGNS = {"*": "×", "+": "+", "-": "−", "/": "÷"}
@@ -89,9 +89,7 @@ class ConfigForm:
                 help=info.description,
                 **remembered,
             )
-            command = install_command(self.values[name])
-            if command:  # to copy: in the sentence below it signs that cannot be seen keep it from being markup
-                st.code(command, language=None)
+            _show_what_installs(self.values[name])
         elif info.annotation is bool:
             self.values[name] = st.toggle(info.title, default, help=info.description, **remembered)
         elif get_origin(info.annotation) is Literal:
@@ -105,6 +103,8 @@ class ConfigForm:
                 help=info.description,
                 **remembered,
             )
+            if name == "engine":
+                _show_what_installs([self.values[name]])
         else:
             self.values[name] = st.text_input(_label(info), as_text(default), help=_help(info), **remembered).strip()
         self._error_places[name] = st.empty()
@@ -118,6 +118,13 @@ def _fields(*, simple: bool) -> dict[str, FieldInfo]:
         and field_extra(info)["simple"] is simple
         and field_extra(info)["section"] != "Grokking lab"  # it has a page of its own
     }
+
+
+def _show_what_installs(chosen: Sequence[str]) -> None:
+    """A command to copy: in the sentence below it signs that cannot be seen keep it from being markup."""
+    command = install_command(chosen)
+    if command:
+        st.code(command, language=None)
 
 
 def _label(info: FieldInfo) -> str:

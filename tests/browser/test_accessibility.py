@@ -221,8 +221,8 @@ def grave_violations(page: Page, options: dict[str, Any]) -> list[str]:
 def needed_width(page: Page) -> int:
     """How wide the page is. Streamlit scrolls its main part, not the document."""
     return page.evaluate(
-        """() => Math.max(...[document.scrollingElement, document.querySelector("[data-testid=stMain]")].map(
-            (each) => each.scrollWidth))"""
+        """() => Math.max(...[document.scrollingElement, document.querySelector("[data-testid=stMain]")]
+            .filter(Boolean).map((each) => each.scrollWidth))"""
     )
 
 
@@ -274,6 +274,23 @@ def test_the_measurement_sees_what_is_wrong(full: Full, watched: Callable[[Studi
     look.page.wait_for_timeout(200)
     assert any("a warning of ours" in each for each in look.trouble)
     assert any(each.startswith("outside: ") for each in look.trouble)
+
+
+def test_the_apis_own_page_can_be_read_by_everyone(full: Full, watched: Callable[[Studio], Watched]) -> None:
+    """Home leads there."""
+    look = watched(full.studio)
+    look.page.goto(full.studio.url)
+    with look.page.context.expect_page() as opened:
+        look.page.get_by_role("link", name="how they ask").click()
+    page, wrong = opened.value, []
+    expect(page.get_by_role("heading", name="The API of Cognate Studio")).to_be_visible()
+    for scheme, width, options in LOOKS:
+        page.emulate_media(color_scheme=scheme)
+        page.set_viewport_size({"width": width, "height": 900})
+        wrong += [f"{scheme}, {width}: {each}" for each in grave_violations(page, options)]
+        if needed_width(page) > width:
+            wrong.append(f"{scheme}, {width}: it must be scrolled sideways")
+    assert (wrong, look.trouble) == ([], [])
 
 
 def tab_to(page: Page, role: str, name: str, limit: int = 80) -> None:

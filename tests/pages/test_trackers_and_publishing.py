@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import pytest
 from huggingface_hub import constants
 from streamlit.testing.v1 import AppTest
 
+from cognate_core import extras
 from cognate_core.publishing import HOW_TO_SET_IT, WHAT_IS_SENT
 from cognate_core.runs import RunManager
-from cognate_core.tracking import choice
 from cognate_core.tracking.export import metrics_csv
 from tests.hub import TOKEN, publishing_hub
 from tests.pages.conftest import open_page, texts
@@ -38,11 +39,24 @@ def test_no_tracker_is_on_until_somebody_chooses_one(studio: RunManager) -> None
 def test_a_missing_extra_is_told_at_the_field_and_nothing_can_start(
     studio: RunManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     page = choose_trackers(open_page("new_run"), "trackio")
     (error,) = page.error
     assert "Trackio must be installed first" in error.value
-    assert 'pip install "cognate-studio[trackio]"' in [code.value for code in page.code]
+    assert f'{sys.executable} -m pip install "cognate-studio[trackio]"' in [code.value for code in page.code]
+    assert next(button for button in page.button if button.label == "Start training").disabled
+
+
+def test_a_missing_engine_is_told_at_the_field_and_nothing_can_start(
+    studio: RunManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
+    page = open_page("new_run")
+    engine = next(each for each in page.button_group if each.label == "Engine")
+    engine.set_value("ray").run()
+    (error,) = page.error
+    assert "Ray must be installed first" in error.value
+    assert f'{sys.executable} -m pip install "cognate-studio[ray]"' in [code.value for code in page.code]
     assert next(button for button in page.button if button.label == "Start training").disabled
 
 

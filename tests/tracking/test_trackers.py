@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from cognate_core import extras
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
     Evaluation,
@@ -35,12 +36,13 @@ from cognate_core.contracts import (
     StepMetrics,
 )
 from cognate_core.errors import ConfigError, StorageError
+from cognate_core.extras import require_installed
 from cognate_core.mocks import MockDatasetLoader, MockProgressEmitter
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressLog
-from cognate_core.tracking import Tracker, Tracking, choice, fan_out, require_extras, tracker_places, tracking_of
+from cognate_core.tracking import Tracker, Tracking, choice, fan_out, tracker_places, tracking_of
 
 ROOT = Path(__file__).parents[2]
 ENOUGH_SECONDS = 60.0
@@ -376,16 +378,16 @@ def test_a_table_is_there_whole_or_not_at_all(
 def test_a_missing_extra_is_told_with_its_command_before_anything_begins(
     open_manager: Callable[..., RunManager], tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     manager = open_manager(build_service=measuring_service)
     config = tiny_config.with_overrides({"trackers": ["trackio", "csv", "tensorboard"]})
     with pytest.raises(ConfigError, match="Trackio and TensorBoard must be installed first") as caught:
         manager.start(config, "Run", ["m"])
     assert 'pip install "cognate-studio[trackio,tensorboard]"' in caught.value.problems["trackers"]
     assert manager.log.runs() == []
-    require_extras(["csv", "parquet"])
+    require_installed(TrainingConfig(trackers=["csv", "parquet"]))
     monkeypatch.undo()
-    require_extras(["tensorboard", "trackio"])
+    require_installed(TrainingConfig(trackers=["tensorboard", "trackio"]))
 
 
 def test_a_repetition_needs_no_tracker(
@@ -395,7 +397,7 @@ def test_a_repetition_needs_no_tracker(
     manager = open_manager(build_service=measuring_service)
     run_id = manager.start(tiny_config.with_overrides({"trackers": ["csv", "tensorboard"]}), "Run", ["m"])
     assert manager.wait(run_id, ENOUGH_SECONDS)
-    monkeypatch.setattr(choice, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     repeated = manager.start_verification(run_id)
     assert manager.wait(repeated, ENOUGH_SECONDS)
     assert manager.log.run(repeated).config.trackers == []
@@ -426,6 +428,7 @@ def refuse(*arguments, **_):
     raise SystemExit(f"it asked the network: {arguments}")
 
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse
+from cognate_core import extras
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Evaluation, Rewind
 from cognate_core.storage.progress_log import ProgressLog

@@ -31,9 +31,9 @@ from cognate_core.contracts import (
     StepMetrics,
 )
 from cognate_core.data.loader import MixtureLoader
-from cognate_core.errors import CancelRequested, ConfigError, PauseRequested, StopRequested, TrainingError
+from cognate_core.errors import CancelRequested, PauseRequested, StopRequested, TrainingError
 from cognate_core.records import is_before, read_records
-from cognate_core.training import extras, ray_trainer
+from cognate_core.training import ray_trainer
 from cognate_core.training.ray_trainer import RayTrainer, cluster
 from cognate_core.training.trainer import TorchTrainer
 from tests.training.test_peers import TEXT, WITHIN, steps_in
@@ -249,11 +249,3 @@ def test_a_cluster_that_is_too_small_is_told(config: TrainingConfig) -> None:
     too_many = config.with_overrides({"ray_workers": 4, "ray_parallel_models": 3})
     with pytest.raises(TrainingError, match=r"has 8 processors, and 3 model.* need 12"):
         asyncio.run(RayTrainer(lambda record: None).train_model("model", too_many, lambda *progress: None))
-
-
-def test_without_ray_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extras.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r'pip install "cognate-studio\[ray\]"') as refused:
-        extras.require_engine(CONFIG)
-    assert list(refused.value.problems) == ["engine"]
-    extras.require_engine(TrainingConfig())

@@ -42,7 +42,7 @@ from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressLog
-from cognate_core.tracking import Tracker, Tracking, choice, fan_out, tracker_places, tracking_of
+from cognate_core.tracking import Tracker, Tracking, choice, lanes, tracker_places, tracking_of
 
 ROOT = Path(__file__).parents[2]
 ENOUGH_SECONDS = 60.0
@@ -283,7 +283,7 @@ def test_a_tracker_that_fails_is_told_and_the_run_goes_on(
 ) -> None:
     error, words = FAULTS[where]
     monkeypatch.setattr(choice, "TensorBoardTracker", lambda *_: Broken(where, error))
-    monkeypatch.setattr(fan_out, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(lanes, "FLUSH_SECONDS", 0.01)
     manager = open_manager(build_service=measuring_service)
     run_id = manager.start(tiny_config.with_overrides({"trackers": ["tensorboard"]}), "Run", ["m"])
     assert manager.wait(run_id, ENOUGH_SECONDS)
@@ -316,8 +316,8 @@ def test_what_the_database_refuses_no_tracker_hears_of() -> None:
 
 def test_a_tracker_that_does_not_keep_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever records never waits for it, neither while it hangs nor at the end."""
-    monkeypatch.setattr(fan_out, "FLUSH_SECONDS", 0.01)
-    monkeypatch.setattr(fan_out, "MOST_WAITING", 500)
+    monkeypatch.setattr(lanes, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(lanes, "MOST_WAITING", 500)
     free, told = threading.Event(), []
     good: list[Record] = []
 
@@ -341,7 +341,7 @@ def test_a_tracker_that_does_not_keep_up_is_given_up(monkeypatch: pytest.MonkeyP
             time.sleep(0.02)  # the good one keeps up
     closing = threading.Event()
     closing.set()
-    monkeypatch.setattr(fan_out, "HURRIED_SECONDS", 0.3)
+    monkeypatch.setattr(lanes, "HURRIED_SECONDS", 0.3)
     tracking.close(closing)
     assert time.monotonic() - began < 5
     free.set()

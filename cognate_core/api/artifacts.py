@@ -130,7 +130,7 @@ def _rows(manager: RunManager, model_id: str) -> list[dict[str, Any]]:
     """Its files. Raises NotFound when it has none."""
     rows = manager.log.artifacts(manager.log.model(model_id).id)
     if not rows:
-        raise NotFound("This model has no files.")
+        raise NotFound("This model has no files. It may have been deleted.")
     return rows
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from cognate_core.api.requests import Asked, GetManager, Items, Page, RunId, part
 from cognate_core.errors import NotFound
 from cognate_core.runs import RunManager
-from cognate_core.storage.curves import read_curves
+from cognate_core.storage.curves import read_curves, read_line
 from cognate_core.storage.progress_log import Row, Run
 
 router = APIRouter(tags=["what was recorded"])
@@ -128,9 +128,8 @@ def metrics(run_id: RunId, asked: Annotated[StepsWanted, Query()], manager: GetM
         return Steps(model_name=name, items=found.items, next=found.next)
     from cognate_core.insight.charts import downsample
 
-    steps, losses = read_curves(log.path, run_id, name, ("loss",)).lines["loss"]
-    later = steps > after
-    chosen, _ = downsample(steps[later], losses[later], asked.points)
+    steps, losses = read_line(log.path, run_id, name, "loss", after, asked.points)
+    chosen, _ = downsample(steps, losses, asked.points)
     rows = log.metrics_at(run_id, name, (int(step) for step in chosen))
     return Steps(model_name=name, items=[_step(row) for row in rows], next=None)
 

@@ -6,6 +6,7 @@ run of a million steps is read from these in a fraction of a second, and no spik
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy.typing as npt
 from cognate_core.storage.database import reading
 
 SHORT_RUN = 20_000  # steps that are read one by one; beyond, two points of each hundred are enough for a chart
+SPAN_STEPS = 100  # as the trigger has it
 FIGURES = (
     "loss",
     "learning_rate",
@@ -29,6 +31,7 @@ FIGURES = (
     "memory_null_share",
     "accuracy",
 )
+_OF_MODEL = "WHERE run_id = ? AND model_name = ?"
 _SPAN_COLUMNS = ["step", "mean_loss", "losses", "missing_step", "elapsed_seconds", "tokens"]
 
 Floats = npt.NDArray[np.float64]
@@ -53,26 +56,16 @@ def read_curves(path: Path, run_id: str, model_name: str, figures: Sequence[str]
     Raises:
         StorageError: there is no readable database.
     """
-    of_model = "WHERE run_id = ? AND model_name = ?"
-    ends = [f"{figure}_{end}" for figure in figures for end in ("low", "low_step", "high", "high_step")]
+    ends = [column for figure in figures for column in _ends(figure)]
     model = (run_id, model_name)
     with reading(path) as connection:
-        connection.row_factory = None
-
-        def table(columns: list[str], source: str, *values: object) -> Floats:
-            """One array for each column; NULL becomes NaN."""
-            rows = connection.execute(f"SELECT {', '.join(columns)} FROM {source} ORDER BY step", values).fetchall()
-            return np.array(rows, dtype=np.float64).reshape(-1, len(columns)).T
-
-        (last,) = connection.execute(f"SELECT max(step) FROM metrics {of_model}", model).fetchone()
-        long = (last or 0) > SHORT_RUN
-        spans = table([*_SPAN_COLUMNS, *ends], f"metric_spans {of_model} AND ?", *model, long)
+        spans = _spans(connection, [*_SPAN_COLUMNS, *ends], model, 0, SHORT_RUN)
         first_end, begin = (spans[0, 0], spans[0, -1]) if spans.size else (-1, -1)
         columns = ["step", "elapsed_seconds", "tokens", *figures]
-        rows = table(columns, f"metrics {of_model} AND step > ?", *model, begin)
+        rows = _table(connection, columns, f"metrics {_OF_MODEL} AND step > ?", *model, begin)
         # Time and tokens begin at the first step, not at the end of its span.
-        begins = f"metrics {of_model} AND step = (SELECT min(step) FROM metrics {of_model}) AND step < ?"
-        first = table(["step", "elapsed_seconds", "tokens"], begins, *model, *model, first_end)
+        begins = f"metrics {_OF_MODEL} AND step = (SELECT min(step) FROM metrics {_OF_MODEL}) AND step < ?"
+        first = _table(connection, ["step", "elapsed_seconds", "tokens"], begins, *model, *model, first_end)
     last_steps, means, counts, missing, elapsed, tokens = spans[: len(_SPAN_COLUMNS)]
     steps, losses = rows[0], rows[3]
     lines = {}
@@ -90,6 +83,45 @@ def read_curves(path: Path, run_id: str, model_name: str, figures: Sequence[str]
         elapsed_seconds=(np.r_[first[0], last_steps, steps], np.r_[first[1], elapsed, rows[1]]),
         tokens=(np.r_[first[0], last_steps, steps], np.r_[first[2], np.cumsum(np.r_[tokens, rows[2]])]),
     )
+
+
+def read_line(path: Path, run_id: str, model_name: str, figure: str, after: int, points: int) -> Curve:
+    """One figure after a step: every step, or the extremes of each hundred where these are half of `points` or more.
+
+    Raises:
+        StorageError: there is no readable database.
+    """
+    model, columns = (run_id, model_name), ["step", *_ends(figure)]
+    short = min(SHORT_RUN, points * SPAN_STEPS // 4)
+    with reading(path) as connection:
+        last_steps, low, low_step, high, high_step = _spans(connection, columns, model, max(0, after), short)
+        first, last = (last_steps[0] - SPAN_STEPS, last_steps[-1]) if len(last_steps) else (after, after)
+        others = f"metrics {_OF_MODEL} AND step > ? AND (step <= ? OR step > ?)"  # before and behind the hundreds
+        steps, values = _table(connection, ["step", figure], others, *model, after, first, last)
+    return _in_order((low_step, high_step, steps), (low, high, values))
+
+
+def _ends(figure: str) -> list[str]:
+    """The columns of metric_spans for a figure's lowest and highest value."""
+    return [f"{figure}_{end}" for end in ("low", "low_step", "high", "high_step")]
+
+
+def _spans(
+    connection: sqlite3.Connection, columns: list[str], model: tuple[str, str], after: int, short: int
+) -> Floats:
+    """What each whole hundred steps after a step come to; nothing where `short` steps or fewer follow it."""
+    (last,) = connection.execute(f"SELECT max(step) FROM metrics {_OF_MODEL}", model).fetchone()
+    many = (last or 0) - after > short
+    whole = f"metric_spans {_OF_MODEL} AND step >= ? AND ?"
+    return _table(connection, columns, whole, *model, after + SPAN_STEPS, many)
+
+
+def _table(connection: sqlite3.Connection, columns: list[str], source: str, *values: object) -> Floats:
+    """One array for each column; NULL becomes NaN."""
+    cursor = connection.cursor()
+    cursor.row_factory = None
+    rows = cursor.execute(f"SELECT {', '.join(columns)} FROM {source} ORDER BY step", values).fetchall()
+    return np.array(rows, dtype=np.float64).reshape(-1, len(columns)).T
 
 
 def _in_order(steps: tuple[Floats, ...], values: tuple[Floats, ...]) -> Curve:

@@ -26,6 +26,7 @@ READS = {
     f"metrics, 500 points of {ROWS:,}": f"/runs/{LONG_RUN}/metrics?points=500&model={MODEL}",
     "metrics, a part of 500": f"/runs/{LONG_RUN}/metrics?limit=500&after_step=10000",
     "events": f"/runs/{LONG_RUN}/events",
+    f"findings in {ROWS:,} steps": f"/runs/{LONG_RUN}/findings?model={MODEL}",
     "models": "/models",
 }
 SETTINGS = {"dataset_sources": ["Synthetic"], "max_steps": 100_000}
@@ -41,9 +42,11 @@ class Client:
     def ask(self, path: str, body: dict[str, object] | None = None) -> tuple[float, bytes]:
         """Seconds until the whole answer was there, and the answer."""
         start = time.perf_counter()
-        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"} if body else {}
-        content = json.dumps(body) if body else None
-        self._connection.request("POST" if body else "GET", f"/api/v1{path}", content, headers)
+        headers = (
+            {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"} if body is not None else {}
+        )
+        content = None if body is None else json.dumps(body)
+        self._connection.request("GET" if body is None else "POST", f"/api/v1{path}", content, headers)
         answer = self._connection.getresponse()
         told = answer.read()
         if answer.status not in (200, 201):
@@ -94,9 +97,10 @@ def main() -> None:
                 time.sleep(0.5)
             time.sleep(REST_SECONDS)
             of_reads(studio, "while training")
+            client = Client(studio)  # the first one's connection has rested too long
             step = json.loads(client.ask(f"/runs/{started}")[1])["step"]
             line("steps that were trained meanwhile", f"{step:,}")
-            client.ask(f"/runs/{started}/cancel", {"": ""})
+            client.ask(f"/runs/{started}/cancel", {})
 
 
 if __name__ == "__main__":

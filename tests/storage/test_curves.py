@@ -15,7 +15,7 @@ import pytest
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import StepMetrics
 from cognate_core.storage import curves
-from cognate_core.storage.curves import FIGURES, Curves, read_curves
+from cognate_core.storage.curves import FIGURES, Curves, read_curves, read_line
 from cognate_core.storage.progress_log import ProgressLog
 
 LONG = 1_250  # steps; not a whole number of spans
@@ -94,6 +94,26 @@ def test_of_a_long_run_the_extremes_of_each_hundred_steps_are_read(path: Path, l
     assert found.mean_counts.tolist() == [100.0] * 12 + [1.0] * 50
     np.testing.assert_allclose(np.average(found.mean_loss[1], weights=found.mean_counts), np.mean([*losses.values()]))
     assert found.mean_loss[0].tolist() == [*range(SPAN, LONG, SPAN), *range(1201, 1251)]
+
+
+@pytest.mark.parametrize("after", [-1, 0, 1, 640, 700, 1199, 1200, 1249, 1250, 9_999])
+def test_one_line_alone_is_every_step_or_the_extremes_of_hundreds(path: Path, log: ProgressLog, after: int) -> None:
+    losses = noise(LONG)
+    losses[650] = 99.0
+    record(log, losses)
+    record(log, dict.fromkeys(losses, 500.0), model="other")
+    later = {step: loss for step, loss in losses.items() if step > after}
+
+    def line(points: int) -> dict[float, float]:
+        steps, values = read_line(path, "r", "m", "loss", after, points)
+        return dict(zip(steps.tolist(), values.tolist(), strict=True))
+
+    assert line(50) == later, "no more than 25 times as many: each of them"
+    few = line(10)
+    assert few.items() <= later.items(), "never anything but steps"
+    for extreme in (min, max):
+        assert extreme(few.values(), default=None) == extreme(later.values(), default=None)
+    assert (len(few) < len(later) / 3) if len(later) > 10 * SPAN // 4 else few == later
 
 
 @pytest.mark.parametrize("short_run", [0, 10_000])

@@ -11,6 +11,7 @@
     │   ├── DiskFull             there is no room left
     │   └── UnusableFile         a file from elsewhere is not what it should be
     ├── PublishError           a model could not be published
+    │   └── NoHubToken           there is none on this computer that could be used
     ├── RunError               a run or model cannot do what was asked now
     │   └── NotFound             it does not exist, or no longer
     └── Unreachable            no studio answers where one was looked for
@@ -85,6 +86,10 @@ class PublishError(CognateError):
 
 class RunError(CognateError):
     """A run or model does not exist, or cannot do what was asked of it now."""
+
+
+class NoHubToken(PublishError):
+    """There is no token on this computer with which a model could be published."""
 
 
 class NotFound(RunError):

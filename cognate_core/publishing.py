@@ -18,7 +18,7 @@ from typing import Any
 
 from cognate_core.config import DATASETS, TrainingConfig
 from cognate_core.contracts import ARTIFACT_FILES
-from cognate_core.errors import CognateError, PublishError
+from cognate_core.errors import CognateError, NoHubToken, PublishError
 from cognate_core.portable import portable_config, without_folders
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressReader, TrainedModel
@@ -75,7 +75,8 @@ def publish_model(
         say: gets sentences of what is being done.
 
     Raises:
-        PublishError: there is no token, or the hub refuses or cannot be reached.
+        NoHubToken: there is no token, or none that could be sent.
+        PublishError: the hub refuses or cannot be reached.
         RunError: there is no such model.
         StorageError: one of its files is gone.
     """
@@ -96,9 +97,9 @@ def publish_model(
 def _token() -> str:
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
-        raise PublishError(HOW_TO_SET_IT)
+        raise NoHubToken(HOW_TO_SET_IT)
     if not _SENDABLE_TOKEN.fullmatch(token):
-        raise PublishError(f"{TOKEN_VARIABLE} holds signs that no token has. Copy it once more.")
+        raise NoHubToken(f"{TOKEN_VARIABLE} holds signs that no token has. Copy it once more.")
     return token
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
@@ -41,7 +41,8 @@ OWN_FILE = "0" * 32 + ".txt"
 _studio: list[RunManager] = []
 _turns = itertools.count()
 _api = create_api(lambda: _studio[-1])
-schema = schemathesis.openapi.from_asgi("/v1/openapi.json", _api)
+_schema = schemathesis.openapi.from_asgi("/v1/openapi.json", _api)
+OPERATIONS = {found.ok().label: found.ok() for found in _schema.get_all_operations()}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,16 +85,27 @@ def known(path: str, parameters: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@schema.parametrize()
-@settings(
-    max_examples=EXAMPLES,
-    deadline=None,
-    derandomize=not SOAK,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
-def test_nothing_breaks_and_all_is_as_promised(case: schemathesis.Case) -> None:
-    case.call_and_validate(checks=CHECKS)
-    if case.path_parameters and case.method != "DELETE":
-        case.path_parameters = known(case.path, case.path_parameters)
+@pytest.mark.parametrize("label", OPERATIONS)
+def test_nothing_breaks_and_all_is_as_promised(label: str) -> None:
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        derandomize=not SOAK,
+        phases=[Phase.generate],
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=OPERATIONS[label].as_strategy())
+    def ask(case: schemathesis.Case) -> None:
         case.call_and_validate(checks=CHECKS)
+        if case.path_parameters and case.method != "DELETE":
+            case.path_parameters = known(case.path, case.path_parameters)
+            case.call_and_validate(checks=CHECKS)
+
+    ask()
+
+
+def test_every_operation_is_asked() -> None:
+    """Schemathesis' own tests have one name, and of those of one name pytest's workers run the first alone."""
+    told = {f"{method.upper()} {path}" for path, methods in _api.openapi()["paths"].items() for method in methods}
+    assert told == set(OPERATIONS) and len(told) > 60

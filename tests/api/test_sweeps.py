@@ -69,5 +69,5 @@ def test_publishing_without_a_token_says_how_to_give_one(
 ) -> None:
     monkeypatch.delenv("HF_TOKEN", raising=False)
     answer = client.post(f"models/{text_model}/publish", json={"repo_id": "somebody/model"})
-    assert answer.status_code == 502
+    assert answer.status_code == 409
     assert "HF_TOKEN" in answer.json()["detail"]

@@ -73,7 +73,7 @@ def test_a_studio_that_was_killed_offers_to_go_on(tmp_path: Path, chromium: Brow
 def test_reloading_and_closing_the_page_does_nothing_to_the_run(
     tmp_path: Path, chromium: Browser, tally: Tally
 ) -> None:
-    rounds = times(8, 50)
+    rounds = times(4, 50)
     home = tmp_path / "home"
     reader = a_waiting_run(home, small_config(max_steps=100_000))
     context = chromium.new_context()

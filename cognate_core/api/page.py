@@ -82,7 +82,7 @@ def _asking(address: str) -> str:
         '<section id="asking"><h2>How to ask</h2>'
         "<p>Reading needs nothing on the computer where the studio runs. Whatever changes something needs its token, "
         "which is made with the data folder and is readable by you alone:</p>"
-        "<pre>TOKEN=$(cognate token)</pre>"
+        '<pre tabindex="0">TOKEN=$(cognate token)</pre>'
         "<p>What is sent is JSON, declared as such, also where nothing is sent; files are "
         "<code>application/octet-stream</code>. Long lists come in parts: send <code>next</code> of an answer as "
         "<code>after</code> for what follows. A problem is told as <code>application/problem+json</code>, with a "
@@ -101,7 +101,7 @@ def _sockets(address: str) -> str:
         "Each message is a JSON object with <code>id</code>, <code>run_id</code>, <code>type</code>, "
         "<code>status</code> and <code>timestamp</code>. Ids rise; after a break, open it with "
         "<code>?after=</code> the last one that came, and what was missed is told first.</p>"
-        f"<pre>{_text(socket)}/v1/events\n{_text(socket)}/v1/runs/{{run_id}}/events?after=41</pre>"
+        f'<pre tabindex="0">{_text(socket)}/v1/events\n{_text(socket)}/v1/runs/{{run_id}}/events?after=41</pre>'
         f"{_table('Messages', ('type', 'what it tells'), rows)}</section>"
     )
 

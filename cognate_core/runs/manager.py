@@ -161,8 +161,7 @@ class RunManager:
             self._owner_lock.release()
             raise
         for run_id in interrupted:
-            self._keep_run_file(run_id)
-            self._tell(run_id)
+            self._announce(run_id)
         for run_id in self.log.queued_run_ids()[:RUNS_KEPT]:
             self.introduce(run_id)
         self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -266,7 +265,7 @@ class RunManager:
         given = self.log.create_runs(new_runs)
         if given == [new.id for new in new_runs]:
             for run_id in given:
-                self._keep_run_file(run_id)
+                self._announce(run_id)
         else:  # the same press came a second time
             group_id = self.log.run(given[0]).group_id or group_id
         self._start_waiting()
@@ -582,8 +581,7 @@ class RunManager:
                 raise
         given = self.log.create_run(run_id, run_name, config, names, self._folder(run_id), start_key, origin, quote)
         if given == run_id:
-            self._keep_run_file(run_id)
-            self._tell(run_id)
+            self._announce(run_id)
         else:
             shutil.rmtree(self._folder(run_id), ignore_errors=True)
         self._start_waiting()
@@ -628,8 +626,7 @@ class RunManager:
 
     def _refuse_to_start(self, run_id: str, sentence: str) -> None:
         self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
-        self._keep_run_file(run_id)
-        self._tell(run_id)
+        self._announce(run_id)
 
     def _execution(self, run: Run) -> Execution:
         models = [model for model in self.log.models(run.id) if model.status == "completed"]
@@ -716,8 +713,7 @@ class RunManager:
             if isinstance(error, DiskFull):
                 self._reserve.give_up()  # the next try has its room
             return False
-        self._keep_run_file(run_id)
-        self._tell(run_id)
+        self._announce(run_id)
         self._tell_who_waits()
         return True
 
@@ -731,8 +727,7 @@ class RunManager:
         )
         if not self.log.set_status(run_id, rest, only_from=RunStatus.QUEUED, message=message):
             return False
-        self._keep_run_file(run_id)
-        self._tell(run_id)
+        self._announce(run_id)
         self._tell_who_waits()
         return True
 
@@ -838,6 +833,11 @@ class RunManager:
             threading.Thread(target=end, name="orphans", daemon=True).start()
 
     # Inside: telling
+
+    def _announce(self, run_id: str) -> None:
+        """A run stands otherwise than before: keep it beside the run, and tell listeners."""
+        self._keep_run_file(run_id)
+        self._tell(run_id)
 
     def _tell(self, run_id: str) -> None:
         """Tell listeners how a run stands. Read and told as one, so that no older status follows a newer one."""

@@ -21,6 +21,7 @@ from cognate_core.runs.passport import open_passport, write_passport
 from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
 from cognate_core.sweep import Sweep
+from tests.runs.test_broadcast import heard
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,6 +63,12 @@ def rates(tiny_config: TrainingConfig) -> Sweep:
 
 def statuses(studio: RunManager, group_id: str) -> list[RunStatus]:
     return [run.status for run in studio.log.runs_of_group(group_id)]
+
+
+def test_whoever_listens_hears_of_each_that_is_queued(studio: RunManager, rates: Sweep) -> None:
+    begin = studio.broadcast.newest_id
+    _, run_ids = studio.start_sweep(rates, "rates")
+    assert [each["run_id"] for each in heard(studio.broadcast, begin) if each["status"] == "queued"] == run_ids
 
 
 def test_all_are_queued_in_their_order_as_one_group(studio: RunManager, rates: Sweep) -> None:

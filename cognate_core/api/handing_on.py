@@ -14,9 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from cognate_core.api.records import ModelWanted, model_name
-from cognate_core.api.requests import GetManager, RunId
+from cognate_core.api.requests import GetManager, GetOwner, RunId
 from cognate_core.api.runs import RunDetails, details
-from cognate_core.errors import DISK_FULL, DiskFull, RunError, StorageError
+from cognate_core.errors import DISK_FULL, DiskFull, StorageError
 from cognate_core.files import is_disk_full, require_space
 from cognate_core.labels import folder_name
 
@@ -86,14 +86,12 @@ def passport(run_id: RunId, manager: GetManager) -> StreamingResponse:
     status_code=HTTPStatus.CREATED,
     openapi_extra={"requestBody": {"content": {"application/octet-stream": _BYTES}, "required": True}},
 )
-async def take_up(request: Request, manager: GetManager) -> RunDetails:
+async def take_up(request: Request, manager: GetOwner) -> RunDetails:
     """Take up the run of a passport, as if it had been trained here. Nothing of the file is believed."""
     from cognate_core.runs.passport import ENDING, open_passport
 
     if not request.headers.get("content-type", "").startswith("application/octet-stream"):
         raise HTTPException(415, "Send the passport as Content-Type: application/octet-stream.")
-    if manager.read_only:
-        raise RunError(manager.read_only)
     require_space(manager.home, int(request.headers.get("content-length", "0")), "this passport")
     with tempfile.TemporaryDirectory(prefix="arriving.tmp-", dir=manager.home) as folder:
         path = Path(folder) / f"passport{ENDING}"

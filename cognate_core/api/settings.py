@@ -9,10 +9,10 @@ from typing import Any
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
-from cognate_core.api.requests import Asked, GetManager, GetOwnFiles, OwnFiles
+from cognate_core.api.requests import Asked, GetOwner, GetOwnFiles, OwnFiles
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Quote
-from cognate_core.errors import ConfigError, RunError
+from cognate_core.errors import ConfigError
 from cognate_core.presets import get_preset
 from cognate_core.runs import MAX_MODELS
 
@@ -90,7 +90,7 @@ def estimates(body: Settings, files: GetOwnFiles) -> Needs:
 
 
 @router.post("/quotes", responses={429: {"description": "Another one is being measured."}})
-def quotes(body: QuoteWanted, manager: GetManager, files: GetOwnFiles) -> Quote:
+def quotes(body: QuoteWanted, manager: GetOwner, files: GetOwnFiles) -> Quote:
     """How long a run will take: its first steps are trained on this computer, which takes some twenty seconds.
 
     Seconds are of training alone; fetching data comes on top. `busy`: another run was going on meanwhile, so that it
@@ -98,8 +98,6 @@ def quotes(body: QuoteWanted, manager: GetManager, files: GetOwnFiles) -> Quote:
     """
     from cognate_core.runs.quote import measured_quote
 
-    if manager.read_only:
-        raise RunError(manager.read_only)
     config = body.to_config(files)
     if not _rehearsing.acquire(blocking=False):
         raise HTTPException(429, "Another time is just being measured. Wait for its end, then ask again.")

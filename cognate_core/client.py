@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, TypedDict, Unpack
 from urllib.parse import quote
 
 import httpx2
@@ -61,6 +61,16 @@ _ERRORS: dict[int, type[CognateError]] = {
 _WITH_BODY = frozenset({"POST", "PATCH"})
 _CLOSED_FOR_GOOD: dict[int, type[CognateError]] = {1008: RunError, 4400: RunError, 4404: NotFound, 4409: RunError}
 """Codes with which a studio ends its events, and connecting again would not help."""
+
+
+class _More(TypedDict, total=False):
+    """What a request may have beside method and address. `seconds`: that its answer may take."""
+
+    params: Mapping[str, Any] | None
+    body: Mapping[str, Any]
+    content: BinaryIO
+    headers: Mapping[str, str]
+    seconds: float
 
 
 class Client:
@@ -569,21 +579,9 @@ class Client:
 
     # Inside
 
-    def _ask(
-        self,
-        method: str,
-        path: str,
-        *names: str,
-        params: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-        content: BinaryIO | None = None,
-        headers: Mapping[str, str] | None = None,
-        seconds: float | None = None,
-    ) -> Row:
+    def _ask(self, method: str, path: str, *names: str, **more: Unpack[_More]) -> Row:
         """Send a request; the object of its answer, empty when there is none. `path`: with {} for each of `names`."""
-        with self._answer(
-            method, path, *names, params=params, body=body, content=content, headers=headers, seconds=seconds
-        ) as answer:
+        with self._answer(method, path, *names, **more) as answer:
             found = self._json(answer) if answer.read() else {}
             if not isinstance(found, dict):
                 raise self._no_studio(answer)
@@ -632,25 +630,16 @@ class Client:
             part.unlink(missing_ok=True)
 
     @contextmanager
-    def _answer(
-        self,
-        method: str,
-        path: str,
-        *names: str,
-        params: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
-        content: BinaryIO | None = None,
-        headers: Mapping[str, str] | None = None,
-        seconds: float | None = None,
-    ) -> Iterator[httpx2.Response]:
+    def _answer(self, method: str, path: str, *names: str, **more: Unpack[_More]) -> Iterator[httpx2.Response]:
         """The answer to a request, if it is a good one; its content is not read yet."""
+        content = more.get("content")
         request = self._http.build_request(
             method,
             path.format(*(quote(name, safe="") for name in names)),
-            params=params,
-            headers={**_content_type(method, content), **(headers or {})},
-            content=content or (json.dumps(body or {}).encode() if method in _WITH_BODY else None),
-            timeout=httpx2.Timeout(seconds or ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            params=more.get("params"),
+            headers={**_content_type(method, content), **more.get("headers", {})},
+            content=content or (json.dumps(more.get("body", {})).encode() if method in _WITH_BODY else None),
+            timeout=httpx2.Timeout(more.get("seconds", ANSWER_SECONDS), connect=CONNECT_SECONDS),
         )
         repeatable = method in ("GET", "HEAD") or "Idempotency-Key" in request.headers
         answer = self._sent(request, repeatable=repeatable, whole=content is None)

@@ -8,7 +8,6 @@ model is trained. Training is on processors: the loops know of no other device, 
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import secrets
@@ -28,11 +27,11 @@ import psutil
 import torch
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import ModelTrainer, ProgressCallback, Record, RecordSink
+from cognate_core.contracts import ProgressCallback, Record, RecordSink
 from cognate_core.errors import CognateError, Interruption, PauseRequested, TrainingError, plain_sentence
 from cognate_core.training.mailbox import Mailbox
 from cognate_core.training.peers import ALONE, INTERRUPTIONS, PeerLost, Peers, ProcessGroupPeers
-from cognate_core.training.trainer import Training, model_folder, prepared
+from cognate_core.training.trainer import ThreadTrainer, Training, model_folder, prepared
 
 MOST_LOSSES = 3  # so often a model goes on after it lost a worker
 LISTEN_SECONDS = 0.25  # between two looks at what the person wishes, when nothing else happens
@@ -60,19 +59,11 @@ OWN_CLUSTER_SETTINGS = {
 """On a cluster on this computer, too."""
 
 
-class RayTrainer(ModelTrainer):
-    """Trains a Cognate with the workers of a Ray cluster. The arguments are those of TorchTrainer.
+class RayTrainer(ThreadTrainer):
+    """Trains with the workers of a Ray cluster.
 
     Several models may be trained at once, by one trainer or several; they share the cluster of this process.
     """
-
-    def __init__(self, record: RecordSink, resume: bool = False, begin: Path | None = None) -> None:
-        self._record, self._resume, self._begin = record, resume, begin
-
-    async def train_model(
-        self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
-    ) -> dict[str, Any]:
-        return await asyncio.to_thread(self._train, model_name, config, progress_callback)
 
     def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
         prepared(config)

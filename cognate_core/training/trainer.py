@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import uuid
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +60,8 @@ from cognate_core.training.peers import ALONE, Peers
 from cognate_core.training.tasks import loop_for
 
 
-class TorchTrainer(ModelTrainer):
-    """Trains a Cognate with PyTorch in a thread of its own.
+class ThreadTrainer(ModelTrainer):
+    """Trains a Cognate in a thread of its own, as `_train` says.
 
     Args:
         record: gets every figure that is measured.
@@ -75,6 +76,14 @@ class TorchTrainer(ModelTrainer):
         self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
     ) -> dict[str, Any]:
         return await asyncio.to_thread(self._train, model_name, config, progress_callback)
+
+    @abstractmethod
+    def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
+        """What `train_model` returns, and raises."""
+
+
+class TorchTrainer(ThreadTrainer):
+    """Trains with PyTorch in this process."""
 
     def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
         prepared(config)

@@ -17,6 +17,7 @@ from cognate_core.runs import RunManager
 from cognate_core.runs.execution import RunContext
 from cognate_core.service import TrainingService
 from tests.arithmetic.tiny import config_of
+from tests.tiny import TINY
 
 
 class HastyTrainer(MockModelTrainer):
@@ -50,29 +51,8 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder with a tiny language model that ponders and remembers, and a tiny model of the lab."""
     home = tmp_path_factory.mktemp("trained")
     manager = RunManager(home, executor="thread")
-    text = TrainingConfig(
-        dataset_sources=["Synthetic"],
-        max_train_samples=60,
-        max_eval_samples=10,
-        train_seq_len=256,
-        max_seq_len=256,
-        d_model=16,
-        n_layers=2,
-        d_mem=16,
-        mem_segment=16,
-        mem_writes=4,
-        n_heads=2,
-        vocab_size=400,
-        max_steps=4,
-        batch_size=2,
-        gradient_accumulation_steps=1,
-        eval_interval=2,
-        save_steps=2,
-        sample_tokens=4,
-        precision="fp32",
-    )
     lab = config_of(max_steps=8, eval_interval=4, save_steps=4)
-    for config, name in ((lab, "lab"), (text, "text")):
+    for config, name in ((lab, "lab"), (TINY, "text")):
         run_id = manager.start(config, f"The {name} run", [name])
         assert manager.wait(run_id, 120)
         assert manager.log.run(run_id).status is RunStatus.COMPLETED, manager.log.run(run_id).error

@@ -13,8 +13,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cognate_core import runs
-from cognate_core.config import TrainingConfig
 from cognate_core.runs import RunManager, close_manager, current_manager
+from tests.tiny import TINY
 
 NAVIGATION = Path(__file__).parents[2] / "pages" / "navigation.py"
 
@@ -24,28 +24,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder in which one tiny run was really trained."""
     home = tmp_path_factory.mktemp("trained")
     manager = RunManager(home, executor="thread")
-    config = TrainingConfig(
-        dataset_sources=["Synthetic"],
-        max_train_samples=60,
-        max_eval_samples=10,
-        train_seq_len=256,
-        max_seq_len=256,
-        d_model=16,
-        n_layers=2,
-        d_mem=16,
-        mem_segment=16,
-        mem_writes=4,
-        n_heads=2,
-        vocab_size=400,
-        max_steps=4,
-        batch_size=2,
-        gradient_accumulation_steps=1,
-        eval_interval=2,
-        save_steps=2,
-        sample_tokens=4,
-        precision="fp32",
-    )
-    run_id = manager.start(config, "My <b>first</b> run", ["small *one*"])
+    run_id = manager.start(TINY, "My <b>first</b> run", ["small *one*"])
     assert manager.wait(run_id, 120)
     manager.close()
     return home

@@ -141,6 +141,7 @@ class RunManager:
         self._measuring = Measuring()
         self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
         self._lock = threading.Lock()
+        self._ending = threading.Lock()  # what has ended is deleted only once all of its end is written
         self._executions: dict[str, Execution] = {}
         self._tracking: dict[str, Tracking] = {}  # of each execution
         self._threads: dict[str, threading.Thread] = {}
@@ -334,13 +335,14 @@ class RunManager:
         Raises:
             RunError: there is no such model, or its run is going on.
         """
-        model = self.log.model(model_id)
-        self._require_rest(model.run_id, "Its run is going on")
-        self._require_unmeasured(model_id)
-        for row in self.log.artifacts(model_id)[:1]:
-            self.trash.put("model", model.name, (self.home / row["path"]).parent, self.log.export_model(model_id))
-        self.log.remove_model(model_id)
-        self._keep_run_file(model.run_id)
+        with self._ending:
+            model = self.log.model(model_id)
+            self._require_rest(model.run_id, "Its run is going on")
+            self._require_unmeasured(model_id)
+            for row in self.log.artifacts(model_id)[:1]:
+                self.trash.put("model", model.name, (self.home / row["path"]).parent, self.log.export_model(model_id))
+            self.log.remove_model(model_id)
+            self._keep_run_file(model.run_id)
 
     def delete_run(self, run_id: str) -> None:
         """Move a run, its models and its files to the trash and forget it.
@@ -348,7 +350,7 @@ class RunManager:
         Raises:
             RunError: there is no such run, it waits or is going on.
         """
-        with self._lock:
+        with self._ending, self._lock:
             run = self.log.run(run_id)
             self._require_rest(run_id, "The run is going on")
             for model in self.log.models(run_id):
@@ -665,8 +667,6 @@ class RunManager:
         columns = outcome.columns()
         columns["worked_seconds"] = (run.worked_seconds or 0.0) + time.monotonic() - began
         written = self._write_end(run.id, outcome.status, columns)
-        with self._lock:
-            del self._executions[run.id]
         next_started = self._start_next()
         while not (written and next_started) and not self._closing.wait(RETRY_SECONDS):
             columns.pop("error_details", None)  # less to write, should the disk be full
@@ -706,14 +706,19 @@ class RunManager:
 
     def _write_end(self, run_id: str, status: RunStatus, columns: dict[str, Any]) -> bool:
         """Write how a run ended; False when the database refuses. What is never written reads "interrupted" later."""
-        try:
-            self.log.set_status(run_id, status, **columns)
-        except StorageError as error:
-            _log.warning("The end of run %s could not be written yet: %s", run_id, error)
-            if isinstance(error, DiskFull):
-                self._reserve.give_up()  # the next try has its room
-            return False
-        self._announce(run_id)
+        with self._ending:
+            try:
+                self.log.set_status(run_id, status, **columns)
+            except StorageError as error:
+                _log.warning("The end of run %s could not be written yet: %s", run_id, error)
+                if isinstance(error, DiskFull):
+                    self._reserve.give_up()  # the next try has its room
+                return False
+            else:
+                self._announce(run_id)
+            finally:
+                with self._lock:
+                    self._executions.pop(run_id, None)
         self._tell_who_waits()
         return True
 
@@ -766,7 +771,7 @@ class RunManager:
 
     def _require_rest(self, run_id: str, what: str) -> None:
         status = self.log.run(run_id).status
-        if status.is_active or status is RunStatus.QUEUED or run_id in self._executions:
+        if status.is_active or status is RunStatus.QUEUED:
             raise RunError(f"{what} ({status}). Stop or cancel it first.")
         if run_id in workers():  # of a studio that was killed
             raise RunError("Its last training process is just ending. Try again in a few seconds.")
@@ -779,7 +784,7 @@ class RunManager:
         """Should the database be lost, this is what the run is known by. Without it, the run goes on none the less."""
         try:
             write_run_file(self.log, run_id, self._folder(run_id))
-        except OSError as error:
+        except (OSError, StorageError) as error:
             _log.warning("The record beside run %s could not be written: %s", run_id, error)
 
     def _discard_unfinished(self, run_id: str) -> None:

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 from starlette.testclient import TestClient
 
+from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager
 from tests.faults.hostile import NAMES
 
@@ -108,10 +109,10 @@ def test_a_deleted_model_is_gone_and_lies_in_the_trash(client: TestClient, text_
 def test_a_model_whose_run_goes_on_stays(
     client: TestClient, trained: RunManager, text_model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(trained._executions, trained.log.model(text_model).run_id, None)
+    going_on = replace(trained.log.run(trained.log.model(text_model).run_id), status=RunStatus.TRAINING)
+    monkeypatch.setattr(trained.log, "run", lambda run_id: going_on)
     answer = client.delete(f"models/{text_model}")
     assert answer.status_code == 409 and "going on" in answer.json()["detail"]
-    trained._executions.clear()
 
 
 def test_accuracy_is_measured_told_and_cancelled(client: TestClient, text_model: str, lab_model: str) -> None:

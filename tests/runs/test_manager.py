@@ -1873,15 +1873,17 @@ class TestRunFile:
         studio.put_back(entry.id)
         assert sorted(row["name"] for row in kept(run.id)["models"]) == ["a", "b"]
 
+    @pytest.mark.parametrize("refusal", [OSError(28, "No space left on device"), StorageError("It cannot be read.")])
     def test_without_it_a_run_goes_on_none_the_less(
         self,
         studio: RunManager,
         trainer: PatientTrainer,
         start: Callable[..., str],
         monkeypatch: pytest.MonkeyPatch,
+        refusal: Exception,
     ) -> None:
         def refuse(*_: Any) -> None:
-            raise OSError(28, "No space left on device")
+            raise refusal
 
         monkeypatch.setattr(manager_module, "write_run_file", refuse)
         trainer.let_all_go()
@@ -1953,30 +1955,39 @@ class TestDeleteRun:
         assert (home / "runs" / run_id).is_dir()
         assert studio.trash.entries() == []
 
-    def test_one_whose_end_is_just_being_written_is_refused(
+    def test_one_whose_end_is_just_being_written_is_deleted_after_that(
         self,
         studio: RunManager,
         trainer: PatientTrainer,
         start: Callable[..., str],
+        home: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        write, refusals = studio.log.set_status, list[str]()
+        """As a program does that asks until it hears that the run has ended, and then deletes it."""
+        write, deleted, refusals = studio.log.set_status, threading.Event(), list[str]()
 
-        def write_then_a_person_deletes(run_id: str, status: RunStatus, **columns: Any) -> bool:
-            done = write(run_id, status, **columns)
+        def delete(run_id: str) -> None:
             try:
                 studio.delete_run(run_id)
             except RunError as error:
                 refusals.append(str(error))
+            deleted.set()
+
+        def write_then_a_program_deletes(run_id: str, status: RunStatus, **columns: Any) -> bool:
+            done = write(run_id, status, **columns)
+            if status.is_terminal:
+                threading.Thread(target=delete, args=(run_id,)).start()
+                assert not deleted.wait(0.2), refusals
             return done
 
-        monkeypatch.setattr(studio.log, "set_status", write_then_a_person_deletes)
+        monkeypatch.setattr(studio.log, "set_status", write_then_a_program_deletes)
         trainer.let_all_go()
         run_id = start(studio, "a")
-        assert end_of(studio, run_id).status is RunStatus.COMPLETED
-        assert refusals == ["The run is going on (completed). Stop or cancel it first."]
-        until(lambda: run_id not in studio._executions)
-        studio.delete_run(run_id)
+        assert deleted.wait(20)
+        until(lambda: not studio._threads)
+        assert refusals == []
+        assert [entry.origin for entry in studio.trash.entries()] == [f"runs/{run_id}"]
+        assert not (home / "runs" / run_id).exists(), "its end was written into a run that is in the trash"
 
     def test_moves_it_to_the_trash_and_harms_no_other(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str], home: Path
@@ -1984,7 +1995,6 @@ class TestDeleteRun:
         trainer.let_all_go()
         run, other = (end_of(studio, start(studio, name)) for name in "ab")
         kept = studio.log.export_run(other.id)
-        until(lambda: not studio._executions)
         studio.delete_run(run.id)
         with pytest.raises(RunError, match="There is no run with this address"):
             studio.log.run(run.id)
@@ -2003,7 +2013,6 @@ class TestDeleteRun:
     ) -> None:
         studio = open_manager(build_service=recording_service)
         run, other = end_of(studio, start(studio, "a", "b")), end_of(studio, start(studio, "other"))
-        until(lambda: not studio._executions)
         rows, figures, others = (
             studio.log.export_run(run.id),
             measured(studio.log, run.id),
@@ -2031,7 +2040,6 @@ class TestDeleteRun:
         run_id = start(studio, "a")
         begin(trainer, "a")
         paused(studio, run_id)
-        until(lambda: not studio._executions)
         studio.delete_run(run_id)
         studio.put_back(studio.trash.entries()[0].id)
         assert studio.resume_step(run_id) == 5
@@ -2044,7 +2052,6 @@ class TestDeleteRun:
     ) -> None:
         trainer.let_all_go()
         run = end_of(studio, start(studio, "a", "b"))
-        until(lambda: not studio._executions)
         before = studio.log.export_run(run.id)
         model = next(model for model in studio.log.models() if model.name == "b")
         studio.delete_model(model.id)
@@ -2067,7 +2074,6 @@ class TestDeleteRun:
         begin(trainer, "a")
         assert studio.stop(run_id)
         end_of(studio, run_id)
-        until(lambda: not studio._executions)
         studio.delete_model(studio.log.models(run_id)[0].id)
         studio.resume(run_id)
         trainer.let_all_go()
@@ -2094,7 +2100,6 @@ class TestDeleteRun:
         run_id = start(studio, "a")
         begin(trainer, "a")
         paused(studio, run_id)
-        until(lambda: not studio._executions)
         put = studio.trash.put
         with ThreadPoolExecutor(1) as pool:
             resuming: list[Future[None]] = []

@@ -379,7 +379,6 @@ class TestBrokenRunFiles:
         ids = [start(studio, name) for name in ("good", "other")]
         for run_id in ids:
             end_of(studio, run_id)
-        until(lambda: not studio._executions)
         studio.close()
         rows = {**studio.log.export_run(ids[0]), **measured(studio.log, ids[0])}
         lose(home)

@@ -44,6 +44,7 @@ Settings = Mapping[str, Any] | str
 
 SERVED_BELOW = "/api/v1"
 CONNECT_SECONDS, ANSWER_SECONDS, WORK_SECONDS, FETCH_SECONDS = 10.0, 60.0, 900.0, 7200.0
+IDLE_SECONDS = 2.0  # well before the studio closes an idle connection (5 s): no request is to meet one just closing
 AGAIN_SECONDS = 5.0  # the longest that is waited when the studio asks to come again
 TRIES = 4
 RECONNECT_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)  # before each new try to hear events; then it is given up
@@ -98,6 +99,7 @@ class Client:
             headers=self._headers,
             trust_env=not own,  # no proxy is to see what stays on this computer
             follow_redirects=False,  # the token is for this address alone
+            limits=httpx2.Limits(keepalive_expiry=IDLE_SECONDS),
         )
 
     def close(self) -> None:

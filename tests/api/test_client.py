@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import socketserver
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -66,11 +67,12 @@ def other_server(answer: Answer) -> Iterator[str]:
 
         def handle_one_request(self) -> None:
             self.raw_requestline = self.rfile.readline(65537)
-            if self.raw_requestline and self.parse_request():
+            is_asked = bool(self.raw_requestline) and self.parse_request()
+            self.close_connection = True  # unless the answer says otherwise
+            if is_asked:
                 self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 answer(self)
                 self.wfile.flush()
-            self.close_connection = True
 
         def log_message(self, *_: Any) -> None:
             pass
@@ -86,7 +88,7 @@ def other_server(answer: Answer) -> Iterator[str]:
 
 def say(handler: BaseHTTPRequestHandler, status: int, body: bytes, **headers: str) -> None:
     handler.send_response(status)
-    for name, value in {"Content-Length": str(len(body)), **headers}.items():
+    for name, value in {"Content-Length": str(len(body)), "Connection": "close", **headers}.items():
         handler.send_header(name.replace("_", "-"), value)
     handler.end_headers()
     handler.wfile.write(body)
@@ -211,6 +213,22 @@ class TestNoStudio:
             with pytest.raises(Unreachable, match="broke"):
                 asking.pause("x")  # it may have been done: nothing is sent twice that may not be
         assert asked == ["POST"]
+
+    def test_a_connection_that_rested_is_not_used_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The other side may be closing it at this moment, and nobody knows what then becomes of a request."""
+        monkeypatch.setattr(client_module, "IDLE_SECONDS", 0.2)
+        connections = list[Any]()
+
+        def keep(handler: BaseHTTPRequestHandler) -> None:
+            connections.append(handler.client_address)
+            say(handler, 200, b'{"status": "ok"}', Connection="keep-alive")
+
+        with other_server(keep) as url, Client(url, TOKEN) as asking:
+            for rest in (0, 0.4, 0):
+                time.sleep(rest)
+                asking.health()
+        first, second, third = connections
+        assert first != second == third
 
     def test_that_asks_to_wait_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slept = list[float]()

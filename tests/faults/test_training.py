@@ -184,7 +184,10 @@ def test_cancel_ends_a_run_in_every_phase(tmp_path: Path, tally: Tally) -> None:
         assert run.status is RunStatus.CANCELLED or phase in (pausing, stopping), run
         assert run.status.is_terminal or run.status is RunStatus.PAUSED
         if run.status is RunStatus.CANCELLED:
-            assert list(manager.home.glob(f"runs/{run_id}/*/model.safetensors")) == []
+            kept = [manager.home / row["path"] for row in manager.log.export_run(run_id)["artifacts"]]
+            left = list(manager.home.glob(f"runs/{run_id}/*/model.safetensors"))
+            assert left == [path for path in kept if path.name == "model.safetensors"]
+            assert not left or phase is stopping, "only what had been stopped may have its model already"
         assert manager.cancel(run_id) is False
         assert manager.log.run(run_id) == run
         wait_for_no_worker(run_id)

@@ -117,7 +117,9 @@ def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: 
     expect(page.get_by_role("button", name="Stop and save")).to_have_count(0)
     expect(page.get_by_text("60 of 60")).to_be_visible()
 
+    wait_until_idle(page)  # the page is drawn anew for the new status
     page.get_by_role("link", name="Try Journey").click()
+    page.wait_for_url(re.compile("/models"))
     expect(page.get_by_role("heading", name="Journey")).to_be_visible()
     page.get_by_role("button", name="Write").click()
     written = page.locator("[data-testid=stText]").last

@@ -19,7 +19,11 @@ def test_a_model_is_described_tried_at_a_checkpoint_and_measured(page: Page, stu
     wait_until_idle(page)
     type_into(page, "Name", "Examined")
     page.get_by_role("button", name="Start training").click()
-    page.get_by_role("link", name="Try Examined").click(timeout=120_000)
+    try_it = page.get_by_role("link", name="Try Examined")
+    try_it.wait_for(timeout=120_000)
+    wait_until_idle(page)  # the page is drawn anew for the new status
+    try_it.click()
+    page.wait_for_url(re.compile("/models"))
     expect(page.get_by_role("heading", name="Examined")).to_be_visible()
 
     page.get_by_role("button", name="Describe").click()

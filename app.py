@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import traceback
+import webbrowser
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +22,7 @@ from cognate_core.api import OWN_HOSTS, Guard, Policy, is_near, served
 from cognate_core.errors import CognateError, RunError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
 from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
-from pages.components.live_charts import routes
+from pages.components import frame, live_charts
 
 
 def policy() -> Policy:
@@ -56,11 +58,19 @@ def address() -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{st.get_option('server.port')}"
 
 
+def welcome() -> None:
+    """Say where the pages are, and open them. Streamlit's own message is off, and it opens no browser for an App."""
+    print(f"Cognate Studio is open at {address()}. Press Ctrl+C to close it.", flush=True)  # noqa: T201
+    if not st.get_option("server.headless"):
+        threading.Thread(target=webbrowser.open, args=(address(),), daemon=True).start()  # some browsers are waited for
+
+
 @asynccontextmanager
 async def lifespan(_: st.App) -> AsyncIterator[dict[str, Any]]:
     """Open the RunManager before the first page, and let it save what is being trained before the end."""
     policy()
     current_manager().say_address(address())
+    welcome()
     yield {}
     await asyncio.to_thread(close_manager, for_good=True)
 
@@ -76,7 +86,7 @@ def show_error(error: Exception) -> bool:
 app = st.App(
     Path(__file__).parent / "pages" / "navigation.py",
     lifespan=lifespan,
-    routes=[*routes, *served(current_manager)],
+    routes=[*frame.routes, *live_charts.routes, *served(current_manager)],
     middleware=[Middleware(Guard, get_policy=policy)],
     on_script_error=show_error,
 )

@@ -1,7 +1,9 @@
-"""Who may speak to the studio, by where it listens."""
+"""Who may speak to the studio, by where it listens; and how it says that it is open."""
 
 from __future__ import annotations
 
+import threading
+import webbrowser
 from pathlib import Path
 
 import pytest
@@ -48,3 +50,28 @@ def test_elsewhere_all_need_a_token_that_was_chosen_and_a_name(
         policy(monkeypatch, address, "127.0.0.1", "localhost")
     asked = policy(monkeypatch, address, "127.0.0.1", "Studio.lan")
     assert asked == Policy(TOKEN, frozenset({"127.0.0.1", "studio.lan"}), everything=True)
+
+
+class AtOnce(threading.Thread):
+    """A thread that has ended when it has started."""
+
+    start = threading.Thread.run
+
+
+@pytest.mark.parametrize("headless", [True, False])
+def test_a_browser_is_opened_where_there_is_a_screen(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], headless: bool
+) -> None:
+    options = {
+        "server.address": "0.0.0.0",
+        "server.port": 8599,
+        "server.sslCertFile": None,
+        "server.headless": headless,
+    }
+    opened: list[str] = []
+    monkeypatch.setattr(st, "get_option", options.__getitem__)
+    monkeypatch.setattr(threading, "Thread", AtOnce)
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    app.welcome()
+    assert opened == ([] if headless else ["http://127.0.0.1:8599"])
+    assert "http://127.0.0.1:8599" in capsys.readouterr().out

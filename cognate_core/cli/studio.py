@@ -45,7 +45,8 @@ def run(
     current_manager()  # before the server, so that a refusal is a sentence and no server log
     sys.argv = [str(SERVER_SCRIPT)]  # from here Streamlit takes where the app lies
     server = runpy.run_path(str(SERVER_SCRIPT))["app"]
-    server.run(config={"server.port": port, "server.headless": not browser, **bound})
+    silent = {} if browser else {"server.headless": True}  # else Streamlit knows whether there is a screen
+    server.run(config={"server.port": port, **silent, **bound})
 
 
 def _bound(address: str, names: list[str]) -> dict[str, Any]:

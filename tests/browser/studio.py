@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 START_SECONDS = 60.0
+WITHOUT_BROWSER = ("-m", "cognate_core.cli", "run", "--no-browser")
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,9 @@ class Studio:
 
 
 @contextmanager
-def running_studio(home: Path, **environment: str) -> Iterator[Studio]:
-    """Start `cognate run` on a free port and stop it, with its own data folder, at the end."""
+def running_studio(home: Path, command: Sequence[str] = WITHOUT_BROWSER, **environment: str) -> Iterator[Studio]:
+    """Start `cognate run` on a free port and stop it, with its own data folder, at the end. `command`: what else
+    Python is to start; `--port` and a number are added."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -51,7 +53,7 @@ def running_studio(home: Path, **environment: str) -> Iterator[Studio]:
     with log.open("wb") as output:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "cognate_core.cli", "run", "--no-browser", "--port", str(port)],
+            [sys.executable, *command, "--port", str(port)],
             cwd=ROOT,
             env=variables,
             stdout=output,

@@ -37,8 +37,6 @@ COLOURS = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
 EVERYTHING = {"resultTypes": ["violations"]}
 LOOKS = (("light", WIDE, EVERYTHING), ("dark", WIDE, COLOURS), ("light", NARROW, COLOURS), ("dark", NARROW, EVERYTHING))
 ALLOWED: tuple[tuple[str, str, str], ...] = ()  # (rule, part of the element's HTML, why it is not in our power)
-# On a page that is not the first, Streamlit looks for its server below the page's own address before it asks the root.
-PROBING = re.compile(r"/[\w-]+/_stcore/(health|host-config)$")
 
 
 @dataclass(frozen=True)
@@ -184,7 +182,7 @@ def watched(context: BrowserContext) -> Iterator[Callable[[Studio], Watched]]:
         page, trouble = context.new_page(), []
 
         def heard(message: ConsoleMessage) -> None:
-            if message.type in ("error", "warning") and not PROBING.search(message.location["url"]):
+            if message.type in ("error", "warning"):
                 trouble.append(f"{message.type}: {message.text} ({message.location['url']})")
 
         page.on("console", heard)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
 
 ROOT = Path(__file__).parents[2]
+COGNATE = (sys.executable, "-m", "cognate_core.cli")
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",  # the tests may run as root; they open pages of this studio alone
     "--disable-gpu",
@@ -40,19 +41,31 @@ class Studio:
     ready_seconds: float
 
 
-@contextmanager
-def running_studio(home: Path, **environment: str) -> Iterator[Studio]:
-    """Start `cognate run` on a free port and stop it, with its own data folder, at the end."""
+def free_port() -> int:
+    """A port of this computer at which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_studio(
+    home: Path, *, cognate: Sequence[str | Path] = COGNATE, folder: Path = ROOT, **environment: str
+) -> Iterator[Studio]:
+    """Start `cognate run` on a free port and stop it, with its own data folder, at the end.
+
+    Args:
+        cognate: the command, where it is not that of this checkout.
+        folder: where it is given.
+    """
+    port = free_port()
     variables = {**os.environ, "COGNATE_HOME": str(home), "HF_HUB_OFFLINE": "1", **environment}
     log = home.parent / f"{home.name}.log"
     with log.open("wb") as output:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "cognate_core.cli", "run", "--no-browser", "--port", str(port)],
-            cwd=ROOT,
+            [*cognate, "run", "--no-browser", "--port", str(port)],
+            cwd=folder,
             env=variables,
             stdout=output,
             stderr=subprocess.STDOUT,

@@ -3,6 +3,8 @@
 PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && echo $$p && break; done)
 VENV := .venv/bin
+# With uv: the very versions of uv.lock. Else the newest that pyproject.toml allows.
+UV := $(shell command -v uv)
 
 .PHONY: run test soak lint bench screenshots clean
 
@@ -23,6 +25,7 @@ lint: .venv/installed-dev
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
+	$(VENV)/hadolint Dockerfile
 
 bench: .venv/installed-dev .venv/browser
 	$(VENV)/python -m tests.bench
@@ -39,11 +42,11 @@ clean:
 	touch $@
 
 .venv/installed: pyproject.toml | .venv/python
-	$(VENV)/pip install --quiet --editable .
+	$(if $(UV),uv sync --quiet --frozen --inexact,$(VENV)/pip install --quiet --editable .)
 	touch $@
 
 .venv/installed-dev: pyproject.toml | .venv/python
-	$(VENV)/pip install --quiet --editable '.[dev]'
+	$(if $(UV),uv sync --quiet --frozen --inexact --extra dev,$(VENV)/pip install --quiet --editable '.[dev]')
 	touch .venv/installed $@
 
 # A browser for the tests: one that is here, else Debian's, else Playwright's own.

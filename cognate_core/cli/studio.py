@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import runpy
 import sys
 from pathlib import Path
@@ -11,14 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from cognate_core.cli.connection import chosen_server, looking
-from cognate_core.cli.output import JsonOption, fail, print_facts, print_json, print_line, say
+from cognate_core.cli.output import JsonOption, print_facts, print_json, print_line, say
 from cognate_core.errors import RunError
 from cognate_core.runs import current_manager, default_home
 from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
 
 app = typer.Typer()
 
-SERVER_SCRIPT = Path(__file__).parents[2] / "app.py"
+LIBRARY = Path(__file__).parents[1]
+FOLDERS = ("COGNATE_HOME", "COGNATE_DATASETS_DIR", "HF_HOME")  # what the environment may name relative to where one is
 OWN_NAMES = ("127.0.0.1", "localhost")
 PANEL = "The studio"
 
@@ -33,20 +35,37 @@ def run(
     ] = "127.0.0.1",
     host_name: Annotated[
         list[str] | None,
-        typer.Option(help="A name under which other computers ask for it. May be repeated."),
+        typer.Option(
+            envvar="COGNATE_HOST_NAME", help="A name under which other computers ask for it. May be repeated."
+        ),
     ] = None,
 ) -> None:
     """Start the studio and open its page."""
     if chosen_server() is not None:
         raise RunError("`cognate run` starts a studio on this computer. Leave --server away.")
-    if not SERVER_SCRIPT.is_file():
-        fail(f"{SERVER_SCRIPT.name} is not beside the library. Run the studio from a clone of its repository.")
     bound = _bound(address, host_name or [])
+    script = server_script()
+    _work_in(script.parent)
     current_manager()  # before the server, so that a refusal is a sentence and no server log
-    sys.argv = [str(SERVER_SCRIPT)]  # from here Streamlit takes where the app lies
-    server = runpy.run_path(str(SERVER_SCRIPT))["app"]
+    sys.argv = [str(script)]  # from here Streamlit takes where the app lies
+    server = runpy.run_path(str(script))["app"]
     silent = {} if browser else {"server.headless": True}  # else Streamlit knows whether there is a screen
     server.run(config={"server.port": port, **silent, **bound})
+
+
+def server_script() -> Path:
+    """app.py: beside the library in a clone; the wheel has it inside, with its pages and settings."""
+    installed = LIBRARY / "studio" / "app.py"
+    return installed if installed.is_file() else LIBRARY.parent / "app.py"
+
+
+def _work_in(folder: Path) -> None:
+    """Leave the folder where the command was given: Streamlit would obey a .streamlit/config.toml that lies there."""
+    for name in FOLDERS:
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).absolute())
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))  # for app.py's pages
 
 
 def _bound(address: str, names: list[str]) -> dict[str, Any]:
@@ -63,10 +82,15 @@ def _bound(address: str, names: list[str]) -> dict[str, Any]:
             f"At {address} other computers would reach the studio. Choose a token of 16 or more letters and digits "
             f"with {TOKEN_VARIABLE}, and give it to whoever may."
         )
-    if not own and not one and not names:
-        raise RunError(f"Say with --host-name under which name other computers ask for the studio at {address}.")
+    if not own and not one and not set(names) - set(OWN_NAMES):
+        raise RunError(
+            f"Say with --host-name or COGNATE_HOST_NAME under which name other computers ask for the studio at "
+            f"{address}."
+        )
     hosts = {*OWN_NAMES, *names, *([address] if one else [])}
-    return {"server.address": address, "server.allowedHosts": sorted(hosts)}
+    bound = {"server.address": address, "server.allowedHosts": sorted(hosts)}
+    # To print its address, Streamlit would ask a server on the internet what this computer is called there.
+    return bound if one else {**bound, "browser.serverAddress": "localhost"}
 
 
 def _kind_of(address: str) -> tuple[bool, bool]:

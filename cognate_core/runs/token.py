@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import site
+from collections.abc import Mapping
 from pathlib import Path
 
 from filelock import FileLock
@@ -51,9 +53,18 @@ def studio_token(home: Path) -> str:
 
 def worker_environment(*, fetches: bool = False) -> dict[str, str]:
     """The environment for a process that trains or measures: the token is not in it, and the hub's only if it
-    `fetches` data."""
+    `fetches` data. Python imports nothing from the folder that the process stands in, which may hold anything."""
     secret = {TOKEN_VARIABLE} if fetches else {TOKEN_VARIABLE, *HUB_TOKEN_VARIABLES}
-    return {name: value for name, value in os.environ.items() if name not in secret}
+    kept = {name: value for name, value in os.environ.items() if name not in secret}
+    return kept | {"PYTHONSAFEPATH": "1"} | _way_to_this_library(kept)
+
+
+def _way_to_this_library(environment: Mapping[str, str]) -> dict[str, str]:
+    """Where a clone lies that need not be installed; Python finds an installed library by itself."""
+    folder = str(Path(__file__).parents[2])
+    if folder in [*site.getsitepackages(), site.getusersitepackages()]:
+        return {}
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [folder, environment.get("PYTHONPATH")]))}
 
 
 def _kept_token(path: Path) -> str | None:

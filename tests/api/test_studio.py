@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+import cognate_core
 from cognate_core.api import served
 from cognate_core.api.description import READS, operations
 from cognate_core.config import TrainingConfig
@@ -201,3 +204,14 @@ def test_no_worker_has_the_token(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "COGNATE_TOKEN" not in worker_environment() and "HF_TOKEN" not in worker_environment()
     assert worker_environment(fetches=True)["HF_TOKEN"] == "a-token-of-the-hub"
     assert "COGNATE_TOKEN" not in worker_environment(fetches=True)
+
+
+def test_a_worker_runs_this_library_whatever_lies_where_it_stands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cognate_core").mkdir()
+    (tmp_path / "cognate_core" / "__init__.py").write_text("raise SystemExit('foreign')")
+    monkeypatch.delenv("PYTHONPATH", raising=False)  # as in a clone that is not installed
+    which = [sys.executable, "-c", "import cognate_core; print(cognate_core.__file__)"]
+    ours = subprocess.run(which, cwd=tmp_path, env=worker_environment(), capture_output=True, text=True, check=True)
+    assert Path(ours.stdout.strip()) == Path(cognate_core.__file__)

@@ -28,7 +28,7 @@ CHROMIUM_ARGUMENTS = [
     "--disable-sync",
 ]
 START_SECONDS = 60.0
-WITHOUT_BROWSER = ("-m", "cognate_core.cli", "run", "--no-browser")
+RUN = (sys.executable, "-m", "cognate_core.cli", "run")
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,31 @@ class Studio:
     ready_seconds: float
 
 
-@contextmanager
-def running_studio(home: Path, command: Sequence[str] = WITHOUT_BROWSER, **environment: str) -> Iterator[Studio]:
-    """Start `cognate run` on a free port and stop it, with its own data folder, at the end. `command`: what else
-    Python is to start; `--port` and a number are added."""
+def free_port() -> int:
+    """A port of this computer at which nothing listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running_studio(
+    home: Path, command: Sequence[str | Path] = (*RUN, "--no-browser"), folder: Path = ROOT, **environment: str
+) -> Iterator[Studio]:
+    """Start `cognate run` on a free port and stop it, with its own data folder, at the end.
+
+    Args:
+        command: what starts it; `--port` and a number are added.
+        folder: where it is given.
+    """
+    port = free_port()
     variables = {**os.environ, "COGNATE_HOME": str(home), "HF_HUB_OFFLINE": "1", **environment}
     log = home.parent / f"{home.name}.log"
     with log.open("wb") as output:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, *command, "--port", str(port)],
-            cwd=ROOT,
+            [*command, "--port", str(port)],
+            cwd=folder,
             env=variables,
             stdout=output,
             stderr=subprocess.STDOUT,

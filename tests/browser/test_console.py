@@ -6,6 +6,7 @@ Streamlit recommends its skills.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,13 +14,12 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.studio import Studio, running_studio, wait_until_idle
+from tests.browser.studio import RUN, Studio, running_studio, wait_until_idle
 from tests.faults.studios import wait_for
 
 pytestmark = pytest.mark.browser
 
 ADDRESSES = ("", "new-run", "monitor", "compare", "models", "datasets", "lab", "glossary", "api")
-RUN = ("-m", "cognate_core.cli", "run")
 ADVERTISING = """
 import sys, app
 app.app.run(config={"server.port": int(sys.argv[-1]), "logger.hideWelcomeMessage": False})
@@ -94,7 +94,7 @@ def test_the_browser_is_opened_and_the_terminal_names_the_studio_alone(studio: S
 
 def test_the_measurement_sees_what_is_wrong(chromium: Browser, tmp_path: Path) -> None:
     """So that the tests above cannot pass by not looking: this is where Streamlit advertises when it may."""
-    with own_computer(tmp_path, "-c", ADVERTISING) as studio:
+    with own_computer(tmp_path, sys.executable, "-c", ADVERTISING) as studio:
         page = chromium.new_page()
         trouble = watched(page)
         page.goto(studio.url)

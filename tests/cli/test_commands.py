@@ -434,4 +434,6 @@ class TestWithoutAStudio:
     ) -> None:
         monkeypatch.setenv("COGNATE_TOKEN", "sixteen-letters-and-more")
         assert_refused(cognate("run", "--address", "0.0.0.0"), "Say with --host-name")
+        monkeypatch.setenv("COGNATE_HOST_NAME", "localhost")  # which is another computer for each of them
+        assert_refused(cognate("run", "--address", "0.0.0.0"), "or COGNATE_HOST_NAME")
         assert not home.exists()

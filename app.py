@@ -86,8 +86,8 @@ def show_error(error: Exception) -> bool:
 app = st.App(
     Path(__file__).parent / "pages" / "navigation.py",
     lifespan=lifespan,
-    routes=[*frame.routes, *live_charts.routes, *served(current_manager)],
-    middleware=[Middleware(Guard, get_policy=policy)],
+    routes=[frame.icon, *live_charts.routes, *served(current_manager)],
+    middleware=[Middleware(Guard, get_policy=policy), Middleware(frame.Frame)],
     on_script_error=show_error,
 )
 

@@ -7,18 +7,18 @@ from functools import cache
 from pathlib import Path
 
 import streamlit as st
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
-
-from pages.components.layout import all_addresses
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 STREAMLIT_PAGE = Path(st.__file__).with_name("static") / "index.html"
 ICON = Path(__file__).parent.parent / "icon.png"
 
 CHANGES = {
     # Else Streamlit looks for its server below the page's own address first, and each page begins with two errors.
-    "<head>": '<head><script>window.__streamlit = {BACKEND_BASE_URL: new URL(".", location).href}</script>',
+    "<head>": '<head><script>window.__streamlit = {BACKEND_BASE_URL: new URL("ROOT", location).href}</script>',
     "<title>.*?</title>": "<title>Cognate Studio</title>",
     '<link rel="service-desc".*?>': "",
     "<noscript>.*?</noscript>": '<noscript>Cognate Studio needs JavaScript. Programs use <a href="/api">its API</a>.'
@@ -27,21 +27,52 @@ CHANGES = {
 
 
 @cache
-def html() -> str:
-    """The HTML. What a later Streamlit has no more is not changed."""
+def html(depth: int) -> bytes:
+    """The HTML of a page so many folders below the root. What a later Streamlit has no more is not changed."""
     text = STREAMLIT_PAGE.read_text(encoding="utf-8")
     for pattern, ours in CHANGES.items():
-        text = re.sub(pattern, ours, text, count=1, flags=re.DOTALL)
-    return text
+        text = re.sub(pattern, ours.replace("ROOT", "../" * depth or "."), text, count=1, flags=re.DOTALL)
+    return text.encode()
 
 
-def _page(_: Request) -> Response:
-    return HTMLResponse(html(), headers={"Cache-Control": "no-cache"})
+@cache
+def _streamlit_etag() -> str:
+    return FileResponse(STREAMLIT_PAGE, stat_result=STREAMLIT_PAGE.stat()).headers["etag"]
+
+
+class Frame:
+    """ASGI middleware: wherever Streamlit answers with its page, also at an address that is none, ours is sent."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        replaced = False
+
+        async def send_ours(message: Message) -> None:
+            nonlocal replaced
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                replaced = headers.get("etag") == _streamlit_etag()
+                if replaced:
+                    body = html(scope["path"].count("/") - 1)
+                    for name in ("etag", "last-modified", "content-encoding"):
+                        del headers[name]
+                    headers["content-type"], headers["content-length"] = "text/html; charset=utf-8", str(len(body))
+                    await send({**message, "status": 200})
+                    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
+            if not replaced:
+                await send(message)
+
+        await self._app(scope, receive, send_ours)
 
 
 def _icon(_: Request) -> Response:
     return FileResponse(ICON, headers={"Cache-Control": "no-cache"})
 
 
-routes = [*(Route(address, _page) for address in all_addresses()), Route("/favicon.png", _icon)]
-"""What app.py serves instead of Streamlit."""
+icon = Route("/favicon.png", _icon)
+"""What app.py serves instead of Streamlit's."""

@@ -25,8 +25,6 @@ _PAGES: dict[str, tuple[str, str]] = {
     "glossary": ("Glossary", ":material/menu_book:"),
 }
 
-_FIRST = "home"
-
 _LINES = {"solid": "━━", "dash": "╍╍", "dot": "┅┅"}  # box drawing, which screen readers pass over
 
 _STATUS_LOOK = {
@@ -48,10 +46,6 @@ _STATUS_LOOK = {
 }
 
 
-def _url_path(name: str) -> str:
-    return name.replace("_", "-")
-
-
 def page_called(name: str) -> st.Page:
     """The page of the file `name`.py, made anew: outside a visit Streamlit makes a Page that leads nowhere."""
     title, icon = _PAGES[name]
@@ -59,19 +53,14 @@ def page_called(name: str) -> st.Page:
         _FOLDER / f"{name}.py",
         title=title,
         icon=icon,
-        url_path=_url_path(name),
-        default=name == _FIRST,
+        url_path=name.replace("_", "-"),
+        default=name == "home",
     )
 
 
 def all_pages() -> list[st.Page]:
     """The pages in the order of the bar at the top."""
     return [page_called(name) for name in _PAGES]
-
-
-def all_addresses() -> list[str]:
-    """Where the pages are served."""
-    return ["/" if name == _FIRST else f"/{_url_path(name)}" for name in _PAGES]
 
 
 def page_header(title: str, sentence: str) -> None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MOMENT = 0.1  # seconds given to what must not happen: on a busy machine that hides a defect, and never invents one
 LONG = 120.0  # seconds that a wait for another process or thread may take: only a hang lasts so, on a busy machine too
 
 

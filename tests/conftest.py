@@ -11,6 +11,7 @@ import pytest
 from cognate_core.config import TrainingConfig
 from cognate_core.runs.execution import BuildService, build_real_service
 from cognate_core.runs.manager import Executor, RunManager
+from cognate_core.runs.timing import Timing
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -79,13 +80,16 @@ def tiny_config() -> TrainingConfig:
 
 @pytest.fixture
 def open_manager(tmp_path: Path) -> Iterator[Callable[..., RunManager]]:
-    """`open_manager(build_service=..., max_parallel=..., executor=...)`: a RunManager on the test's own home."""
+    """`open_manager(build_service=..., max_parallel=..., executor=..., timing=...)`: one on the test's own home."""
     opened: list[RunManager] = []
 
     def open_one(
-        build_service: BuildService = build_real_service, max_parallel: int = 1, executor: Executor = "thread"
+        build_service: BuildService = build_real_service,
+        max_parallel: int = 1,
+        executor: Executor = "thread",
+        timing: Timing = Timing(),  # noqa: B008  (it never changes)
     ) -> RunManager:
-        manager = RunManager(tmp_path / "home", max_parallel, executor, build_service)
+        manager = RunManager(tmp_path / "home", max_parallel, executor, build_service, timing)
         opened.append(manager)
         return manager
 

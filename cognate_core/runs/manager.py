@@ -11,7 +11,6 @@ import logging
 import os
 import shutil
 import threading
-import time
 import traceback
 import uuid
 from collections.abc import Mapping, Sequence
@@ -70,6 +69,7 @@ from cognate_core.runs.offspring import (
 )
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
+from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
@@ -80,10 +80,6 @@ from cognate_core.tracking import Tracking, tracking_of
 
 _log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 10.0
-RETRY_SECONDS = 1.0  # between two tries to write how a run ended
-CLOSE_SECONDS = 8.0  # how long closing waits for checkpoints; then it is done by force
-ORPHAN_SECONDS = 10.0  # how long a worker of a studio that is gone may take to write its checkpoint
 RECOVERY_KEY = "cognate-studio/recovery"
 ALL_RUNS = 10**9
 MAX_NOTE_LENGTH = 4000
@@ -101,6 +97,7 @@ class RunManager:
         executor: "process": each run in a process of its own. "thread": in a thread of this one, for tests and
             notebooks.
         build_service: makes the service of a run, within its thread; "thread" only.
+        timing: how long it waits for what.
 
     Attributes:
         broadcast: tells whoever listens what happens to runs.
@@ -119,8 +116,10 @@ class RunManager:
         max_parallel: int = 1,
         executor: Executor = "process",
         build_service: BuildService = build_real_service,
+        timing: Timing = Timing(),  # noqa: B008  (it never changes)
     ) -> None:
         self.home = made_home(home)
+        self._timing = timing
         self._owner_lock = FileLock(self.home / "owner.lock", thread_local=False)  # any thread may close
         try:
             self._owner_lock.acquire(timeout=0)
@@ -445,14 +444,14 @@ class RunManager:
             executions, threads = list(self._executions.values()), list(self._threads.values())
         for execution in executions:
             execution.interrupt(PauseRequested)
-        deadline = time.monotonic() + CLOSE_SECONDS
+        deadline = self._timing.clock() + self._timing.close
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - self._timing.clock()))
         for execution in executions:
             execution.kill()  # those that are still there: their last checkpoint stands
-        deadline = max(deadline, time.monotonic() + 0.5)
+        deadline = max(deadline, self._timing.clock() + 0.5)
         for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
+            thread.join(max(0.0, deadline - self._timing.clock()))
         self.broadcast.close()
         self._heartbeat_ends.set()
         self._heartbeat.join()
@@ -653,22 +652,24 @@ class RunManager:
             emitter=tracking,
         )
         return (
-            ProcessExecution(context) if self._executor == "process" else ThreadExecution(context, self._build_service)
+            ProcessExecution(context, self._timing)
+            if self._executor == "process"
+            else ThreadExecution(context, self._build_service)
         )
 
     def _execute(self, run: Run) -> None:
         """The body of a run's thread."""
-        execution, began = self._executions[run.id], time.monotonic()
+        execution, began = self._executions[run.id], self._timing.clock()
         try:
             outcome = self._carried_out(run.id, execution)
         except BaseException as error:  # noqa: BLE001  (a thread has no caller: the run's row is told)
             sentence = plain_sentence(error)
             outcome = Outcome(RunStatus.FAILED, sentence, sentence, traceback.format_exc())
         columns = outcome.columns()
-        columns["worked_seconds"] = (run.worked_seconds or 0.0) + time.monotonic() - began
+        columns["worked_seconds"] = (run.worked_seconds or 0.0) + self._timing.clock() - began
         written = self._write_end(run.id, outcome.status, columns)
         next_started = self._start_next()
-        while not (written and next_started) and not self._closing.wait(RETRY_SECONDS):
+        while not (written and next_started) and not self._closing.wait(self._timing.retry):
             columns.pop("error_details", None)  # less to write, should the disk be full
             written = written or self._write_end(run.id, outcome.status, columns)
             next_started = next_started or self._start_next()
@@ -829,7 +830,7 @@ class RunManager:
         orphans = {run_id: pid for run_id, pid in (workers() if run_ids else {}).items() if run_id in run_ids}
 
         def end() -> None:
-            self._closing.wait(ORPHAN_SECONDS)
+            self._closing.wait(self._timing.orphan)
             for run_id, pid in workers().items():
                 if orphans.get(run_id) == pid:
                     kill_group(pid)
@@ -873,7 +874,7 @@ class RunManager:
         ends = False
         while not ends:
             self._say_state()
-            ends = self._heartbeat_ends.wait(HEARTBEAT_SECONDS)
+            ends = self._heartbeat_ends.wait(self._timing.heartbeat)
         self._say_state()
 
     def _say_state(self) -> None:

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +20,10 @@ from cognate_core.contracts import ModelArtifacts, RunStatus, TrainingProgress
 from cognate_core.errors import CancelRequested, Interruption, PauseRequested, plain_sentence
 from cognate_core.records import record_from_json
 from cognate_core.runs.execution import WISHES, Execution, Outcome, RunContext, lacking
+from cognate_core.runs.timing import Timing
 from cognate_core.runs.token import worker_environment
 
 WORKER_MODULE = "cognate_core.runs.worker"
-CANCEL_SECONDS = 8.0  # what a cancelled worker may take to end by itself; nothing of it is kept
 LOG_LINES_SHOWN = 30
 _WISH_WORDS = {kind: word for word, kind in WISHES.items()}
 
@@ -32,17 +31,17 @@ _WISH_WORDS = {kind: word for word, kind in WISHES.items()}
 class ProcessExecution(Execution):
     """A run in a process of its own, which can be ended and may crash without harm to the studio."""
 
-    def __init__(self, context: RunContext) -> None:
-        self._context = context
+    def __init__(self, context: RunContext, timing: Timing = Timing()) -> None:  # noqa: B008  (it never changes)
+        self._context, self._timing = context, timing
         self._folder = Path(context.config.output_dir)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()  # around writing to the process
-        self._heard = time.monotonic()
+        self._heard = self._timing.clock()
 
     def run(self) -> Outcome:
         self._folder.mkdir(parents=True, exist_ok=True)
         kills_before = _out_of_memory_kills()
-        with (self._folder / "worker.log").open("ab") as log, self._started(log) as process:
+        with (self._folder / "worker.log").open("ab") as log, self.started(log) as process:
             outcome = self._follow(process)
             process.wait()
         if outcome is not None:
@@ -55,7 +54,7 @@ class ProcessExecution(Execution):
         self._context.interrupt(kind)
         self._pass_on()
         if self._context.interruption is CancelRequested:
-            patience = threading.Timer(CANCEL_SECONDS, self.kill)
+            patience = threading.Timer(self._timing.cancel, self.kill)
             patience.daemon = True
             patience.start()
 
@@ -72,7 +71,7 @@ class ProcessExecution(Execution):
     @property
     def silent_seconds(self) -> float:
         """How long the worker has said nothing; it says something each second."""
-        return time.monotonic() - self._heard
+        return self._timing.clock() - self._heard
 
     @property
     def memory_bytes(self) -> int | None:
@@ -83,7 +82,8 @@ class ProcessExecution(Execution):
             return int(psutil.Process(self._process.pid).memory_info().rss)
         return None
 
-    def _started(self, log: Any) -> subprocess.Popen[bytes]:
+    def started(self, log: Any) -> subprocess.Popen[bytes]:
+        """Start the worker, which writes what its libraries print to `log`, and give it its job."""
         context = self._context
         job = {
             "run_id": context.run_id,
@@ -133,7 +133,7 @@ class ProcessExecution(Execution):
         refused: Outcome | None = None
         with asyncio.Runner() as runner:
             for what, value in lines_of(process):
-                self._heard = time.monotonic()
+                self._heard = self._timing.clock()
                 if what == "outcome":
                     outcome = Outcome(**{**value, "status": RunStatus(value["status"])})
                 elif refused is None:

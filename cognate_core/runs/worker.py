@@ -96,10 +96,10 @@ def main() -> None:
     threading.Thread(target=_live, args=(lines,), name="alive", daemon=True).start()
     # When the computer is shut down, every process hears this one.
     signal.signal(signal.SIGTERM, lambda *_: context.interrupt(PauseRequested))
-    lines.say("outcome", asdict(_only_worker(context)))
+    lines.say("outcome", asdict(only_worker(context)))
 
 
-def _only_worker(context: RunContext) -> Outcome:
+def only_worker(context: RunContext) -> Outcome:
     """The run, unless an earlier worker of it is still there."""
     folder = Path(context.config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)

@@ -272,12 +272,23 @@ class DatabaseWriter:
     What is appended has an owner (here: a run). When a row is refused, only its owner is told, at its next append.
     While another program has the database locked, rows wait.
 
+    Args:
+        path: of the database, which is made where there is none.
+        interval: seconds between two commits of what is appended.
+        clock: seconds that never go back.
+
     Raises:
         StorageError: the database cannot be opened.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self,
+        path: Path,
+        interval: float = COMMIT_INTERVAL_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.path = path
+        self._interval, self._clock = interval, clock
         self._work: queue.Queue[_Append | _Latest | _Call | None] = queue.Queue()
         self._errors: dict[str, StorageError] = {}  # owner -> what to tell it
         self._waiting_since: float | None = None  # when the oldest row came that is not written yet
@@ -308,7 +319,7 @@ class DatabaseWriter:
     def delayed_seconds(self) -> float:
         """How long the oldest row has been waiting; 0 while that is no longer than usual."""
         since = self._waiting_since
-        waited = 0.0 if since is None else time.monotonic() - since
+        waited = 0.0 if since is None else self._clock() - since
         return waited if waited > USUAL_DELAY_SECONDS else 0.0
 
     def call(self, function: Callable[[Database], T]) -> T:
@@ -359,7 +370,7 @@ class DatabaseWriter:
         last_commit = 0.0
         closing = False
         while not closing:
-            wait = max(0.0, last_commit + COMMIT_INTERVAL_SECONDS - time.monotonic()) if waiting else None
+            wait = max(0.0, last_commit + self._interval - self._clock()) if waiting else None
             try:
                 item = self._work.get(timeout=wait)
             except queue.Empty:
@@ -367,15 +378,15 @@ class DatabaseWriter:
             else:
                 if isinstance(item, _Append | _Latest):
                     waiting.add(item)
-                    self._waiting_since = self._waiting_since or time.monotonic()
-                    if time.monotonic() < last_commit + COMMIT_INTERVAL_SECONDS:
+                    self._waiting_since = self._waiting_since or self._clock()
+                    if self._clock() < last_commit + self._interval:
                         continue
                 closing = item is None
             committed = self._commit(db, waiting)
             if committed:
                 waiting = _Waiting()
                 self._waiting_since = None
-            last_commit = time.monotonic()
+            last_commit = self._clock()
             if isinstance(item, _Call):
                 if committed:
                     item.run(db)

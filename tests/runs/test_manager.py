@@ -11,14 +11,13 @@ import os
 import re
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import psutil
 import pytest
@@ -61,16 +60,19 @@ from cognate_core.runs.execution import BuildService, Outcome, RunContext, Threa
 from cognate_core.runs.home import RESERVE_BYTES, database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.read_only import ReadOnlyManager
+from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, TrainingService, seeds_from
+from cognate_core.storage import progress_log
+from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run
 from cognate_core.storage.trash import TrashEntry
 from cognate_core.training.checkpoint import load_checkpoint
+from tests.surgery import change_rows
+from tests.waiting import LONG, MOMENT, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")  # torch is there before anything is timed
 
-T = TypeVar("T")
 OpenManager = Callable[..., RunManager]
-ENOUGH_SECONDS = 5.0  # for what takes milliseconds on an idle computer
 
 
 class PatientTrainer(ModelTrainer):
@@ -239,11 +241,13 @@ class BlockedBuild:
 
     def __init__(self, trainer: ModelTrainer) -> None:
         self.begun, self.let_go = threading.Event(), threading.Event()
+        self.context: RunContext | None = None
         self._build = services_with(trainer)
 
     def __call__(self, context: RunContext) -> TrainingService:
+        self.context = context
         self.begun.set()
-        assert self.let_go.wait(60)
+        assert self.let_go.wait(LONG)
         return self._build(context)
 
 
@@ -277,23 +281,9 @@ def start(tiny_config: TrainingConfig) -> Callable[..., str]:
     return start_one
 
 
-def within(seconds: float, function: Callable[[], T]) -> T:
-    """What `function` gives. When it hangs, the test fails and does not hang with it."""
-    outcome: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            outcome.set_result(function())
-        except BaseException as error:  # noqa: BLE001  (handed to the test)
-            outcome.set_exception(error)
-
-    threading.Thread(target=work, daemon=True).start()
-    return outcome.result(seconds)
-
-
 def end_of(manager: RunManager, run_id: str) -> Run:
     """The run once it has ended."""
-    manager.wait(run_id, ENOUGH_SECONDS)
+    manager.wait(run_id, LONG)
     run = manager.log.run(run_id)
     assert run.status.is_terminal, f"still {run.status}: {run.message}"
     assert run.finished_at is not None
@@ -303,7 +293,7 @@ def end_of(manager: RunManager, run_id: str) -> Run:
 def paused(manager: RunManager, run_id: str) -> Run:
     """Ask a run to pause; it, once it rests."""
     assert manager.pause(run_id)
-    assert manager.wait(run_id, ENOUGH_SECONDS)
+    assert manager.wait(run_id, LONG)
     run = manager.log.run(run_id)
     assert run.status is RunStatus.PAUSED, f"it is {run.status}: {run.message}"
     return run
@@ -311,7 +301,7 @@ def paused(manager: RunManager, run_id: str) -> Run:
 
 def begin(trainer: PatientTrainer, name: str, lives: int = 1) -> None:
     """Wait until training of a model has begun, for the second time if there were two lives."""
-    assert trainer.began(name).wait(ENOUGH_SECONDS), f"{name} never began"
+    assert trainer.began(name).wait(LONG), f"{name} never began"
     until(lambda: trainer.order.count(name) >= lives)
 
 
@@ -320,14 +310,6 @@ def leave_checkpoint(model_folder: Path, step: int = 5) -> None:
     checkpoint = model_folder / "checkpoints" / f"step-{step:08d}"
     checkpoint.mkdir(parents=True, exist_ok=True)
     (checkpoint / "manifest.json").write_text("{}")
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """For what raises no event, such as a row that another thread writes."""
-    end = time.monotonic() + ENOUGH_SECONDS
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.005)
 
 
 def add_waiting(log: ProgressLog, home: Path, config: TrainingConfig, run_id: str) -> None:
@@ -403,9 +385,9 @@ class TestQueue:
     ) -> None:
         run_id = start(studio, "a")
         begin(trainer, "a")
-        assert not studio.wait(run_id, timeout=0.02)
+        assert not studio.wait(run_id, timeout=0)
         trainer.let_go("a")
-        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert studio.wait(run_id, LONG)
 
     def test_no_thread_is_left_behind(self, home: Path, trainer: PatientTrainer, start: Callable[..., str]) -> None:
         before = set(threading.enumerate())
@@ -541,11 +523,11 @@ class TestStopAndCancel:
         build = BlockedBuild(trainer)
         studio = open_manager(build_service=build)
         run_id = start(studio, "a")
-        assert build.begun.wait(ENOUGH_SECONDS)
+        assert build.begun.wait(LONG)
         for each in ask:
             assert getattr(studio, each)(run_id)
         build.let_go.set()
-        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert studio.wait(run_id, LONG)
         assert status_of(studio, run_id) is outcome
         assert trainer.order == []
 
@@ -608,7 +590,7 @@ class TestStopAndCancel:
         monkeypatch.setattr(studio.log, "run", read)
         assert end_of(studio, run_id).status is RunStatus.CANCELLED
         if trainer.began("b").is_set():
-            assert trainer.ended("b").wait(ENOUGH_SECONDS), "it is shown as cancelled, and trains on"
+            assert trainer.ended("b").wait(LONG), "it is shown as cancelled, and trains on"
             assert trainer.outcome["b"] == "cancelled"
         assert studio.log.models(run_id) == []
 
@@ -622,7 +604,7 @@ class TestStopAndCancel:
         build = BlockedBuild(trainer)
         studio = open_manager(build_service=build)
         run_id = start(studio, "a")
-        assert build.begun.wait(ENOUGH_SECONDS)
+        assert build.begun.wait(LONG)
         read = studio.log.run
 
         def read_then_another_cancels(wanted: str) -> Run:
@@ -656,11 +638,10 @@ class TestStopAndCancel:
 
         monkeypatch.setattr(studio.log, "run", read_and_say_so)
         with ThreadPoolExecutor(1) as pool:
-            # It would hear at the end of its timeout in any case: the test is that it hears at once.
-            waiting = pool.submit(studio.wait, run_id, 3.0)
-            assert looked.wait(ENOUGH_SECONDS)
+            waiting = pool.submit(studio.wait, run_id, 2 * LONG)
+            assert looked.wait(LONG)
             assert studio.cancel(run_id)
-            assert waiting.result(1.5)
+            assert waiting.result(LONG)
 
 
 class TestPauseAndResume:
@@ -702,13 +683,12 @@ class TestPauseAndResume:
 
     def test_the_seconds_of_all_lives_are_added_up_and_rest_is_no_work(
         self,
-        studio: RunManager,
+        open_manager: OpenManager,
         trainer: PatientTrainer,
         start: Callable[..., str],
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         now = [100.0]
-        monkeypatch.setattr(manager_module, "time", SimpleNamespace(monotonic=lambda: now[0]))
+        studio = open_manager(build_service=services_with(trainer), timing=Timing(clock=lambda: now[0]))
         run_id = start(studio, "a")
         assert studio.log.run(run_id).worked_seconds is None
         begin(trainer, "a")
@@ -768,7 +748,7 @@ class TestPauseAndResume:
             assert getattr(studio, each)(run_id)
         assert status_of(studio, run_id) is shown
         trainer.let_all_go()
-        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert studio.wait(run_id, LONG)
         assert status_of(studio, run_id) is outcome
         assert [model.status for model in studio.log.models(run_id)] == (
             ["stopped"] if outcome is RunStatus.STOPPED else []
@@ -873,13 +853,13 @@ class TestPauseAndResume:
         def write_then_a_person_resumes(wanted: str, status: RunStatus, **columns: Any) -> bool:
             done = write(wanted, status, **columns)
             if status is RunStatus.PAUSED:
-                within(ENOUGH_SECONDS, lambda: studio.resume(wanted))
+                studio.resume(wanted)
                 resumed.set()
             return done
 
         monkeypatch.setattr(studio.log, "set_status", write_then_a_person_resumes)
         assert studio.pause(run_id)
-        assert resumed.wait(ENOUGH_SECONDS)
+        assert resumed.wait(LONG)
         begin(trainer, "a", lives=2)
         trainer.let_all_go()
         assert end_of(studio, run_id).status is RunStatus.COMPLETED
@@ -888,12 +868,12 @@ class TestPauseAndResume:
 
     def test_resumed_while_the_end_of_its_last_life_cannot_be_written(
         self,
-        studio: RunManager,
+        open_manager: OpenManager,
         trainer: PatientTrainer,
         start: Callable[..., str],
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(manager_module, "RETRY_SECONDS", 0.02)
+        studio = open_manager(build_service=services_with(trainer), timing=Timing(retry=0.01))
         write, tries = studio.log.set_status, list[RunStatus]()
 
         def refuse_the_first_ends(wanted: str, status: RunStatus, **columns: Any) -> bool:
@@ -963,9 +943,9 @@ class TestPauseAndResume:
             finally:
                 over.set()
             for person in people:
-                person.result(ENOUGH_SECONDS)
+                person.result(LONG)
         trainer.let_all_go()
-        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert studio.wait(run_id, LONG)
         if status_of(studio, run_id) is RunStatus.PAUSED:
             studio.resume(run_id)
         assert end_of(studio, run_id).status is RunStatus.COMPLETED
@@ -1051,9 +1031,9 @@ class TestOrderOfTheQueue:
         studio.resume(run_id)
         assert status_of(studio, run_id) is RunStatus.QUEUED
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(studio.wait, run_id, 3.0)
+            waiting = pool.submit(studio.wait, run_id, 2 * LONG)
             assert how(studio, run_id)
-            assert waiting.result(1.5), "who waits for it hears at once"
+            assert waiting.result(LONG), "who waits for it hears at once"
         run = studio.log.run(run_id)
         assert (run.status, run.message) == (RunStatus.PAUSED, "Taken out of the queue")
         assert not how(studio, run_id), "it rests already"
@@ -1097,7 +1077,7 @@ class TestOrderOfTheQueue:
 
         monkeypatch.setattr(studio, "resume_step", look_then_the_turn_comes)
         assert studio.pause(run_id)
-        until(lambda: run_id not in studio._executions)
+        until(lambda: studio.silent_seconds(run_id) is None, "the end of its last life")
         assert status_of(studio, run_id) is RunStatus.PAUSED
         assert trainer.outcome["a"] == "paused", "it is shown as paused, and trains on"
 
@@ -1209,10 +1189,10 @@ class TestFailures:
     ) -> None:
         studio = RunManager(home, executor="thread", build_service=services_with(MockModelTrainer()))
         with suppress(ConfigError):  # it may as well be refused
-            within(ENOUGH_SECONDS, lambda: studio.start(tiny_config, "bad", ["half a character \ud800"]))
-        good = within(ENOUGH_SECONDS, lambda: start(studio, "good"))
+            studio.start(tiny_config, "bad", ["half a character \ud800"])
+        good = start(studio, "good")
         assert end_of(studio, good).status is RunStatus.COMPLETED
-        within(ENOUGH_SECONDS, studio.close)
+        studio.close()
 
 
 class TestStorageErrors:
@@ -1244,19 +1224,26 @@ class TestStorageErrors:
         monkeypatch: pytest.MonkeyPatch,
         length_of_details: int,
     ) -> None:
-        def limit_size(log: ProgressLog, more_pages: int) -> None:
-            """SQLite's own limit: it then says what it says on a full disk."""
+        writers: list[DatabaseWriter] = []
+
+        class KnownWriter(DatabaseWriter):
+            def __init__(self, path: Path) -> None:
+                super().__init__(path)
+                writers.append(self)
+
+        def limit_size(more_pages: int) -> None:
+            """SQLite's own limit, which is its connection's: it then says what it says on a full disk."""
 
             def limit(db: Database) -> None:
                 pages = db.execute("PRAGMA page_count").fetchone()[0]
                 db.execute(f"PRAGMA max_page_count = {pages + more_pages}").fetchone()
 
-            log._writer.call(limit)
+            writers[0].call(limit)
 
         def build(context: RunContext) -> TrainingService:
             if context.model_names == ["good"]:
                 return services_with(trainer)(context)
-            limit_size(studio.log, 0)
+            limit_size(0)
             try:
                 for number in range(10):  # refused with the first commit, told at the next append
                     context.record(Event("info", "x" * 100_000, "a", number))
@@ -1266,7 +1253,8 @@ class TestStorageErrors:
             raise AssertionError("the disk was never full")
 
         trainer.let_all_go()
-        studio = open_manager(build_service=build)
+        monkeypatch.setattr(progress_log, "DatabaseWriter", KnownWriter)
+        studio = open_manager(build_service=build, timing=Timing(retry=0.01))
         write, end_was_tried = studio.log.set_status, threading.Event()
 
         def write_and_say_so(*values: Any, **columns: Any) -> bool:
@@ -1277,8 +1265,8 @@ class TestStorageErrors:
 
         monkeypatch.setattr(studio.log, "set_status", write_and_say_so)
         bad = start(studio, "bad")
-        assert end_was_tried.wait(ENOUGH_SECONDS)
-        limit_size(studio.log, 10_000)
+        assert end_was_tried.wait(LONG)
+        limit_size(10_000)
         run = end_of(studio, bad)
         assert (run.status, run.error) == (RunStatus.FAILED, DISK_FULL)
         assert end_of(studio, start(studio, "good")).status is RunStatus.COMPLETED
@@ -1286,13 +1274,13 @@ class TestStorageErrors:
     @pytest.mark.parametrize("the_next_claim_too", [False, True])
     def test_an_end_that_cannot_be_written_at_once_does_not_block_the_queue(
         self,
-        studio: RunManager,
+        open_manager: OpenManager,
         trainer: PatientTrainer,
         start: Callable[..., str],
         monkeypatch: pytest.MonkeyPatch,
         the_next_claim_too: bool,
     ) -> None:
-        monkeypatch.setattr(manager_module, "RETRY_SECONDS", 0.02, raising=False)
+        studio = open_manager(build_service=services_with(trainer), timing=Timing(retry=0.01))
         first, second = start(studio, "a"), start(studio, "b")
         begin(trainer, "a")
         write, claim, refused = studio.log.set_status, studio.log.claim, list[str]()
@@ -1325,7 +1313,6 @@ class TestStorageErrors:
         trainer: PatientTrainer,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(manager_module, "HEARTBEAT_SECONDS", 0.01)
         write, calls = ProgressLog.set_coordination, list[str]()
 
         def refuse_the_second(log: ProgressLog, key: str, value: dict[str, Any]) -> None:
@@ -1335,8 +1322,8 @@ class TestStorageErrors:
             write(log, key, value)
 
         monkeypatch.setattr(ProgressLog, "set_coordination", refuse_the_second)
-        open_manager(build_service=services_with(trainer))
-        until(lambda: len(calls) >= 4)
+        open_manager(build_service=services_with(trainer), timing=Timing(heartbeat=0.01))
+        until(lambda: len(calls) >= 4, "four heartbeats")
 
 
 class TestClosing:
@@ -1374,30 +1361,37 @@ class TestClosing:
         build = BlockedBuild(trainer)
         studio = open_manager(build_service=build)
         run_id = start(studio, "a")
-        assert build.begun.wait(ENOUGH_SECONDS)
+        assert build.begun.wait(LONG)
         with ThreadPoolExecutor(1) as pool:
             closing = pool.submit(studio.close)
-            assert studio._closing.wait(ENOUGH_SECONDS)
+            until(lambda: build.context and build.context.interruption is PauseRequested, "the call for a checkpoint")
             build.let_go.set()
-            closing.result(ENOUGH_SECONDS)
+            closing.result(LONG)
         run = ProgressReader(database_path(home)).run(run_id)
         assert run.status is RunStatus.INTERRUPTED
         assert trainer.order == []
         assert ReadOnlyManager(home).resume_step(run_id) == 0, "nothing was trained"
 
     def test_a_run_that_completes_meanwhile_is_completed_and_a_cancelled_one_cancelled(
-        self, open_manager: OpenManager, trainer: PatientTrainer, start: Callable[..., str], home: Path
+        self,
+        open_manager: OpenManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        home: Path,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         trainer.deaf = True
         studio = open_manager(build_service=services_with(trainer))
         run_id = start(studio, "a")
         begin(trainer, "a")
         assert studio.cancel(run_id)
+        asked = threading.Event()
+        monkeypatch.setattr(TrainingService, "interrupt", lambda *_: asked.set())
         with ThreadPoolExecutor(1) as pool:
             closing = pool.submit(studio.close)
-            assert studio._closing.wait(ENOUGH_SECONDS)
+            assert asked.wait(LONG)
             trainer.let_all_go()
-            closing.result(ENOUGH_SECONDS)
+            closing.result(LONG)
         assert ProgressReader(database_path(home)).run(run_id).status is RunStatus.CANCELLED
 
     def test_takes_no_longer_for_several_runs_than_for_one(
@@ -1408,28 +1402,34 @@ class TestClosing:
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
         # The rule (docs, reliability): asked to end, the server is gone within 10 s.
-        monkeypatch.setattr(manager_module, "CLOSE_SECONDS", 0.5)
+        now, join = [0.0], threading.Thread.join
+
+        def join_without_waiting(thread: threading.Thread, timeout: float | None = None) -> None:
+            if thread.name.startswith("run-"):
+                now[0] += timeout or 0.0
+            else:
+                join(thread, timeout)
+
         trainer.deaf = True
-        studio = open_manager(build_service=services_with(trainer), max_parallel=3)
+        timing = Timing(clock=lambda: now[0])
+        studio = open_manager(build_service=services_with(trainer), max_parallel=3, timing=timing)
         for name in "abc":
             start(studio, name)
             begin(trainer, name)
-        began = time.monotonic()
-        studio.close()
-        seconds = time.monotonic() - began
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "join", join_without_waiting)
+            studio.close()
         trainer.let_all_go()
-        assert seconds < 0.5 + 0.5 + 0.5, "CLOSE_SECONDS, what is left to write how they ended, and a little"
+        assert timing.close <= now[0] < 10
 
     def test_a_run_that_outlasts_closing_ends_its_thread_and_is_interrupted_at_the_next_start(
         self,
         open_manager: OpenManager,
         trainer: PatientTrainer,
         start: Callable[..., str],
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(manager_module, "CLOSE_SECONDS", 0.05)
         trainer.deaf = True
-        studio = open_manager(build_service=services_with(trainer))
+        studio = open_manager(build_service=services_with(trainer), timing=Timing(close=0.0))
         run_id = start(studio, "a")
         begin(trainer, "a")
         thread = next(thread for thread in threading.enumerate() if thread.name == f"run-{run_id}")
@@ -1438,7 +1438,7 @@ class TestClosing:
         interrupted = again.log.run(run_id)
         assert interrupted.status is RunStatus.INTERRUPTED
         trainer.let_all_go()
-        thread.join(ENOUGH_SECONDS)
+        thread.join(LONG)
         assert not thread.is_alive(), "it waits for a database that is closed"
         assert again.log.run(run_id) == interrupted
 
@@ -1447,7 +1447,7 @@ class TestClosing:
     ) -> None:
         studio.close()
         with pytest.raises((RunError, StorageError), match="closed"):
-            within(ENOUGH_SECONDS, lambda: start(studio, "late"))
+            start(studio, "late")
 
     def test_who_waits_for_a_queued_run_is_not_kept_waiting(
         self,
@@ -1469,19 +1469,19 @@ class TestClosing:
 
         monkeypatch.setattr(studio.log, "run", read_and_say_so)
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(studio.wait, run_id, 3.0)
-            assert looked.wait(ENOUGH_SECONDS)
+            waiting = pool.submit(studio.wait, run_id, 2 * LONG)
+            assert looked.wait(LONG)
             studio.close()
-            assert not waiting.result(1.5), "it has not ended: the next start takes it up"
+            assert not waiting.result(LONG), "it has not ended: the next start takes it up"
 
     def test_may_be_repeated(self, studio: RunManager) -> None:
         studio.close()
-        within(ENOUGH_SECONDS, studio.close)
+        studio.close()
 
     def test_in_another_thread_lets_the_folder_go_too(self, open_manager: OpenManager, trainer: PatientTrainer) -> None:
         # As the server does: opened in its event loop, closed in a thread beside it.
         studio = open_manager(build_service=services_with(trainer))
-        within(ENOUGH_SECONDS, studio.close)
+        studio.close()
         open_manager(build_service=services_with(trainer))
 
 
@@ -1545,13 +1545,12 @@ class TestOpening:
         for run_id in ("old", "new"):
             add_waiting(log, home, tiny_config, run_id)
         settings = json.dumps({**json.loads(tiny_config.model_dump_json()), "a_setting_of_old": 1})
-        log._writer.call(lambda db: db.execute("UPDATE runs SET config = ? WHERE id = 'old'", [settings]) and None)
         log.close()
+        change_rows(database_path(home), "UPDATE runs SET config = ? WHERE id = 'old'", [settings])
         trainer.let_all_go()
         studio = open_manager(build_service=services_with(trainer))
         assert end_of(studio, "new").status is RunStatus.COMPLETED
-        rows = studio.log._rows("SELECT status FROM runs WHERE id = 'old'")
-        assert rows == [{"status": RunStatus.FAILED}]
+        assert status_of(studio, "old") is RunStatus.FAILED
 
     @pytest.mark.parametrize(
         "update",
@@ -1569,7 +1568,7 @@ class TestOpening:
         trainer.let_go("a")
         begin(trainer, "b")
         paused(studio, run_id)
-        studio.log._writer.call(lambda db: db.execute(update) and None)
+        change_rows(studio.log.path, update)
         trainer.let_all_go()
         studio.resume(run_id)
         run = end_of(studio, run_id)
@@ -1769,8 +1768,7 @@ class TestDisk:
         home: Path,
         monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(manager_module, "RETRY_SECONDS", 0.02)
-        studio = open_manager(build_service=services_with(trainer))
+        studio = open_manager(build_service=services_with(trainer), timing=Timing(retry=0.01))
         reserve = home / "reserve"
         assert reserve.stat().st_size == RESERVE_BYTES
         write, refused = studio.log.set_status, list[RunStatus]()
@@ -1839,7 +1837,7 @@ class TestRunFile:
                 studio.pause(run_id)
             case _:
                 trainer.let_all_go()
-        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert studio.wait(run_id, LONG)
         until(lambda: kept(run_id)["runs"][0]["status"] == end.split()[0])
         assert kept(run_id) == studio.log.export_run(run_id)
         assert len(kept(run_id)["models"]) == (end in ("completed", "stopped"))
@@ -1929,7 +1927,7 @@ class TestCancelledFolders:
         build = BlockedBuild(trainer)
         studio = open_manager(build_service=build)
         run_id = start(studio, "a")
-        assert build.begun.wait(ENOUGH_SECONDS)
+        assert build.begun.wait(LONG)
         shutil.rmtree(home / "runs" / run_id)
         assert studio.cancel(run_id)
         build.let_go.set()
@@ -1977,14 +1975,14 @@ class TestDeleteRun:
             done = write(run_id, status, **columns)
             if status.is_terminal:
                 threading.Thread(target=delete, args=(run_id,)).start()
-                assert not deleted.wait(0.2), refusals
+                assert not deleted.wait(MOMENT), refusals
             return done
 
         monkeypatch.setattr(studio.log, "set_status", write_then_a_program_deletes)
         trainer.let_all_go()
         run_id = start(studio, "a")
-        assert deleted.wait(20)
-        until(lambda: not studio._threads)
+        assert deleted.wait(LONG)
+        until(lambda: f"run-{run_id}" not in [thread.name for thread in threading.enumerate()], "the end of its thread")
         assert refusals == []
         assert [entry.origin for entry in studio.trash.entries()] == [f"runs/{run_id}"]
         assert not (home / "runs" / run_id).exists(), "its end was written into a run that is in the trash"
@@ -2107,13 +2105,13 @@ class TestDeleteRun:
             def a_person_resumes_then_put(*values: Any) -> TrashEntry:
                 resuming.append(pool.submit(studio.resume, run_id))
                 with suppress(TimeoutError):  # it may have to wait until the deletion is done
-                    resuming[0].exception(0.5)
+                    resuming[0].exception(MOMENT)
                 return put(*values)
 
             monkeypatch.setattr(studio.trash, "put", a_person_resumes_then_put)
             with suppress(RunError):
                 studio.delete_run(run_id)
-            error = resuming[0].exception(ENOUGH_SECONDS)
+            error = resuming[0].exception(LONG)
         deleted = run_id not in [run.id for run in studio.log.runs()]
         if deleted:
             assert isinstance(error, RunError), "it was told that it goes on, and is in the trash"
@@ -2130,10 +2128,8 @@ class TestCoordination:
         trainer: PatientTrainer,
         start: Callable[..., str],
         home: Path,
-        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
-        monkeypatch.setattr(manager_module, "HEARTBEAT_SECONDS", 0.02)
-        studio = open_manager(build_service=services_with(trainer))
+        studio = open_manager(build_service=services_with(trainer), timing=Timing(heartbeat=0.01))
 
         def record() -> dict[str, Any]:
             return studio.log.coordination(COORDINATION_KEY) or {}
@@ -2166,7 +2162,7 @@ class TestRealTraining:
         self, manager: RunManager, tiny_config: TrainingConfig, home: Path
     ) -> None:
         run_id = manager.start(tiny_config, "Real", ["Real model"])
-        manager.wait(run_id, 60)
+        manager.wait(run_id, LONG)
         run = manager.log.run(run_id)
         assert (run.status, run.error, run.progress) == (RunStatus.COMPLETED, None, 1.0)
         assert run.data_report is not None
@@ -2225,7 +2221,7 @@ class TestRealTraining:
 
         studio = open_manager(build_service=build)
         run_id = studio.start(tiny_config.with_overrides({"max_steps": 1_000_000}), "Real", ["Real model"])
-        assert trained.wait(60)
+        assert trained.wait(LONG)
         studio.close()
 
         reader = ProgressReader(database_path(home))

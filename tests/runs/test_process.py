@@ -13,7 +13,6 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -37,13 +36,14 @@ from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.process import WORKER_MODULE, workers
 from cognate_core.runs.read_only import ReadOnlyManager
+from cognate_core.runs.timing import Timing
 from cognate_core.runs.worker import NICENESS
 from cognate_core.storage.progress_log import ProgressReader, Run
 from cognate_core.training.checkpoint import load_checkpoint
+from tests.waiting import LONG, MOMENT, until
 
 OpenManager = Callable[..., RunManager]
 STEPS = 24
-ENOUGH_SECONDS = 60.0  # for a worker to load torch and train, on a computer that has other work
 ENDLESS = {"max_steps": 1_000_000, "eval_interval": 1_000_000}
 
 
@@ -144,19 +144,10 @@ def when_step(studio: RunManager, step: int, do: Callable[[str], object]) -> thr
     return done
 
 
-def at_rest(studio: RunManager, run_id: str, seconds: float = ENOUGH_SECONDS) -> Run:
+def at_rest(studio: RunManager, run_id: str) -> Run:
     """The run once nobody works on it any more."""
-    assert studio.wait(run_id, seconds), f"still {studio.log.run(run_id).status} after {seconds} s"
+    assert studio.wait(run_id, LONG), f"still {studio.log.run(run_id).status}"
     return studio.log.run(run_id)
-
-
-def until(condition: Callable[[], Any], seconds: float, what: str) -> float:
-    """Wait for it; how many seconds that took."""
-    began = time.monotonic()
-    while not condition():
-        assert time.monotonic() < began + seconds, f"{what}: not within {seconds} s"
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 def steps_of(log: ProgressReader, run_id: str) -> list[int]:
@@ -173,8 +164,8 @@ class TestInBoth:
     ) -> None:
         asked = when_step(studio, 3, studio.pause)
         run_id = studio.start(small_config(), "Real", ["Real model"])
-        assert asked.wait(ENOUGH_SECONDS)
-        run = at_rest(studio, run_id, 10)
+        assert asked.wait(LONG)
+        run = at_rest(studio, run_id)
         assert (run.status, run.error, run.finished_at) == (RunStatus.PAUSED, None, None)
         rested_at = studio.resume_step(run_id)
         assert 3 <= rested_at < STEPS
@@ -201,8 +192,8 @@ class TestInBoth:
     ) -> None:
         asked = when_step(studio, 3, studio.stop)
         run_id = studio.start(small_config(), "Real", ["Real model"])
-        assert asked.wait(ENOUGH_SECONDS)
-        run = at_rest(studio, run_id, 10)
+        assert asked.wait(LONG)
+        run = at_rest(studio, run_id)
         assert (run.status, run.message, run.error) == (RunStatus.STOPPED, "Stopped and saved", None)
         (stopped,) = studio.log.models(run_id)
         assert stopped.status == "stopped"
@@ -221,8 +212,8 @@ class TestInBoth:
     def test_of_a_cancelled_run_nothing_is_kept(self, studio: RunManager, home: Path) -> None:
         asked = when_step(studio, 3, studio.cancel)
         run_id = studio.start(small_config(**ENDLESS, save_steps=1), "Real", ["Real model"])
-        assert asked.wait(ENOUGH_SECONDS)
-        run = at_rest(studio, run_id, 10)
+        assert asked.wait(LONG)
+        run = at_rest(studio, run_id)
         assert (run.status, run.message, run.error) == (RunStatus.CANCELLED, "Cancelled", None)
         assert studio.log.models(run_id) == []
         assert folders_of_models(home, run_id) == []
@@ -269,18 +260,17 @@ class TestWorker:
         studio = open_manager(executor="process")
         saved = when_step(studio, 7, lambda _: None)
         run_id = studio.start(small_config(**ENDLESS, save_steps=3), "Real", ["Real model"])
-        assert saved.wait(ENOUGH_SECONDS)
+        assert saved.wait(LONG)
 
-        pid = studio._executions[run_id].pid
-        assert pid is not None
+        pid = workers()[run_id]
         process = psutil.Process(pid)
         assert process.cmdline() == [sys.executable, "-m", WORKER_MODULE, run_id]
-        assert workers()[run_id] == pid
+        assert process.ppid() == os.getpid()
         assert process.nice() == min(19, psutil.Process().nice() + NICENESS)
         assert os.getsid(pid) == os.getpgid(pid) == pid, "what is pressed in the studio's terminal is not for it"
 
         os.kill(pid, signal.SIGKILL)
-        run = at_rest(studio, run_id, 5)
+        run = at_rest(studio, run_id)
         assert run.status is RunStatus.CRASHED
         assert run.error == "The training process was ended from outside or by a fault (SIGKILL)."
         assert run.status.can_resume
@@ -292,12 +282,9 @@ class TestWorker:
 
         going = when_step(studio, kept + 2, lambda _: None)
         studio.resume(run_id)
-        assert going.wait(ENOUGH_SECONDS)
-        pid = studio._executions[run_id].pid
-        assert pid is not None
-        began = time.monotonic()
+        assert going.wait(LONG)
+        pid = workers()[run_id]
         studio.close()
-        assert time.monotonic() - began < 10
         assert not psutil.pid_exists(pid)
         assert run_id not in workers()
         log = ProgressReader(database_path(home))
@@ -312,23 +299,25 @@ class TestWorker:
     def test_one_that_hangs_is_ended_by_force_when_it_is_cancelled(
         self, open_manager: OpenManager, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert process_module.CANCEL_SECONDS < 10, "as long as a person may have to wait"
-        monkeypatch.setattr(process_module, "CANCEL_SECONDS", 1.0)
-        studio = open_manager(executor="process")
-
-        def hang(run_id: str) -> None:
-            os.kill(studio._executions[run_id].pid or 0, signal.SIGSTOP)
-
-        hangs = when_step(studio, 2, hang)
-        run_id = studio.start(small_config(**ENDLESS, save_steps=1), "Real", ["Real model"])
-        assert hangs.wait(ENOUGH_SECONDS)
-        pid = studio._executions[run_id].pid
-        assert pid is not None
+        assert Timing().cancel < 10, "as long as a person may have to wait"
+        play(
+            monkeypatch,
+            home.parent,
+            """
+            os.makedirs(os.path.join(json.loads(first_line)["config"]["output_dir"], "played", "checkpoints"))
+            say({"message": "I hang"})
+            os.kill(os.getpid(), signal.SIGSTOP)
+            """,
+        )
+        studio = open_manager(executor="process", timing=Timing(cancel=MOMENT))
+        run_id = studio.start(small_config(), "Played", ["played"])
+        until(lambda: studio.log.run(run_id).message == "I hang", "its last words")
+        pid = workers()[run_id]
         assert studio.pause(run_id)
-        assert not studio.wait(run_id, 0.5), "it hears nothing"
-        assert studio.log.run(run_id).status is RunStatus.PAUSING
+        assert studio.log.run(run_id).status is RunStatus.PAUSING, "it hears nothing"
+        assert folders_of_models(home, run_id) != []
         assert studio.cancel(run_id)
-        run = at_rest(studio, run_id, 5)
+        run = at_rest(studio, run_id)
         assert (run.status, run.message, run.error) == (RunStatus.CANCELLED, "Cancelled", None)
         assert not psutil.pid_exists(pid)
         assert folders_of_models(home, run_id) == []
@@ -336,16 +325,12 @@ class TestWorker:
     def test_one_that_hangs_does_not_keep_the_studio_from_closing(
         self, open_manager: OpenManager, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("cognate_core.runs.manager.CLOSE_SECONDS", 1.0)
         play(monkeypatch, home.parent, 'say({"message": "I hang"}); os.kill(os.getpid(), signal.SIGSTOP)')
-        studio = open_manager(executor="process")
-        run_id = studio.start(small_config(), "Real", ["Real model"])
-        until(lambda: studio.log.run(run_id).message == "I hang", 10, "its last words")
-        pid = studio._executions[run_id].pid
-        assert pid is not None
-        began = time.monotonic()
+        studio = open_manager(executor="process", timing=Timing(close=MOMENT))
+        run_id = studio.start(small_config(), "Played", ["played"])
+        until(lambda: studio.log.run(run_id).message == "I hang", "its last words")
+        pid = workers()[run_id]
         studio.close()
-        assert time.monotonic() - began < 3
         assert not psutil.pid_exists(pid)
         assert ProgressReader(database_path(home)).run(run_id).status is RunStatus.INTERRUPTED
 
@@ -354,17 +339,19 @@ class TestWorker:
     ) -> None:
         (tmp_path / "sitecustomize.py").write_text(
             textwrap.dedent("""
-            import os, sys, threading, time
+            import os, sys, threading
+
+            pause = threading.Event().wait
 
             def print_garbage():
                 while os.fstat(1).st_ino != os.fstat(2).st_ino:  # the worker has not sorted its outputs yet
-                    time.sleep(0.01)
+                    pause(0.01)
                 while True:
                     print("Loading checkpoint shards: 100%", end="\\r")
                     os.write(1, b'{"outcome": {"status": "comple\\xff\\x00\\n{}\\n')
                     os.write(2, b"Warning: \\xff\\n")
                     sys.stdout.flush()
-                    time.sleep(0.005)
+                    pause(0.005)
 
             if sys.orig_argv[1:3] == ["-m", "cognate_core.runs.worker"]:
                 threading.Thread(target=print_garbage, daemon=True).start()
@@ -398,17 +385,16 @@ class TestWorker:
         with (tmp_path / "errors").open("wb") as errors:
             process = started_by_hand(context, errors)
         said: list[dict[str, Any]] = []
-        asked_at = 0.0
+        asked = False
         try:
             assert process.stdin is not None
             assert process.stdout is not None
             for line in process.stdout:
                 said.append(json.loads(line))
-                if not asked_at and said[-1].get("record", {}).get("step", 0) >= 3:
-                    asked_at = time.monotonic()
+                if not asked and said[-1].get("record", {}).get("step", 0) >= 3:
+                    asked = True
                     process.stdin.close() if how == "the studio is gone" else process.terminate()
-            assert process.wait(10) == 0, (tmp_path / "errors").read_text()
-            assert time.monotonic() - asked_at < 10
+            assert process.wait(LONG) == 0, (tmp_path / "errors").read_text()  # it was not ended by force
         finally:
             process.kill()
             process.wait()
@@ -427,12 +413,12 @@ class TestWorker:
     def test_a_second_one_of_a_run_waits_for_the_first_and_then_says_so(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(worker_module, "PREDECESSOR_SECONDS", 0.1)
+        monkeypatch.setattr(worker_module, "PREDECESSOR_SECONDS", 0.0)
         monkeypatch.setattr(worker_module, "run_pipeline", lambda *_: pytest.fail("two train one run"))
         context: Any = SimpleNamespace(config=small_config(output_dir=str(tmp_path / "run")))
         (tmp_path / "run").mkdir()
         with FileLock(tmp_path / "run" / "worker.lock"):
-            outcome = worker_module._only_worker(context)
+            outcome = worker_module.only_worker(context)
         assert outcome.status is RunStatus.FAILED
         assert outcome.status.can_resume
         assert "An earlier training process of this run is still there" in outcome.message
@@ -454,11 +440,11 @@ def started_by_hand(context: RunContext, errors: Any) -> subprocess.Popen[bytes]
     """A real worker, given its job as the studio gives it."""
     execution = process_module.ProcessExecution(context)
     Path(context.config.output_dir).mkdir(parents=True)
-    return execution._started(errors)
+    return execution.started(errors)
 
 
 HEAD = """
-import json, os, signal, sys, time
+import json, os, select, signal, sys
 
 def say(words):
     sys.stdout.write(json.dumps(words) + "\\n")
@@ -491,7 +477,7 @@ class TestParent:
         def carry_out(script: str) -> Run:
             play(monkeypatch, tmp_path, script)
             studio = open_manager(executor="process")
-            return at_rest(studio, studio.start(small_config(), "Played", ["played"]), 10)
+            return at_rest(studio, studio.start(small_config(), "Played", ["played"]))
 
         return carry_out
 
@@ -545,8 +531,10 @@ class TestParent:
         run = end_of(f"""
             for _ in range(2):  # there is one row for each step
                 say({{"record": {record!r}}})
-            time.sleep(1.5)  # a commit comes each second; the next figure then hears of the refusal
-            say({{"record": {{**{record!r}, "step": 2}}}})
+            for step in range(2, 1_000_000):  # one of the next figures hears of the refusal
+                say({{"record": {{**{record!r}, "step": step}}}})
+                if select.select([0], [], [], 0.01)[0]:
+                    break
             with open({str(tmp_path / "asked")!r}, "w") as file:
                 file.write(sys.stdin.readline())
             end("paused", "Paused")
@@ -570,13 +558,13 @@ class TestParent:
             def dumps(value: Any) -> str:
                 if isinstance(value, dict) and "model_names" in value:  # the job
                     wishes.append(pool.submit(studio.pause, value["run_id"]))
-                    wait(wishes, 0.5)  # it may have to wait until the job is written
+                    wait(wishes, MOMENT)  # it may have to wait until the job is written
                 return json.dumps(value)
 
             monkeypatch.setattr(process_module, "json", SimpleNamespace(dumps=dumps, loads=json.loads))
             run_id = studio.start(small_config(), "Played", ["played"])
-            run = at_rest(studio, run_id, 10)
-            assert [wish.result(5) for wish in wishes] == [True]
+            run = at_rest(studio, run_id)
+            assert [wish.result(LONG) for wish in wishes] == [True]
         assert (run.status, run.message) == (RunStatus.PAUSED, "pause")
 
     def test_a_wish_that_comes_before_the_process_is_passed_on(
@@ -592,7 +580,7 @@ class TestParent:
             return popen(words, **settings)
 
         monkeypatch.setattr(process_module.subprocess, "Popen", stop_before)
-        run = at_rest(studio, studio.start(small_config(), "Played", ["played"]), 10)
+        run = at_rest(studio, studio.start(small_config(), "Played", ["played"]))
         assert (run.status, run.message) == (RunStatus.STOPPED, "stop")
 
     def test_wishes_are_passed_on_with_the_strongest_last(
@@ -608,11 +596,11 @@ class TestParent:
         )
         studio = open_manager(executor="process")
         run_id = studio.start(small_config(), "Played", ["played"])
-        until(lambda: studio.log.run(run_id).message == "Here I am", 10, "its first words")
+        until(lambda: studio.log.run(run_id).message == "Here I am", "its first words")
         for ask in (studio.pause, studio.stop, studio.pause):
             assert ask(run_id)
         studio.cancel(run_id)  # the run may have ended by it before it can say so
-        run = at_rest(studio, run_id, 10)
+        run = at_rest(studio, run_id)
         assert (run.status, run.message) == (RunStatus.CANCELLED, "pause stop stop cancel")
 
     def test_a_model_that_was_finished_in_an_earlier_life_is_named_to_the_next(
@@ -640,13 +628,13 @@ class TestParent:
         )
         studio = open_manager(executor="process")
         run_id = studio.start(small_config(), "Played", ["model 0", "model 1", "model 2"])
-        assert at_rest(studio, run_id, 10).status is RunStatus.PAUSED
+        assert at_rest(studio, run_id).status is RunStatus.PAUSED
         assert [(model.id, model.status) for model in studio.log.models(run_id)] == [
             ("id 1", "stopped"),
             ("id 0", "completed"),
         ]
         studio.resume(run_id)
-        assert at_rest(studio, run_id, 10).message == "id 0", "one that was stopped goes on"
+        assert at_rest(studio, run_id).message == "id 0", "one that was stopped goes on"
 
     def test_one_that_cannot_be_started_fails_its_run_and_not_the_queue(
         self, open_manager: OpenManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -654,9 +642,9 @@ class TestParent:
         play(monkeypatch, tmp_path, "end()")
         monkeypatch.setattr(process_module.sys, "executable", str(tmp_path / "no python"))
         studio = open_manager(executor="process")
-        run = at_rest(studio, studio.start(small_config(), "Played", ["played"]), 10)
+        run = at_rest(studio, studio.start(small_config(), "Played", ["played"]))
         assert run.status is RunStatus.FAILED
         assert "no python" in (run.error or "")
         monkeypatch.undo()
         play(monkeypatch, tmp_path, "end()")
-        assert at_rest(studio, studio.start(small_config(), "Again", ["played"]), 10).status is RunStatus.COMPLETED
+        assert at_rest(studio, studio.start(small_config(), "Again", ["played"])).status is RunStatus.COMPLETED

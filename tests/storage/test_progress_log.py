@@ -479,7 +479,7 @@ class TestProgress:
 
     @pytest.mark.parametrize("within_one_commit", [False, True])
     def test_the_last_step_stays_known_at_the_end(self, log: ProgressLog, run_id: str, within_one_commit: bool) -> None:
-        assert log.claim(run_id)  # what comes now has a second until the next commit
+        assert log.claim(run_id)  # so that the next commit is some time off
         log.set_progress(run_id, progress(Phase.TRAINING, step=5, total_steps=5))
         if not within_one_commit:
             settle(log)
@@ -657,7 +657,7 @@ class TestRewind:
         assert measured(log, "other") == of_other
 
     def test_forgets_rows_that_were_still_on_their_way(self, log: ProgressLog, run_id: str) -> None:
-        settle(log)  # what comes now has a second until the next commit
+        settle(log)  # so that the next commit is some time off
         for record in a_life():
             log.record(run_id, record)
         log.record(run_id, Rewind("m", 2, 0))

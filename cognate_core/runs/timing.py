@@ -1,0 +1,28 @@
+"""How long the studio waits for what, and by which clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds, but for the clock.
+
+    Attributes:
+        heartbeat: between two signs of life of the studio.
+        retry: between two tries to write how a run ended.
+        close: how long closing waits for checkpoints; then it is done by force.
+        orphan: what a worker of a studio that is gone may take to write its checkpoint.
+        cancel: what a cancelled worker may take to end by itself; nothing of it is kept.
+        clock: never goes back.
+    """
+
+    heartbeat: float = 10.0
+    retry: float = 1.0
+    close: float = 8.0
+    orphan: float = 10.0
+    cancel: float = 8.0
+    clock: Callable[[], float] = time.monotonic

@@ -41,8 +41,8 @@ class Studio:
 
 
 @contextmanager
-def running_studio(home: Path, **environment: str) -> Iterator[Studio]:
-    """Start `cognate run` on a free port and stop it, with its own data folder, at the end."""
+def running_studio(home: Path, module: str = "cognate_core.cli", **environment: str) -> Iterator[Studio]:
+    """Start `cognate run`, or what `module` makes of it, on a free port with its own data folder; stop it at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -51,7 +51,7 @@ def running_studio(home: Path, **environment: str) -> Iterator[Studio]:
     with log.open("wb") as output:
         started = time.perf_counter()
         process = subprocess.Popen(
-            [sys.executable, "-m", "cognate_core.cli", "run", "--no-browser", "--port", str(port)],
+            [sys.executable, "-m", module, "run", "--no-browser", "--port", str(port)],
             cwd=ROOT,
             env=variables,
             stdout=output,

@@ -45,7 +45,7 @@ from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.tracking import Tracker, Tracking, choice, lanes, tracker_places, tracking_of
 
 ROOT = Path(__file__).parents[2]
-ENOUGH_SECONDS = 60.0
+
 Scalars = dict[str, list[tuple[int, float]]]
 
 

@@ -10,12 +10,12 @@ import hashlib
 import ipaddress
 import json
 import os
-import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
+from time import sleep
 from types import TracebackType
 from typing import Any, BinaryIO, NoReturn, TypedDict, Unpack
 from urllib.parse import quote
@@ -337,7 +337,7 @@ class Client:
                 why = error
             if failed == len(RECONNECT_SECONDS):
                 raise self._unreachable(why) from why
-            time.sleep(RECONNECT_SECONDS[failed])
+            sleep(RECONNECT_SECONDS[failed])
             failed += 1
 
     def _heard(self, run_id: str | None, after: int | None) -> Iterator[Row]:
@@ -676,7 +676,7 @@ class Client:
             if pause is None or attempt == TRIES - 1 or not whole:
                 return answer
             answer.close()
-            time.sleep(pause)
+            sleep(pause)
         raise AssertionError("the last try returns or raises")
 
     def _json(self, answer: httpx2.Response) -> Any:

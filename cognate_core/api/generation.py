@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -186,9 +186,11 @@ def generate(model_id: ModelId, asked: TextAsked, manager: GetManager) -> Stream
             top_p=asked.top_p,
             seed=asked.seed,
         )
+        events = _events(pieces, asked.max_tokens)
+        slot.callback(events.close)  # what the model keeps in mind of a text goes with its reader
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return Stream(
-            _events(pieces, asked.max_tokens),
+            events,
             slot.pop_all().close,
             status=HTTPStatus.OK,
             headers=headers,
@@ -269,7 +271,7 @@ def _prompt(asked: TextAsked | ExplanationAsked) -> str:
     return problem_prompt(asked.prompt) if asked.as_problem else asked.prompt
 
 
-def _events(pieces: Iterator[Piece], most: int) -> Iterator[bytes]:
+def _events(pieces: Iterator[Piece], most: int) -> Generator[bytes]:
     """The events of a text while it is written."""
     began, tokens = time.monotonic(), 0
     try:

@@ -11,12 +11,12 @@ import json
 import os
 import queue
 import threading
-import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic, sleep
 from typing import Any
 
 from cognate_core.config import DATASETS, TrainingConfig
@@ -40,6 +40,7 @@ Tell = Callable[[str], None]
 
 HUB_TRIES = 3
 HUB_TIMEOUT_SECONDS = 10.0
+WAIT_SECONDS = 1.0  # for a row, before the person is told how long it was waited
 HUB_SILENCE_SECONDS = 60.0  # without a row, a try is given up: the hub's client would go on for half an hour
 MAX_BAD_SHARE = 0.01
 OWN_FILE_HELDOUT_SHARE = 0.05
@@ -258,7 +259,7 @@ def _hub_splits(
                 raise DatasetUnavailable(
                     f"{name} could not be fetched from the hub in {HUB_TRIES} tries ({why})."
                 ) from error
-            time.sleep(0.3 * attempt)
+            sleep(0.3 * attempt)
         else:
             break
     return files[dataset.train_split], files[dataset.heldout_split], _hub_origin(name)
@@ -340,13 +341,13 @@ def _watched(rows: Iterator[dict[str, Any]], tell: Tell) -> Iterator[dict[str, A
             drawn.put(error)
 
     threading.Thread(target=draw, name="hub", daemon=True).start()
-    last = time.monotonic()
+    last = monotonic()
     try:
         while True:
             try:
-                item = drawn.get(timeout=1.0)
+                item = drawn.get(timeout=WAIT_SECONDS)
             except queue.Empty:
-                silent = time.monotonic() - last
+                silent = monotonic() - last
                 if silent > HUB_SILENCE_SECONDS:
                     raise TimeoutError(f"the hub was silent for {HUB_SILENCE_SECONDS:.0f} seconds") from None
                 tell(f"Waiting for the hub for {silent:.0f} s")
@@ -355,7 +356,7 @@ def _watched(rows: Iterator[dict[str, Any]], tell: Tell) -> Iterator[dict[str, A
                 return
             if isinstance(item, BaseException):
                 raise item
-            last = time.monotonic()
+            last = monotonic()
             yield item
     finally:
         given_up.set()

@@ -64,13 +64,20 @@ CLOSING = Ending(1001, "The studio is closing.")
 class Listener:
     """Gives its messages to `async for`, in order. `ended` is done when there will be none any more."""
 
-    def __init__(self, run_id: str | None, first: Iterable[str], newest_id: int) -> None:
+    def __init__(
+        self, run_id: str | None, first: Iterable[str], newest_id: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
-        self._run_id, self._newest_id = run_id, newest_id
+        self._run_id, self._newest_id, self._clock = run_id, newest_id, clock
         self._waiting = deque(first)
         self._most = len(self._waiting) + MOST_WAITING
         self._news = asyncio.Event()
         self._given_at: float | None = None  # when it took the message that it is sending
+
+    @property
+    def behind(self) -> int:
+        """How many messages wait for it."""
+        return len(self._waiting)
 
     def __aiter__(self) -> Listener:
         return self
@@ -82,7 +89,7 @@ class Listener:
                 raise StopAsyncIteration
             self._news.clear()
             await self._news.wait()
-        self._given_at = time.monotonic()
+        self._given_at = self._clock()
         return self._waiting.popleft()
 
     def hear(self, messages: Iterable[Message]) -> None:
@@ -94,8 +101,8 @@ class Listener:
             for message in messages
             if message.id > self._newest_id and self._run_id in (None, message.run_id)
         ]
-        stuck = self._given_at is not None and time.monotonic() - self._given_at > SEND_SECONDS
-        if stuck or len(self._waiting) > self._most:
+        stuck = self._given_at is not None and self._clock() - self._given_at > SEND_SECONDS
+        if stuck or self.behind > self._most:
             self.end(TOO_SLOW)
         elif self._waiting:
             self._news.set()
@@ -158,6 +165,11 @@ class Broadcast:
     def newest_id(self) -> int:
         """The newest id that was given."""
         return self._newest_id
+
+    @property
+    def listeners(self) -> int:
+        """How many listen now."""
+        return sum(len(delivery.listeners) for delivery in list(self._deliveries.values()))
 
     # Telling: from any thread
 
@@ -231,10 +243,10 @@ class Broadcast:
         with self._lock:
             if self._closed:
                 raise RunError(CLOSING.sentence)
-            if sum(len(delivery.listeners) for delivery in self._deliveries.values()) >= self._most_listeners:
+            if self.listeners >= self._most_listeners:
                 raise RunError(f"{self._most_listeners:,} programs listen already. Close one, then connect again.")
             first = self._state(run_id) if after is None else self._since(after, run_id)
-            listener = Listener(run_id, first, self._newest_id)
+            listener = Listener(run_id, first, self._newest_id, self._clock)
             delivery = self._deliveries.setdefault(loop, _Delivery())
             delivery.listeners[listener] = None
         if delivery.task is None:

@@ -18,6 +18,7 @@ from cognate_core.runs.execution import RunContext
 from cognate_core.service import TrainingService
 from tests.arithmetic.tiny import config_of
 from tests.tiny import TINY
+from tests.waiting import LONG
 
 
 class HastyTrainer(MockModelTrainer):
@@ -54,7 +55,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lab = config_of(max_steps=8, eval_interval=4, save_steps=4)
     for config, name in ((lab, "lab"), (TINY, "text")):
         run_id = manager.start(config, f"The {name} run", [name])
-        assert manager.wait(run_id, 120)
+        assert manager.wait(run_id, LONG)
         assert manager.log.run(run_id).status is RunStatus.COMPLETED, manager.log.run(run_id).error
     manager.close()
     return home

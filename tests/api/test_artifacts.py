@@ -5,12 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import random
 import shutil
 import threading
-import time
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
@@ -177,7 +176,6 @@ def test_the_archive_holds_what_the_page_gives(client: TestClient, trained: RunM
 def test_a_download_while_deleting_is_whole_or_not_at_all(
     client: TestClient, trained: RunManager, text_model: str, content: bytes
 ) -> None:
-    rng = random.Random(5)
     whole = {"weights": content, "archive": client.get(f"models/{text_model}/archive").content}
     counts = {200: 0, 404: 0, 503: 0}
     for _ in range(6):
@@ -185,14 +183,12 @@ def test_a_download_while_deleting_is_whole_or_not_at_all(
 
         def download(path: str) -> None:
             begin.wait()  # noqa: B023
-            time.sleep(rng.uniform(0, 0.01))
             got.append((path, client.get(f"models/{text_model}/{path}")))  # noqa: B023
 
         threads = [threading.Thread(target=download, args=(path,)) for path in ("artifacts/weights", "archive")]
         for thread in threads:
             thread.start()
         begin.wait()
-        time.sleep(rng.uniform(0, 0.01))
         trained.delete_model(text_model)
         for thread in threads:
             thread.join()
@@ -206,6 +202,24 @@ def test_a_download_while_deleting_is_whole_or_not_at_all(
                 )
         trained.put_back(trained.trash.entries()[0].id)
     assert sum(counts.values()) == 12
+
+
+@pytest.mark.parametrize("path", ["artifacts/weights", "archive"])
+def test_what_is_deleted_between_looking_it_up_and_opening_it_is_told(
+    client: TestClient, trained: RunManager, text_model: str, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    looked_up = trained.log.artifacts(text_model)
+
+    def deleted_meanwhile(model_id: str) -> list[dict[str, Any]]:
+        monkeypatch.undo()
+        trained.delete_model(model_id)
+        return looked_up
+
+    monkeypatch.setattr(trained.log, "artifacts", deleted_meanwhile)
+    answer = client.get(f"models/{text_model}/{path}")
+    assert answer.status_code in (404, 503)
+    assert "no longer there" in answer.json()["detail"] or "may have been deleted" in answer.json()["detail"]
+    assert trained.trash.entries()
 
 
 def test_a_download_that_was_begun_stays_whole(trained: RunManager, text_model: str, content: bytes) -> None:

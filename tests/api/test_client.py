@@ -6,14 +6,15 @@ import hashlib
 import shutil
 import socketserver
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
+import uvicorn
 
 from cognate_core import client as client_module
 from cognate_core.api.serving import serving
@@ -30,6 +31,7 @@ from cognate_core.errors import (
 )
 from cognate_core.runs import RunManager
 from tests.api.conftest import mock_service, model_called
+from tests.waiting import LONG
 
 TOKEN = "a-token-that-nobody-guesses"
 
@@ -99,13 +101,47 @@ def problem(status: int, detail: str, fields: str = "{}") -> Answer:
     return lambda handler: say(handler, status, body, Content_Type="application/problem+json")
 
 
+@pytest.fixture
+def sent(monkeypatch: pytest.MonkeyPatch) -> list[httpx2.Request]:
+    """What is sent by HTTP; on its way it asks for at most three items of a list."""
+    requests, send = list[httpx2.Request](), httpx2.HTTPTransport.handle_request
+
+    def noticed(self: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
+        if "limit" in request.url.params:
+            request.url = request.url.copy_set_param("limit", 3)
+        requests.append(request)
+        return send(self, request)
+
+    monkeypatch.setattr(httpx2.HTTPTransport, "handle_request", noticed)
+    return requests
+
+
+@pytest.fixture
+def kept_back(monkeypatch: pytest.MonkeyPatch) -> list[httpx2.Headers]:
+    """The headers of what is sent by HTTP or to a socket: it goes nowhere, and the sender hears that all is well."""
+    headers = list[httpx2.Headers]()
+
+    def answer(_: object, request: httpx2.Request) -> httpx2.Response:
+        headers.append(request.headers)
+        return httpx2.Response(200, json={"status": "ok"})
+
+    @contextmanager
+    def connect(*_: object, additional_headers: dict[str, str], **__: object) -> Iterator[Iterator[str]]:
+        headers.append(httpx2.Headers(additional_headers))
+        yield iter(['{"id": 1, "type": "training_update"}'])
+
+    monkeypatch.setattr(httpx2.HTTPTransport, "handle_request", answer)
+    monkeypatch.setattr(client_module, "connect", connect)
+    return headers
+
+
 class TestRuns:
     def test_a_run_is_started_found_renamed_and_thrown_away(
         self, studio: Client, manager: RunManager, tiny_config: TrainingConfig
     ) -> None:
         run = studio.start("First", config=tiny_config.model_dump(mode="json"), settings={"max_steps": 3}, models=2)
         assert (run["name"], run["model_names"], run["config"]["max_steps"]) == ("First", ["First 1", "First 2"], 3)
-        assert manager.wait(run["id"], 30)
+        assert manager.wait(run["id"], LONG)
         assert studio.run(run["id"])["status"] == "completed"
         assert studio.rename(run["id"], "Second")["name"] == "Second"
         assert next(row["name"] for row in studio.runs(status="completed")) == "Second"
@@ -122,20 +158,11 @@ class TestRuns:
         assert studio.start("Keyed", config=toml, key="mine")["id"] == first["id"]
         assert studio.start("Keyed", config=toml)["id"] != first["id"]
 
-    def test_lists_come_whole_however_many_pages_they_have(
-        self, studio: Client, manager: RunManager, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_lists_come_whole_however_many_pages_they_have(self, studio: Client, sent: list[httpx2.Request]) -> None:
         (lab,) = [run for run in studio.runs() if run["name"] == "The lab run"]
-        ask, sizes = Client._ask, list[int]()
-
-        def small_pages(self: Client, *words: str, params: dict[str, Any], **more: Any) -> Any:
-            page = ask(self, *words, params={**params, "limit": 3}, **more)
-            sizes.append(len(page["items"]))
-            return page
-
-        monkeypatch.setattr(Client, "_ask", small_pages)
+        sent.clear()
         assert [row["step"] for row in studio.metrics(lab["id"], after_step=0)] == list(range(1, 9))
-        assert sizes == [3, 3, 2]
+        assert [request.url.params.get("after") for request in sent] == [None, "3", "6"]
 
 
 class TestProblems:
@@ -194,7 +221,7 @@ class TestNoStudio:
     def test_that_never_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.1)
         waiting = threading.Event()
-        with other_server(lambda _: waiting.wait(10) and None) as url, Client(url, TOKEN) as asking:
+        with other_server(lambda _: waiting.wait(LONG) and None) as url, Client(url, TOKEN) as asking:
             with pytest.raises(Unreachable, match="took too long"):
                 asking.health()
             waiting.set()
@@ -214,25 +241,28 @@ class TestNoStudio:
                 asking.pause("x")  # it may have been done: nothing is sent twice that may not be
         assert asked == ["POST"]
 
-    def test_a_connection_that_rested_is_not_used_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(("idle", "different"), [(LONG, 1), (0.0, 3)])
+    def test_a_connection_that_rested_is_not_used_again(
+        self, monkeypatch: pytest.MonkeyPatch, idle: float, different: int
+    ) -> None:
         """The other side may be closing it at this moment, and nobody knows what then becomes of a request."""
-        monkeypatch.setattr(client_module, "IDLE_SECONDS", 0.2)
-        connections = list[Any]()
+        assert uvicorn.Config("").timeout_keep_alive / 2 > client_module.IDLE_SECONDS
+        monkeypatch.setattr(client_module, "IDLE_SECONDS", idle)
+        connections = set[Any]()
 
         def keep(handler: BaseHTTPRequestHandler) -> None:
-            connections.append(handler.client_address)
+            handler.close_connection = False
+            connections.add(handler.client_address)
             say(handler, 200, b'{"status": "ok"}', Connection="keep-alive")
 
         with other_server(keep) as url, Client(url, TOKEN) as asking:
-            for rest in (0, 0.4, 0):
-                time.sleep(rest)
+            for _ in range(3):
                 asking.health()
-        first, second, third = connections
-        assert first != second == third
+        assert len(connections) == different
 
     def test_that_asks_to_wait_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slept = list[float]()
-        monkeypatch.setattr(client_module.time, "sleep", slept.append)
+        monkeypatch.setattr(client_module, "sleep", slept.append)
 
         def third(handler: BaseHTTPRequestHandler) -> None:
             if len(slept) < 2:
@@ -250,6 +280,15 @@ class TestNoStudio:
             Client(url)
 
 
+def tokens_from(client: Client, kept_back: list[httpx2.Headers]) -> list[str | None]:
+    """What goes with a question and with the wish to hear events."""
+    kept_back.clear()
+    with client:
+        client.health()
+        next(client.events())
+    return [headers.get("authorization") for headers in kept_back]
+
+
 class TestToken:
     @pytest.fixture
     def kept(self, tmp_path: Path) -> str:
@@ -260,9 +299,10 @@ class TestToken:
     @pytest.mark.parametrize(
         "url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "127.0.0.1:1", "http://127.9.9.9"]
     )
-    def test_of_the_data_directory_is_for_this_computer(self, kept: str, url: str) -> None:
-        with Client(url) as asking:
-            assert asking._headers == {"Authorization": f"Bearer {kept}"}
+    def test_of_the_data_directory_is_for_this_computer(
+        self, kept: str, url: str, kept_back: list[httpx2.Headers]
+    ) -> None:
+        assert tokens_from(Client(url), kept_back) == [f"Bearer {kept}"] * 2
 
     @pytest.mark.parametrize(
         "url",
@@ -275,26 +315,27 @@ class TestToken:
             "http://127.0.0.1@example.org",
         ],
     )
-    def test_of_the_data_directory_goes_to_no_other_computer(self, kept: str, url: str) -> None:
+    def test_of_the_data_directory_goes_to_no_other_computer(
+        self, kept: str, url: str, kept_back: list[httpx2.Headers]
+    ) -> None:
         try:
             asking = Client(url)
         except ConfigError:
             return
-        with asking:
-            assert asking._headers == {}
-            assert TOKEN not in str(asking._http.headers)
+        assert tokens_from(asking, kept_back) == [None] * 2
+        assert TOKEN not in str([headers.raw for headers in kept_back])
 
-    def test_is_not_made_by_asking(self, tmp_path: Path) -> None:
-        with Client("http://127.0.0.1:1") as asking:
-            assert asking._headers == {}
+    def test_is_not_made_by_asking(self, tmp_path: Path, kept_back: list[httpx2.Headers]) -> None:
+        assert tokens_from(Client("http://127.0.0.1:1"), kept_back) == [None] * 2
         assert not (tmp_path / "home").exists()
 
-    def test_that_was_chosen_goes_wherever_it_was_meant_to(self, kept: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_that_was_chosen_goes_wherever_it_was_meant_to(
+        self, kept: str, monkeypatch: pytest.MonkeyPatch, kept_back: list[httpx2.Headers]
+    ) -> None:
         monkeypatch.setenv("COGNATE_TOKEN", "chosen-by-a-person-here")
-        with Client("http://example.org") as asking:
-            assert asking._headers == {"Authorization": "Bearer chosen-by-a-person-here"}
-        with Client("http://example.org", "given-by-the-program") as asking:
-            assert asking._headers == {"Authorization": "Bearer given-by-the-program"}
+        assert tokens_from(Client("http://example.org"), kept_back) == ["Bearer chosen-by-a-person-here"] * 2
+        given = Client("http://example.org", "given-by-the-program")
+        assert tokens_from(given, kept_back) == ["Bearer given-by-the-program"] * 2
 
     def test_does_not_follow_to_another_host(self) -> None:
         came = list[str]()
@@ -337,22 +378,16 @@ class TestFiles:
 
     @pytest.mark.parametrize("there", [1, 1000, None], ids=["a byte", "a part", "all"])
     def test_what_is_there_is_not_fetched_again(
-        self, studio: Client, model_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: int | None
+        self, studio: Client, model_id: str, tmp_path: Path, sent: list[httpx2.Request], there: int | None
     ) -> None:
         (row,) = [row for row in studio.artifacts(model_id) if row["kind"] == "weights"]
         studio.download_artifact(model_id, "weights", tmp_path / "whole")
         content = (tmp_path / "whole").read_bytes()
         (tmp_path / f"again.{row['sha256'][:16]}.part").write_bytes(content[:there])
-        asked = list[str | None]()
-        send = studio._http.send
-
-        def noticed(request: Any, **more: Any) -> Any:
-            asked.append(request.headers.get("range"))
-            return send(request, **more)
-
-        monkeypatch.setattr(studio._http, "send", noticed)
+        sent.clear()
         studio.download_artifact(model_id, "weights", tmp_path / "again")
         assert (tmp_path / "again").read_bytes() == content
+        asked = [request.headers.get("range") for request in sent]
         assert asked == ([None] if there is None else [None, f"bytes={there}-"])
 
     def test_a_part_that_is_damaged_is_noticed_and_thrown_away(

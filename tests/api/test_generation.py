@@ -6,10 +6,11 @@ import asyncio
 import json
 import os
 import shutil
+import sys
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import MEMORY_FILE
 from cognate_core.playground import Playground, problem_prompt
 from cognate_core.runs import RunManager
-from tests.browser.studio import ROOT, running_studio
+from tests.browser.studio import running_studio
+from tests.waiting import LONG, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-LONG = 200  # tokens
+MANY = 200  # tokens
 PROMPT = "Maria has 12 apples."
 
 
@@ -155,12 +157,14 @@ def test_only_two_texts_are_written_at_once(client: TestClient, text_model: str,
 @pytest.mark.parametrize("spec_version", ["2.3", "2.4"])
 def test_a_client_that_hangs_up_ends_the_work_within_a_piece(spec_version: str) -> None:
     """Either way in which a server tells of it: by a message, or by refusing what is sent."""
-    made, sent, ended = [], [], threading.Event()
+    made, sent = [], []
+    hung_up, ended = threading.Event(), threading.Event()
 
     def pieces() -> Iterator[bytes]:
         for number in range(1000):
             made.append(number)
-            time.sleep(0.005)
+            if number == 3:
+                assert hung_up.wait(LONG)
             yield b"x"
 
     async def hang_up_after_three() -> None:
@@ -168,6 +172,7 @@ def test_a_client_that_hangs_up_ends_the_work_within_a_piece(spec_version: str) 
 
         async def receive() -> dict[str, Any]:
             await third.wait()
+            hung_up.set()
             return {"type": "http.disconnect"}
 
         async def send(message: dict[str, Any]) -> None:
@@ -176,6 +181,8 @@ def test_a_client_that_hangs_up_ends_the_work_within_a_piece(spec_version: str) 
             sent.append(message)
             if len(sent) == 4:  # the head, and three pieces
                 third.set()
+                if spec_version == "2.4":  # nobody waits for a message
+                    hung_up.set()
 
         stream = Stream(pieces(), ended.set, status=200, headers={}, kind="text/event-stream")
         await stream({"type": "http", "asgi": {"spec_version": spec_version}}, receive, send)
@@ -261,29 +268,44 @@ def test_damaged_weights_are_told_before_anything_is_sent(
 
 
 def test_the_server_sends_each_piece_at_once_and_ends_when_the_client_hangs_up(
-    tmp_path: Path, trained_home: Path, trained: RunManager, text_model: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trained_home: Path, trained: RunManager, text_model: str
 ) -> None:
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
     shutil.copytree(trained_home, tmp_path / "server")
-    asked = {"prompt": PROMPT, "max_tokens": LONG, "temperature": 2.0, "top_p": 1.0}
+    os.mkfifo(tmp_path / "next")
+    ended = tmp_path / "ended"
+    asked = {"prompt": PROMPT, "max_tokens": MANY, "temperature": 2.0, "top_p": 1.0}
     asked["seed"] = long_seed(Playground.from_folder(trained.weights(text_model)[0]))
     address = f"/models/{text_model}"
-    with running_studio(tmp_path / "server", OMP_NUM_THREADS="1") as studio:
+
+    def let_one_be_written() -> None:
+        with suppress(OSError):  # nobody waits for it now
+            os.close(os.open(tmp_path / "next", os.O_WRONLY | os.O_NONBLOCK))
+
+    def texts_ended() -> list[int]:
+        let_one_be_written()
+        return [int(line) for line in ended.read_text().splitlines()] if ended.exists() else []
+
+    environment = {"OMP_NUM_THREADS": "1", "COGNATE_HELD": str(tmp_path)}
+    command = (sys.executable, "-m", "tests.api.held_studio", "run", "--no-browser")
+    with running_studio(tmp_path / "server", command, **environment) as studio:
         token = {"Authorization": f"Bearer {(studio.home / 'token').read_text()}"}
-        with httpx2.Client(base_url=f"{studio.url}/api/v1", timeout=60) as client:
+        with httpx2.Client(base_url=f"{studio.url}/api/v1", timeout=LONG) as client:
             assert client.post(f"{address}/generate", json=asked).status_code == 401
             with client.stream("POST", f"{address}/generate", json=asked, headers=token) as answer:
                 assert answer.headers["content-type"].startswith("text/event-stream")
                 assert "content-encoding" not in answer.headers
-                came = [(time.monotonic(), line) for line in answer.iter_lines() if line]
-            end = json.loads(came[-1][1].removeprefix("data: "))
-            assert end["tokens"] == LONG and len(came) > LONG / 3
-            assert came[-1][0] - came[0][0] > end["seconds"] / 2, "they come while it writes, not all at its end"
-            for _ in range(3):  # were it not noticed that they hang up, there would be no place for the third
+                lines = filter(None, answer.iter_lines())
+                assert next(lines) and not ended.exists(), "it comes before the next one may be written"
+                written = until(texts_ended, "the end of the text")
+                *_, last = lines
+            assert json.loads(last.removeprefix("data: "))["tokens"] == MANY
+            assert len(written) == 1 and written[0] > MANY / 3
+            for number in range(2, 5):  # were it not noticed that they hang up, there would be no place for the third
                 with client.stream("POST", f"{address}/generate", json=asked, headers=token) as answer:
                     assert answer.status_code == 200
                     next(answer.iter_lines())
-                time.sleep(end["seconds"] / 10)
+                written = until(lambda: (found := texts_ended())[number - 1 :] and found, "the end of the work")  # noqa: B023
+                assert written[-1] < MANY / 3, "it ends within a few pieces"
             whole = client.get(f"{address}/artifacts/weights", headers={"Accept-Encoding": "gzip"})
             headers = {"Range": "bytes=10-19", "Accept-Encoding": "gzip"}
             assert client.get(f"{address}/artifacts/weights", headers=headers).content == whole.content[10:20]
@@ -293,8 +315,8 @@ def test_the_server_sends_each_piece_at_once_and_ends_when_the_client_hangs_up(
 def long_seed(player: Playground) -> int:
     """A seed with which the model does not soon end its text."""
     for seed in range(50):
-        pieces = player.stream(PROMPT, max_new_tokens=LONG, temperature=2.0, top_p=1.0, seed=seed)
-        if sum(len(piece.ids) for piece in pieces) == LONG:
+        pieces = player.stream(PROMPT, max_new_tokens=MANY, temperature=2.0, top_p=1.0, seed=seed)
+        if sum(len(piece.ids) for piece in pieces) == MANY:
             return seed
     raise AssertionError("no seed writes a long text")
 
@@ -314,7 +336,7 @@ def test_a_model_whose_weights_were_not_kept_is_not_found_to_be_asked(
     api: TestClient, studio: RunManager, method: str, path: str
 ) -> None:
     run_id = studio.start(TrainingConfig(max_steps=3), "a run", ["model"])
-    assert studio.wait(run_id, 10)
+    assert studio.wait(run_id, LONG)
     (model,) = studio.log.models()
     body = {"prompt": PROMPT, "text": PROMPT, "a": 1, "b": 2, "questions": 5}
     wanted = {"generate": ["prompt"], "explain": ["prompt"], "calculate": ["a", "b"]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from dataclasses import replace
 
 import pytest
@@ -12,6 +11,7 @@ from starlette.testclient import TestClient
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager
 from tests.faults.hostile import NAMES
+from tests.waiting import until
 
 
 def test_models_are_listed_newest_first_and_narrowed_down(client: TestClient, trained: RunManager) -> None:
@@ -124,10 +124,8 @@ def test_accuracy_is_measured_told_and_cancelled(client: TestClient, text_model:
     assert client.post(path, json={}).status_code == 409, "one at a time"
     assert client.delete(f"models/{lab_model}/accuracy").json() == {"progress": None, "result": None}
     assert client.delete(f"models/{text_model}").status_code == 409, "it is being measured"
-    deadline = time.monotonic() + 60
-    while not (told := client.get(path).json())["progress"]["ended"]:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: client.get(path).json()["progress"]["ended"], "the end of measuring")
+    told = client.get(path).json()
     assert told["progress"]["problem"] is None
     steps = told["result"]["steps"]
     assert [step["step"] for step in steps] == [2, 4]

@@ -14,6 +14,7 @@ from starlette.testclient import TestClient
 from cognate_core.config import TrainingConfig
 from cognate_core.runs import RunManager
 from tests.api.conftest import mock_service
+from tests.waiting import LONG
 
 BYTES = {"Content-Type": "application/octet-stream"}
 
@@ -24,8 +25,8 @@ def real_home(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingCon
     home = tmp_path_factory.mktemp("real") / "home"
     manager = RunManager(home, executor="thread")
     run_id = manager.start(tiny_config.with_overrides({"save_steps": 2}), "real", ["model"])
-    assert manager.wait(run_id, 120)
-    assert manager.wait(manager.start_verification(run_id), 120)
+    assert manager.wait(run_id, LONG)
+    assert manager.wait(manager.start_verification(run_id), LONG)
     manager.close()
     return home
 
@@ -149,7 +150,7 @@ def test_what_is_no_passport_is_refused(api: TestClient, studio: RunManager, con
 
 def test_a_run_without_a_model_has_no_passport(api: TestClient, studio: RunManager) -> None:
     run_id = api.post("/v1/runs", json={"name": "x", "settings": {"max_steps": 5}}).json()["id"]
-    studio.wait(run_id, 10)
+    studio.wait(run_id, LONG)
     answer = api.get(f"/v1/runs/{run_id}/passport")
     assert (answer.status_code, answer.json()["detail"]) == (
         409,
@@ -159,7 +160,7 @@ def test_a_run_without_a_model_has_no_passport(api: TestClient, studio: RunManag
 
 def test_a_run_is_put_back_when_its_key_was_used_again(api: TestClient, studio: RunManager, real: str) -> None:
     first = api.post(f"/v1/runs/{real}/twin").json()["id"]
-    studio.wait(first, 10)
+    studio.wait(first, LONG)
     api.delete(f"/v1/runs/{first}")
     second = api.post(f"/v1/runs/{real}/twin").json()["id"]
     assert second != first

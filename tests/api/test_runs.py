@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from cognate_core.api import create_api
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import ReadOnlyManager, RunManager
+from tests.waiting import LONG
 
 TINY = {"max_steps": 5, "d_model": 16, "n_heads": 2, "n_layers": 2, "vocab_size": 400}
 
@@ -29,16 +31,15 @@ def start(api: TestClient, key: str | None = None, **body: Any) -> dict[str, Any
 
 def ended(api: TestClient, studio: RunManager, **body: Any) -> str:
     run_id: str = start(api, **body)["id"]
-    assert studio.wait(run_id, 10)
+    assert studio.wait(run_id, LONG)
     return run_id
 
 
 def waiting(studio: RunManager, name: str = "waits") -> str:
     """A run that waits for its turn, which never comes."""
-    studio._closing.set()  # nothing is begun any more
-    run_id = studio.start(TrainingConfig(**TINY), name, [name])
-    studio._closing.clear()
-    return run_id
+    run_id = uuid.uuid4().hex[:12]
+    config, folder = TrainingConfig(**TINY), studio.home / "runs" / run_id
+    return studio.log.create_run(run_id, name, config, [name], folder, None)  # behind the studio's back
 
 
 # Starting

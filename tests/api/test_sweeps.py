@@ -9,6 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from cognate_core.runs import RunManager
+from tests.waiting import LONG
 
 WANTED = {"name": "Which rate?", "preset": "first-run", "grid": {"learning_rate": [1e-3, "3e-4"]}}
 
@@ -21,7 +22,7 @@ def test_a_sweep_is_queued_once_for_a_key_and_tells_what_its_runs_came_to(api: T
     sweep = first.json()
     assert sorted(run["values"]["learning_rate"] for run in sweep["runs"]) == [3e-4, 1e-3]
     for run_id in sweep["run_ids"]:
-        assert studio.wait(run_id, 60)
+        assert studio.wait(run_id, LONG)
     assert [each["id"] for each in api.get("/v1/sweeps").json()] == [sweep["id"]]
     ended = api.get(f"/v1/sweeps/{sweep['id']}").json()
     assert {run["status"] for run in ended["runs"]} == {"completed"}

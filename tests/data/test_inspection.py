@@ -26,6 +26,7 @@ from cognate_core.data.packing import EncodedDocument
 from cognate_core.data.sources import splits_here, synthetic_source
 from cognate_core.errors import DataError, DatasetUnavailable
 from cognate_core.runs import RunManager
+from tests.waiting import LONG
 
 FEW = TrainingConfig(max_train_samples=40, max_eval_samples=4)
 
@@ -145,7 +146,7 @@ def test_when_no_row_fits_there_is_no_padding_to_speak_of() -> None:
 def test_prepared_folders_tell_where_their_text_came_from(manager: RunManager, tiny_config: TrainingConfig) -> None:
     cache = manager.home / "cache"
     assert prepared_folders(cache) == []
-    assert manager.wait(manager.start(tiny_config.with_overrides({"max_steps": 1}), "run", ["m"]), 120)
+    assert manager.wait(manager.start(tiny_config.with_overrides({"max_steps": 1}), "run", ["m"]), LONG)
     (folder,) = prepared_folders(cache)
     assert folder.report is not None
     assert [source.origin for source in folder.report.sources] == ["made on this computer"]

@@ -106,7 +106,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ConnectionError("no network here")
 
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
-    monkeypatch.setattr("cognate_core.data.sources.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("cognate_core.data.sources.sleep", lambda seconds: None)
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import string
-import time
+import sys
 from collections.abc import Sequence
+from types import FrameType
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -113,10 +115,20 @@ def test_it_finds_what_comparing_every_pair_finds(train: list[Document], heldout
 def test_a_phrase_that_every_row_has_does_not_make_it_quadratic() -> None:
     rows = [problem(LONG.format(n, 2) + f" number{'x' * (n % 50)}") for n in range(4000)]
 
-    def seconds(count: int) -> float:
-        start = time.process_time()
-        overlap(rows[:count], rows[-count:])
-        return time.process_time() - start
+    def lines(count: int) -> int:
+        """How many lines of overlap.py are carried out."""
+        done, before = 0, sys.gettrace()
 
-    seconds(200)
-    assert seconds(2000) < 40 * max(seconds(200), 0.002)  # linear: 10 times; quadratic: 100 times
+        def trace(frame: FrameType, event: str, _: object) -> Any:
+            nonlocal done
+            done += event == "line"
+            return trace if frame.f_code.co_filename == overlap.__code__.co_filename else None
+
+        sys.settrace(trace)
+        try:
+            overlap(rows[:count], rows[-count:])
+        finally:
+            sys.settrace(before)
+        return done
+
+    assert lines(1000) < 11 * lines(100)  # quadratic: 100 times

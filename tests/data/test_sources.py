@@ -5,7 +5,6 @@ import json
 import os
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -22,6 +21,7 @@ from cognate_core.data import sources as sources_module
 from cognate_core.data.files import TOO_LONG
 from cognate_core.data.sources import SourceDocuments, load_source, own_file_source, synthetic_source
 from cognate_core.errors import CancelRequested, DataError, DatasetUnavailable
+from tests.waiting import LONG
 
 CONFIG = TrainingConfig(max_train_samples=5, max_eval_samples=3)
 
@@ -84,7 +84,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
         huggingface_hub.HfApi, "dataset_info", lambda api, name, **options: fake.dataset_info(api, name, **options)
     )
     monkeypatch.setattr(datasets, "load_dataset", fake.load_dataset)
-    monkeypatch.setattr("cognate_core.data.sources.time.sleep", fake.waits.append)
+    monkeypatch.setattr("cognate_core.data.sources.sleep", fake.waits.append)
     return fake
 
 
@@ -283,11 +283,11 @@ def test_two_runs_may_fetch_the_same_dataset_at_once(hub: FakeHub, tmp_path: Pat
             is_second = split == "train" and next(streams) > 0
             if is_second:
                 second_began.set()
-                first_ended.wait(5)
+                first_ended.wait(LONG)
             for number, row in enumerate(hub.rows[split][:n]):
                 if split == "train" and number == 3 and not second and not is_second:
                     second.append(pool.submit(train_rows))
-                    second_began.wait(5)
+                    second_began.wait(LONG)
                 yield {**row, "note": filler}
 
         hub.stream = stream
@@ -295,40 +295,45 @@ def test_two_runs_may_fetch_the_same_dataset_at_once(hub: FakeHub, tmp_path: Pat
             first = train_rows()
         finally:
             first_ended.set()
-        assert first == second[0].result(10) == [100, 101, 102, 103, 104]
+        assert first == second[0].result(LONG) == [100, 101, 102, 103, 104]
 
 
 def test_a_hub_that_hangs_is_given_up_after_a_while(
     hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sources_module, "HUB_SILENCE_SECONDS", 0.5)
+    now = itertools.count()
+    monkeypatch.setattr(sources_module, "monotonic", lambda: float(next(now)))  # a second each time it is asked
+    monkeypatch.setattr(sources_module, "WAIT_SECONDS", 0.001)
     answers_again = threading.Event()
     whole = hub.stream
 
     def stream(split: str, n: int) -> Iterator[dict[str, Any]]:
         rows = whole(split, n)
         yield next(rows)
-        answers_again.wait(20)
+        answers_again.wait(LONG)
         yield from rows
 
     hub.stream = stream
     told: list[str] = []
     try:
         with pytest.raises(
-            DatasetUnavailable, match=r"in 3 tries \(TimeoutError: the hub was silent for 0 seconds\)\.$"
+            DatasetUnavailable, match=r"in 3 tries \(TimeoutError: the hub was silent for 60 seconds\)\.$"
         ):
             load_source("GSM8K", CONFIG, tmp_path, told.append)
     finally:
         answers_again.set()
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
-    assert told[-1] == "Fetching GSM8K from the hub, try 3 of 3"
+    tries = ["", ", try 2 of 3", ", try 3 of 3"]
+    assert [line for line in told if "Fetching" in line] == [f"Fetching GSM8K from the hub{each}" for each in tries]
+    assert told[-1] == "Waiting for the hub for 60 s"
 
 
-def test_a_cancel_is_heard_while_the_hub_hangs(hub: FakeHub, tmp_path: Path) -> None:
+def test_a_cancel_is_heard_while_the_hub_hangs(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources_module, "WAIT_SECONDS", 0.001)
     answers_again = threading.Event()
 
     def stream(split: str, n: int) -> Iterator[dict[str, Any]]:
-        answers_again.wait(30)
+        assert answers_again.wait(LONG)
         yield from hub.rows[split][:n]
 
     def tell(message: str) -> None:
@@ -336,13 +341,12 @@ def test_a_cancel_is_heard_while_the_hub_hangs(hub: FakeHub, tmp_path: Path) -> 
             raise CancelRequested
 
     hub.stream = stream
-    began = time.monotonic()
     try:
         with pytest.raises(CancelRequested):
             load_source("GSM8K", CONFIG, tmp_path, tell)
+        assert any(thread.name == "hub" for thread in threading.enumerate()), "it hangs still"
     finally:
         answers_again.set()
-    assert time.monotonic() - began < 5
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
@@ -354,7 +358,7 @@ def test_a_hub_that_is_left_draws_no_more_rows(hub: FakeHub, tmp_path: Path) -> 
             drawn.append(number)
             yield problem(number)
             if number > 250:
-                left.wait(20)
+                left.wait(LONG)
 
     def tell(message: str) -> None:
         if "rows of train" in message:
@@ -367,7 +371,7 @@ def test_a_hub_that_is_left_draws_no_more_rows(hub: FakeHub, tmp_path: Path) -> 
     left.set()
     for thread in threading.enumerate():
         if thread.name == "hub":
-            thread.join(10)
+            thread.join(LONG)
             assert not thread.is_alive()
     assert len(drawn) < 260
 

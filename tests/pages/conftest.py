@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from cognate_core import runs
 from cognate_core.runs import RunManager, close_manager, current_manager
 from tests.tiny import TINY
+from tests.waiting import LONG
 
 NAVIGATION = Path(__file__).parents[2] / "pages" / "navigation.py"
 
@@ -25,7 +26,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("trained")
     manager = RunManager(home, executor="thread")
     run_id = manager.start(TINY, "My <b>first</b> run", ["small *one*"])
-    assert manager.wait(run_id, 120)
+    assert manager.wait(run_id, LONG)
     manager.close()
     return home
 
@@ -48,7 +49,7 @@ def trained_studio(tmp_path: Path, trained_home: Path, monkeypatch: pytest.Monke
 
 def open_page(name: str, **query: str) -> AppTest:
     """The page as a browser would first see it."""
-    page = AppTest.from_file(NAVIGATION, default_timeout=60).run()
+    page = AppTest.from_file(NAVIGATION, default_timeout=LONG).run()
     page.switch_page(f"{name}.py")
     for key, value in query.items():
         page.query_params[key] = value

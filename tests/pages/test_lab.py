@@ -20,6 +20,7 @@ from cognate_core.runs import RunManager, close_manager, current_manager
 from pages.components.plan import known_sequences
 from tests.arithmetic.tiny import config_of
 from tests.pages.conftest import charts, open_page, texts
+from tests.waiting import LONG
 
 PRESET = PRESETS["grokking"].config
 TINY = config_of(max_steps=12, eval_interval=4, save_steps=4)
@@ -39,7 +40,7 @@ def lab_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("lab")
     manager = RunManager(home, executor="thread")
     run_id = manager.start(TINY, "My *lab* run", ["One", "Two"])
-    assert manager.wait(run_id, 120)
+    assert manager.wait(run_id, LONG)
     assert manager.log.run(run_id).status is RunStatus.COMPLETED, manager.log.run(run_id).error
     manager.close()
     return home

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -11,13 +12,16 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
+from cognate_core.charts_of_runs import Look
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Evaluation, Origin, StepMetrics
 from cognate_core.runs import RunManager
+from cognate_core.storage.progress_log import ProgressReader, Run
 from pages.components import live_charts
-from pages.components.live_charts import CONTROLS, MOST_COMPARED
+from pages.components.live_charts import CONTROLS, MOST_COMPARED, MOST_KEPT
 
 OWN = {"host": "localhost"}
+VIEWERS = 20
 LOSSES = [5.0, 1.0, 4.0, 2.0, 3.0]
 
 
@@ -44,6 +48,12 @@ def add_run(
     log.record(run_id, Evaluation("m", steps.start - 1, "SVAMP", 6.0, 9))
     log.raise_refused(run_id)
     return run_id
+
+
+def record_step(studio: RunManager, run_id: str, step: int) -> None:
+    """One more, which is written at once."""
+    studio.log.record(run_id, StepMetrics("m", step, 5.0, 0.1, 1.0, 1.0, 100, 10.0, 10.0 * step))
+    studio.log.raise_refused(run_id)
 
 
 @pytest.fixture
@@ -210,6 +220,59 @@ def test_signs_of_life_are_what_is_known(studio: RunManager, run: str, monkeypat
     monkeypatch.setattr(studio, "memory_bytes", {run: 2_000_000, other: 3_000_000}.get)
     alive = ask(runs=f"{run},{other}")["alive"]
     assert (alive["trainer"], alive["memory"]) == (7.5, "5 MB"), "the most silent one, and all of the memory"
+
+
+# Many who watch
+
+
+def counted_builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The model of each set of charts that is built from now on."""
+    built, draw = list[str](), live_charts.run_charts
+
+    def counted(log: ProgressReader, run: Run, model: str, look: Look) -> Any:
+        built.append(model)
+        return draw(log, run, model, look)
+
+    monkeypatch.setattr(live_charts, "run_charts", counted)
+    return built
+
+
+def test_viewers_of_one_run_share_its_charts(studio: RunManager, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built, seen = counted_builds(monkeypatch), ""
+    for step in (6, 7):
+        record_step(studio, run, step)
+        with ThreadPoolExecutor(VIEWERS) as pool:
+            answers = list(pool.map(lambda after: ask(run=run, model="m", after=after), [seen] * VIEWERS))
+        assert built == ["m"] * (step - 5)
+        assert all(answer == answers[0] for answer in answers)
+        assert answers[0]["charts"][0]["figure"]["data"][0]["x"][-1] == step
+        seen = answers[0]["seen"]
+        assert set(ask(run=run, model="m", after=seen)) == {"alive"}
+    assert ask(run=run, model="m", dark="1")["charts"] != answers[0]["charts"]
+    assert len(built) == 3
+
+
+def test_while_a_run_rests_nothing_is_built(studio: RunManager, run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = counted_builds(monkeypatch)
+    monkeypatch.setattr(live_charts, "REST", 1e9)
+    seen = ask(run=run, model="m")["seen"]
+    record_step(studio, run, 6)
+    assert set(ask(run=run, model="m", after=seen)) == {"alive"}
+    assert built == ["m"]
+
+
+def test_of_all_that_is_looked_at_the_last_few_charts_are_kept(run: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    built = counted_builds(monkeypatch)
+    monkeypatch.setattr(live_charts, "REST", 1e9)
+    names = [f"m{number}" for number in range(2 * MOST_KEPT)]
+    for name in names:
+        ask(run=run, model=name)
+    assert built == names
+    for name in names[MOST_KEPT:]:
+        ask(run=run, model=name)
+    assert built == names, "they were kept"
+    ask(run=run, model=names[0])
+    assert built == [*names, names[0]], "it was not"
 
 
 # What is asked

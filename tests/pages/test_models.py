@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE
 from cognate_core.storage.progress_log import TrainedModel
 from tests.pages.conftest import open_page, texts
+from tests.waiting import until
 
 
 def test_without_a_model_it_says_what_to_do(studio: RunManager) -> None:
@@ -39,7 +39,7 @@ def test_the_model_writes_and_the_same_seed_writes_the_same(trained_studio: RunM
     written = []
     for _ in range(2):
         page = open_page("models")
-        next(button for button in page.button if button.label == "Write").click().run(timeout=60)
+        next(button for button in page.button if button.label == "Write").click().run()
         assert not page.exception
         written.append(page.text[-1].value)
     assert written[0]
@@ -59,7 +59,7 @@ def lens_words(page: AppTest) -> list[dict[str, Any]]:
 
 
 def write(page: AppTest) -> AppTest:
-    next(button for button in page.button if button.label == "Write").click().run(timeout=60)
+    next(button for button in page.button if button.label == "Write").click().run()
     assert not page.exception
     return page
 
@@ -156,7 +156,7 @@ def test_an_earlier_checkpoint_writes_at_once_what_it_would_have_then(trained_st
     page = write(open_short())
     finished = lens_words(page)
     assert page.select_slider[0].options == ["2", "4, finished"]
-    page.select_slider[0].set_value(2).run(timeout=60)
+    page.select_slider[0].set_value(2).run()
     assert not page.exception
     folder = weights_folder(trained_studio)
     player, text = Playground.from_checkpoint(folder, 2), ""
@@ -166,7 +166,7 @@ def test_an_earlier_checkpoint_writes_at_once_what_it_would_have_then(trained_st
     assert page.text[-1].value == text != written(finished)
     assert written(lens_words(page)) == text
     assert "after step 2" in texts(page)
-    page.select_slider[0].set_value(4).run(timeout=60)
+    page.select_slider[0].set_value(4).run()
     assert lens_words(page) == finished
 
 
@@ -174,10 +174,10 @@ def test_a_checkpoint_that_went_meanwhile_gets_a_sentence(trained_studio: RunMan
     page = write(open_short())
     weights = next(weights_folder(trained_studio).glob("checkpoints/*02/model.safetensors"))
     weights.unlink()  # its manifest stands a moment longer
-    page.select_slider[0].set_value(2).run(timeout=60)
+    page.select_slider[0].set_value(2).run()
     assert "The checkpoint of step 2 is no longer there" in texts(page)
     shutil.rmtree(weights.parent)
-    page.run(timeout=60)
+    page.run()
     assert not page.exception and not page.select_slider
     assert lens_words(page), "the finished model is there"
 
@@ -193,7 +193,7 @@ def test_two_stand_side_by_side_with_a_lens_each(trained_studio: RunManager) -> 
     assert [word["text"] for word in left if not word["written"]] == [
         word["text"] for word in right if not word["written"]
     ]
-    next(toggle for toggle in page.toggle if toggle.label == "Beside another model").set_value(False).run(timeout=60)
+    next(toggle for toggle in page.toggle if toggle.label == "Beside another model").set_value(False).run()
     assert lens_words(page) == left
 
 
@@ -324,9 +324,7 @@ def test_it_is_measured_in_the_background_and_shown(trained_studio: RunManager) 
     next(button for button in page.button if button.label == "Measure").click().run()
     assert not page.exception
     assert any(button.label == "Cancel the measurement" for button in page.button)
-    deadline = time.monotonic() + 90
-    while not trained_studio.measurement().ended and time.monotonic() < deadline:
-        time.sleep(0.1)
+    until(lambda: trained_studio.measurement().ended, "the end of the measurement")
     page = open_page("models")
     table = next(table.value for table in page.dataframe if "95 % interval" in table.value)
     assert table["right"][0].endswith("of 2")

@@ -16,6 +16,7 @@ from cognate_core.contracts import (
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
 from tests.pages.conftest import charts, open_page, texts
+from tests.waiting import LONG
 
 
 def test_without_a_run_it_says_what_to_do(studio: RunManager) -> None:
@@ -176,5 +177,5 @@ def test_a_step_tells_what_was_read_and_where_a_branch_would_begin(trained_studi
 def test_a_repetition_says_whether_the_same_came_of_it(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     again = trained_studio.start_verification(run.id)
-    assert trained_studio.wait(again, 120)
+    assert trained_studio.wait(again, LONG)
     assert "Identical." in texts(open_page("monitor", run=again))

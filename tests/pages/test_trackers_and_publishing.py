@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from cognate_core import extras
 from cognate_core.publishing import HOW_TO_SET_IT, WHAT_IS_SENT
-from cognate_core.runs import RunManager
+from cognate_core.runs import RunManager, database_path
 from cognate_core.tracking.export import metrics_csv
 from tests.hub import TOKEN, publishing_hub
 from tests.pages.conftest import open_page, texts
@@ -66,7 +68,8 @@ def test_monitor_names_the_trackers_and_what_shows_them(trained_studio: RunManag
     config = {**json.loads(run.config.model_dump_json()), "trackers": ["tensorboard", "csv"]}
     trained_studio.log.set_status(run.id, run.status)
     row = [json.dumps(config), run.id]
-    trained_studio.log._writer.call(lambda db: db.execute("UPDATE runs SET config = ? WHERE id = ?", row))
+    with closing(sqlite3.connect(database_path(trained_studio.home))) as database, database:
+        database.execute("UPDATE runs SET config = ? WHERE id = ?", row)
     page = open_page("monitor")
     assert "Also written to TensorBoard, CSV" in [expander.label for expander in page.expander]
     folder = trained_studio.home / "runs" / run.id
@@ -93,7 +96,7 @@ def publish_from(page: AppTest, repo_id: str, **changes: Any) -> AppTest:
         next(toggle for toggle in page.toggle if toggle.label == "Private").set_value(changes["private"])
     if "license" in changes:
         next(box for box in page.selectbox if box.label == "License").set_value(changes["license"])
-    next(button for button in page.button if button.label == "Publish").click().run(timeout=60)
+    next(button for button in page.button if button.label == "Publish").click().run()
     assert not page.exception, page.exception
     return page
 

@@ -18,8 +18,8 @@ from cognate_core.contracts import Phase, RunStatus, TrainingProgress
 from cognate_core.errors import RunError
 from cognate_core.runs import broadcast as module
 from cognate_core.runs.broadcast import Broadcast, Listener
+from tests.waiting import LONG
 
-LONG = 30.0  # seconds after which a test has failed
 Said = dict[str, Any]
 
 
@@ -61,7 +61,7 @@ def heard(broadcast: Broadcast, after: int | None = None, run_id: str | None = N
 
     async def listen() -> list[Said]:
         with broadcast.listening(after, run_id) as listener:
-            return [json.loads(text) for text in listener._waiting]
+            return [await next_of(listener) for _ in range(listener.behind)]
 
     return asyncio.run(listen())
 
@@ -103,7 +103,7 @@ class TestProgress:
                 broadcast.progress("r", at(1))
                 broadcast.progress("r", at(2))
                 first = await next_of(listener)
-                clock.now += 0.6
+                clock.now += module.LONGEST_GAP_SECONDS
                 return [first["step"], (await next_of(listener))["step"]]
 
         assert run_async(listen) == [1, 2]
@@ -232,7 +232,8 @@ class TestConnecting:
             broadcast.status(f"r{number}", RunStatus.COMPLETED, row())
         lost, *kept = heard(broadcast, begin)
         assert lost["type"] == "events_lost"
-        assert len(kept) == 10 + 5 and len(broadcast._runs) == 5
+        assert len(kept) == 10 + 5
+        assert [number for number in range(50) if heard(broadcast, run_id=f"r{number}")] == [45, 46, 47, 48, 49]
         for run_id in ("r0", "never seen"):
             assert [each["type"] for each in heard(broadcast, begin, run_id)] == ["events_lost"]
         assert heard(broadcast, broadcast.newest_id) == []
@@ -246,8 +247,9 @@ class TestConnecting:
         assert kept["status"] == "queued"
 
     def test_ids_rise_over_restarts_also_when_the_clock_was_set_back(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(time, "time_ns", lambda: 1_800_000_000_123_456_789)
         first = Broadcast()
-        assert abs(first.newest_id - time.time() * 1000) < 10_000
+        assert first.newest_id == 1_800_000_000_123, "milliseconds"
         for number in range(100):
             first.status(str(number), RunStatus.QUEUED, row())
         monkeypatch.setattr(time, "time_ns", lambda: 0)
@@ -264,10 +266,10 @@ class TestConnecting:
             ):
                 pass
             with broadcast.listening():
-                pass
+                assert broadcast.listeners == 1
 
         run_async(listen)
-        assert not broadcast._deliveries
+        assert broadcast.listeners == 0
 
     def test_closing_lets_everybody_go_and_nobody_in(self, broadcast: Broadcast) -> None:
         async def listen() -> None:
@@ -291,7 +293,7 @@ class TestSlow:
             with broadcast.listening() as quick, broadcast.listening() as slow:
                 said = []
                 for step in range(module.MOST_WAITING + 2):
-                    clock.now += 10
+                    clock.now += module.LONGEST_GAP_SECONDS
                     broadcast.progress("r", at(step))
                     said.append((await next_of(quick))["step"])
                 assert (await slow.ended).code == 1013
@@ -301,19 +303,20 @@ class TestSlow:
 
         assert run_async(listen) == list(range(module.MOST_WAITING + 2))
 
-    def test_whoever_cannot_send_is_let_go(
-        self, broadcast: Broadcast, clock: Clock, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(module, "SEND_SECONDS", 0.05)
-
+    def test_whoever_cannot_send_is_let_go(self, broadcast: Broadcast, clock: Clock) -> None:
         async def listen() -> None:
-            with broadcast.listening() as listener:
+            with broadcast.listening() as slow, broadcast.listening() as quick:
                 broadcast.progress("r", at(1))
-                await anext(listener)
-                await asyncio.sleep(0.1)  # it is still sending
-                clock.now += 10
+                await anext(slow)  # it is sending until the end
+                await anext(quick)
+                clock.now += module.SEND_SECONDS
                 broadcast.progress("r", at(2))
-                assert (await listener.ended).code == 1013
+                await anext(quick)
+                assert not slow.ended.done(), "it still has time"
+                clock.now += module.LONGEST_GAP_SECONDS
+                broadcast.progress("r", at(3))
+                assert (await slow.ended).code == 1013
+                assert not quick.ended.done()
 
         run_async(listen)
 
@@ -342,20 +345,20 @@ class TestSlow:
             with broadcast.listening() as listener:
                 broadcast.progress("r", at(1))
                 await anext(listener)
-                while broadcast._gap != 2.0:
-                    await asyncio.sleep(0)
+                broadcast.status("another", RunStatus.QUEUED, row())
+                await anext(listener)  # so the first was handed out, and how long that took is known
                 for step in range(2, 12):
                     clock.now += 0.5
                     broadcast.progress("r", at(step))
                 broadcast.status("r", RunStatus.COMPLETED, row())
 
         run_async(listen)
-        assert steps(heard(broadcast, begin)) == [1, 2, 6, 10, 11]
+        assert steps(heard(broadcast, begin, "r")) == [1, 2, 6, 10, 11]
 
 
 def test_from_many_threads_to_many_loops_in_one_order_and_whole(broadcast: Broadcast) -> None:
     """Eight threads publish; listeners in three event loops, one of which begins late, hear the same."""
-    ready, go = threading.Semaphore(0), threading.Event()
+    ready, go, midway = threading.Semaphore(0), threading.Event(), threading.Event()
     each, threads = 100, 8
     begin = broadcast.newest_id
     results: list[list[int]] = []
@@ -363,14 +366,15 @@ def test_from_many_threads_to_many_loops_in_one_order_and_whole(broadcast: Broad
     def publish(number: int) -> None:
         go.wait(LONG)
         for turn in range(each):
+            if turn == each // 2:
+                midway.set()
             broadcast.status(f"r{number}", [RunStatus.QUEUED, RunStatus.PAUSED][turn % 2], row())
 
     def listen(late: bool) -> None:
         async def work() -> list[int]:
             if late:
                 ready.release()
-                go.wait(LONG)
-                time.sleep(0.002)
+                midway.wait(LONG)
             with broadcast.listening(begin) as listener:
                 if not late:
                     ready.release()

@@ -20,7 +20,7 @@ class ArithmeticLoop(TrainingLoop):
     def _begin(self) -> None:
         begins = beginning(self._config)
         self.model, self._problems, self._batches = begins.model, begins.problems, begins.batches
-        self._optimizers = optimizers_for(self.model, self._config)
+        self.optimizers = optimizers_for(self.model, self._config)
 
     def _gradients(self, step: int) -> StepFigures:
         batch = self._batches.next()

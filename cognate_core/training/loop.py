@@ -61,11 +61,12 @@ class TrainingLoop(ABC):
         step: optimizer steps done.
         tokens: target tokens learned from.
         elapsed_seconds: time spent training, checks and saves included, before it was resumed, too.
+        optimizers: each moves its own part of the weights.
     """
 
     model: CognateModel | ArithmeticModel
     step: int
-    _optimizers: Sequence[torch.optim.Optimizer]
+    optimizers: Sequence[torch.optim.Optimizer]
     _batches: BatchOrder
 
     def __init__(
@@ -148,7 +149,7 @@ class TrainingLoop(ABC):
         self.model.load_state_dict(dict(checkpoint.model))
         # What a branch may have changed (rates, betas, weight decay) is as this run's config says.
         for optimizer, values in zip(
-            self._optimizers, _optimizer_states(self._optimizers, checkpoint.tensors), strict=True
+            self.optimizers, _optimizer_states(self.optimizers, checkpoint.tensors), strict=True
         ):
             optimizer.load_state_dict({"state": values, "param_groups": optimizer.state_dict()["param_groups"]})
         self._load_filter(_filter_state(checkpoint))
@@ -204,7 +205,7 @@ class TrainingLoop(ABC):
             return
         self._before_save()
         start = time.perf_counter()
-        tensors, scalars = _optimizer_tensors(self._optimizers), {}
+        tensors, scalars = _optimizer_tensors(self.optimizers), {}
         filter_state = self._filter.state_dict() if self._filter else {}
         for name, value in filter_state.items():
             if isinstance(value, dict) and name != "count":
@@ -235,7 +236,7 @@ class TrainingLoop(ABC):
         start = time.perf_counter()
         config = self._config
         learning_rate = learning_rate_at(step, config)
-        for group in (group for optimizer in self._optimizers for group in optimizer.param_groups):
+        for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate
         position = self._batches.state_dict()
         buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
@@ -254,7 +255,7 @@ class TrainingLoop(ABC):
                 self._filter.step()
             gradients = [p.grad for p in self._parameters if p.grad is not None]
             filtered_norm = float(torch.nn.utils.get_total_norm(gradients))
-            for optimizer in self._optimizers:
+            for optimizer in self.optimizers:
                 optimizer.step()
         else:  # never let it into the weights
             self._bad_steps += 1

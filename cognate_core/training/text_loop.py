@@ -46,7 +46,7 @@ class TextLoop(TrainingLoop):
             self.model.writer.over_all = self._peers.sum_
         matrices = [p for p in self.model.parameters() if p.dim() > 1]
         others = [p for p in self.model.parameters() if p.dim() <= 1]
-        self._optimizers = [
+        self.optimizers = [
             torch.optim.AdamW(
                 [
                     {"params": matrices, "weight_decay": config.weight_decay},

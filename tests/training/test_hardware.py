@@ -41,10 +41,30 @@ def test_auto_takes_bf16_only_when_it_clearly_wins(monkeypatch: pytest.MonkeyPat
     assert f"{speedup:.1f} times" in chosen.reason
 
 
-def test_auto_gives_the_same_answer_each_time() -> None:
+@pytest.mark.parametrize(
+    ("bf16_seconds", "name", "products"), [(0.25, "bf16", 40), (1.0, "fp32", 40), (4.5, "fp32", 2)]
+)
+def test_auto_measures_once_and_not_for_long_when_bf16_is_far_behind(
+    monkeypatch: pytest.MonkeyPatch, bf16_seconds: float, name: str, products: int
+) -> None:
+    """Without the instructions of bf16 (oneDNN may be told to leave them) forty products took three minutes."""
+    multiplied: list[torch.dtype] = []
+    now = 0.0
+
+    def multiply(a: torch.Tensor, b: torch.Tensor) -> None:
+        nonlocal now
+        multiplied.append(a.dtype)
+        now += bf16_seconds if a.dtype == torch.bfloat16 else 1.0
+
+    hardware._bf16_speedup.cache_clear()
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch, "mm", multiply)
+    monkeypatch.setattr(hardware.time, "perf_counter", lambda: now)
     first = choose_precision("auto")
-    assert first.name in ("fp32", "bf16")
+    assert first.name == name
     assert choose_precision("auto") == first
+    assert len(multiplied) == products
+    hardware._bf16_speedup.cache_clear()
 
 
 class FakeLibrary:

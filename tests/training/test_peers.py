@@ -19,11 +19,13 @@ from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import PauseRequested
 from cognate_core.presets import PRESETS
+from cognate_core.schedule import learning_rate_at
 from cognate_core.training.checkpoint import newest_checkpoint
 from cognate_core.training.hardware import Precision
 from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.peers import ALONE, Peers
 from cognate_core.training.tasks import loop_for
+from tests.rounding import assert_same_weights
 from tests.training.peers_in_threads import thread_peers, together
 
 TEXT = TrainingConfig(
@@ -61,7 +63,12 @@ KINDS: dict[str, TrainingConfig] = {
     "arithmetic, orthogonal": ARITHMETIC.with_overrides({"orthogonal_gradient": True, "stable_max": True}),
     "arithmetic, Muon": ARITHMETIC.with_overrides({"optimizer": "muon", "batch_size": 54}),  # epochs of 54 and 1
 }
-WITHIN = 2e-5  # relative: a sum in fp32 taken in another order, over a few steps
+FIRST_WITHIN = 2e-6  # relative, before any weight has moved: ten times the most found (1.7e-7) as for GRADIENTS_DIFFER
+WITHIN = 2e-5  # relative, over a few steps (most found: 2.2e-7)
+WITHIN_NOISE = 1e-4  # where steps carry more noise (most found: 5.9e-6): Muon's bf16, and what stands at KEY_NOISE
+KEY_NOISE = {"in_proj_bias": 0.1}
+"""The keys' bias moves by noise (see adam_differs), and is a good part of the vector along which orthogonal gradients
+have no part: so noise comes into the gradients of all biases beside it. Most found: 1.6e-2."""
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -105,27 +112,22 @@ def figures_of(step: StepMetrics) -> dict[str, float]:
     return {name: value for name, value in timeless if isinstance(value, float | int) and "seconds" not in name}
 
 
-def without_key_bias(name: str, weight: torch.Tensor) -> torch.Tensor:
-    """Softmax takes no notice of the keys' bias: its gradient is noise about zero, which Adam scales up."""
-    if not name.endswith("in_proj_bias"):
-        return weight
-    query, _, value = weight.chunk(3)
-    return torch.cat((query, value))
-
-
 @pytest.mark.parametrize("size", [2, 3])
 @pytest.mark.parametrize("kind", KINDS)
 def test_several_peers_train_as_one_does(kind: str, size: int, prepared: dict[str, str], tmp_path: Path) -> None:
     config = KINDS[kind]
     alone: list[Record] = []
     one = loop_of(config, prepared, tmp_path / "one", alone)
+    start = {name: weight.detach().clone() for name, weight in one.model.named_parameters()}
     one.run()
     said: list[list[Record]] = [[] for _ in range(size)]
     loops = [loop_of(config, prepared, tmp_path / "several", said[peer.rank], peer) for peer in thread_peers(size)]
     together([loop.run for loop in loops])
 
+    later = WITHIN_NOISE if config.orthogonal_gradient or config.optimizer == "muon" else WITHIN
     for mine, theirs in zip(steps_in(alone), steps_in(said[0]), strict=True):
-        assert figures_of(theirs) == pytest.approx(figures_of(mine), rel=WITHIN, abs=1e-7)
+        within = FIRST_WITHIN if mine.step == 1 else later
+        assert figures_of(theirs) == pytest.approx(figures_of(mine), rel=within, abs=1e-7)
     for kept in (Evaluation, PonderHistogram):
         mine, theirs = ([each for each in records if isinstance(each, kept)] for records in (alone, said[0]))
         assert len(mine) == len(theirs)
@@ -133,11 +135,14 @@ def test_several_peers_train_as_one_does(kind: str, size: int, prepared: dict[st
             if isinstance(one_check, PonderHistogram):
                 assert one_check == other
             else:
-                assert other.loss == pytest.approx(one_check.loss, rel=WITHIN)
-    for name, weight in one.model.state_dict().items():
-        first, *others = (loop.model.state_dict()[name] for loop in loops)
+                assert other.loss == pytest.approx(one_check.loss, rel=later)
+    for name, first in loops[0].model.state_dict().items():
+        others = [loop.model.state_dict()[name] for loop in loops[1:]]
         assert all(torch.equal(first, other) for other in others), f"{name} is not the same for all peers"
-        torch.testing.assert_close(without_key_bias(name, first), without_key_bias(name, weight), rtol=1e-3, atol=1e-5)
+    for name, buffer in one.model.named_buffers():
+        torch.testing.assert_close(dict(loops[0].model.named_buffers())[name], buffer, rtol=later, atol=0)
+    rates = [learning_rate_at(step, config) for step in range(1, config.max_steps + 1)]
+    assert_same_weights(loops[0], one, start, rates, KEY_NOISE if config.orthogonal_gradient else None)
 
 
 def test_a_part_of_the_rows_without_a_target_is_no_harm(prepared: dict[str, str], tmp_path: Path) -> None:
@@ -162,7 +167,7 @@ def test_a_part_of_the_rows_without_a_target_is_no_harm(prepared: dict[str, str]
     together([emptied(loop_of(config, prepared, tmp_path / "two", said, peer)).run for peer in peers])
     first_of_all = steps_in(said)[0]
     assert math.isfinite(first_of_all.loss)
-    assert figures_of(first_of_all) == pytest.approx(figures_of(steps_in(alone)[0]), rel=WITHIN)
+    assert figures_of(first_of_all) == pytest.approx(figures_of(steps_in(alone)[0]), rel=FIRST_WITHIN)
 
 
 def test_the_first_alone_records_saves_and_calls_back(prepared: dict[str, str], tmp_path: Path) -> None:

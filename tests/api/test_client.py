@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from websockets.sync.client import connect
 
 from cognate_core import client as client_module
 from cognate_core.api.serving import serving
@@ -55,7 +56,7 @@ def studio(address: tuple[str, str]) -> Iterator[Client]:
         yield opened
 
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
+Answer = Callable[[BaseHTTPRequestHandler], object]
 
 
 @contextmanager
@@ -194,7 +195,7 @@ class TestNoStudio:
     def test_that_never_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.1)
         waiting = threading.Event()
-        with other_server(lambda _: waiting.wait(10) and None) as url, Client(url, TOKEN) as asking:
+        with other_server(lambda _: waiting.wait(10)) as url, Client(url, TOKEN) as asking:
             with pytest.raises(Unreachable, match="took too long"):
                 asking.health()
             waiting.set()
@@ -232,7 +233,7 @@ class TestNoStudio:
 
     def test_that_asks_to_wait_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slept = list[float]()
-        monkeypatch.setattr(client_module.time, "sleep", slept.append)
+        monkeypatch.setattr(time, "sleep", slept.append)
 
         def third(handler: BaseHTTPRequestHandler) -> None:
             if len(slept) < 2:
@@ -418,7 +419,7 @@ class TestEvents:
         self, studio: Client, manager: RunManager, tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(client_module, "RECONNECT_SECONDS", (0.01,) * 5)
-        broken, connect = list[str](), client_module.connect
+        broken = list[str]()
 
         @contextmanager
         def breaking(url: str, **more: Any) -> Iterator[Iterator[Any]]:

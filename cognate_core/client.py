@@ -11,7 +11,7 @@ import ipaddress
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
@@ -442,7 +442,7 @@ class Client:
         top_p: float = 0.9,
         seed: int = 0,
         checkpoint_step: int | None = None,
-    ) -> Iterator[Row]:
+    ) -> Generator[Row, None, None]:
         """What a model writes after a prompt, piece by piece as it is written; the last one says how it ended.
 
         Whoever closes the iterator ends the writing.

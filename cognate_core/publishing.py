@@ -64,7 +64,7 @@ def publish_model(
     *,
     private: bool = True,
     license_name: str | None = None,
-    say: Callable[[str], None] = lambda _: None,
+    say: Callable[[str], object] = lambda _: None,
 ) -> str:
     """Send a model to the hub, as one commit of a repository that is made if need be; its address there.
 
@@ -103,7 +103,7 @@ def _token() -> str:
     return token
 
 
-def _send(files: list[_File], token: str, repo_id: str, private: bool, title: str, say: Callable[[str], None]) -> str:
+def _send(files: list[_File], token: str, repo_id: str, private: bool, title: str, say: Callable[[str], object]) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
     from huggingface_hub.utils.tqdm import disable_progress_bars
 

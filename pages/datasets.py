@@ -1,6 +1,7 @@
 """Datasets: what a model would read, how long it is, whether the test was seen before, and what a batch looks like."""
 
 import dataclasses
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,7 +103,7 @@ def choose_own_file(manager: RunManager) -> OwnFile | None:
     return by_name[chosen]
 
 
-def _in_list(files: list[OwnFile]):
+def _in_list(files: list[OwnFile]) -> Callable[[str], str]:
     """How files are listed: Streamlit knows a choice by these words, so that no two may be alike."""
     words: dict[str, str] = {}
     for file in files:
@@ -191,8 +192,7 @@ here = {name: choice for name in DATASETS if (choice := choice_of(name)) is not 
 name = choose_dataset(here)
 if name == OWN:
     file = choose_own_file(manager)
-    if file is not None:
-        choice = choice_of(OWN, file.path)
+    if file is not None and (choice := choice_of(OWN, file.path)) is not None:
         usable = True
         try:
             rows_of(choice)

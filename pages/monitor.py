@@ -92,7 +92,7 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | N
         st.metric("Step", steps, help=explained("step"), width="content")
         st.metric(
             "How wrong it is (loss)",
-            _number(last and last["loss"]),
+            _number(last["loss"] if last else None),
             help=explained("loss", f"This one is on the {'problems' if lab else 'text'} it learns from."),
             width="content",
         )

@@ -153,6 +153,7 @@ LOOKS_AT_DATA = (
     "cognate_core.data.inspection_cache",
     "cognate_core.data.mixture",
     "cognate_core.data.overlap",
+    "cognate_core.data.sources",  # for types
 )
 
 

@@ -81,7 +81,9 @@ SWITCHES = (
     "grokfast_enabled",
     "grokfast_keep_step_size",
 )
-COMPANIONS = {  # what else must be set so that an edge does not contradict another setting
+COMPANIONS: dict[
+    tuple[str, float], dict[str, int]
+] = {  # what else must be set so that an edge does not contradict another setting
     ("n_heads", 64): {"d_model": 128},
     ("train_seq_len", 16_384): {"max_seq_len": 16_384},
     ("max_seq_len", 16): {"train_seq_len": 16},
@@ -355,7 +357,7 @@ def test_the_example_of_each_field_is_a_valid_text(name: str) -> None:
 def test_frozen() -> None:
     config = TrainingConfig()
     with pytest.raises(ValidationError, match="frozen"):
-        config.max_steps = 3  # type: ignore[misc]
+        config.max_steps = 3
     assert config.max_steps == 2000
 
 

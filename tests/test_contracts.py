@@ -263,7 +263,7 @@ def test_emitter_shows_the_newest_progress(watched: Watched) -> None:
     async def emit() -> None:
         for step in (1, 2, 3):
             progress = TrainingProgress(step / 10, f"Step {step}", Phase.TRAINING, step, 9, 1.5, 1e-3)
-            assert await watched.emitter.emit_progress(progress) is None
+            await watched.emitter.emit_progress(progress)
 
     asyncio.run(emit())
     assert watched.newest() == (0.3, "Step 3", "Model Training", 3, 9)
@@ -287,7 +287,7 @@ def test_emitter_shows_every_model(watched: Watched, tmp_path: Path) -> None:
 
     async def emit() -> None:
         for model in made:
-            assert await watched.emitter.emit_model_completed(model) is None
+            await watched.emitter.emit_model_completed(model)
 
     asyncio.run(emit())
     assert watched.models() == [model.to_dict() for model in made]

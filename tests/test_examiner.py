@@ -27,7 +27,8 @@ class Doctored:
     """In place of a Playground: writes what `answers` has for a prompt."""
 
     def __init__(self, answers: dict[str, str]) -> None:
-        self.answers, self.asked = answers, []
+        self.answers = answers
+        self.asked: list[tuple[str, int]] = []
 
     def stream(self, prompt: str, *, max_new_tokens: int, temperature: float) -> Iterator[Piece]:
         assert temperature == 0

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -38,7 +39,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         monkeypatch.setattr(owner, name, call)
 
-    spy("fsync", os.fsync, files.os)
+    spy("fsync", os.fsync, os)
     spy("replace", Path.replace, Path)
     return made
 
@@ -57,7 +58,7 @@ def fail_at(monkeypatch: pytest.MonkeyPatch, what: str, error: BaseException) ->
 
         monkeypatch.setattr(files, "write_durably", write_half)
     elif what == "fsync":
-        monkeypatch.setattr(files.os, "fsync", refuse)
+        monkeypatch.setattr(os, "fsync", refuse)
     else:
         monkeypatch.setattr(Path, "replace", refuse)
 
@@ -170,7 +171,7 @@ def open_descriptors() -> int:
 
 @pytest.mark.parametrize(("free", "needed"), [(0, 0), (5, 5), (10**15, 1)])
 def test_enough_room_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, needed: int) -> None:
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
     require_space(tmp_path, needed, "a checkpoint")
 
 
@@ -183,7 +184,7 @@ def test_too_little_room_is_told_with_what_is_needed_there_and_missing(
         asked.append(folder)
         return SimpleNamespace(free=1_500_000)
 
-    monkeypatch.setattr(files.shutil, "disk_usage", usage)
+    monkeypatch.setattr(shutil, "disk_usage", usage)
     with pytest.raises(
         DiskFull,
         match=r"^The disk is full: A model needs 3,456\.8 MB and 1\.5 MB are free\. Free 3,455\.3 MB or more, then go",

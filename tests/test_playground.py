@@ -20,6 +20,7 @@ from cognate_core.errors import StorageError
 from cognate_core.model import CognateModel, GeneratedToken
 from cognate_core.playground import INCOMPLETE, Piece, Playground, kept_notes, load_memory, problem_prompt, save_memory
 from cognate_core.training.checkpoint import Checkpoint, save_checkpoint
+from tests.there import there
 
 CONFIG = TrainingConfig(d_model=16, n_layers=1, n_heads=2, vocab_size=300, max_seq_len=32, train_seq_len=16)
 
@@ -104,7 +105,7 @@ def test_half_a_letter_at_the_end_is_not_kept_back(tokenizer: Tokenizer) -> None
 @pytest.mark.parametrize("prompt", ["", "How many?", "x" * 5_000, "🎉\x00\n"])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_pieces_are_what_the_model_wrote(model: CognateModel, tokenizer: Tokenizer, prompt: str, seed: int) -> None:
-    options = {"temperature": 1.2, "top_p": 0.95, "seed": seed}
+    options: dict[str, Any] = {"temperature": 1.2, "top_p": 0.95, "seed": seed}
     pieces = list(Playground(model, tokenizer).stream(prompt, max_new_tokens=40, **options))
     ids = torch.tensor([[END_OF_TEXT_ID, *tokenizer.encode(prompt).ids]])
     tokens = [token.id for token in model.generate(ids, 40, stop_id=END_OF_TEXT_ID, **options)]
@@ -127,7 +128,7 @@ def test_an_opened_model_writes_as_the_one_that_was_saved(
 ) -> None:
     opened = Playground.from_folder(folder)
     assert not opened.model.training
-    asked = {"max_new_tokens": 30, "temperature": 1.0, "seed": 4}
+    asked: dict[str, Any] = {"max_new_tokens": 30, "temperature": 1.0, "seed": 4}
     saved = Playground(model, tokenizer)
     assert texts(opened.stream("How many?", **asked)) == texts(saved.stream("How many?", **asked))
 
@@ -237,15 +238,16 @@ def test_an_explanation_has_the_figures_of_the_forward_pass(thinking: Playground
         read = output.memory_reads
         taken = (read.gate[0, position] * (1 - read.null[0, position])).mean()
         assert word.recall == pytest.approx(float(taken), abs=1e-6)
-        shares = {}
+        shares: dict[int, float] = {}
         for place, weight in zip(
             read.positions[0, position].flatten(), read.weights[0, position].flatten(), strict=True
         ):
             if place >= 0:
                 shares[int(place)] = shares.get(int(place), 0.0) + float(weight) / THINKING.n_layers
         for note in word.notes:
-            assert note.share == pytest.approx(shares[note.place + 1], abs=1e-6)
-            assert note.word == words[note.place].text
+            place = there(note.place)
+            assert note.share == pytest.approx(shares[place + 1], abs=1e-6)
+            assert note.word == words[place].text
         assert len(word.notes) == min(4, len(shares))
     assert any(word.notes for word in words)
 
@@ -294,9 +296,9 @@ def test_a_later_text_reads_what_an_earlier_one_left(thinking: Playground) -> No
 def test_a_kept_memory_opens_as_it_was(thinking: Playground, tmp_path: Path) -> None:
     thinking.model.save_pretrained(tmp_path)
     assert (load_memory(tmp_path), kept_notes(tmp_path)) == (None, 0)
-    bank = thinking.explain("Maria has seven apples and a pear.", spelt(thinking, " She eats one.")).bank
+    bank = there(thinking.explain("Maria has seven apples and a pear.", spelt(thinking, " She eats one.")).bank)
     save_memory(tmp_path, bank)
-    opened = load_memory(tmp_path)
+    opened = there(load_memory(tmp_path))
     assert opened.slots == bank.slots > 0
     assert kept_notes(tmp_path) == int(bank.filled.sum())
     for name in ("keys", "values", "log_weights", "usage", "age", "positions", "tokens"):
@@ -306,7 +308,7 @@ def test_a_kept_memory_opens_as_it_was(thinking: Playground, tmp_path: Path) -> 
 
 def test_a_memory_of_other_weights_is_refused(thinking: Playground, tmp_path: Path) -> None:
     thinking.model.save_pretrained(tmp_path)
-    save_memory(tmp_path, thinking.explain("Maria has seven apples.", []).bank)
+    save_memory(tmp_path, there(thinking.explain("Maria has seven apples.", []).bank))
     CognateModel(THINKING).save_pretrained(tmp_path)
     with pytest.raises(StorageError, match=r"^The kept memory belongs to other weights and is not used\. Forget it"):
         load_memory(tmp_path)
@@ -323,18 +325,18 @@ def test_a_damaged_memory_is_told_as_a_sentence(thinking: Playground, tmp_path: 
 def test_many_can_keep_their_memory_at_once(thinking: Playground, tmp_path: Path) -> None:
     """The last one stays; nobody sees half a file."""
     thinking.model.save_pretrained(tmp_path)
-    banks = [thinking.explain(text, []).bank for text in ("Maria has seven apples.", "He sold a lot of pears.")]
+    banks = [there(thinking.explain(text, []).bank) for text in ("Maria has seven apples.", "He sold a lot of pears.")]
     with ThreadPoolExecutor(4) as pool:
         for done in [pool.submit(save_memory, tmp_path, banks[n % 2]) for n in range(40)]:
             done.result()
-    opened = load_memory(tmp_path)
+    opened = there(load_memory(tmp_path))
     assert any(torch.equal(opened.tokens, bank.tokens) for bank in banks)
     assert len(list(tmp_path.iterdir())) == 3, "no temporary file is left"
 
 
 def test_a_memory_that_cannot_be_written_is_told_as_a_sentence(thinking: Playground, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"^The memory cannot be kept \("):
-        save_memory(tmp_path / "gone", thinking.explain("Maria has seven apples.", []).bank)
+        save_memory(tmp_path / "gone", there(thinking.explain("Maria has seven apples.", []).bank))
 
 
 def test_a_question_is_put_in_the_layout_of_the_training_text() -> None:
@@ -360,7 +362,7 @@ def test_a_checkpoint_writes_as_the_model_did_then(folder: Path, earlier: Cognat
     assert not opened.model.training
     for name, weight in earlier.state_dict().items():
         assert torch.equal(opened.model.state_dict()[name], weight), name
-    asked = {"max_new_tokens": 30, "temperature": 1.0, "seed": 4}
+    asked: dict[str, Any] = {"max_new_tokens": 30, "temperature": 1.0, "seed": 4}
     text = texts(opened.stream("How many?", **asked))
     assert text == texts(Playground(earlier, tokenizer).stream("How many?", **asked))
     assert text != texts(Playground.from_folder(folder).stream("How many?", **asked))

@@ -84,7 +84,7 @@ def comparable(record: Record) -> Any:
 def as_it_comes_back(record: Record) -> Record:
     """What is no number comes back as NaN, or as None where a row may lack the figure."""
     lacking = {field.name: math.nan if field.type == "float" else None for field in dataclasses.fields(record)}
-    changes = {
+    changes: dict[str, Any] = {
         key: lacking[key]
         for key, value in dataclasses.asdict(record).items()
         if isinstance(value, float) and not math.isfinite(value)
@@ -96,7 +96,7 @@ def as_it_comes_back(record: Record) -> Record:
 @settings(max_examples=60)
 @given(data=st.data())
 def test_a_record_goes_through_json_and_comes_back(kind: type, data: st.DataObject) -> None:
-    record = data.draw(KINDS[kind])
+    record: Record = data.draw(KINDS[kind])
     assert type(record) is kind
     assert comparable(there_and_back(record)) == comparable(as_it_comes_back(record))
 
@@ -214,13 +214,14 @@ def test_nothing_is_trusted_behind_a_line_that_is_not_whole(tmp_path: Path, torn
 
 
 def of_step(kind: type, step: int) -> Record:
-    return {
+    records: dict[type, Record] = {
         StepMetrics: StepMetrics("m", step, 1.0, 0.1, 0.5, 0.6, 5, 0.2, 0.3),
         PonderHistogram: PonderHistogram("m", step, [1]),
         Evaluation: Evaluation("m", step, "GSM8K", 2.0, 5),
         Sample: Sample("m", step, "GSM8K", "p", "t", "e"),
         Event: Event("info", "x", "m", step),
-    }[kind]
+    }
+    return records[kind]
 
 
 @pytest.mark.parametrize(

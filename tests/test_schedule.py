@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from cognate_core.config import TrainingConfig
 from cognate_core.schedule import learning_rate_at, peak_learning_rate
 
-PLAIN = {"grokfast_enabled": False}
+PLAIN: dict[str, Any] = {"grokfast_enabled": False}
 
 
 def rates(config: TrainingConfig) -> list[float]:

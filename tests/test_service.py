@@ -80,6 +80,9 @@ class HookedLoader(MockDatasetLoader):
         return await super().create_mixed_training_data()
 
 
+FIVE_CALLS = tuple((step, 5, 2.0) for step in range(1, 6))
+
+
 class StepTrainer(MockModelTrainer):
     """Calls back with `calls`, and runs `hook` after the first `after` of them (of `model`, or of each model).
 
@@ -88,7 +91,7 @@ class StepTrainer(MockModelTrainer):
 
     def __init__(
         self,
-        calls: Sequence[tuple[int, int, float]] = tuple((step, 5, 2.0) for step in range(1, 6)),
+        calls: Sequence[tuple[int, int, float]] = FIVE_CALLS,
         hook: Hook | None = None,
         after: int = 2,
         model: str | None = None,

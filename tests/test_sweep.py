@@ -227,7 +227,9 @@ class TestNames:
     )
     @settings(max_examples=60, deadline=None)
     def test_fit_and_differ(self, name: str, longest: int, rates: list[float], long: bool) -> None:
-        more = {"mixture_weights": ["GSM8K=0.125, SVAMP=2.5, HotpotQA=17.25"], "weight_decay": [0.1]} if long else {}
+        more: dict[str, Any] = (
+            {"mixture_weights": ["GSM8K=0.125, SVAMP=2.5, HotpotQA=17.25"], "weight_decay": [0.1]} if long else {}
+        )
         names = Sweep(BASE, {**more, "learning_rate": rates}).names(name, longest)
         assert len(set(names)) == len(names) == len(rates)
         assert max(map(len, names)) <= longest

@@ -35,7 +35,7 @@ from cognate_core.data.word_problems import word_problems
 from cognate_core.errors import DataError, DatasetUnavailable, Interruption
 from cognate_core.files import is_disk_full, sync_folder
 
-Tell = Callable[[str], None]
+Tell = Callable[[str], object]
 """Shows a message to the person. It may raise an Interruption when they asked for the end."""
 
 HUB_TRIES = 3

@@ -67,12 +67,12 @@ class ConfigForm:
                     self._field(name, info)
 
     def _field(self, name: str, info: FieldInfo) -> None:
-        default = getattr(self._preset.config, name)
+        default, title = getattr(self._preset.config, name), str(info.title)
         key = f"{self._preset.name}.{name}"
         remembered: dict[str, Any] = {"key": key, "bind": "query-params", "persist_state": "session"}
         if name == "dataset_sources":
             self.values[name] = st.pills(
-                info.title,
+                title,
                 list(DATASETS),
                 selection_mode="multi",
                 default=default,
@@ -81,7 +81,7 @@ class ConfigForm:
             )
         elif name == "trackers":
             self.values[name] = st.pills(
-                info.title,
+                title,
                 list(TRACKERS),
                 selection_mode="multi",
                 default=default,
@@ -91,11 +91,11 @@ class ConfigForm:
             )
             _show_what_installs(self.values[name])
         elif info.annotation is bool:
-            self.values[name] = st.toggle(info.title, default, help=info.description, **remembered)
+            self.values[name] = st.toggle(title, default, help=info.description, **remembered)
         elif get_origin(info.annotation) is Literal:
             options = list(get_args(info.annotation))
             self.values[name] = st.segmented_control(
-                info.title,
+                title,
                 options,
                 default=default,
                 required=True,

@@ -13,10 +13,14 @@ import streamlit as st
 from cognate_core.config import TrainingConfig
 
 if TYPE_CHECKING:
+    from cognate_core.data.inspection import Lengths
     from cognate_core.data.inspection_cache import Choice
+    from cognate_core.data.mixture import Mixture
+    from cognate_core.data.overlap import Overlap
+    from cognate_core.data.sources import SourceDocuments
 
 
-def rows_of(choice: Choice):
+def rows_of(choice: Choice) -> SourceDocuments:
     """Its rows: at most as many as a run reads by itself. Raises DataError when it cannot be used."""
     from cognate_core.data.inspection_cache import rows_of
 
@@ -24,7 +28,9 @@ def rows_of(choice: Choice):
         return rows_of(choice)
 
 
-def lengths_of(choice: Choice, tokenizer_folder: Path | None, vocab_size: int, training_length: int):
+def lengths_of(
+    choice: Choice, tokenizer_folder: Path | None, vocab_size: int, training_length: int
+) -> tuple[Lengths, Lengths, int]:
     """(training, held-out) lengths, and how many word pieces the tokenizer knows."""
     from cognate_core.data.inspection_cache import lengths_of
 
@@ -32,7 +38,7 @@ def lengths_of(choice: Choice, tokenizer_folder: Path | None, vocab_size: int, t
         return lengths_of(choice, tokenizer_folder, vocab_size, training_length)
 
 
-def overlap_of(train: Choice, heldout: Choice):
+def overlap_of(train: Choice, heldout: Choice) -> Overlap:
     """What of the held-out rows of one stands in the training rows of the other."""
     from cognate_core.data.inspection_cache import overlap_of
 
@@ -40,7 +46,7 @@ def overlap_of(train: Choice, heldout: Choice):
         return overlap_of(train, heldout)
 
 
-def mixture_of(choices: list[Choice], config: TrainingConfig):
+def mixture_of(choices: list[Choice], config: TrainingConfig) -> Mixture:
     """The training rows of several datasets, packed as a run would."""
     from cognate_core.data.inspection_cache import mixture_of
 

@@ -21,6 +21,7 @@ from pages.components.layout import shown
 
 if TYPE_CHECKING:
     from cognate_core.data.inspection_cache import Choice
+    from cognate_core.data.overlap import Kind
 
     Here = Mapping[str, Choice]
 
@@ -29,7 +30,7 @@ LONGEST_SHOWN = 2000  # characters of one side of a row
 EXAMPLES = 5
 NEW_TOKENIZER = "new"
 USUAL = next(iter(PRESETS.values())).config  # where the settings of this page begin
-KINDS = {
+KINDS: dict[Kind, str] = {
     "same": "The same question",
     "numbers": "The same but for the numbers",
     "passage": "A passage of it",
@@ -164,16 +165,17 @@ def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
         st.caption("Choose at least one dataset.")
         return
     found = {name: overlap_of(trained[name], choice) for name in names}
+    table: list[dict[str, Any]] = [
+        {
+            "training rows of": name,
+            "held-out rows": each.heldout_rows,
+            **{KINDS[kind].lower(): each.count(kind) for kind in KINDS},
+            "together": len(each.matches) / each.heldout_rows,
+        }
+        for name, each in found.items()
+    ]
     st.dataframe(
-        [
-            {
-                "training rows of": name,
-                "held-out rows": each.heldout_rows,
-                **{KINDS[kind].lower(): each.count(kind) for kind in KINDS},
-                "together": len(each.matches) / each.heldout_rows,
-            }
-            for name, each in found.items()
-        ],
+        table,
         hide_index=True,
         column_config={"together": st.column_config.NumberColumn(format="percent")},
         width="content",
@@ -191,7 +193,7 @@ def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
         st.success("None of the held-out questions was found.", icon=":material/check_circle:")
         return
     kind = st.segmented_control(
-        "Examples", kinds, default=kinds[0], required=True, format_func=KINDS.get, key=f"kind-{'-'.join(kinds)}"
+        "Examples", kinds, default=kinds[0], required=True, format_func=KINDS.__getitem__, key=f"kind-{'-'.join(kinds)}"
     )
     heldout = rows_of(choice).heldout
     for name, match in [example for example in examples if example[1].kind == (kind or kinds[0])][:EXAMPLES]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import streamlit as st
@@ -44,7 +45,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
     for kind, made in (("CSV", metrics_csv), ("Parquet", metrics_parquet)):
         st.download_button(
             f"Save its figures ({kind})",
-            lambda made=made: made(manager.log, run.id),
+            partial(made, manager.log, run.id),
             file_name=f"{folder_name(run.name)}.{kind.lower()}",
             mime="text/csv" if kind == "CSV" else "application/vnd.apache.parquet",
             icon=":material/table_view:",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import streamlit as st
 
@@ -27,7 +28,7 @@ _PAGES: dict[str, tuple[str, str]] = {
 
 _LINES = {"solid": "━━", "dash": "╍╍", "dot": "┅┅"}  # box drawing, which screen readers pass over
 
-_STATUS_LOOK = {
+_STATUS_LOOK: dict[RunStatus, tuple[Literal["gray", "blue", "orange", "green", "red"], str]] = {
     RunStatus.QUEUED: ("gray", ":material/schedule:"),
     RunStatus.PREPARING: ("blue", ":material/downloading:"),
     RunStatus.TRAINING: ("blue", ":material/play_circle:"),

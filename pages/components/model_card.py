@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import streamlit as st
 
 from cognate_core.contracts import perplexity
@@ -123,7 +125,7 @@ def files(manager: RunManager, model: TrainedModel) -> None:
         with button:
             st.download_button(
                 "Download",
-                lambda path=row["path"]: manager.store.path(path).read_bytes(),
+                partial(_content, manager, row["path"]),
                 file_name=row["path"].rsplit("/", 1)[-1],
                 key=f"download-{model.id}-{row['kind']}",
                 on_click="ignore",
@@ -131,6 +133,10 @@ def files(manager: RunManager, model: TrainedModel) -> None:
     with st.expander("Checksums (sha256)"):
         st.code("\n".join(f"{row['sha256']}  {row['path'].rsplit('/', 1)[-1]}" for row in rows), language=None)
         st.caption("Of each file as training wrote it. `sha256sum` gives the same while a file is unchanged.")
+
+
+def _content(manager: RunManager, path: str) -> bytes:
+    return manager.store.path(path).read_bytes()
 
 
 @st.dialog("Delete this model?")

@@ -19,9 +19,8 @@ def choose_model(models: list[TrainedModel]) -> TrainedModel:
     if named is not None and named not in by_id:
         st.warning("The model of this address does not exist any more.", icon=":material/warning:")
         named = None
-    came_by_link = named is not None and st.session_state.get(ADDRESSED) != named
     offered = [model.id for model in (narrowed(models) if len(models) > MANY else models)]
-    if came_by_link:
+    if named is not None and st.session_state.get(ADDRESSED) != named:  # came by a link
         st.session_state[ADDRESSED] = st.session_state[CHOSEN] = named
         if named not in offered:
             offered.insert(0, named)

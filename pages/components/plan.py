@@ -57,9 +57,8 @@ def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote 
 
     wanted = (config.model_dump_json(), models)
     busy = any(run.status.is_active for run in manager.log.runs(50))
-    quoted, quote = st.session_state.get("quote", (None, None))
-    if quoted != wanted:
-        quote = None
+    quoted, kept = st.session_state.get("quote", (None, None))
+    quote: Quote | None = kept if quoted == wanted else None
     if st.button(
         "How long will it take?" if quote is None else "Measure again",
         icon=":material/timer:",

@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Origin
+from cognate_core.contracts import Origin, Relation
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.files import replace_durably
 from cognate_core.presets import PRESETS, Preset
@@ -101,7 +101,7 @@ def _of_a_run(manager: RunManager, run_id: str, changes_text: str) -> StartingPo
             st.caption(f"with {shown(words)}", width="content")
         if st.button("Begin with a preset instead", icon=":material/close:"):
             _go_to({})
-    relation = "fix" if changes else "copy"
+    relation: Relation = "fix" if changes else "copy"
     key = hashlib.sha256(changes_text.encode()).hexdigest()[:6] if changes else "copy"
     preset = Preset(f"{run.id}-{key}", name_after(run.name, " (mended)" if changes else " (again)"), "", "", config)
     return StartingPoint(preset, Origin(run.id, relation))

@@ -16,6 +16,7 @@ from starlette.testclient import TestClient
 
 from cognate_core.api.artifacts import wanted_range
 from cognate_core.runs import RunManager
+from tests.there import there
 
 
 @pytest.fixture
@@ -95,7 +96,7 @@ def test_what_names_no_single_part_gives_the_whole(
     client: TestClient, weights: str, content: bytes, asked: str
 ) -> None:
     for unit in ("bytes", "items"):
-        answer = client.get(weights, headers={"Range": f"{unit}={asked}".encode("latin-1")})
+        answer = client.get(weights, headers={b"Range": f"{unit}={asked}".encode("latin-1")})
         assert (answer.status_code, answer.content) == (200, content)
         assert "content-range" not in answer.headers
 
@@ -104,11 +105,13 @@ def test_ranges_are_those_of_an_independent_reckoning() -> None:
     for size in (1, 2, 5):
         places = range(size)
         for first in range(7):
-            assert list(wanted_range(f"bytes={first}-", size)) == [n for n in places if n >= first]
-            assert list(wanted_range(f"bytes=-{first}", size)) == [n for n in places if n >= size - first]
+            assert list(there(wanted_range(f"bytes={first}-", size))) == [n for n in places if n >= first]
+            assert list(there(wanted_range(f"bytes=-{first}", size))) == [n for n in places if n >= size - first]
             for last in range(first, 8):
-                assert list(wanted_range(f"bytes={first}-{last}", size)) == [n for n in places if first <= n <= last]
-    assert list(wanted_range("bytes=0-", 0)) == []
+                assert list(there(wanted_range(f"bytes={first}-{last}", size))) == [
+                    n for n in places if first <= n <= last
+                ]
+    assert list(there(wanted_range("bytes=0-", 0))) == []
 
 
 def test_a_part_is_given_only_of_the_file_that_is_meant(client: TestClient, weights: str, content: bytes) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import httpx2
 import pytest
 import uvicorn
+from websockets.sync.client import connect
 
 from cognate_core import client as client_module
 from cognate_core.api.serving import serving
@@ -57,7 +58,7 @@ def studio(address: tuple[str, str]) -> Iterator[Client]:
         yield opened
 
 
-Answer = Callable[[BaseHTTPRequestHandler], None]
+Answer = Callable[[BaseHTTPRequestHandler], object]
 
 
 @contextmanager
@@ -221,7 +222,7 @@ class TestNoStudio:
     def test_that_never_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.1)
         waiting = threading.Event()
-        with other_server(lambda _: waiting.wait(LONG) and None) as url, Client(url, TOKEN) as asking:
+        with other_server(lambda _: waiting.wait(LONG)) as url, Client(url, TOKEN) as asking:
             with pytest.raises(Unreachable, match="took too long"):
                 asking.health()
             waiting.set()
@@ -453,7 +454,7 @@ class TestEvents:
         self, studio: Client, manager: RunManager, tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(client_module, "RECONNECT_SECONDS", (0.01,) * 5)
-        broken, connect = list[str](), client_module.connect
+        broken = list[str]()
 
         @contextmanager
         def breaking(url: str, **more: Any) -> Iterator[Iterator[Any]]:

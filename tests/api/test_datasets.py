@@ -13,6 +13,7 @@ from cognate_core.api.streams import working
 from cognate_core.data import sources
 from cognate_core.runs import RunManager
 from tests.pages.test_datasets import write_dataset
+from tests.there import there
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_lengths_tell_what_does_not_fit(api: TestClient, gsm8k: None) -> None:
 
 
 def test_the_tokenizer_of_an_earlier_run_is_taken(client: TestClient, trained: RunManager, text_model: str) -> None:
-    report = trained.log.run(trained.log.model(text_model).run_id).data_report
+    report = there(trained.log.run(trained.log.model(text_model).run_id).data_report)
     told = client.get(f"datasets/Synthetic/lengths?prepared={report['content_hash']}").json()
     assert told["vocabulary"] == 400
 

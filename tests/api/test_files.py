@@ -54,7 +54,8 @@ def test_it_comes_in_pieces_and_the_same_content_is_one_file(api: TestClient) ->
 def test_many_are_listed_page_by_page(api: TestClient) -> None:
     for number in range(3):
         send(api, ROWS + b"\n" * number)
-    listed, after = [], ""
+    listed: list[dict[str, Any]] = []
+    after = ""
     while after is not None:
         page = api.get(FILES, params={"limit": 2, **({"after": after} if after else {})}).json()
         listed, after = [*listed, *page["items"]], page["next"]

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -175,7 +175,7 @@ def test_a_client_that_hangs_up_ends_the_work_within_a_piece(spec_version: str) 
             hung_up.set()
             return {"type": "http.disconnect"}
 
-        async def send(message: dict[str, Any]) -> None:
+        async def send(message: MutableMapping[str, Any]) -> None:
             if third.is_set() and spec_version == "2.4":
                 raise OSError
             sent.append(message)

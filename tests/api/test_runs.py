@@ -18,7 +18,7 @@ from cognate_core.contracts import RunStatus
 from cognate_core.runs import ReadOnlyManager, RunManager
 from tests.waiting import LONG
 
-TINY = {"max_steps": 5, "d_model": 16, "n_heads": 2, "n_layers": 2, "vocab_size": 400}
+TINY: dict[str, Any] = {"max_steps": 5, "d_model": 16, "n_heads": 2, "n_layers": 2, "vocab_size": 400}
 
 
 def start(api: TestClient, key: str | None = None, **body: Any) -> dict[str, Any]:

@@ -23,7 +23,7 @@ def both(**changes: Any) -> tuple[ArithmeticModel, PlainModel]:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.3 * torch.randn(weight.shape, generator=generator)
+            weight.add_(0.3 * torch.randn(weight.shape, generator=generator))
     plain = PlainModel(config.arithmetic_modulus, config.d_model, config.n_layers, config.n_heads)
     plain.load_state_dict(model.state_dict())
     return model, plain

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import DataReport
+from cognate_core.data.documents import Document
 from cognate_core.data.loader import encode, remove_overlap
 from cognate_core.data.packing import pack
 from cognate_core.data.prepared import Batches, PreparedData, write_prepared
@@ -36,7 +37,7 @@ def stages(config: TrainingConfig, training_rate: float) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
 
-        def documents_of_all() -> list[tuple[str, list[object]]]:
+        def documents_of_all() -> list[tuple[str, list[Document]]]:
             loaded = [load_source(each, config, folder, lambda _: None) for each in config.dataset_sources]
             for source in loaded:
                 remove_overlap(source)
@@ -55,9 +56,12 @@ def stages(config: TrainingConfig, training_rate: float) -> None:
         )
         report = DataReport([], fallback=False, content_hash="", vocabulary=config.vocab_size, from_cache=False)
         splits = {source: {"train": each, "heldout": each} for source, each in packed.items()}
-        took["written to disk, checked"], data = timed(
-            lambda: (write_prepared(folder, tokenizer, splits, [], report), PreparedData(folder))[1]
-        )
+
+        def written() -> PreparedData:
+            write_prepared(folder, tokenizer, splits, [], report)
+            return PreparedData(folder)
+
+        took["written to disk, checked"], data = timed(written)
         batches = Batches({each: data.packed(each, "train") for each in data.sources}, {}, config.batch_size, 0)
         batch_seconds, _ = timed(lambda: [batches.next() for _ in range(BATCHES)])
     tokens = sum(len(each.ids) for documents in encoded.values() for each in documents)

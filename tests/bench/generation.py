@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from torch import Tensor
 from cognate_core.model import CognateModel
 from cognate_core.presets import PRESETS
 from tests.bench.timing import heading, line
+
+T = TypeVar("T")
 
 PROMPTS = (20, 200, 400)
 TOKENS = 16
@@ -27,7 +30,7 @@ def reading_again(model: CognateModel, ids: Tensor) -> Iterator[int]:
         yield int(token)
 
 
-def timed(tokens: Iterable[object], count: int) -> tuple[float, float, list[object]]:
+def timed(tokens: Iterable[T], count: int) -> tuple[float, float, list[T]]:
     """Seconds to the first token, seconds of each further one, and the tokens."""
     start = time.perf_counter()
     iterator = iter(tokens)

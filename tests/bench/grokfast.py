@@ -9,6 +9,7 @@ from cognate_core.presets import PRESETS
 from cognate_core.training.grokfast import GrokFastEMA
 from tests.bench.model import step_seconds
 from tests.bench.timing import heading, line, seconds
+from tests.there import there
 
 
 def main() -> None:
@@ -17,16 +18,16 @@ def main() -> None:
     parameters = list(CognateModel(config).parameters())
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)
-    averages = [parameter.grad.clone() for parameter in parameters]
+    averages = [there(parameter.grad).clone() for parameter in parameters]
 
     def plain_loop() -> None:
         for index, parameter in enumerate(parameters):
-            averages[index] = averages[index] * 0.98 + parameter.grad * 0.02
-            parameter.grad = parameter.grad + averages[index] * 2.0
+            averages[index] = averages[index] * 0.98 + there(parameter.grad) * 0.02
+            parameter.grad = there(parameter.grad) + averages[index] * 2.0
 
     def keep_finite() -> None:
         for parameter in parameters:
-            parameter.grad.normal_()
+            there(parameter.grad).normal_()
 
     loop = seconds(plain_loop, repeats=7)
     keep_finite()

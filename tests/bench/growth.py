@@ -6,6 +6,7 @@ import asyncio
 import math
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -44,7 +45,7 @@ def measured(what: str, sizes: list[int], work: Callable[[int], object], rounds:
     took = [math.inf] * len(sizes)
     for _ in range(rounds):
         for place, size in enumerate(sizes):
-            took[place] = min(took[place], seconds(lambda size=size: work(size), repeats=1, warmups=0))
+            took[place] = min(took[place], seconds(partial(work, size), repeats=1, warmups=0))
     grown(what, sizes, took)
 
 
@@ -157,8 +158,8 @@ def of_resumes(folder: Path) -> None:
     for _ in range(3):
         for place, size in enumerate(sizes):
             paths[size].write_text(texts[size], encoding="utf-8")
-            forgotten[place] = min(forgotten[place], seconds(lambda size=size: rewind(size), 1, 0))
-            refilled[place] = min(refilled[place], seconds(lambda size=size: refill(size), 1, 0))
+            forgotten[place] = min(forgotten[place], seconds(partial(rewind, size), 1, 0))
+            refilled[place] = min(refilled[place], seconds(partial(refill, size), 1, 0))
     grown("resume: rows forgotten", sizes, forgotten)
     grown("resume: lost rows taken from the log", sizes, refilled)
     for log in logs.values():

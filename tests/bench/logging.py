@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import cast
+from typing import Any, BinaryIO, cast
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Phase, Record, StepMetrics, TrainingProgress
@@ -23,11 +23,11 @@ from cognate_core.records import record_from_json
 from cognate_core.runs.worker import Lines
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.training.hardware import choose_precision, keep_freed_memory
-from cognate_core.training.loop import TrainingLoop
+from cognate_core.training.text_loop import TextLoop
 from cognate_core.training.trainer import _tee
 from tests.bench.timing import heading, line, seconds
 
-MADE_HERE = {
+MADE_HERE: dict[str, Any] = {
     "dataset_sources": ["Synthetic"],
     "max_train_samples": 300,
     "max_eval_samples": 1,
@@ -36,7 +36,7 @@ MADE_HERE = {
     "save_steps": 100_000,
     "precision": "fp32",
 }
-TINY = {
+TINY: dict[str, Any] = {
     "d_model": 16,
     "n_layers": 1,
     "n_heads": 1,
@@ -72,7 +72,7 @@ def trained(config: TrainingConfig, data: PreparedData, folder: Path, *, logged:
         subprocess.Popen(LISTENER, stdin=subprocess.PIPE) as listener,
         (folder / "training_log.jsonl").open("a", encoding="utf-8", buffering=1) as log,
     ):
-        lines = Lines(cast("subprocess.Popen[bytes]", listener).stdin)  # type: ignore[arg-type]
+        lines = Lines(cast("BinaryIO", listener.stdin))
         sink = _tee(lines.record, log)
 
         def record(item: Record) -> None:
@@ -87,7 +87,7 @@ def trained(config: TrainingConfig, data: PreparedData, folder: Path, *, logged:
                 watch.around(lambda: lines.say("progress", asdict(told)))
             ends.append(time.perf_counter())
 
-        TrainingLoop("m", config, data, folder, choose_precision("fp32"), record, progress).run()
+        TextLoop("m", config, data, folder, choose_precision("fp32"), record, progress).run()
         listener.communicate()
     return (ends[-1] - ends[2]) / (len(ends) - 3), watch
 

@@ -135,7 +135,7 @@ def cost() -> None:
     passes = outer + mean * len(model.core)
     took: dict[int | None, list[float]] = {}
     around = [math.floor(passes), math.ceil(passes)]
-    models = {None: model}
+    models: dict[int | None, CognateModel] = {None: model}
     for layers in around:
         models[layers] = CognateModel(base.with_overrides({"act_enabled": False, "n_layers": layers}))
     for _ in range(4):

@@ -12,6 +12,7 @@ import time
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -74,7 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         loader = MixtureLoader(CONFIG, Path(folder) / "cache", lambda record: None, lambda message: None)
         data = asyncio.run(_prepared(loader))
-        ways = {
+        ways: dict[str, dict[str, Any]] = {
             f"local, {torch.get_num_threads()} thread(s)": {"engine": "local"},
             "Ray, 1 worker": {"engine": "ray", "ray_workers": 1},
             "Ray, 2 workers": {"engine": "ray", "ray_workers": 2},

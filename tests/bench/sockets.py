@@ -16,8 +16,10 @@ import statistics
 import tempfile
 import time
 from datetime import datetime
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import cast
 from urllib.parse import urlsplit
 
 import psutil
@@ -53,7 +55,7 @@ class Client(asyncio.Protocol):
         self._timed, self._received = timed, b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
+        self.transport = cast("asyncio.Transport", transport)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.gone = True
@@ -96,9 +98,9 @@ async def listen(pipe: Connection, url: str, count: int) -> None:
         clients, begin = [], time.monotonic()
         for number in range(count):
             await asyncio.sleep(max(0.0, begin + number / CONNECTED_A_SECOND - time.monotonic()))
-            client = Client(late if number % TIMED == 0 else None)
+            timed = late if number % TIMED == 0 else None
+            _, client = await loop.create_connection(partial(Client, timed), parts.hostname or "", parts.port or 0)
             clients.append(client)
-            await loop.create_connection(lambda client=client: client, parts.hostname, parts.port)
             key = base64.b64encode(os.urandom(16)).decode()
             opening = (
                 f"GET /api/v1/events HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -21,6 +21,7 @@ from cognate_core.training.grokfast import GrokFastEMA
 from cognate_core.training.hardware import choose_precision, keep_freed_memory
 from tests.bench.model import PLAIN, arithmetic, matmul_flops
 from tests.bench.timing import heading, in_turns, line
+from tests.there import there
 
 ROUNDS = 3
 CONFIG = PRESETS["cognate-25m"].config.with_overrides(PLAIN)
@@ -40,7 +41,7 @@ class OrdinaryLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         batch, time, d_model = x.shape
         qkv = self.qkv(self.attention_norm(x)).view(batch, time, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
-        mixed = F.scaled_dot_product_attention(*qkv.unbind(0), is_causal=True)
+        mixed = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], is_causal=True)
         x = x + self.out(mixed.transpose(1, 2).reshape(batch, time, d_model))
         return x + self.down(F.gelu(self.up(self.feed_forward_norm(x))))
 
@@ -109,7 +110,7 @@ def ours() -> tuple[int, Callable[[], None]]:
             (loss / len(given)).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         grokfast.step()
-        nn.utils.get_total_norm([p.grad for p in parameters])
+        nn.utils.get_total_norm([there(p.grad) for p in parameters])
         optimizer.step()
         optimizer.zero_grad()
 

@@ -8,12 +8,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 from tests.browser.studio import ROOT, Studio, launch_chromium, running_studio, wait_until_idle
 
 PICTURES = ROOT / "docs" / "pictures"
-WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 400, "height": 860}
+WIDE: ViewportSize = {"width": 1280, "height": 900}
+NARROW: ViewportSize = {"width": 400, "height": 860}
 STEPS = 100  # of the first-run preset: enough for a curve worth looking at
 LAB_STEPS = 1_300  # with GrokFast it has understood by then, as published
 PATIENCE_MS = 1_200_000  # a run on a computer that has other things to do

@@ -35,7 +35,12 @@ WIDE, NARROW = 1280, 400
 GRAVE = ("serious", "critical")
 COLOURS = {"resultTypes": ["violations"], "runOnly": ["color-contrast"]}
 EVERYTHING = {"resultTypes": ["violations"]}
-LOOKS = (("light", WIDE, EVERYTHING), ("dark", WIDE, COLOURS), ("light", NARROW, COLOURS), ("dark", NARROW, EVERYTHING))
+LOOKS: tuple[tuple[Literal["light", "dark"], int, Any], ...] = (
+    ("light", WIDE, EVERYTHING),
+    ("dark", WIDE, COLOURS),
+    ("light", NARROW, COLOURS),
+    ("dark", NARROW, EVERYTHING),
+)
 ALLOWED: tuple[tuple[str, str, str], ...] = ()  # (rule, part of the element's HTML, why it is not in our power)
 
 
@@ -295,7 +300,7 @@ def test_the_apis_own_page_can_be_read_by_everyone(full: Full, watched: Callable
     assert (wrong, look.trouble) == ([], [])
 
 
-def tab_to(page: Page, role: str, name: str, limit: int = 80) -> None:
+def tab_to(page: Page, role: Any, name: str, limit: int = 80) -> None:
     """Press Tab until the control has the focus, as somebody without a mouse must."""
     target = page.get_by_role(role, name=name).first
     target.wait_for()

@@ -29,7 +29,8 @@ def choose(page: Page, section: str) -> None:
 
 def test_from_a_file_to_a_run_that_reads_it(page: Page, studio: Studio) -> None:
     dialogs: list[str] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    page.on("dialog", lambda dialog: dialog.dismiss())
     page.goto(f"{studio.url}/datasets?dataset=Own+file")
     wait_until_idle(page)
     add_file(page, "broken.csv", "x,y\n1,2\n3,4\n")

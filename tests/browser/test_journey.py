@@ -59,7 +59,8 @@ def points_on_the_curve(page: Page) -> int:
 def look_through_the_lens(page: Page) -> None:
     """Each word tells how it came about: by pointer and by keyboard, for thinking and for memory."""
     dialogs: list[str] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    page.on("dialog", lambda dialog: dialog.dismiss())
     page.get_by_label("A problem, or the beginning of a text").fill("<img src=x onerror=alert(1)> How many?")
     page.get_by_text("Keep its memory").click()
     page.get_by_role("button", name="Write").click()
@@ -168,7 +169,8 @@ def test_an_empty_file_gets_a_sentence(page: Page, studio: Studio) -> None:
 
 def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: Studio) -> None:
     dialogs: list[str] = []
-    page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    page.on("dialog", lambda dialog: dialog.dismiss())
     name = "<img src=x onerror=alert(1)> **b** =cmd ../../etc"
     start_endless_run(page, studio, name)
     page.get_by_role("button", name="Cancel").wait_for()

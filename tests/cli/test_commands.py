@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 from rich.console import Console
+from typer.testing import Result
 
 from cognate_core.cli import output
 from cognate_core.client import Client, Row

@@ -10,6 +10,7 @@ from pathlib import Path
 from cognate_core import cli
 from cognate_core.api import create_api
 from cognate_core.client import Client
+from tests.there import there
 
 ROOT = Path(__file__).parents[2]
 CLIENT = ROOT / "cognate_core" / "client.py"
@@ -66,6 +67,6 @@ def test_every_method_of_the_client_is_used_by_a_command() -> None:
 
 def test_every_command_says_what_it_does() -> None:
     for found in (cli.app, *(group.typer_instance for group in cli.app.registered_groups)):
-        for command in found.registered_commands:
+        for command in there(found).registered_commands:
             assert command.callback is not None
             assert (command.callback.__doc__ or "").strip(), command.callback

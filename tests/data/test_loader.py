@@ -17,7 +17,8 @@ from cognate_core.config import DATASETS, TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID, DataReport, Event, Record
 from cognate_core.data import loader as loader_module
 from cognate_core.data.loader import CACHED_PREPARATIONS, PROMPTS_PER_SOURCE, MixtureLoader
-from cognate_core.data.prepared import MANIFEST, PreparedData
+from cognate_core.data.prepared import MANIFEST, PreparedData, write_prepared
+from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import CancelRequested, DataError
 
 SMALL = TrainingConfig(
@@ -191,7 +192,7 @@ def test_the_tokenizer_is_trained_on_training_text_alone(
 ) -> None:
     write_rows(local / "gsm8k/main/test.jsonl", [{"question": "Xylophone?", "answer": "Xylophone.\n#### 1"}] * 5)
     read: list[str] = []
-    train = loader_module.train_tokenizer
+    train = train_tokenizer
 
     def spy(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         read.extend(texts)
@@ -467,7 +468,7 @@ def test_a_cancel_leaves_an_earlier_preparation_whole(tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = loader_module.write_prepared
+    write = write_prepared
 
     def disk_full(folder: Path, *rest: Any) -> None:
         write(folder, *rest)
@@ -484,7 +485,7 @@ def test_a_full_disk_leaves_nothing_half_done(tmp_path: Path, monkeypatch: pytes
 
 def test_two_runs_may_prepare_the_same_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = prepare(SMALL, tmp_path / "other").folder
-    write = loader_module.write_prepared
+    write = write_prepared
 
     def while_another_run_ends_first(folder: Path, *rest: Any) -> None:
         write(folder, *rest)

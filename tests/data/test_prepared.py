@@ -28,6 +28,7 @@ from cognate_core.data.prepared import (
 )
 from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
 from cognate_core.errors import DataError, DiskFull
+from cognate_core.files import write_durably
 from cognate_core.records import report_from_json
 
 LENGTH = 3
@@ -235,7 +236,7 @@ def test_a_flipped_bit_or_a_missing_part_is_found_in_every_file(tmp_path: Path, 
         for damaged in (*flips, content[:-1], content[: len(content) // 2], b"", content + b"x"):
             if path.name == MANIFEST and same_json(bytes(damaged), content):
                 continue  # a tab instead of a space
-            path.write_bytes(damaged)
+            path.write_bytes(bytes(damaged))
             with pytest.raises(DataError, match="is not complete or damaged"):
                 PreparedData(tmp_path)
         path.unlink()
@@ -279,7 +280,7 @@ def test_everything_is_on_the_disk_before_the_manifest_is(
 
 
 def test_the_manifest_is_written_last(tmp_path: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = prepared_module.write_durably
+    write = write_durably
     for nth in range(1, 5):
         folder = tmp_path / str(nth)
         folder.mkdir()

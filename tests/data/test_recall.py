@@ -33,7 +33,7 @@ def first_batch(task: RecallTask, size: int = 4, seed: int = 0) -> tuple[np.ndar
 def test_facts_are_told_then_asked_in_another_order(task: RecallTask, seed: int) -> None:
     tokens, answers = first_batch(task, 3, seed)
     assert tokens.shape == answers.shape == (3, task.length)
-    assert (tokens.dtype, answers.dtype) == (np.int64, np.bool_)
+    assert tokens.dtype == np.int64 and answers.dtype == np.bool_
     told_to = 1 + 3 * task.facts
     for sequence, is_answer in zip(tokens, answers, strict=True):
         assert sequence[0] == 0

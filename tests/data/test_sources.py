@@ -51,7 +51,10 @@ class FakeHub:
         self.asked: list[tuple[Any, ...]] = []
         self.loads: list[tuple[Any, ...]] = []
         self.waits: list[float] = []
-        self.rows = {"train": [problem(n) for n in range(100, 200)], "test": [problem(n) for n in range(10)]}
+        self.rows: dict[str, list[dict[str, Any]]] = {
+            "train": [problem(n) for n in range(100, 200)],
+            "test": [problem(n) for n in range(10)],
+        }
         self.info_errors: Iterator[BaseException] = iter(())
         self.load_errors: Iterator[BaseException] = iter(())
         self.said: dict[str, Any] | None = None  # what the dataset's page says of its splits

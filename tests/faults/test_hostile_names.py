@@ -13,12 +13,13 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Dialog, Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from cognate_core.config import TrainingConfig
@@ -80,7 +81,7 @@ def refusal(function: Callable[[], object]) -> str | None:
 
 def accepted_names() -> list[str]:
     """Those that are taken, as they are kept."""
-    return [name.strip() for name in NAMES if refusal(lambda name=name: valid_name(name)) is None]
+    return [name.strip() for name in NAMES if refusal(partial(valid_name, name)) is None]
 
 
 def is_sentence(text: str) -> bool:
@@ -192,7 +193,9 @@ def deep_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return home
 
 
-def start_all(manager: RunManager, config: TrainingConfig, names: Sequence[str]) -> tuple[dict[str, str], dict, dict]:
+def start_all(
+    manager: RunManager, config: TrainingConfig, names: Sequence[str]
+) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Start a run of each name with a model of that name: what was refused and why, what was wrong, the runs' ids."""
     refused, problems, ids = dict[str, str](), dict[str, str](), dict[str, str]()
     for name in names:
@@ -320,7 +323,7 @@ def test_names_that_nobody_could_see_are_refused(tally: Tally) -> None:
         "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff\\s]*"
     )
     invisible = [name for name in NAMES if unseen.fullmatch(name)]
-    taken = {name: "taken, and cannot be seen" for name in invisible if refusal(lambda n=name: valid_name(n)) is None}
+    taken = {name: "taken, and cannot be seen" for name in invisible if refusal(partial(valid_name, name)) is None}
     report(tally, "that nobody could see", invisible, taken)
 
 
@@ -414,8 +417,12 @@ class Watch:
         context.on("page", self._page)
         context.on("request", lambda request: self._request(request.url))
 
+    def _dialog(self, dialog: Dialog) -> None:
+        self.seen.append(f"a dialog: {dialog.message}")
+        dialog.dismiss()
+
     def _page(self, page: Page) -> None:
-        page.on("dialog", lambda dialog: (self.seen.append(f"a dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("dialog", self._dialog)
         page.on("pageerror", lambda error: self.seen.append(f"a page error: {error}"))
         page.on("console", lambda message: self.seen.append(MARKED) if MARKED in message.text else None)
         page.on("popup", lambda popup: self.seen.append(f"another window: {popup.url}"))

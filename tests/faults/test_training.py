@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import random
@@ -27,6 +28,7 @@ from cognate_core.storage import progress_log
 from pages.components.run_figures import run_seconds
 from tests.faults.studios import digest, log_steps, small_config, wait_for, wait_for_no_worker
 from tests.faults.times import Tally, times
+from tests.there import there
 
 pytestmark = [pytest.mark.timeout(3000), pytest.mark.usefixtures("one_thread")]
 
@@ -44,17 +46,9 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_best_checkpoint(
         if "max_ponder_steps" in settings:  # a training batch
             steps += 1
             if steps > 2 * last_good:
-                return output.__class__(
-                    **{
-                        **fields(output),
-                        "loss": output.loss * bad,
-                        "language_model_loss": output.language_model_loss * bad,
-                    }
-                )
+                spoilt = [there(loss) * bad for loss in (output.loss, output.language_model_loss)]
+                return dataclasses.replace(output, loss=spoilt[0], language_model_loss=spoilt[1])
         return output
-
-    def fields(output: object) -> dict[str, object]:
-        return {name: getattr(output, name) for name in output.__dataclass_fields__}  # type: ignore[attr-defined]
 
     monkeypatch.setattr(CognateModel, "forward", spoiled)
     manager = RunManager(tmp_path / "home", executor="thread")

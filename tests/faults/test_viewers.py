@@ -20,6 +20,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 from starlette.requests import Request
 
+from cognate_core.charts_of_runs import run_charts
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import StepMetrics
 from cognate_core.runs import close_manager, current_manager, database_path
@@ -117,9 +118,14 @@ def test_viewers_of_one_run_share_its_charts(
     log: ProgressLog, tiny_config: TrainingConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     built = []
-    draw = live_charts.run_charts
+    draw = run_charts
     monkeypatch.setattr(live_charts, "REST", 0)
-    monkeypatch.setattr(live_charts, "run_charts", lambda *args, **more: (built.append(args), draw(*args, **more))[1])
+
+    def counted(*args: Any, **more: Any) -> Any:
+        built.append(args)
+        return draw(*args, **more)
+
+    monkeypatch.setattr(live_charts, "run_charts", counted)
     log.create_run("run", "watched", tiny_config, ["m"], tmp_path, None)
     seen = ""
     for step in (1, 2):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from cognate_core.insight.palette import OKABE_ITO, run_colour
 SCORES = [Score("GSM8K", 50, 3, "4", 1), Score("<b>own</b>", 20, 0, "<i>" + "x" * 60, 12)]
 
 
-def trace(figure: dict, name: str) -> dict:
+def trace(figure: dict[str, Any], name: str) -> dict[str, Any]:
     return next(each for each in figure["data"] if each["name"] == name)
 
 

@@ -281,7 +281,7 @@ def test_a_column_shows_the_shares_since_the_check_before() -> None:
 
 
 def test_many_checks_share_columns_and_no_token_is_lost() -> None:
-    rows = [{"step": 10 * (n + 1), "counts": [0, 1, n % 2]} for n in range(2 * MAX_POINTS + 1)]
+    rows: list[dict[str, Any]] = [{"step": 10 * (n + 1), "counts": [0, 1, n % 2]} for n in range(2 * MAX_POINTS + 1)]
     (heat,) = ponder_chart(rows, rows[-1]["step"]).data
     assert len(heat.z[0]) == len(heat.x) - 1 <= MAX_POINTS
     assert (heat.x[0], heat.x[-1]) == (0, rows[-1]["step"])

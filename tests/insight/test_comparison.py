@@ -73,7 +73,7 @@ def test_two_of_one_family_list_it_once_and_two_families_follow_each_other() -> 
 
 def test_of_a_parent_that_is_gone_nothing_is_told() -> None:
     assert listed(["orphan"], {"child": "orphan", "orphan": "gone"}) == [("orphan", 0, False), ("child", 1, True)]
-    both = {"one": "gone", "other": "gone"}
+    both: dict[str, str | None] = {"one": "gone", "other": "gone"}
     assert listed(["one"], both) == [("one", 0, False)], "that both come of it is not known any more"
 
 

@@ -50,7 +50,7 @@ def said(values: Floats, settings_of: TrainingConfig, checks: Sequence[tuple[int
     steps = np.arange(1.0, len(values) + 1)
     known = np.isfinite(values)
     curve = steps[known], values[known]
-    rows = [{"step": step, "dataset": "d", "loss": loss} for step, loss in checks]
+    rows: list[dict[str, Any]] = [{"step": step, "dataset": "d", "loss": loss} for step, loss in checks]
     found = findings(curve, curve, np.ones(known.sum()), steps[~known], (steps, np.ones(len(steps))), rows, settings_of)
     for finding in found:
         settings_of.with_overrides(finding.overrides)  # raises where it is not valid

@@ -69,7 +69,7 @@ def test_of_a_calculator_only_numbers_that_are_none_and_grokking_are_told() -> N
     steps = np.arange(1.0, 1001)
     losses, none = np.exp(-steps / 50), (np.empty(0), np.empty(0))
     rising = [{**row, "loss": 2.0 + row["step"] / 100} for row in checks([0.0] * 100)]
-    curves = {"missing": np.empty(0), "gradient": none, "config": config}
+    curves: dict[str, Any] = {"missing": np.empty(0), "gradient": none, "config": config}
     arguments = ((steps, losses), (steps, losses), np.ones(1000))
     assert findings(*arguments, evaluations=rising, **curves) == []
     late = [*rising, {**rising[-1], "step": 1000, "accuracy": 0.99}]

@@ -249,7 +249,7 @@ class Reference:
             standard = min(max(standard, -MAX_SURPRISE), MAX_SURPRISE)
             nearest = max((_likeness(key, value, note) for note in self.notes), default=-1.0)
             novelty = min(max(1 - nearest, LEAST_NOVELTY), 1.0)
-            interest = sigmoid(np.float64(w["writer.slope"] * standard + w["writer.offset"]))
+            interest = sigmoid(np.asarray(w["writer.slope"] * standard + w["writer.offset"]))
             candidates.append(Note(key, value, math.log(float(interest) * novelty), usual, 0, start + n, token))
         candidates.sort(key=lambda note: -note.log_weight)
         for better, worse in pairwise(candidates[: config.mem_writes + 1]):

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cognate_core.model import CognateModel, CognateState
 from cognate_core.model.generation import choose
-from tests.model.tiny import config_of, lively, seeded, token_ids
+from tests.model.tiny import blocks_of, config_of, lively, seeded, token_ids
 
 LIMIT = 16
 
@@ -105,8 +105,8 @@ def test_tokens_are_drawn_as_often_as_their_probability_says(top_p: float) -> No
     model = seeded(config_of(d_model=8, n_layers=1, n_heads=1, max_seq_len=16))
     with torch.no_grad():  # one and the same guess after any text: each token is a draw of its own
         model.embedding.weight.copy_(torch.arange(8.0).repeat(300, 1))
-        model.blocks[0].attention.out.weight.zero_()
-        model.blocks[0].feed_forward.down.weight.zero_()
+        blocks_of(model)[0].attention.out.weight.zero_()
+        blocks_of(model)[0].feed_forward.down.weight.zero_()
         model.head.weight.copy_(torch.randn(300, 8, generator=torch.Generator().manual_seed(2)))
         shares = torch.softmax(model(torch.tensor([[1, 2]])).logits[0, -1] / 0.8, dim=0).tolist()
     kept: list[int] = []

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.model import IGNORED_TARGET, CognateState, head_loss
 from cognate_core.model.layers import rotate
@@ -56,7 +57,7 @@ def test_without_gradients_none_are_computed(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("config", [config_of(), config_of(attention_window=16), whole_config(act_threshold=0.9)])
 @pytest.mark.parametrize("ignored", [0.0, 0.4])
-def test_the_model_learns_the_same_without_logits(config, ignored: float) -> None:
+def test_the_model_learns_the_same_without_logits(config: TrainingConfig, ignored: float) -> None:
     ids = torch.randint(1, VOCABULARY, (3, 25), generator=torch.Generator().manual_seed(1))
     ids[1, 20:] = END_OF_TEXT_ID  # a text that ends, and padding
     inputs, targets = ids[:, :-1], ids[:, 1:].clone()
@@ -79,8 +80,8 @@ def test_the_model_learns_the_same_without_logits(config, ignored: float) -> Non
         assert (one.grad is None) == (other.grad is None), name
         if one.grad is not None:
             torch.testing.assert_close(one.grad, other.grad, atol=2e-5, rtol=1e-3, msg=name)
-    for (name, one), other in zip(without.named_buffers(), with_logits.buffers(), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5, msg=name)
+    for (name, buffer), another in zip(without.named_buffers(), with_logits.buffers(), strict=True):
+        torch.testing.assert_close(buffer, another, atol=1e-5, rtol=1e-5, msg=name)
 
 
 def test_without_counted_targets_the_loss_is_no_number() -> None:

@@ -26,7 +26,8 @@ from cognate_core.model.memory import (
 )
 from cognate_core.model.rows import Chunk
 from cognate_core.model.state import MemoryFigures
-from tests.model.tiny import lively, seeded, token_ids, whole_config
+from tests.model.tiny import blocks_of, lively, seeded, token_ids, whole_config
+from tests.there import there
 
 WIDTH, D_MEM = 6, 4
 
@@ -288,7 +289,9 @@ def test_a_full_memory_still_takes_in_new_things() -> None:
     state = CognateState()
     with torch.no_grad():
         model.eval()(token_ids(1, 512, first=1), state=state)
-    assert max(places(state.bank)) >= 256, f"in the end it knows only of the places {places(state.bank)} of 512"
+    assert max(places(there(state.bank))) >= 256, (
+        f"in the end it knows only of the places {places(there(state.bank))} of 512"
+    )
 
 
 def test_cleared_rows_are_empty_and_the_others_as_before() -> None:
@@ -320,22 +323,22 @@ def test_what_is_no_number_is_not_followed(losses: list[float]) -> None:
 
 def test_the_running_surprise_stands_still_but_in_training() -> None:
     model = lively(whole_config(), 1)
-    before = model.writer.surprise_mean.item()
+    before = there(model.writer).surprise_mean.item()
     model(token_ids(1, 30), token_ids(1, 30))
     list(model.generate(token_ids(1, 5), 10))
-    assert model.writer.surprise_mean.item() == before
+    assert there(model.writer).surprise_mean.item() == before
     model.train()(token_ids(1, 30), token_ids(1, 30))
-    assert model.writer.surprise_mean.item() != before
+    assert there(model.writer).surprise_mean.item() != before
 
 
 def test_it_follows_the_loss_of_the_text() -> None:
     model = lively(whole_config(), 1).train()
     ids = token_ids(1, 31, first=1)
-    before = model.writer.surprise_mean.item()
+    before = there(model.writer).surprise_mean.item()
     with torch.no_grad():
         logits = model(ids).logits
     loss = F.cross_entropy(logits[0, :-1], ids[0, 1:]).item()
-    assert model.writer.surprise_mean.item() == pytest.approx(before + 0.05 * (loss - before), rel=1e-5)
+    assert there(model.writer).surprise_mean.item() == pytest.approx(before + 0.05 * (loss - before), rel=1e-5)
 
 
 # Reading
@@ -416,9 +419,9 @@ def test_tokens_of_a_later_text_read_nothing() -> None:
 def test_a_new_model_looks_for_contexts_like_the_present_one() -> None:
     """The reader begins with the writer's own projection, a sharp scale and a gate nearly shut."""
     model = seeded(whole_config())
-    for block in model.blocks:
-        reader = block.memory
-        assert torch.equal(reader.query.weight, model.writer.key.weight)
+    for block in blocks_of(model):
+        reader = there(block.memory)
+        assert torch.equal(reader.query.weight, there(model.writer).key.weight)
         assert torch.equal(reader.key.weight, torch.eye(model.config.d_mem))
         assert (reader.gate.bias == FIRST_GATE_BIAS).all()
         assert reader.log_scale.exp().item() == pytest.approx(FIRST_SCALE)
@@ -454,9 +457,9 @@ def test_a_segment_that_is_not_full_is_written_when_it_is_ended() -> None:
     state = CognateState()
     with torch.no_grad():
         model(token_ids(1, 5, first=1), state=state)
-    assert state.bank.slots == 0
+    assert there(state.bank).slots == 0
     model.end_segment(state)
-    assert sorted(places(state.bank)) != []
+    assert sorted(places(there(state.bank))) != []
     before = state.bank
     model.end_segment(state)
     assert state.bank is before, "there was nothing more to write"
@@ -468,4 +471,4 @@ def test_the_first_word_of_all_has_no_context_to_be_found_by() -> None:
     state = CognateState()
     with torch.no_grad():
         model(token_ids(1, 8, first=1), state=state)
-    assert torch.allclose(state.bank.keys.norm(dim=-1)[state.bank.filled], torch.ones(1), atol=1e-4)
+    assert torch.allclose(there(state.bank).keys.norm(dim=-1)[there(state.bank).filled], torch.ones(1), atol=1e-4)

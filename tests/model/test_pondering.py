@@ -15,7 +15,8 @@ from torch import Tensor
 
 from cognate_core.model.pondering import FIRST_HALTING_PROBABILITY, Pondered, Pondering
 from cognate_core.model.rows import Chunk
-from tests.model.tiny import lively, token_ids, whole_config
+from tests.model.tiny import blocks_of, lively, token_ids, whole_config
+from tests.there import there
 
 WIDTH = 5
 
@@ -169,7 +170,7 @@ def test_saturated_halting_stays_finite(bias: float) -> None:
     assert found.steps.tolist() == [1 if bias > 0 else 5] * 6
     (found.cost.sum() + found.states.sum()).backward()
     for name, weight in pondering.named_parameters():
-        assert weight.grad.isfinite().all(), name
+        assert there(weight.grad).isfinite().all(), name
 
 
 def test_the_cost_is_learned_through_the_remainder() -> None:
@@ -180,8 +181,8 @@ def test_the_cost_is_learned_through_the_remainder() -> None:
         sum(token.steps + token.remainder for token in (by_hand(pondering, core, e, n, 9, nudge) for n in range(7)))
         for nudge in (-1e-4, 1e-4)
     ]
-    assert pondering.halting.bias.grad.item() == pytest.approx((nudged[1] - nudged[0]) / 2e-4, rel=1e-3)
-    assert pondering.halting.bias.grad.item() < -0.1
+    assert there(pondering.halting.bias.grad).item() == pytest.approx((nudged[1] - nudged[0]) / 2e-4, rel=1e-3)
+    assert there(pondering.halting.bias.grad).item() < -0.1
 
 
 def test_it_begins_with_about_the_same_halting_for_every_token() -> None:
@@ -200,7 +201,7 @@ def test_halted_tokens_are_left_out_of_the_layers() -> None:
     rows: list[list[int]] = [[] for _ in model.blocks]
     handles = [
         block.feed_forward.register_forward_pre_hook(lambda _, inputs, own=own: own.append(len(inputs[0])))
-        for block, own in zip(model.blocks, rows, strict=True)
+        for block, own in zip(blocks_of(model), rows, strict=True)
     ]
     with torch.no_grad():
         steps = model(token_ids(3, 20)).ponder_steps

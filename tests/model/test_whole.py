@@ -17,8 +17,16 @@ from torch import Tensor
 
 from cognate_core.config import TrainingConfig
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, CognateState, count_parameters
+from cognate_core.model.generation import GeneratedToken
+from cognate_core.model.memory import MemoryReads
 from tests.model.reference import Reference
-from tests.model.tiny import config_of, largest_difference, lively, seeded, token_ids, whole_config
+from tests.model.tiny import blocks_of, config_of, largest_difference, lively, seeded, token_ids, whole_config
+from tests.there import there
+
+
+def reads(found: CognateOutput | GeneratedToken) -> MemoryReads:
+    return there(found.memory_reads)
+
 
 # Against the reference
 
@@ -90,7 +98,7 @@ def held_against_the_reference(config: TrainingConfig, ids: Tensor, seed: int) -
 
 def same_notes(state: CognateState, reference: Reference) -> None:
     """The bank at the end holds the notes of the reference, in the order in which they were written."""
-    bank, filled = state.bank, state.bank.filled[0]
+    bank, filled = state.bank, there(state.bank).filled[0]
     found = {name: getattr(bank, name)[0][filled] for name in ("keys", "values", "log_weights", "usage")}
     for name in ("position", "token", "age"):
         plural = name if name == "age" else f"{name}s"
@@ -173,9 +181,9 @@ def written_bank(model: CognateModel, batch: int) -> CognateState:
 def same_reads(a: CognateOutput, b: CognateOutput, tolerance: float = 1e-4) -> None:
     """Steps and reads of two outputs agree."""
     if a.ponder_steps is not None:
-        assert torch.equal(a.ponder_steps, b.ponder_steps)
+        assert torch.equal(a.ponder_steps, there(b.ponder_steps))
     if a.memory_reads is not None:
-        x, y = a.memory_reads, b.memory_reads
+        x, y = a.memory_reads, there(b.memory_reads)
         assert torch.equal(x.positions, y.positions)
         assert torch.equal(x.tokens, y.tokens)
         for name in ("weights", "null", "gate"):
@@ -216,9 +224,9 @@ def test_a_row_alone_is_a_row_of_a_batch(config: TrainingConfig, seed: int, trai
         alone = read(ids[row : row + 1])
         assert largest_difference(together.logits[row : row + 1], alone.logits) < 1e-5
         if config.act_enabled:
-            assert torch.equal(together.ponder_steps[row : row + 1], alone.ponder_steps)
+            assert torch.equal(there(together.ponder_steps)[row : row + 1], there(alone.ponder_steps))
         if config.ltm_enabled:
-            assert torch.equal(together.memory_reads.positions[row : row + 1], alone.memory_reads.positions)
+            assert torch.equal(reads(together).positions[row : row + 1], reads(alone).positions)
 
 
 @settings(max_examples=10, deadline=None)
@@ -245,8 +253,8 @@ def test_reading_piece_by_piece_is_reading_at_once(config: TrainingConfig, seed:
                 assert torch.allclose(piece.memory_reads.weights, whole.memory_reads.weights[:, start:end], atol=1e-4)
         start = end
     if config.ltm_enabled:
-        assert torch.equal(state.bank.positions, at_once.bank.positions)
-        assert torch.allclose(state.bank.usage, at_once.bank.usage, atol=1e-3)
+        assert torch.equal(there(state.bank).positions, there(at_once.bank).positions)
+        assert torch.allclose(there(state.bank).usage, there(at_once.bank).usage, atol=1e-3)
 
 
 def test_a_step_at_a_time_ponders_as_the_whole_text() -> None:
@@ -268,7 +276,7 @@ def test_after_an_end_of_text_nothing_is_remembered_of_before(config: TrainingCo
     """With attention shut, memory is the only way to the text before."""
     model = lively(config, seed)
     with torch.no_grad():
-        for block in model.blocks:
+        for block in blocks_of(model):
             block.attention.out.weight.zero_()
     ids = token_ids(1, 60, seed, vocab_size=30, first=1)
     ids[0, end] = 0
@@ -322,7 +330,7 @@ def test_padding_does_not_change_what_counts_as_surprising() -> None:
     for text, wanted in ((ids, targets), (closed, closed_targets), (padded, padded_targets)):
         model = lively(whole_config(), 1).train()
         model(text, wanted)
-        means.append(float(model.writer.surprise_mean))
+        means.append(float(there(model.writer).surprise_mean))
     assert means[2] == pytest.approx(means[0], abs=1e-6) or means[2] == pytest.approx(means[1], abs=1e-6)
 
 
@@ -397,7 +405,7 @@ def test_saving_memory_really_computes_twice() -> None:
     for checkpointing in (False, True):
         model = seeded(whole_config(act_enabled=False, gradient_checkpointing=checkpointing)).train()
         calls: list[int] = []
-        model.blocks[0].attention_norm.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        blocks_of(model)[0].attention_norm.register_forward_hook(lambda *_, calls=calls: calls.append(1))
         ids = token_ids(1, 17, 5)
         model(ids[:, :-1], ids[:, 1:]).loss.backward()
         counts.append(len(calls))
@@ -413,7 +421,7 @@ def test_bf16_stays_finite(words: int) -> None:
     output.loss.backward()
     assert output.logits.isfinite().all()
     for name, weight in model.named_parameters():
-        assert weight.grad.isfinite().all(), name
+        assert there(weight.grad).isfinite().all(), name
     exact = seeded(whole_config(n_layers=4))(ids[:, :-1], ids[:, 1:], max_ponder_steps=5)
     assert output.loss.item() == pytest.approx(exact.loss.item(), rel=0.02)
 
@@ -558,10 +566,8 @@ def learns_and_writes(config: TrainingConfig, words: int) -> None:
     assert len(tokens) == 12
     assert all(math.isfinite(token.probability) for token in tokens)
     limit = min(config.max_act_steps, config.act_inference_steps)
-    assert all(1 <= token.ponder_steps <= limit for token in tokens)
-    shares = [
-        token.memory_reads.weights.sum() + token.memory_reads.null.sum() for token in tokens
-    ]  # one position, every layer
+    assert all(1 <= there(token.ponder_steps) <= limit for token in tokens)
+    shares = [reads(token).weights.sum() + reads(token).null.sum() for token in tokens]  # one position, every layer
     assert torch.stack(shares).tolist() == pytest.approx([config.n_layers] * 12, rel=1e-4)
 
 
@@ -606,10 +612,10 @@ def test_writing_is_reading_the_whole_text_each_time() -> None:
         assert token.id == int(output.logits[0, -1].argmax())
         assert token.probability == pytest.approx(output.logits[0, -1].softmax(-1).max().item(), rel=1e-3)
         assert token.ponder_steps == output.ponder_steps[0, -1]
-        assert torch.equal(token.memory_reads.positions, output.memory_reads.at(-1).positions)
-        assert torch.allclose(token.memory_reads.weights, output.memory_reads.at(-1).weights, atol=1e-3)
+        assert torch.equal(reads(token).positions, output.memory_reads.at(-1).positions)
+        assert torch.allclose(reads(token).weights, output.memory_reads.at(-1).weights, atol=1e-3)
         ids = torch.cat((ids, torch.tensor([[token.id]])), dim=1)
-    assert (tokens[-1].memory_reads.positions >= 0).any()
+    assert (reads(tokens[-1]).positions >= 0).any()
 
 
 def test_a_text_that_grows_too_long_goes_on_with_its_memory() -> None:
@@ -626,7 +632,7 @@ def test_a_text_that_grows_too_long_goes_on_with_its_memory() -> None:
         output = model(again, state=CognateState(bank=state.bank))
         forgetful = model(again)
     assert second.id == int(output.logits[0, -1].argmax())
-    assert torch.allclose(second.memory_reads.weights[0, 0], output.memory_reads.weights[0, -1], atol=1e-4)
+    assert torch.allclose(reads(second).weights[0, 0], output.memory_reads.weights[0, -1], atol=1e-4)
     assert not torch.allclose(forgetful.logits, output.logits, atol=1e-3)
 
 
@@ -635,17 +641,17 @@ def test_notes_from_before_the_text_began_anew_have_no_place_in_it() -> None:
     model = lively(whole_config(max_seq_len=32, mem_capacity=50), 4)
     tokens = list(model.generate(token_ids(1, 32, 4, first=1), 16, temperature=0))
     for length, token in enumerate(tokens[1:], start=16):
-        assert (token.memory_reads.positions < length).all()
+        assert (reads(token).positions < length).all()
 
 
 def test_a_given_memory_is_read_and_not_changed() -> None:
     model = lively(whole_config(mem_capacity=50), 4)
-    bank = written_bank(model, 1).bank
+    bank = there(written_bank(model, 1).bank)
     before = [tensor.clone() for tensor in (bank.keys, bank.values, bank.log_weights, bank.usage, bank.age)]
     ids = token_ids(1, 5, 4, first=1)
     first = next(model.generate(ids, 30, bank=bank))
-    assert (first.memory_reads.tokens >= 0).any()
-    assert (next(model.generate(ids, 30)).memory_reads.null == 1).all()
+    assert (reads(first).tokens >= 0).any()
+    assert (reads(next(model.generate(ids, 30))).null == 1).all()
     list(model.generate(ids, 30, bank=bank))
     after = (bank.keys, bank.values, bank.log_weights, bank.usage, bank.age)
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
@@ -661,8 +667,8 @@ def test_a_saved_model_is_the_same_whole(tmp_path: Path) -> None:
     model.eval().save_pretrained(tmp_path)
     again = CognateModel.from_pretrained(tmp_path)
     assert not again.training
-    assert again.writer.surprise_mean == model.writer.surprise_mean != math.log(300)
-    assert again.writer.surprise_variance == model.writer.surprise_variance != 1
+    assert there(again.writer).surprise_mean == there(model.writer).surprise_mean != math.log(300)
+    assert there(again.writer).surprise_variance == there(model.writer).surprise_variance != 1
     ids = token_ids(2, 60, 3)
     with torch.no_grad():
         one, other = model(ids), again(ids)

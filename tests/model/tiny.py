@@ -9,6 +9,8 @@ from torch import Tensor
 
 from cognate_core.config import TrainingConfig
 from cognate_core.model import CognateModel
+from cognate_core.model.layers import Block
+from tests.there import there
 
 VOCABULARY = 300
 
@@ -55,6 +57,11 @@ def seeded(config: TrainingConfig, seed: int = 0) -> CognateModel:
         return CognateModel(config)
 
 
+def blocks_of(model: CognateModel) -> list[Block]:
+    """Its layers, for types: torch only knows that they are modules."""
+    return [block for block in model.blocks if isinstance(block, Block)]
+
+
 def lively(config: TrainingConfig, seed: int = 0) -> CognateModel:
     """A model with large weights, so that every part of it shows in the logits."""
     model = seeded(config, seed)
@@ -63,12 +70,12 @@ def lively(config: TrainingConfig, seed: int = 0) -> CognateModel:
         for name, weight in model.named_parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator) * 0.3 + ("norm" in name))
         if model.pondering is not None:
-            model.pondering.halting.bias -= 1.0  # else nearly all tokens halt at the second step
+            model.pondering.halting.bias.sub_(1.0)  # else nearly all tokens halt at the second step
         if model.writer is not None:
-            model.writer.slope += 1.0
+            model.writer.slope.add_(1.0)
             model.writer.surprise_variance.fill_(4.0)
-            for block in model.blocks:
-                block.memory.log_scale += 1.0
+            for block in blocks_of(model):
+                there(block.memory).log_scale.add_(1.0)
     return model.eval()
 
 

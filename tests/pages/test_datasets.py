@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import ButtonGroup, TextInput
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
@@ -29,11 +31,11 @@ def press(page: AppTest, label: str) -> AppTest:
     return page
 
 
-def group(page: AppTest, label: str):
+def group(page: AppTest, label: str) -> ButtonGroup[Any]:
     return next(element for element in page.button_group if element.label == label)
 
 
-def field(page: AppTest, label: str):
+def field(page: AppTest, label: str) -> TextInput:
     return next(element for element in page.text_input if element.label.startswith(label))
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from streamlit.testing.v1 import AppTest
+
 from cognate_core.insight.glossary import GLOSSARY
 from cognate_core.runs import RunManager
 from tests.pages.conftest import open_page, texts
 
 
-def names(page) -> list[str]:
+def names(page: AppTest) -> list[str]:
     return [heading.value for heading in page.subheader]
 
 
@@ -16,7 +18,7 @@ def test_every_term_stands_there(studio: RunManager) -> None:
 def test_the_address_names_a_term(studio: RunManager) -> None:
     page = open_page("glossary", term="warm-up")
     assert names(page)[0] == "warm-up"
-    assert "warm-up" in page.text_input(key="term").value
+    assert "warm-up" in (page.text_input(key="term").value or "")
     assert GLOSSARY["warm-up"].meaning in texts(page)
     assert len(names(page)) < len(GLOSSARY)
 

@@ -70,9 +70,9 @@ def response(path: str = "/live", headers: dict[str, str] = OWN, **query: str) -
 
 
 def ask(**query: str) -> dict[str, Any]:
-    answered = response(**query)
+    answered = response("/live", OWN, **query)
     assert answered.status_code == 200
-    answer: dict[str, Any] = json.loads(answered.body)
+    answer: dict[str, Any] = json.loads(bytes(answered.body))
     return answer
 
 
@@ -282,9 +282,11 @@ def test_of_all_that_is_looked_at_the_last_few_charts_are_kept(run: str, monkeyp
 def test_an_unknown_run_is_told_in_a_sentence(run: str, name: str) -> None:
     asked = [{"run": name}] + ([{"runs": f"{run},{name}"}] if name else [])
     for query in asked:
-        refused = response(**query)
+        refused = response("/live", OWN, **query)
         assert refused.status_code == 404
-        assert json.loads(refused.body)["problem"] == "There is no run with this address. It may have been deleted."
+        assert (
+            json.loads(bytes(refused.body))["problem"] == "There is no run with this address. It may have been deleted."
+        )
 
 
 def test_an_unknown_model_has_empty_charts(run: str) -> None:

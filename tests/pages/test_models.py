@@ -16,6 +16,7 @@ from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE
 from cognate_core.storage.progress_log import TrainedModel
 from tests.pages.conftest import open_page, texts
+from tests.there import there
 from tests.waiting import until
 
 
@@ -160,7 +161,7 @@ def test_an_earlier_checkpoint_writes_at_once_what_it_would_have_then(trained_st
     assert not page.exception
     folder = weights_folder(trained_studio)
     player, text = Playground.from_checkpoint(folder, 2), ""
-    prompt = problem_prompt(page.text_area[0].value)
+    prompt = problem_prompt(there(page.text_area[0].value))
     for piece in player.stream(prompt, max_new_tokens=20, temperature=0.7, seed=0):
         text += piece.text
     assert page.text[-1].value == text != written(finished)
@@ -210,7 +211,7 @@ def test_its_lineage_is_told(trained_studio: RunManager) -> None:
     run = trained_studio.log.run(model.run_id)
     page = open_page("models")
     shown = texts(page)
-    assert run.data_report["content_hash"] in shown
+    assert there(run.data_report)["content_hash"] in shown
     for row in trained_studio.log.artifacts(model.id):
         assert f"{row['sha256']}  {row['path'].rsplit('/', 1)[-1]}" in shown
     data = next(table.value for table in page.dataframe if "held-out rows" in table.value)
@@ -324,7 +325,7 @@ def test_it_is_measured_in_the_background_and_shown(trained_studio: RunManager) 
     next(button for button in page.button if button.label == "Measure").click().run()
     assert not page.exception
     assert any(button.label == "Cancel the measurement" for button in page.button)
-    until(lambda: trained_studio.measurement().ended, "the end of the measurement")
+    until(lambda: there(trained_studio.measurement()).ended, "the end of the measurement")
     page = open_page("models")
     table = next(table.value for table in page.dataframe if "95 % interval" in table.value)
     assert table["right"][0].endswith("of 2")
@@ -333,7 +334,12 @@ def test_it_is_measured_in_the_background_and_shown(trained_studio: RunManager) 
 def test_changed_weights_are_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that was stopped and then resumed has other weights in the same folder."""
     opens: list[Path] = []
-    monkeypatch.setattr(Playground, "from_folder", lambda folder: opens.append(folder) or object())
+
+    def opening(folder: Path) -> object:
+        opens.append(folder)
+        return object()
+
+    monkeypatch.setattr(Playground, "from_folder", opening)
     for weights_sha256 in ("first", "second", "second"):
         opened(Path("a folder"), weights_sha256, None)
     assert len(opens) == 2

@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Button, TextInput
 
 from cognate_core.contracts import Quote
 from cognate_core.errors import TrainingError
@@ -14,11 +15,11 @@ from cognate_core.runs import quote as quote_module
 from tests.pages.conftest import open_page, texts
 
 
-def field(page: AppTest, label: str):
+def field(page: AppTest, label: str) -> TextInput:
     return next(element for element in page.text_input if element.label == label)
 
 
-def start_button(page: AppTest):
+def start_button(page: AppTest) -> Button:
     return next(button for button in page.button if button.label == "Start training")
 
 

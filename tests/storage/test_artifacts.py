@@ -112,9 +112,13 @@ class TestPath:
         self, store: ArtifactStore, home: Path, outside: Path, model: dict[str, str], target: str
     ) -> None:
         link = home / "link"
-        link.symlink_to(
-            {"inside": model["config"], "outside": outside, "itself": "link", "nothing": home / "gone"}[target]
-        )
+        targets: dict[str, str | Path] = {
+            "inside": model["config"],
+            "outside": outside,
+            "itself": "link",
+            "nothing": home / "gone",
+        }
+        link.symlink_to(targets[target])
         with pytest.raises(
             StorageError,
             match=r"link lies outside the studio's data folder and is not opened|link.? is no longer there",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,10 @@ def writer(open_writer: OpenWriter) -> DatabaseWriter:
 def written(path: Path, query: str = "SELECT who, what FROM notes ORDER BY id") -> list[tuple[Any, ...]]:
     with reading(path) as connection:
         return [tuple(row) for row in connection.execute(query)]
+
+
+def insert_coordination(db: Database, row: dict[str, str]) -> None:
+    db.table("coordination").insert(row)
 
 
 def note(db: Database, who: str, what: Any = None) -> None:
@@ -215,13 +220,13 @@ class TestPutLatest:
         self, path: Path, writer: DatabaseWriter
     ) -> None:
         for key, what in [("a", 1), ("b", 1), ("a", 2), ("c", 1), ("b", 2), ("a", 3)]:
-            writer.put_latest(key, lambda db, key=key, what=what: note(db, key, what))
+            writer.put_latest(key, partial(note, who=key, what=what))
         writer.call(lambda db: None)
         assert written(path) == [("c", 1), ("b", 2), ("a", 3)]
 
     def test_a_later_commit_runs_the_same_key_again(self, path: Path, writer: DatabaseWriter) -> None:
         for what in (1, 2):
-            writer.put_latest("a", lambda db, what=what: note(db, "a", what))
+            writer.put_latest("a", partial(note, who="a", what=what))
             writer.call(lambda db: None)
         assert written(path) == [("a", 1), ("a", 2)]
 
@@ -545,7 +550,7 @@ class TestSetDamagedAside:
         other.execute("PRAGMA journal_mode = DELETE").fetchone()
         other.execute("BEGIN EXCLUSIVE")
         connect = sqlite3.connect
-        monkeypatch.setattr(database.sqlite3, "connect", lambda name, timeout: connect(name, timeout=0.01))
+        monkeypatch.setattr(sqlite3, "connect", lambda name, timeout: connect(name, timeout=0.01))
         with pytest.raises(StorageError, match=rf"^The database {re.escape(str(path))} cannot be opened \(.*locked"):
             set_damaged_aside(path)
         other.close()
@@ -592,7 +597,7 @@ def killed(path: Path, elsewhere: Path) -> None:
     writer = DatabaseWriter(elsewhere / "studio.sqlite")
     for key in ("checkpointed", "in the wal"):
         row = {"key": key, "value": "{}", "updated_at": ""}
-        writer.call(lambda db, row=row: db.table("coordination").insert(row) and None)
+        writer.call(partial(insert_coordination, row=row))
         if key == "checkpointed":
             connection = sqlite3.connect(writer.path)
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -99,7 +99,13 @@ def bring_to(log: ProgressLog, run_id: str, status: RunStatus) -> None:
 
 
 def step_metrics(step: int, model_name: str = "m", **fields: Any) -> StepMetrics:
-    values = {"loss": 1.5, "learning_rate": 1e-3, "grad_norm": 0.5, "filtered_grad_norm": 0.7, "tokens": 100}
+    values: dict[str, Any] = {
+        "loss": 1.5,
+        "learning_rate": 1e-3,
+        "grad_norm": 0.5,
+        "filtered_grad_norm": 0.7,
+        "tokens": 100,
+    }
     values |= {"seconds": 0.1, "elapsed_seconds": 0.1 * step, **fields}
     return StepMetrics(model_name=model_name, step=step, **values)
 
@@ -199,7 +205,8 @@ class TestOrigin:
     def test_comes_back_as_given(self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig) -> None:
         plain = log.run(run_id)
         assert (plain.parent_run_id, plain.relation, plain.branch_step, plain.quote) == (None, None, None, None)
-        quote = Quote(**dict.fromkeys((field.name for field in fields(Quote)), 1.5))
+        figures: dict[str, Any] = dict.fromkeys((field.name for field in fields(Quote)), 1.5)
+        quote = Quote(**figures)
         add_run(log, tiny_config, "child", origin=Origin(run_id, "branch", 40), quote=quote)
         add_run(log, tiny_config, "twin", origin=Origin("gone", "twin"))
         child, twin = log.run("child"), log.run("twin")
@@ -587,7 +594,8 @@ class TestRecords:
         bare = Event("info", "Hello")
         add_run(log, tiny_config, "other")
         log.record("other", Event("error", "of another run"))
-        for record in (*evaluations, sample, event, bare):
+        records: list[Record] = [*evaluations, sample, event, bare]
+        for record in records:
             log.record(run_id, record)
         settle(log)
 

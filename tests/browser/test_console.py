@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.studio import RUN, Studio, running_studio, wait_until_idle
-from tests.faults.studios import wait_for
+from tests.waiting import until
 
 pytestmark = pytest.mark.browser
 
@@ -85,7 +85,7 @@ def test_no_page_advertises_and_the_console_is_silent(page: Page, studio: Studio
 
 def test_the_browser_is_opened_and_the_terminal_names_the_studio_alone(studio: Studio) -> None:
     opened = studio.home.parent / "opened"
-    wait_for(lambda: opened.exists() and opened.read_text().endswith("\n"), what="opening the browser")
+    until(lambda: opened.exists() and opened.read_text().endswith("\n"), "opening the browser")
     assert opened.read_text().strip() == studio.url
     told = (studio.home.parent / f"{studio.home.name}.log").read_text()
     assert studio.url in told

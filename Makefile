@@ -6,16 +6,23 @@ VENV := .venv/bin
 # With uv: the very versions of uv.lock. Else the newest that pyproject.toml allows.
 UV := $(shell command -v uv)
 
-.PHONY: run test soak lint bench screenshots clean
+.PHONY: run test test-all soak lint bench screenshots clean
 
 run: .venv/installed
 	$(VENV)/cognate run
 
-# Two at a time, each with one thread of arithmetic. Playwright keeps an event loop running in its thread, beside which
-# asyncio.run refuses: what needs a browser comes apart.
+# Two at a time, each with one thread of arithmetic. What takes long by its nature waits for `make test-all`.
+PYTEST := pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+
 test: .venv/installed-dev .venv/browser
-	OMP_NUM_THREADS=1 $(VENV)/python -m pytest --numprocesses=2 --dist=loadfile -m "not browser"
-	OMP_NUM_THREADS=1 $(VENV)/python -m pytest --numprocesses=2 --dist=loadfile -m browser
+	OMP_NUM_THREADS=1 $(VENV)/python -m $(PYTEST) -m "not slow"
+
+# Everything, and which branches of the code no test takes. Before a release.
+test-all: .venv/installed-dev .venv/browser
+	$(VENV)/coverage erase
+	OMP_NUM_THREADS=1 $(VENV)/coverage run -m $(PYTEST)
+	$(VENV)/coverage combine --quiet
+	$(VENV)/coverage report
 
 # Every fault as often as it takes to trust the answer; `make test` tries each a few times.
 soak: .venv/installed-dev .venv/browser

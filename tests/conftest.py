@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,5 +106,8 @@ def manager(open_manager: Callable[..., RunManager]) -> RunManager:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Browser tests last: Playwright keeps an event loop running in this thread, beside which asyncio.run refuses."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is not None)
+    """Files with browser tests last: Playwright keeps an event loop running in its thread, beside which asyncio.run
+    refuses. Of each kind the files with most tests first, so that both workers have something to do until the end."""
+    tests = Counter(item.path for item in items)
+    browser = {item.path for item in items if item.get_closest_marker("browser")}
+    items.sort(key=lambda item: (item.path in browser, -tests[item.path]))

@@ -63,7 +63,7 @@ def free_port() -> int:
 
 @contextmanager
 def running_studio(
-    home: Path, command: Sequence[str | Path] = (*RUN, "--no-browser"), folder: Path = ROOT, **environment: str
+    home: Path, command: Sequence[str | Path] = (*RUN, "--no-browser"), folder: Path = ROOT, /, **environment: str
 ) -> Iterator[Studio]:
     """Start `cognate run` on a free port and stop it, with its own data folder, at the end.
 

@@ -33,6 +33,7 @@ from tests.waiting import LONG
 
 # The hub
 
+pytestmark = pytest.mark.slow
 TRAIN, TEST = "main/train-00000-of-00001.parquet", "main/test-00000-of-00001.parquet"
 WANTED, NAMED = 500, 1000  # rows that the run asks for; rows that the hub says it has
 COMMIT = "a" * 40

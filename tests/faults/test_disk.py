@@ -24,7 +24,7 @@ from tests.faults.times import Tally, times
 from tests.training.test_checkpoint import checkpoint_of
 from tests.waiting import LONG, until
 
-pytestmark = pytest.mark.timeout(3000)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 DISK_BYTES = 24_000_000
 
 

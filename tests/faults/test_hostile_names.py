@@ -53,6 +53,7 @@ from tests.faults.hostile import KINDS, NAMES
 from tests.faults.times import SOAK, Tally, times
 from tests.waiting import LONG
 
+pytestmark = pytest.mark.slow
 HARMLESS = "Harmless"
 HOME_SHOWS = 8  # as many finished runs stand on Home
 SOAK_SECONDS = 3600

@@ -27,7 +27,7 @@ from tests.faults.studios import (
 from tests.faults.times import Tally, times
 from tests.waiting import LONG, until
 
-pytestmark = pytest.mark.timeout(3000)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000)]
 
 
 def has_status(host: Host, status: str) -> bool:

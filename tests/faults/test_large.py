@@ -29,6 +29,7 @@ from tests.faults.large_home import (
 )
 from tests.faults.times import Tally
 
+pytestmark = pytest.mark.slow
 OPENINGS = 3
 
 DRAWN = "document.querySelector('.js-plotly-plot')?.data?.some(trace => trace.name === 'training, each step')"

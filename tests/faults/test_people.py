@@ -18,7 +18,7 @@ from tests.faults.studios import log_steps, small_config
 from tests.faults.times import Tally, times
 from tests.waiting import until
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(1800)]
 RUN_ID = "0123456789ab"
 
 

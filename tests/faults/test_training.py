@@ -29,7 +29,7 @@ from tests.faults.times import Tally, times
 from tests.there import there
 from tests.waiting import LONG, until
 
-pytestmark = [pytest.mark.timeout(3000), pytest.mark.usefixtures("one_thread")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(3000), pytest.mark.usefixtures("one_thread")]
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])

@@ -22,6 +22,7 @@ from tests.browser.studio import new_context, running_studio
 from tests.faults.times import Tally, times
 from tests.waiting import LONG, until
 
+pytestmark = pytest.mark.slow
 STEPS = 100_000  # more than there is time for
 UPDATES = times(3, 50)  # that everybody waits for
 

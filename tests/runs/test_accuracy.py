@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -16,9 +17,10 @@ from cognate_core.config import TrainingConfig
 from cognate_core.errors import RunError, StorageError
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE, Measurement, read_accuracy
+from tests.there import there
 
-SCORE = {"dataset": "A", "asked": 10, "right": 3, "commonest": "4", "commonest_right": 1}
-KEPT = {
+SCORE: dict[str, Any] = {"dataset": "A", "asked": 10, "right": 3, "commonest": "4", "commonest_right": 1}
+KEPT: dict[str, Any] = {
     "measured_at": "2026-11-23T02:54:37.698+00:00",
     "weights_sha256": "ab",
     "limit": 10,
@@ -68,8 +70,8 @@ def folder_and_hash(manager: RunManager, model_id: str) -> tuple[Path, str]:
 
 
 def measured(manager: RunManager) -> Measurement:
-    until(lambda: manager.measurement().ended)
-    return manager.measurement()
+    until(lambda: there(manager.measurement()).ended)
+    return there(manager.measurement())
 
 
 def test_a_model_and_its_checkpoints_are_measured_and_the_result_is_kept(manager: RunManager, model_id: str) -> None:
@@ -97,9 +99,10 @@ def test_a_model_and_its_checkpoints_are_measured_and_the_result_is_kept(manager
 
 def test_a_cancelled_measurement_leaves_nothing_and_no_process(manager: RunManager, model_id: str) -> None:
     manager.measure_accuracy(model_id, 1000)
-    process = psutil.Process(manager._measuring._process.pid)
+    process = psutil.Process(there(manager._measuring._process).pid)
     manager.cancel_measurement()
-    assert manager.measurement().ended and manager.measurement().problem is None
+    ended = there(manager.measurement())
+    assert ended.ended and ended.problem is None
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
     assert not list(folder_and_hash(manager, model_id)[0].glob("accuracy*"))
     manager.cancel_measurement()  # once more changes nothing
@@ -115,7 +118,7 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(manager: RunManager, mode
 
 def test_a_process_that_ends_without_a_word_is_told(manager: RunManager, model_id: str) -> None:
     manager.measure_accuracy(model_id, 1000)
-    process = psutil.Process(manager._measuring._process.pid)
+    process = psutil.Process(there(manager._measuring._process).pid)
     process.kill()
     assert "ended without an answer" in (measured(manager).problem or "")
 
@@ -160,6 +163,6 @@ def test_a_damaged_file_is_told_as_a_sentence(tmp_path: Path, content: str) -> N
 
 def test_a_measurement_ends_with_the_studio(manager: RunManager, model_id: str) -> None:
     manager.measure_accuracy(model_id, 1000)
-    process = psutil.Process(manager._measuring._process.pid)
+    process = psutil.Process(there(manager._measuring._process).pid)
     manager.close()
     until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)

@@ -805,7 +805,7 @@ class TestPauseAndResume:
     def test_what_cannot_be_resumed_is_told_as_a_sentence_and_stays_as_it_is(
         self, open_manager: OpenManager, trainer: PatientTrainer, start: Callable[..., str], state: str
     ) -> None:
-        failing = {"bad": Diverged("The loss stopped being a number at step 3.")}
+        failing: dict[str, Exception] = {"bad": Diverged("The loss stopped being a number at step 3.")}
 
         def build(context: RunContext) -> TrainingService:
             return services_with(MockModelTrainer(failing) if "bad" in context.model_names else trainer)(context)
@@ -1239,6 +1239,8 @@ class TestStorageErrors:
                 db.execute(f"PRAGMA max_page_count = {pages + more_pages}").fetchone()
 
             writers[0].call(limit)
+
+        studio: RunManager
 
         def build(context: RunContext) -> TrainingService:
             if context.model_names == ["good"]:

@@ -21,7 +21,6 @@ from cognate_core.contracts import ARTIFACT_FILES, Event, PonderHistogram, Recor
 from cognate_core.errors import CognateError, ConfigError, RunError, StorageError
 from cognate_core.playground import Playground
 from cognate_core.records import record_to_json
-from cognate_core.runs import passport as passports
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.passport import PASSPORT_FILE, open_passport, write_passport
@@ -206,7 +205,7 @@ def test_a_crash_just_after_the_move_leaves_a_whole_run(
 
     monkeypatch.setattr(studio.log, "import_rows", killed)
     monkeypatch.setattr(studio.log, "remove_run", lambda _: None)
-    monkeypatch.setattr(passports.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)
     with pytest.raises(SystemExit):
         open_passport(studio, trained.passport)
     monkeypatch.undo()

@@ -140,7 +140,7 @@ def when_step(studio: RunManager, step: int, do: Callable[[str], object]) -> thr
             do(run_id)
             done.set()
 
-    studio.log.record = watch  # type: ignore[method-assign]
+    studio.log.record = watch  # type: ignore[method-assign, assignment]
     return done
 
 
@@ -579,7 +579,7 @@ class TestParent:
                 assert studio.stop(words[-1])
             return popen(words, **settings)
 
-        monkeypatch.setattr(process_module.subprocess, "Popen", stop_before)
+        monkeypatch.setattr(subprocess, "Popen", stop_before)
         run = at_rest(studio, studio.start(small_config(), "Played", ["played"]))
         assert (run.status, run.message) == (RunStatus.STOPPED, "stop")
 
@@ -640,7 +640,7 @@ class TestParent:
         self, open_manager: OpenManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         play(monkeypatch, tmp_path, "end()")
-        monkeypatch.setattr(process_module.sys, "executable", str(tmp_path / "no python"))
+        monkeypatch.setattr(sys, "executable", str(tmp_path / "no python"))
         studio = open_manager(executor="process")
         run = at_rest(studio, studio.start(small_config(), "Played", ["played"]))
         assert run.status is RunStatus.FAILED

@@ -214,7 +214,11 @@ def test_what_the_dialog_lists_is_what_was_trained_on(
 def test_a_report_of_the_data_fits_every_seed(tmp_path: Path) -> None:
     folders = {prepared(TINY.with_overrides({"seed": seed}), tmp_path) for seed in (0, 1, 2)}
     assert len(folders) == 1, "a run of several models has one set of prepared data"
-    others = [{"arithmetic_operation": "+"}, {"arithmetic_modulus": 11}, {"arithmetic_train_share": 0.4}]
+    others: list[dict[str, Any]] = [
+        {"arithmetic_operation": "+"},
+        {"arithmetic_modulus": 11},
+        {"arithmetic_train_share": 0.4},
+    ]
     assert len(folders | {prepared(TINY.with_overrides(other), tmp_path) for other in others}) == 4
     data = PreparedData(folders.pop())
     (source,) = data.report.sources

@@ -3,6 +3,7 @@
 import errno
 import itertools
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -213,8 +214,13 @@ def test_large_checkpoints_are_spread_over_no_more_than_a_gigabyte(
         count = spread_checkpoints(size)
         assert 0 <= count <= 8 and count * size <= 10**9
         assert count == 8 or (count + 1) * size > 10**9, "one more would be too much"
-    sizes = []
-    monkeypatch.setattr(checkpoint_module, "spread_checkpoints", lambda size: sizes.append(size) or 2)
+    sizes: list[int] = []
+
+    def two(size: int) -> int:
+        sizes.append(size)
+        return 2
+
+    monkeypatch.setattr(checkpoint_module, "spread_checkpoints", two)
     for step in range(1, 8):
         save_checkpoint(tmp_path, checkpoint_of(step))
     assert len(steps_in(tmp_path)) == 3 + 2
@@ -226,7 +232,7 @@ def test_a_checkpoint_that_the_disk_did_not_keep_is_told_and_no_earlier_one_is_r
 ) -> None:
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, checkpoint_of(step))
-    write = checkpoint_module.write_durably
+    write = files.write_durably
 
     def flip_a_bit(path: Path, content: bytes) -> None:
         write(path, content if path.name != "optimizer.safetensors" else content[:-1] + bytes([content[-1] ^ 1]))
@@ -335,7 +341,7 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
     earlier = save_checkpoint(tmp_path, checkpoint_of(1))
-    write = checkpoint_module.write_durably
+    write = files.write_durably
     calls: list[Path] = []
 
     def disk_full(path: Path, content: bytes) -> None:
@@ -410,12 +416,12 @@ def test_a_disk_that_fills_up_meanwhile_is_told_with_figures(tmp_path: Path, mon
 
 def leave_free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
     """From now on the disk has so many bytes left."""
-    monkeypatch.setattr(files.shutil, "disk_usage", lambda path: SimpleNamespace(free=count))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=count))
 
 
 def test_the_manifest_is_written_last_and_everything_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    write = checkpoint_module.write_durably
+    write = files.write_durably
 
     def spy(path: Path, content: bytes) -> None:
         assert ".tmp-" in path.parent.name, "written where a reader would find it half done"
@@ -424,7 +430,7 @@ def test_the_manifest_is_written_last_and_everything_is_synced(tmp_path: Path, m
 
     synced: list[int] = []
     monkeypatch.setattr(checkpoint_module, "write_durably", spy)
-    monkeypatch.setattr(files.os, "fsync", synced.append)
+    monkeypatch.setattr(os, "fsync", synced.append)
     save_checkpoint(tmp_path, checkpoint_of())
     assert sorted(order) == sorted(FILES)
     assert order[-1] == CHECKPOINT_MANIFEST

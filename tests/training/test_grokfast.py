@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cognate_core.training import grokfast as grokfast_module
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
+from tests.there import there
 
 SHAPES = ((7, 5), (5,), (), (2, 3, 4))
 Filter = GrokFastEMA | GrokFastMA
@@ -36,7 +37,7 @@ def run(grokfast: Filter, tensors: list[nn.Parameter], steps: list[list[Tensor]]
         for parameter, gradient in zip(tensors, step, strict=True):
             parameter.grad = gradient.clone()
         grokfast.step()
-        filtered.append([parameter.grad.clone() for parameter in tensors])
+        filtered.append([there(parameter.grad).clone() for parameter in tensors])
     return filtered
 
 
@@ -144,7 +145,7 @@ def test_a_parameter_may_join_late(kind: str) -> None:
     for index, start in ((0, 0), (1, late), (2, 0), (3, 0)):
         alone = [[step[index]] for step in steps[start:]]
         expected = published_ema(alone, 0.9, 2.0) if kind == "ema" else published_ma(alone, 4, 2.0)
-        assert_close([[row[index]] for row in found[start:]], expected)
+        assert_close([[there(row[index])] for row in found[start:]], expected)
 
 
 @pytest.mark.parametrize("kind", MAKERS)
@@ -199,7 +200,7 @@ def test_the_filter_never_touches_the_weights(kind: str) -> None:
     grokfast = MAKERS[kind](tensors)
     run(grokfast, tensors, [[torch.full((3,), float(n))] for n in range(6)])
     assert torch.equal(tensors[0], torch.ones(3))
-    assert not tensors[0].grad.requires_grad
+    assert not there(tensors[0].grad).requires_grad
 
 
 @pytest.mark.parametrize("elements", [1, 8, 30])

@@ -41,6 +41,7 @@ from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.hardware import Precision
 from cognate_core.training.text_loop import TextLoop, ponder_limit, ponder_weight_at
 from tests.rounding import ROUNDING, adam_differs, assert_same_weights, second_moments
+from tests.there import there
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],
@@ -273,18 +274,18 @@ def test_the_whole_cognate_repeats_itself_to_the_bit(data: PreparedData, tmp_pat
 def test_the_whole_cognate_records_how_it_thinks_and_remembers(data: PreparedData, tmp_path: Path) -> None:
     trained = Trained(data, tmp_path, {**WHOLE, "max_steps": 6, "eval_interval": 3}).run()
     for metrics in trained.steps:
-        assert 1 <= metrics.ponder_steps <= 6
-        assert metrics.ponder_loss > 0
-        assert metrics.memory_notes > 0
-        assert 0 < metrics.memory_written < 1
-        assert 0 < metrics.memory_gate < 1
-        assert 0 <= metrics.memory_null_share <= 1
+        assert 1 <= there(metrics.ponder_steps) <= 6
+        assert there(metrics.ponder_loss) > 0
+        assert there(metrics.memory_notes) > 0
+        assert 0 < there(metrics.memory_written) < 1
+        assert 0 < there(metrics.memory_gate) < 1
+        assert 0 <= there(metrics.memory_null_share) <= 1
     histograms = trained.of(PonderHistogram)
     assert [histogram.step for histogram in histograms] == [3, 6]
     for histogram, steps in zip(histograms, (trained.steps[:3], trained.steps[3:]), strict=True):
         assert sum(histogram.counts) == sum(metrics.tokens for metrics in steps)
         mean = sum(n * count for n, count in enumerate(histogram.counts)) / sum(histogram.counts)
-        weighted = sum(metrics.ponder_steps * metrics.tokens for metrics in steps) / sum(histogram.counts)
+        weighted = sum(there(metrics.ponder_steps) * metrics.tokens for metrics in steps) / sum(histogram.counts)
         assert mean == pytest.approx(weighted)
 
 
@@ -295,7 +296,7 @@ def test_the_price_of_pondering_is_not_in_the_loss_that_is_shown(data: PreparedD
     )
     assert free.loss == dear.loss
     assert (free.ponder_loss, free.ponder_steps) == (0, dear.ponder_steps)
-    assert dear.ponder_loss > 10
+    assert there(dear.ponder_loss) > 10
 
 
 def test_a_price_makes_it_think_less(data: PreparedData, tmp_path: Path) -> None:
@@ -304,7 +305,7 @@ def test_a_price_makes_it_think_less(data: PreparedData, tmp_path: Path) -> None
         Trained(data, tmp_path / str(weight), {**change, "act_ponder_weight": weight}).run().steps[-8:]
         for weight in (0.0, 1.0)
     )
-    assert sum(each.ponder_steps for each in dear) < 0.7 * sum(each.ponder_steps for each in free)
+    assert sum(there(each.ponder_steps) for each in dear) < 0.7 * sum(there(each.ponder_steps) for each in free)
 
 
 def test_the_price_grows_over_the_first_fifth() -> None:
@@ -668,7 +669,7 @@ def spoil_losses(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool], va
         count += 1
         if not bad(count):
             return output
-        spoilt_part = output.language_model_loss * value
+        spoilt_part = there(output.language_model_loss) * value
         return dataclasses.replace(output, loss=output.loss * value, language_model_loss=spoilt_part)
 
     monkeypatch.setattr(CognateModel, "forward", spoilt)

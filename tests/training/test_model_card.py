@@ -134,12 +134,12 @@ def test_a_hostile_name_is_shown_as_typed(name: str) -> None:
 @pytest.mark.parametrize("place", ["origin", "reason", "skipped"])
 def test_a_persons_text_cannot_break_the_table(hostile: str, place: str) -> None:
     # a file's name stands in the origin, its column names in the reasons for skipped rows
-    change: dict[str, Any] = {
+    changes: dict[str, dict[str, Any]] = {
         "origin": {"origin": f"own file, {hostile}.jsonl"},
         "reason": {"loaded": False, "reason": hostile},
         "skipped": {"skipped": {f"none of the columns is there (found: {hostile})": 1}},
-    }[place]
-    lines, plain = (card(sources=[source(**c)]).splitlines() for c in (change, {}))
+    }
+    lines, plain = (card(sources=[source(**c)]).splitlines() for c in (changes[place], {}))
     assert len(lines) == len(plain), "a table row became several lines"
     (row,) = [line for line in lines if line.startswith("| GSM8K | ") and "| 7,000 |" in line]
     assert row.replace("\\|", "").count("|") == 6

@@ -129,12 +129,13 @@ def test_several_peers_train_as_one_does(kind: str, size: int, prepared: dict[st
         within = FIRST_WITHIN if mine.step == 1 else later
         assert figures_of(theirs) == pytest.approx(figures_of(mine), rel=within, abs=1e-7)
     for kept in (Evaluation, PonderHistogram):
-        mine, theirs = ([each for each in records if isinstance(each, kept)] for records in (alone, said[0]))
-        assert len(mine) == len(theirs)
-        for one_check, other in zip(mine, theirs, strict=True):
+        my_checks, their_checks = ([each for each in records if isinstance(each, kept)] for records in (alone, said[0]))
+        assert len(my_checks) == len(their_checks)
+        for one_check, other in zip(my_checks, their_checks, strict=True):
             if isinstance(one_check, PonderHistogram):
                 assert one_check == other
             else:
+                assert isinstance(other, Evaluation)
                 assert other.loss == pytest.approx(one_check.loss, rel=later)
     for name, first in loops[0].model.state_dict().items():
         others = [loop.model.state_dict()[name] for loop in loops[1:]]

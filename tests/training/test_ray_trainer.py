@@ -205,7 +205,7 @@ def test_wishes_errors_and_models_at_once(config: TrainingConfig, local: tuple[l
         trainer = RayTrainer(records[name].append, resume=name == "broken")
         return await trainer.train_model(name, config.with_overrides(changes), callback)
 
-    async def all_of_them() -> list[Any]:
+    async def all_of_them() -> tuple[Any, ...]:
         return await asyncio.gather(
             one("paused", when(9, PauseRequested)),  # mostly not where it saves by itself
             one("stopped", when(5, StopRequested), ray_workers=1),

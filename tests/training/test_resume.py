@@ -35,8 +35,10 @@ from cognate_core.training import checkpoint as checkpoint_module
 from cognate_core.training import loop as loop_module
 from cognate_core.training import trainer as trainer_module
 from cognate_core.training.checkpoint import load_checkpoint
+from cognate_core.training.hardware import calculator
 from cognate_core.training.text_loop import TextLoop
 from cognate_core.training.trainer import TorchTrainer
+from tests.there import there
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],
@@ -503,7 +505,7 @@ def test_a_log_that_is_torn_in_its_midst_does_not_stop_a_model(copy: Trained, pl
 
 
 def test_going_on_with_other_means_is_told(copy: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = loop_module.calculator()
+    now = calculator()
     monkeypatch.setattr(loop_module, "calculator", lambda: {**now, "threads": 64, "torch": "9.9"})
     assert copy.live()
     (warning,) = copy.told
@@ -517,7 +519,7 @@ def test_going_on_with_other_means_is_told(copy: Trained, monkeypatch: pytest.Mo
 
 def test_a_checkpoint_says_what_calculated_it(copy: Trained) -> None:
     state = load_checkpoint(copy.folder / "checkpoints/step-00000007").state
-    assert state["calculator"] == loop_module.calculator()
+    assert state["calculator"] == calculator()
     assert set(state["calculator"]) == {"processor", "instructions", "threads", "torch"}
 
 
@@ -674,9 +676,8 @@ def spoil_steps(monkeypatch: pytest.MonkeyPatch, bad: Callable[[int], bool]) -> 
         output = forward(model, *arguments, **options)
         if not torch.is_grad_enabled() or not bad(now["step"] + 1):
             return output
-        return dataclasses.replace(
-            output, loss=output.loss * math.nan, language_model_loss=output.language_model_loss * math.nan
-        )
+        spoilt = [there(loss) * math.nan for loss in (output.loss, output.language_model_loss)]
+        return dataclasses.replace(output, loss=spoilt[0], language_model_loss=spoilt[1])
 
     def follow(place: Place) -> None:
         now["step"] = place[0]

@@ -31,10 +31,12 @@ from cognate_core.contracts import (
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import CancelRequested, DataError, DiskFull, Diverged, StopRequested
+from cognate_core.files import write_durably
 from cognate_core.model import CognateModel, CognateOutput, count_parameters
 from cognate_core.service import TrainingService
 from cognate_core.training import checkpoint as checkpoint_module
 from cognate_core.training.trainer import TorchTrainer, model_folder
+from tests.there import there
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],
@@ -294,7 +296,7 @@ def test_a_loss_that_is_no_number_is_null_in_the_log(config: TrainingConfig, mon
     def spoilt(model: CognateModel, *arguments: Any, **options: Any) -> CognateOutput:
         output = forward(model, *arguments, **options)
         if torch.is_grad_enabled() and output.loss is not None:
-            spoilt_part = output.language_model_loss * math.nan
+            spoilt_part = there(output.language_model_loss) * math.nan
             return dataclasses.replace(output, loss=output.loss * math.nan, language_model_loss=spoilt_part)
         return output
 
@@ -324,7 +326,7 @@ def test_prepared_data_that_is_gone_is_told(config: TrainingConfig, tmp_path: Pa
 def test_a_full_disk_while_saving_a_checkpoint_reaches_the_caller(
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
-    write, count = checkpoint_module.write_durably, 0
+    write, count = write_durably, 0
 
     def disk_full(path: Path, content: bytes) -> None:
         nonlocal count

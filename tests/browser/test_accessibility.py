@@ -307,6 +307,7 @@ def tab_to(page: Page, role: Any, name: str, limit: int = 80) -> None:
     raise AssertionError(f"Tab does not come to {role} {name!r}")
 
 
+@pytest.mark.slow
 def test_a_first_run_with_the_keyboard_alone(watched: Callable[[Studio], Watched], tmp_path: Path) -> None:
     with running_studio(tmp_path / "home") as studio:
         look = watched(studio)

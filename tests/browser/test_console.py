@@ -92,6 +92,7 @@ def test_the_browser_is_opened_and_the_terminal_names_the_studio_alone(studio: S
     assert "streamlit" not in told.lower()
 
 
+@pytest.mark.slow
 def test_the_measurement_sees_what_is_wrong(chromium: Browser, tmp_path: Path) -> None:
     """So that the tests above cannot pass by not looking: this is where Streamlit advertises when it may."""
     with own_computer(tmp_path, sys.executable, "-c", ADVERTISING) as studio:

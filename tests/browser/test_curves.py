@@ -135,6 +135,7 @@ def test_a_caption_offers_its_remedy_for_a_new_run(page: Page, known: Studio, id
     expect(page.get_by_text("Training is complete")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_run_is_handed_on_and_repeated_to_verify(
     page: Page, known: Studio, ids: dict[str, str], tmp_path: Path
 ) -> None:
@@ -163,6 +164,7 @@ def test_a_run_is_handed_on_and_repeated_to_verify(
         assert losses[0] == losses[1] and len(losses[0]) == 12
 
 
+@pytest.mark.slow
 def test_settings_are_saved_opened_and_quoted(page: Page, known: Studio, ids: dict[str, str], tmp_path: Path) -> None:
     page.goto(f"{known.url}/new-run?from={ids['Trained']}")
     expect(page.get_by_role("textbox", name="Width")).to_have_value("16")

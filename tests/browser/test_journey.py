@@ -214,11 +214,3 @@ def test_new_points_are_given_to_this_computers_own_pages_alone(studio: Studio) 
             urllib.request.urlopen(request)
         assert refused.value.code == status
         refused.value.close()
-
-
-@pytest.mark.parametrize("path", ["", "new-run", "monitor", "models", "datasets"])
-def test_no_page_is_wider_than_a_phone(page: Page, studio: Studio, path: str) -> None:
-    page.set_viewport_size({"width": 390, "height": 844})
-    page.goto(f"{studio.url}/{path}")
-    wait_until_idle(page)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390

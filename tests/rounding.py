@@ -32,8 +32,10 @@ Ten times the most found (9.4e-3), as above.
 class Trained(Protocol):
     """A loop that has trained."""
 
-    model: nn.Module
-    optimizers: Sequence[torch.optim.Optimizer]
+    @property
+    def model(self) -> nn.Module: ...
+    @property
+    def optimizers(self) -> Sequence[torch.optim.Optimizer]: ...
 
 
 def sum_differs(terms: int) -> float:

@@ -30,5 +30,5 @@ def held(player: Playground, *arguments: Any, **more: Any) -> Iterator[Piece]:
             file.write(f"{written}\n")
 
 
-Playground.stream = held  # type: ignore[method-assign]
+Playground.stream = held  # type: ignore[method-assign, assignment]
 app()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -32,7 +33,7 @@ def updates_of(server: str, address: str) -> int:
     seen = ""
     with closing(http.client.HTTPConnection(server, timeout=LONG)) as connection:
         for _ in range(UPDATES):
-            seen = until(lambda: ask_for_news(connection, address, seen), "something new")  # noqa: B023
+            seen = until(partial(ask_for_news, connection, address, seen), "something new") or ""
     return UPDATES
 
 

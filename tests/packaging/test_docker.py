@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.studio import ROOT, free_port
+from tests.waiting import until
 
 LINES = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text(encoding="utf-8")).splitlines()
 STEPS = [(word, rest) for line in LINES if line and not line.startswith("#") for word, _, rest in [line.partition(" ")]]
@@ -81,13 +82,17 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def is_healthy(ask: list[str], environment: dict[str, str]) -> bool:
+    return subprocess.run(ask, env=environment, capture_output=True).returncode == 0
+
+
 @pytest.mark.slow
 def test_the_container_refuses_without_a_token_and_is_healthy_with_one(image: Path, tmp_path: Path) -> None:
     port = str(free_port())
     dependencies = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
     environment = {name: value for name, value in os.environ.items() if not name.startswith("COGNATE_")}
     environment |= {"PYTHONPATH": dependencies, "COGNATE_HOME": str(tmp_path / "data")}
-    program = image / "studio" / "bin" / command("CMD")[0]
+    program = str(image / "studio" / "bin" / command("CMD")[0])
     run = [program, *command("CMD")[1:], "--port", port]
     refused = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert refused.returncode == 2 and "Choose a token" in refused.stderr
@@ -102,8 +107,8 @@ def test_the_container_refuses_without_a_token_and_is_healthy_with_one(image: Pa
         subprocess.Popen(run, cwd=tmp_path, env=environment, stdout=output, stderr=subprocess.STDOUT) as studio,
     ):
         try:
-            while subprocess.run(ask, cwd=tmp_path, env=environment, capture_output=True).returncode != 0:
-                assert studio.poll() is None, log.read_text()
+            until(lambda: studio.poll() is not None or is_healthy(ask, environment), "that the container is healthy")
+            assert studio.poll() is None, log.read_text()
         finally:
             studio.send_signal(signal.SIGTERM)
     assert studio.returncode == -signal.SIGTERM, log.read_text()

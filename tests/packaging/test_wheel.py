@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 INSTALLED = "cognate_core/studio"
 HOME = "home"  # beside where the person stands
+AROUND = {"PYTHONPATH": "", "PYTHONWARNINGS": "default", "COGNATE_HOME": HOME}
 OUR_BLUE = "rgb(0, 101, 159)"  # theme.light.primaryColor
 MINE = 'raise SystemExit("This file is not of the studio.")\n'
 FOREIGN = {  # what may lie in the folder of a person who has a Streamlit app, or a clone, of their own
@@ -32,6 +33,11 @@ FOREIGN = {  # what may lie in the folder of a person who has a Streamlit app, o
     "torch.py": MINE,
     ".streamlit/config.toml": '[server]\nbaseUrlPath = "elsewhere"\n[theme]\nlinkColor = "#ff0000"\n',
 }
+
+
+def assert_torch_is_silent(output: str) -> None:
+    """Its warnings name its files, or begin with [W where they come from C++."""
+    assert "torch" not in output.lower() and "[W" not in output, output
 
 
 @pytest.fixture(scope="module")
@@ -51,11 +57,12 @@ class Installed:
 
     def __call__(self, program: str, *words: str | Path) -> str:
         """What a program of the environment prints, when it is called in the foreign folder."""
-        environment = {**os.environ, "PYTHONPATH": "", "COGNATE_HOME": HOME}
+        environment = {**os.environ, **AROUND}
         done = subprocess.run(
             [self.programs / program, *words], cwd=self.foreign, env=environment, capture_output=True, text=True
         )
         assert done.returncode == 0, done.stderr
+        assert_torch_is_silent(done.stderr)
         return done.stdout
 
 
@@ -65,13 +72,12 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
     environment, foreign = tmp_path_factory.mktemp("environment"), tmp_path_factory.mktemp("foreign")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     programs = environment / ("Scripts" if os.name == "nt" else "bin")
-    into = [sys.executable, "-m", "pip", "--python", programs / "python", "install", "--quiet", "--no-index"]
-    subprocess.run([*into, "--no-deps", wheel], check=True)
+    into = [sys.executable, "-m", "pip", "--python", str(programs / "python"), "install", "--quiet", "--no-index"]
+    subprocess.run([*into, "--no-deps", str(wheel)], check=True)
     (site_packages,) = environment.rglob("site-packages")
     shared = [path for path in sys.path if path.endswith("site-packages")]
-    (site_packages / "dependencies.pth").write_text(
-        "\n".join(shared), encoding="utf-8"
-    )  # .pth files there are not read
+    # What .pth files lie in those folders is not read: so the checkout stays unseen.
+    (site_packages / "dependencies.pth").write_text("\n".join(shared), encoding="utf-8")
     for name, text in FOREIGN.items():
         (foreign / name).parent.mkdir(exist_ok=True)
         (foreign / name).write_text(text, encoding="utf-8")
@@ -83,9 +89,8 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 
 @pytest.fixture(scope="module")
 def studio(installed: Installed) -> Iterator[Studio]:
-    command = [installed.programs / "cognate", "run", "--no-browser"]
-    around = {"PYTHONPATH": "", "COGNATE_HOME": HOME}
-    with running_studio(installed.foreign / HOME, command, installed.foreign, **around) as one:
+    command = [str(installed.programs / "cognate"), "run", "--no-browser"]
+    with running_studio(installed.foreign / HOME, command, installed.foreign, **AROUND) as one:
         yield one
 
 
@@ -113,6 +118,8 @@ def test_a_foreign_folder_changes_nothing_and_workers_train(
     installed("cognate", "--server", studio.url, "watch", run_id)
     (model,) = json.loads(installed("cognate", "--server", studio.url, "models", "--json"))
     assert model["status"] == "completed"
+    assert_torch_is_silent((studio.home / "runs" / run_id / "worker.log").read_text(encoding="utf-8"))
+    assert_torch_is_silent((installed.foreign / f"{HOME}.log").read_text(encoding="utf-8"))
 
 
 @pytest.mark.slow

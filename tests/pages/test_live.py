@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cognate_core.charts_of_runs import Look
+from cognate_core.charts_of_runs import Look, run_charts
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Evaluation, Origin, StepMetrics
 from cognate_core.runs import RunManager
@@ -227,11 +227,11 @@ def test_signs_of_life_are_what_is_known(studio: RunManager, run: str, monkeypat
 
 def counted_builds(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The model of each set of charts that is built from now on."""
-    built, draw = list[str](), live_charts.run_charts
+    built = list[str]()
 
     def counted(log: ProgressReader, run: Run, model: str, look: Look) -> Any:
         built.append(model)
-        return draw(log, run, model, look)
+        return run_charts(log, run, model, look)
 
     monkeypatch.setattr(live_charts, "run_charts", counted)
     return built

@@ -115,6 +115,11 @@ def statements_of(writer: DatabaseWriter, beginning: str) -> list[str]:
     return statements
 
 
+def tried_again(attempts: list[str], after: int) -> bool:
+    """Whether a whole attempt has begun and failed since there were `after`: the next one has begun."""
+    return len(attempts) > after + 1
+
+
 def give_up_soon(writer: DatabaseWriter) -> None:
     """From now on a locked database is one at once, and not after ten seconds."""
     writer.call(lambda db: db.execute("PRAGMA busy_timeout = 10").fetchone())
@@ -322,7 +327,7 @@ class TestLocked:
             for number in range(5):  # each time the writer has tried, and had to give up
                 tried = len(attempts)
                 writer.append("notes", {"who": "patient", "what": number})
-                until(lambda tried=tried: len(attempts) > tried + 1, "one more attempt")
+                until(partial(tried_again, attempts, tried), "one more attempt")
             assert written(path) == []
         writer.call(lambda db: None)
         assert [what for _, what in written(path)] == list(range(5))

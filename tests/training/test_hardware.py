@@ -59,7 +59,7 @@ def test_auto_measures_once_and_not_for_long_when_bf16_is_far_behind(
     hardware._bf16_speedup.cache_clear()
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     monkeypatch.setattr(torch, "mm", multiply)
-    monkeypatch.setattr(hardware.time, "perf_counter", lambda: now)
+    monkeypatch.setattr("cognate_core.training.hardware.time.perf_counter", lambda: now)
     first = choose_precision("auto")
     assert first.name == name
     assert choose_precision("auto") == first

@@ -9,6 +9,7 @@ import torch
 
 from cognate_core.arithmetic import answer_loss, beginning, evaluate, optimizers_for, orthogonalise_
 from tests.arithmetic.tiny import config_of
+from tests.rounding import sum_differs
 
 
 def learn(steps: int, **changes: Any) -> float:
@@ -29,11 +30,13 @@ def learn(steps: int, **changes: Any) -> float:
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
 def test_every_optimizer_learns_what_it_sees(optimizer: str) -> None:
-    assert learn(60, optimizer=optimizer) > 0.95 > learn(0, optimizer=optimizer)
+    # After 120 steps all 21 answers were right with each of five seeds; after 60 rounding could decide about the 20th.
+    assert learn(120, optimizer=optimizer) > 0.95 > learn(0, optimizer=optimizer)
 
 
 def test_stable_max_with_orthogonal_gradients_learns() -> None:
-    assert learn(150, stable_max=True, orthogonal_gradient=True) > 0.85
+    # 19 of 21 at least after 300 steps; 18, which is the limit, after 150 with another seed.
+    assert learn(300, stable_max=True, orthogonal_gradient=True) > 0.85
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
@@ -77,8 +80,10 @@ def test_orthogonal_gradient_has_the_old_length_and_no_part_along_the_weights() 
     gradient = torch.randn(6, 5)
     weight.grad = gradient.clone()
     orthogonalise_([weight, unused])
-    assert float((weight.grad * weight.detach()).sum()) == pytest.approx(0.0, abs=1e-4)
-    assert float(weight.grad.norm()) == pytest.approx(float(gradient.norm()), rel=1e-5)
+    # Five sums of 30 products on the way to it, each as off as the lengths of both allow.
+    along = 5 * sum_differs(30) * float(gradient.norm() * weight.detach().norm())
+    assert float((weight.grad * weight.detach()).sum()) == pytest.approx(0.0, abs=along)
+    assert float(weight.grad.norm()) == pytest.approx(float(gradient.norm()), rel=5 * sum_differs(30))
     # It lies in the plane of gradient and weights, on the gradient's side.
     plane = torch.stack((gradient.flatten(), weight.detach().flatten()), dim=1)
     shares = torch.linalg.lstsq(plane, weight.grad.flatten()[:, None]).solution.flatten()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 
-def change_rows(database: Path, statement: str, values: Sequence[Any] = ()) -> None:
+def change_database(database: Path, statement: str, values: Sequence[Any] = ()) -> None:
     """Carry out one SQL statement. What the studio has not written yet must not be among what it changes."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute(statement, values)

@@ -16,6 +16,7 @@ from cognate_core.errors import StorageError
 from cognate_core.playground import Playground
 from cognate_core.runs import RunManager
 from tests.arithmetic.tiny import config_of
+from tests.waiting import LONG
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,7 +28,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """The folder of a model that was really trained."""
     manager = RunManager(tmp_path_factory.mktemp("calculator") / "home", executor="thread")
     run_id = manager.start(CONFIG, "Lab", ["Lab"])
-    assert manager.wait(run_id, 60)
+    assert manager.wait(run_id, LONG)
     (model,) = manager.log.models(run_id)
     folder = manager.store.path(manager.log.artifacts(model.id)[0]["path"]).parent
     manager.close()

@@ -31,14 +31,14 @@ from cognate_core.records import record_to_json
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog
 from tests.hub import TOKEN, HubServer, publishing_hub
+from tests.waiting import LONG
 
 ROOT = Path(__file__).parents[1]
 WEIGHTS = bytes(range(256)) * 200  # 51,200 bytes: six parts of 10,000
 
 SCRIPT = """
 import json, logging, sys, time
-wait = time.sleep
-time.sleep = lambda seconds: wait(min(seconds, 0.01))  # between the client's own tries
+time.sleep = lambda seconds: None  # between the client's own tries
 logging.basicConfig(level=logging.DEBUG, filename=sys.argv[2])
 from pathlib import Path
 from cognate_core.errors import CognateError, plain_sentence
@@ -85,7 +85,7 @@ class Published:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=LONG,
             check=False,
         )
         assert done.returncode == 0, done.stderr[-3000:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import math
-import time
+import threading
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -31,6 +31,7 @@ from cognate_core.errors import (
 )
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.service import TrainingService, TrainingSession, seeds_from, stronger
+from tests.waiting import LONG, MOMENT
 
 TASK = "training_001"
 FIVE_STEPS = TrainingConfig(max_steps=5)
@@ -250,7 +251,8 @@ def test_no_part_of_the_progress_is_lost_or_told_out_of_order_from_another_threa
         nonlocal inside
         inside += 1
         assert inside == 1, "the next emission began before this one was awaited"
-        await asyncio.sleep(0.001)
+        for _ in range(10):
+            await asyncio.sleep(0)  # it is the turn of whoever waits
         inside -= 1
         finished.append(progress.step)
 
@@ -683,20 +685,19 @@ def test_loader_can_ask_whether_to_go_on() -> None:
 
 def test_interruption_from_another_thread_is_heard_by_a_trainer_in_a_thread() -> None:
     holder: list[TrainingService] = []
+    asked = threading.Event()
 
     async def at_second_step(progress: TrainingProgress) -> None:
         if progress.step == 2:
             await asyncio.to_thread(asyncio.run, holder[0].stop_training_session(TASK))
+            asked.set()
 
     class Waiting(ThreadTrainer):
         async def train_model(
             self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
         ) -> dict[str, Any]:
-            session = await holder[0].get_training_status(TASK)
-
             def callback(*call: Any) -> None:
-                while call[0] > 2 and session.interruption is None:  # the person presses before the third step ends
-                    time.sleep(0.001)
+                assert call[0] <= 2 or asked.wait(LONG)  # the person presses before the third step ends
                 progress_callback(*call)
 
             return await super().train_model(model_name, config, callback)
@@ -934,14 +935,19 @@ def test_the_stronger_of_two_wishes_holds_in_whatever_order_they_come(
 
 
 SIDE_BY_SIDE = TrainingConfig(max_steps=5, engine="ray", ray_parallel_models=2)
+ENDLESS = 1_000_000
 
 
 class SlowTrainer(MockModelTrainer):
-    """Five steps each, in a thread of its own; counts how many models are trained at the same time."""
+    """Each in a thread of its own; counts how many models are trained at the same time.
 
-    def __init__(self, failing: str | None = None) -> None:
+    None goes on before `at_once` of them have been trained at the same time, and had a moment for one too many.
+    """
+
+    def __init__(self, failing: str | None = None, at_once: int = 2, steps: int = 5) -> None:
         super().__init__()
-        self.failing = failing
+        self.failing, self.at_once, self.steps = failing, at_once, steps
+        self.changed = threading.Condition()
         self.now: set[str] = set()
         self.most = 0
         self.saved: list[str] = []
@@ -953,19 +959,25 @@ class SlowTrainer(MockModelTrainer):
 
     def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
         self.configs[name] = config
-        self.now.add(name)
-        self.most = max(self.most, len(self.now))
+        with self.changed:
+            self.now.add(name)
+            self.most = max(self.most, len(self.now))
+            self.changed.notify_all()
+            assert self.changed.wait_for(lambda: self.most >= self.at_once, LONG)
+            self.changed.wait_for(lambda: self.most > self.at_once, MOMENT)
+        pace = threading.Event()
         try:
-            for step in range(1, 6):
-                time.sleep(0.02)
+            for step in range(1, self.steps + 1):
                 if name == self.failing and step == 3:
                     raise TrainingError("It broke.")
-                progress_callback(step, 5, 1.0, 0.1)
+                progress_callback(step, self.steps, 1.0, 0.1)
+                pace.wait(0.001)  # so that others are heard
         except PauseRequested:
             self.saved.append(name)
             raise
         finally:
-            self.now.remove(name)
+            with self.changed:
+                self.now.remove(name)
         return asyncio.run(MockModelTrainer().train_model(name, config, lambda *_: None))
 
 
@@ -990,7 +1002,7 @@ def test_several_models_are_trained_at_once() -> None:
 
 
 def test_the_local_engine_trains_one_after_the_other() -> None:
-    trainer = SlowTrainer()
+    trainer = SlowTrainer(at_once=1)
     alone = SIDE_BY_SIDE.with_overrides({"engine": "local"})
     service, _ = at_once(trainer, MockProgressEmitter(), ["a", "b", "c"], alone)
     asyncio.run(service.execute_training_pipeline(TASK))
@@ -1011,7 +1023,7 @@ def test_a_wish_reaches_all_that_are_trained(kind: type[Interruption]) -> None:
         if progress.step == 2:
             service.interrupt(TASK, kind)
 
-    trainer = SlowTrainer()
+    trainer = SlowTrainer(steps=ENDLESS)
     service, session = at_once(trainer, HookedEmitter(wish), ["a", "b", "c"])
     asyncio.run(service.execute_training_pipeline(TASK))
     assert "c" not in trainer.configs, "no other was begun"
@@ -1026,7 +1038,7 @@ def test_when_nobody_can_be_told_all_save_what_they_have() -> None:
         if progress.step == 2 and progress.message == "Training a":
             raise StorageError("The disk is gone.")
 
-    trainer = SlowTrainer()
+    trainer = SlowTrainer(steps=ENDLESS)
     service, session = at_once(trainer, HookedEmitter(refuse), ["a", "b", "c"])
     with pytest.raises(StorageError, match="The disk is gone"):
         asyncio.run(service.execute_training_pipeline(TASK))

@@ -18,7 +18,7 @@ import pytest
 from rich.console import Console
 from typer.testing import Result
 
-from cognate_core.cli import output
+from cognate_core.cli import following, output
 from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus, StepMetrics
@@ -30,9 +30,9 @@ from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressReader
 from tests.cli.conftest import Cognate
 from tests.runs.test_process import play, when_step
+from tests.waiting import LONG, until
 
 OpenManager = Callable[..., RunManager]
-ENOUGH_SECONDS = 60.0
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def ended_run(open_manager: OpenManager, tiny_config: TrainingConfig) -> Callabl
             )
         )
         run_id = studio.start(tiny_config, name, [model])
-        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert studio.wait(run_id, LONG)
         studio.close()
         return run_id
 
@@ -211,8 +211,8 @@ class TestResume:
         studio = open_manager()
         asked = when_step(studio, 2, studio.pause)
         run_id = studio.start(tiny_config.with_overrides({"max_steps": 12}), "Rested", ["model"])
-        assert asked.wait(ENOUGH_SECONDS)
-        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert asked.wait(LONG)
+        assert studio.wait(run_id, LONG)
         assert studio.log.run(run_id).status is RunStatus.PAUSED
         studio.close()
         result = cognate("resume", run_id)
@@ -234,8 +234,7 @@ class TestResume:
         play(monkeypatch, tmp_path, 'say({"message": "Here I am"}); sys.stdin.readline(); end("paused", "Paused")')
         studio = open_manager(executor="process")
         run_id = studio.start(tiny_config, "Broken off", ["model"])
-        while studio.log.run(run_id).message != "Here I am":
-            assert not studio.wait(run_id, 0.02)
+        until(lambda: studio.log.run(run_id).message == "Here I am", "its first words")
         studio.close()
         play(monkeypatch, tmp_path, "end()")
         (listed,) = json.loads(cognate("runs", "--json").stdout)
@@ -377,10 +376,20 @@ def test_figures_of_a_run_that_goes_are_shown(
         f"""
         say({{"record": {record!r}}})
         say({{"progress": {{**{progress!r}, "total_steps": 5000}}}})
-        time.sleep(1.5)  # rows are committed each second
+        while not os.path.exists({str(tmp_path / "shown")!r}):
+            select.select([], [], [], 0.01)
         end()
         """,
     )
+    describe = following.describe
+
+    def describe_and_say_so(run: Row) -> str:
+        words = describe(run)
+        if "loss" in words:
+            (tmp_path / "shown").touch()
+        return words
+
+    monkeypatch.setattr(following, "describe", describe_and_say_so)
     monkeypatch.setattr(output, "messages", Console(stderr=True, width=400, force_terminal=True))
     result = cognate("train", settings)
     assert result.exit_code == 0

@@ -13,6 +13,7 @@ from cognate_core.client import Client
 from cognate_core.config import TrainingConfig
 from tests.cli.conftest import Cognate, Studio
 from tests.cli.test_commands import assert_refused
+from tests.waiting import LONG
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def ended(there: Cognate, elsewhere: Studio, settings: Path, request: pytest.Fix
     result = there("start", settings, "--name", request.node.name[:60])
     assert result.exit_code == 0, result.output
     run_id = result.stdout.strip()
-    assert elsewhere.manager.wait(run_id, 30)
+    assert elsewhere.manager.wait(run_id, LONG)
     return run_id
 
 
@@ -147,7 +148,7 @@ class TestOneRun:
         step = model["steps"][0]
         branch = there("branch", run_id, step, "--set", "learning_rate=0.0005").stdout.strip()
         assert elsewhere.manager.log.run(branch).branch_step == step
-        assert elsewhere.manager.wait(branch, 30)
+        assert elsewhere.manager.wait(branch, LONG)
         compared = there("compare", run_id, branch).stdout
         assert "learning_rate" in compared
         assert f"The text run from step {step}" in compared

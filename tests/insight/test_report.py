@@ -21,6 +21,7 @@ from cognate_core.contracts import ARITHMETIC, DataReport, RunStatus, SourceRepo
 from cognate_core.insight.axis import Axis
 from cognate_core.insight.charts import PLOTLY_SCRIPT, Losses, View, line_chart, loss_chart
 from cognate_core.insight.report import SHOWN_CHECKS, SHOWN_SAMPLES, run_report
+from tests.waiting import until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -334,11 +335,8 @@ def test_in_a_browser_without_a_network_the_charts_are_drawn_and_no_text_runs(
         )
         page.emulate_media(color_scheme="dark")
         page.set_viewport_size({"width": 400, "height": 800})
-        for _ in range(50):  # charts follow a moment later, and the page's policy lets no test wait inside it
-            if page.evaluate("document.documentElement.scrollWidth") <= 400:
-                break
-            page.wait_for_timeout(100)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 400, "nothing stands beyond a narrow screen"
+        # Charts follow a moment later, and the page's policy lets no test wait inside it.
+        until(lambda: page.evaluate("document.documentElement.scrollWidth") <= 400, "that all fits a narrow screen")
         page.emulate_media(media="print")
         assert page.evaluate("window.ran") is None
         assert page.locator("img, iframe, a[href]").count() == 0

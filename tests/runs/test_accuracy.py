@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from cognate_core.errors import RunError, StorageError
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE, Measurement, read_accuracy
 from tests.there import there
+from tests.waiting import LONG, until
 
 SCORE: dict[str, Any] = {"dataset": "A", "asked": 10, "right": 3, "commonest": "4", "commonest_right": 1}
 KEPT: dict[str, Any] = {
@@ -33,11 +33,12 @@ KEPT: dict[str, Any] = {
 }
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+def measuring_process() -> psutil.Process:
+    """The one process in which this studio measures."""
+    (process,) = (
+        child for child in psutil.Process().children() if child.cmdline()[-1:] == ["cognate_core.runs.accuracy_worker"]
+    )
+    return process
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory, tiny_config: Training
     home = tmp_path_factory.mktemp("accuracy") / "home"
     manager = RunManager(home, executor="thread")
     plain = {"act_enabled": False, "ltm_enabled": False, "save_steps": 2, "eval_interval": 2}
-    assert manager.wait(manager.start(tiny_config.with_overrides(plain), "Tiny", ["tiny"]), 120)
+    assert manager.wait(manager.start(tiny_config.with_overrides(plain), "Tiny", ["tiny"]), LONG)
     manager.close()
     return home
 
@@ -70,7 +71,7 @@ def folder_and_hash(manager: RunManager, model_id: str) -> tuple[Path, str]:
 
 
 def measured(manager: RunManager) -> Measurement:
-    until(lambda: there(manager.measurement()).ended)
+    until(lambda: there(manager.measurement()).ended, "the end of the measurement")
     return there(manager.measurement())
 
 
@@ -99,7 +100,7 @@ def test_a_model_and_its_checkpoints_are_measured_and_the_result_is_kept(manager
 
 def test_a_cancelled_measurement_leaves_nothing_and_no_process(manager: RunManager, model_id: str) -> None:
     manager.measure_accuracy(model_id, 1000)
-    process = psutil.Process(there(manager._measuring._process).pid)
+    process = measuring_process()
     manager.cancel_measurement()
     ended = there(manager.measurement())
     assert ended.ended and ended.problem is None
@@ -118,7 +119,7 @@ def test_what_cannot_be_measured_is_told_in_a_sentence(manager: RunManager, mode
 
 def test_a_process_that_ends_without_a_word_is_told(manager: RunManager, model_id: str) -> None:
     manager.measure_accuracy(model_id, 1000)
-    process = psutil.Process(there(manager._measuring._process).pid)
+    process = measuring_process()
     process.kill()
     assert "ended without an answer" in (measured(manager).problem or "")
 
@@ -163,6 +164,6 @@ def test_a_damaged_file_is_told_as_a_sentence(tmp_path: Path, content: str) -> N
 
 def test_a_measurement_ends_with_the_studio(manager: RunManager, model_id: str) -> None:
     manager.measure_accuracy(model_id, 1000)
-    process = psutil.Process(there(manager._measuring._process).pid)
+    process = measuring_process()
     manager.close()
-    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, 10)
+    until(lambda: not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "its end")

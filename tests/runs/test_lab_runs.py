@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,13 +31,13 @@ from cognate_core.service import seeds_from
 from cognate_core.storage.progress_log import Run
 from cognate_core.training.rehearsal import Rehearsal
 from tests.arithmetic.tiny import config_of
+from tests.waiting import LONG, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NAMES = ["One", "Two"]
-ENOUGH_SECONDS = 60.0
 CONFIG = config_of(max_steps=12, eval_interval=4, save_steps=5, weight_decay=0.01)
-LONG = CONFIG.with_overrides({"max_steps": 1_000_000, "eval_interval": 1_000_000, "save_steps": 1_000_000})
+ENDLESS = CONFIG.with_overrides({"max_steps": 1_000_000, "eval_interval": 1_000_000, "save_steps": 1_000_000})
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +77,7 @@ def studio(home: Path, tmp_path: Path, open_manager: Callable[..., RunManager]) 
 
 
 def ended(manager: RunManager, run_id: str) -> Run:
-    assert manager.wait(run_id, ENOUGH_SECONDS)
+    assert manager.wait(run_id, LONG)
     run = manager.log.run(run_id)
     assert run.status is not RunStatus.FAILED, run.error_details
     return run
@@ -91,10 +90,7 @@ def learned(manager: RunManager, run_id: str, name: str) -> list[tuple[int, floa
 
 
 def wait_for_step(manager: RunManager, run_id: str, step: int) -> None:
-    deadline = time.monotonic() + ENOUGH_SECONDS
-    while (manager.log.run(run_id).step or 0) < step:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: (manager.log.run(run_id).step or 0) >= step, f"step {step}")
 
 
 # Models
@@ -156,7 +152,7 @@ def test_the_estimate_counts_the_parameters_of_the_real_model(modulus: int, n_la
 
 def test_a_paused_run_goes_on_as_if_nothing_had_been(studio: Studio) -> None:
     manager = studio.manager
-    run_id = manager.start(LONG, "Paused", ["Paused"])
+    run_id = manager.start(ENDLESS, "Paused", ["Paused"])
     wait_for_step(manager, run_id, 20)
     manager.pause(run_id)
     assert ended(manager, run_id).status is RunStatus.PAUSED
@@ -168,7 +164,7 @@ def test_a_paused_run_goes_on_as_if_nothing_had_been(studio: Studio) -> None:
     assert ended(manager, run_id).status is RunStatus.STOPPED
     rows = learned(manager, run_id, "Paused")
     assert [row[0] for row in rows] == list(range(1, len(rows) + 1))
-    whole = manager.start(LONG.with_overrides({"max_steps": len(rows)}), "Whole", ["Whole"])
+    whole = manager.start(ENDLESS.with_overrides({"max_steps": len(rows)}), "Whole", ["Whole"])
     assert ended(manager, whole).status is RunStatus.COMPLETED
     assert learned(manager, whole, "Whole") == rows
     (stopped,) = manager.log.models(run_id)
@@ -182,7 +178,7 @@ def test_a_paused_run_goes_on_as_if_nothing_had_been(studio: Studio) -> None:
 
 
 def test_a_cancelled_run_leaves_no_model(studio: Studio) -> None:
-    run_id = studio.manager.start(LONG, "Cancelled", ["Cancelled"])
+    run_id = studio.manager.start(ENDLESS, "Cancelled", ["Cancelled"])
     wait_for_step(studio.manager, run_id, 5)
     studio.manager.cancel(run_id)
     assert ended(studio.manager, run_id).status is RunStatus.CANCELLED
@@ -192,7 +188,7 @@ def test_a_cancelled_run_leaves_no_model(studio: Studio) -> None:
 
 def test_in_a_process_of_its_own_it_pauses_and_resumes(tmp_path: Path, open_manager: Callable[..., RunManager]) -> None:
     manager = open_manager(executor="process")
-    run_id = manager.start(LONG, "Process", ["Process"])
+    run_id = manager.start(ENDLESS, "Process", ["Process"])
     wait_for_step(manager, run_id, 5)
     manager.pause(run_id)
     assert ended(manager, run_id).status is RunStatus.PAUSED
@@ -401,7 +397,7 @@ def test_lanes_of_a_race_train_side_by_side_and_others_wait(
 ) -> None:
     monkeypatch.setattr(manager_module, "usable_cores", lambda: 2)
     manager = open_manager()
-    lanes = [manager.start(LONG, f"Lane {number}", ["m"]) for number in range(3)]
+    lanes = [manager.start(ENDLESS, f"Lane {number}", ["m"]) for number in range(3)]
     text = manager.start(tiny_config, "Text", ["m"])
     for lane in lanes[:2]:
         wait_for_step(manager, lane, 2)

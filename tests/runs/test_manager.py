@@ -67,10 +67,10 @@ from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run
 from cognate_core.storage.trash import TrashEntry
 from cognate_core.training.checkpoint import load_checkpoint
-from tests.surgery import change_rows
-from tests.waiting import LONG, MOMENT, until
+from tests.surgery import change_database
+from tests.waiting import LONG, MOMENT, beside, until
 
-pytestmark = pytest.mark.usefixtures("one_thread")  # torch is there before anything is timed
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 OpenManager = Callable[..., RunManager]
 
@@ -637,11 +637,10 @@ class TestStopAndCancel:
             return run
 
         monkeypatch.setattr(studio.log, "run", read_and_say_so)
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(studio.wait, run_id, 2 * LONG)
-            assert looked.wait(LONG)
-            assert studio.cancel(run_id)
-            assert waiting.result(LONG)
+        waiting = beside(lambda: studio.wait(run_id))
+        assert looked.wait(LONG)
+        assert studio.cancel(run_id)
+        assert waiting.result(LONG)
 
 
 class TestPauseAndResume:
@@ -1030,10 +1029,9 @@ class TestOrderOfTheQueue:
         begin(trainer, "b")
         studio.resume(run_id)
         assert status_of(studio, run_id) is RunStatus.QUEUED
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(studio.wait, run_id, 2 * LONG)
-            assert how(studio, run_id)
-            assert waiting.result(LONG), "who waits for it hears at once"
+        waiting = beside(lambda: studio.wait(run_id))
+        assert how(studio, run_id)
+        assert waiting.result(LONG), "who waits for it hears of it"
         run = studio.log.run(run_id)
         assert (run.status, run.message) == (RunStatus.PAUSED, "Taken out of the queue")
         assert not how(studio, run_id), "it rests already"
@@ -1364,11 +1362,10 @@ class TestClosing:
         studio = open_manager(build_service=build)
         run_id = start(studio, "a")
         assert build.begun.wait(LONG)
-        with ThreadPoolExecutor(1) as pool:
-            closing = pool.submit(studio.close)
-            until(lambda: build.context and build.context.interruption is PauseRequested, "the call for a checkpoint")
-            build.let_go.set()
-            closing.result(LONG)
+        closing = beside(studio.close)
+        until(lambda: build.context and build.context.interruption is PauseRequested, "the call for a checkpoint")
+        build.let_go.set()
+        closing.result(LONG)
         run = ProgressReader(database_path(home)).run(run_id)
         assert run.status is RunStatus.INTERRUPTED
         assert trainer.order == []
@@ -1389,11 +1386,10 @@ class TestClosing:
         assert studio.cancel(run_id)
         asked = threading.Event()
         monkeypatch.setattr(TrainingService, "interrupt", lambda *_: asked.set())
-        with ThreadPoolExecutor(1) as pool:
-            closing = pool.submit(studio.close)
-            assert asked.wait(LONG)
-            trainer.let_all_go()
-            closing.result(LONG)
+        closing = beside(studio.close)
+        assert asked.wait(LONG)
+        trainer.let_all_go()
+        closing.result(LONG)
         assert ProgressReader(database_path(home)).run(run_id).status is RunStatus.CANCELLED
 
     def test_takes_no_longer_for_several_runs_than_for_one(
@@ -1449,7 +1445,7 @@ class TestClosing:
     ) -> None:
         studio.close()
         with pytest.raises((RunError, StorageError), match="closed"):
-            start(studio, "late")
+            beside(lambda: start(studio, "late")).result(LONG)
 
     def test_who_waits_for_a_queued_run_is_not_kept_waiting(
         self,
@@ -1470,11 +1466,10 @@ class TestClosing:
             return run
 
         monkeypatch.setattr(studio.log, "run", read_and_say_so)
-        with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(studio.wait, run_id, 2 * LONG)
-            assert looked.wait(LONG)
-            studio.close()
-            assert not waiting.result(LONG), "it has not ended: the next start takes it up"
+        waiting = beside(lambda: studio.wait(run_id))
+        assert looked.wait(LONG)
+        studio.close()
+        assert not waiting.result(LONG), "it has not ended: the next start takes it up"
 
     def test_may_be_repeated(self, studio: RunManager) -> None:
         studio.close()
@@ -1548,7 +1543,7 @@ class TestOpening:
             add_waiting(log, home, tiny_config, run_id)
         settings = json.dumps({**json.loads(tiny_config.model_dump_json()), "a_setting_of_old": 1})
         log.close()
-        change_rows(database_path(home), "UPDATE runs SET config = ? WHERE id = 'old'", [settings])
+        change_database(database_path(home), "UPDATE runs SET config = ? WHERE id = 'old'", [settings])
         trainer.let_all_go()
         studio = open_manager(build_service=services_with(trainer))
         assert end_of(studio, "new").status is RunStatus.COMPLETED
@@ -1570,7 +1565,7 @@ class TestOpening:
         trainer.let_go("a")
         begin(trainer, "b")
         paused(studio, run_id)
-        change_rows(studio.log.path, update)
+        change_database(studio.log.path, update)
         trainer.let_all_go()
         studio.resume(run_id)
         run = end_of(studio, run_id)

@@ -14,6 +14,7 @@ from cognate_core.errors import ConfigError, RunError
 from cognate_core.runs import RunManager
 from cognate_core.runs.offspring import branch_config, checkpoint_steps, nearest_checkpoint, twin_config
 from cognate_core.training.checkpoint import spread
+from tests.waiting import LONG
 
 FAST = {"max_steps": 6, "eval_interval": 3, "save_steps": 2, "sample_tokens": 0, "dataset_sources": ["Synthetic"]}
 
@@ -24,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig) 
     home = tmp_path_factory.mktemp("offspring") / "home"
     manager = RunManager(home, executor="thread")
     run_id = manager.start(tiny_config.with_overrides(FAST), "Mother", ["Mother"])
-    assert manager.wait(run_id, 60)
+    assert manager.wait(run_id, LONG)
     assert manager.log.run(run_id).status is RunStatus.COMPLETED
     manager.close()
     return home
@@ -39,7 +40,7 @@ def trained(home: Path, tmp_path: Path, open_manager: Callable[..., RunManager])
 
 
 def ended(manager: RunManager, run_id: str) -> RunStatus:
-    assert manager.wait(run_id, 60)
+    assert manager.wait(run_id, LONG)
     return manager.log.run(run_id).status
 
 

@@ -29,11 +29,12 @@ from cognate_core.runs.recovery import RUN_FILE
 from cognate_core.runs.verification import Verification, compare_runs
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressReader
+from tests.surgery import change_database
+from tests.waiting import LONG
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 NAMES = ["small *one*", "b"]
-ENOUGH_SECONDS = 60.0
 Members = dict[str, bytes]
 
 
@@ -84,7 +85,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Train
     }
     runs = {name: studio.start(config.with_overrides(more), name, models) for name, (more, models) in variants.items()}
     for run_id in runs.values():
-        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert studio.wait(run_id, LONG)
         assert studio.log.run(run_id).status is RunStatus.COMPLETED, studio.log.run(run_id).error
     target = home.parent / "first.cognate.zip"
     write_passport(studio.log, studio.store, runs["first"], target)
@@ -226,7 +227,7 @@ def test_a_passport_tells_no_folder_of_the_computer(trained: Trained) -> None:
 def test_a_folder_that_a_message_names_is_taken_out(trained: Trained, tmp_path: Path) -> None:
     studio = copied(trained, tmp_path)
     said = f"{studio.home}/cache/x.jsonl is gone from {studio.home}. Half of 3/4{Path.home()}s stays."
-    studio.log._writer.call(lambda db: db.execute("UPDATE runs SET message = ?, error_details = ?", [said, said]))
+    change_database(studio.log.path, "UPDATE runs SET message = ?, error_details = ?", [said, said])
     write_passport(studio.log, studio.store, trained.run_id, tmp_path / "x.zip")
     studio.close()
     (run,) = json.loads(members_of(tmp_path / "x.zip")[RUN_FILE])["runs"]
@@ -613,21 +614,21 @@ def test_rounding_an_end_that_is_missing_and_weights_that_are_gone(trained: Trai
 
         def shifted(by: float) -> str:
             write = "UPDATE metrics SET loss = loss + ? WHERE run_id = ? AND step = 2"
-            studio.log._writer.call(lambda db: db.execute(write, [by, ids[1]]))
+            change_database(studio.log.path, write, [by, ids[1]])
             return compare_runs(studio.log, studio.store, *ids).verdict
 
         assert shifted(1e-6) == "same within rounding"
         assert compare_runs(studio.log, studio.store, *ids).models[0].first_differing_step == 2
         assert shifted(0.01) == "different"
         assert shifted(-0.01) == "same within rounding"
-        studio.log._writer.call(lambda db: db.execute("DELETE FROM metrics WHERE run_id = ? AND step = 3", [ids[1]]))
+        change_database(studio.log.path, "DELETE FROM metrics WHERE run_id = ? AND step = 3", [ids[1]])
         found = compare_runs(studio.log, studio.store, *ids)
         assert (found.verdict, found.models[0].steps) == ("cannot be compared", 2)
         assert "went on for longer" in found.reason
         studio.delete_model(studio.log.models(ids[0])[0].id)
         assert [model.same_weights for model in compare_runs(studio.log, studio.store, *ids).models].count(None) == 1
         write = "UPDATE runs SET status = 'crashed' WHERE id = ?"
-        studio.log._writer.call(lambda db: db.execute(write, [ids[1]]))
+        change_database(studio.log.path, write, [ids[1]])
         found = compare_runs(studio.log, studio.store, *ids)
         assert (found.verdict, found.reason) == (
             "cannot be compared",

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import io
+import sys
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from cognate_core.config import TrainingConfig
@@ -23,12 +28,22 @@ def test_a_quote_is_measured_in_a_process_like_a_worker(tiny_config: TrainingCon
 def test_a_rehearsal_that_takes_too_long_is_ended_with_a_sentence(
     tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quote_module, "PATIENCE_SECONDS", 0.05)
+    monkeypatch.setattr(quote_module, "PATIENCE_SECONDS", 0.0)
     with pytest.raises(TrainingError, match="took more than"):
         measured_quote(tiny_config)
 
 
-def test_what_cannot_be_trained_is_told(tiny_config: TrainingConfig) -> None:
+@pytest.mark.usefixtures("one_thread")
+def test_what_cannot_be_trained_is_told(
+    tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rehearse_here(words: list[str], *, input: str, **_: Any) -> SimpleNamespace:
+        monkeypatch.setattr(sys, "stdin", io.StringIO(input))
+        quote_module.main()
+        return SimpleNamespace(stdout=capsys.readouterr().out)
+
+    monkeypatch.setattr(quote_module.subprocess, "run", rehearse_here)
+    monkeypatch.setattr(quote_module, "step_back", lambda: None)  # it is this process's own place that it would give up
     with pytest.raises(TrainingError, match="longer than the training length"):
         measured_quote(tiny_config.with_overrides({"train_seq_len": 16, "mem_segment": 8}))
 

@@ -26,7 +26,6 @@ from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressReader
 from cognate_core.sweep import Sweep
 from tests.runs.test_manager import (
-    ENOUGH_SECONDS,
     OpenManager,
     PatientTrainer,
     begin,
@@ -37,11 +36,10 @@ from tests.runs.test_manager import (
     recording_service,
     services_with,
     status_of,
-    until,
-    within,
 )
+from tests.waiting import LONG, until
 
-pytestmark = pytest.mark.usefixtures("one_thread")  # torch is there before anything is timed
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture
@@ -97,7 +95,7 @@ def worked_in(
             studio.stop(run_id)
         else:
             studio.cancel(run_id)
-        assert studio.wait(run_id, ENOUGH_SECONDS)
+        assert studio.wait(run_id, LONG)
     studio.close()
     return all_there_is(studio)
 
@@ -284,7 +282,7 @@ class TestLostDatabase:
         lose(home)
         patient.let_all_go()
         again = open_studio()
-        again.wait(run_id, ENOUGH_SECONDS)
+        again.wait(run_id, LONG)
         assert status_of(again, run_id) is RunStatus.CANCELLED
         assert patient.order == ["slow"]
 
@@ -390,7 +388,7 @@ class TestBrokenRunFiles:
         good, path = lost
         broken = path.read_bytes()
         for _ in range(2):  # the next start must go as well
-            studio = within(ENOUGH_SECONDS, open_studio)
+            studio = open_studio()
             found = {run.id: run for run in studio.log.runs()}
             good_id = good["runs"][0]["id"]
             assert {**studio.log.export_run(good_id), **measured(studio.log, good_id)} == good
@@ -562,8 +560,8 @@ class TestReadOnlyManager:
 
     def test_can_tell_whether_a_run_rests(self, looking: ReadOnlyManager) -> None:
         training, done = looking.log.runs()[1].id, looking.log.runs()[-1].id
-        assert looking.wait(done, 0.05)
-        assert not looking.wait(training, 0.05)
+        assert looking.wait(done, 0)
+        assert not looking.wait(training, 0)
 
     def test_closing_it_closes_nothing_of_the_other(
         self, studio: RunManager, looking: ReadOnlyManager, patient: PatientTrainer

@@ -22,6 +22,7 @@ from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
 from cognate_core.sweep import Sweep
 from tests.runs.test_broadcast import heard
+from tests.waiting import LONG
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -88,7 +89,7 @@ def test_all_are_queued_in_their_order_as_one_group(studio: RunManager, rates: S
 def test_one_after_the_other_is_trained(studio: RunManager, trainer: HeldTrainer, rates: Sweep) -> None:
     group_id, run_ids = studio.start_sweep(rates, "rates")
     trainer.let_go.set()
-    assert all(studio.wait(run_id, 20) for run_id in run_ids)
+    assert all(studio.wait(run_id, LONG) for run_id in run_ids)
     assert statuses(studio, group_id) == [RunStatus.COMPLETED] * 3
 
 
@@ -97,7 +98,7 @@ def test_the_same_key_starts_it_once(studio: RunManager, rates: Sweep, tiny_conf
     assert studio.start_sweep(rates, "rates", "pressed") == first
     assert len(studio.log.runs()) == 3
     studio.cancel(first[1][0])
-    assert studio.wait(first[1][0], 20)
+    assert studio.wait(first[1][0], LONG)
     studio.delete_run(first[1][0])
     assert studio.start_sweep(rates, "rates", "pressed") == (first[0], first[1][1:])
     assert studio.start_sweep(rates, "rates", "pressed again")[0] != first[0]
@@ -152,7 +153,7 @@ def test_cancelling_a_group_takes_out_what_waits_and_ends_what_goes(studio: RunM
     group_id, run_ids = studio.start_sweep(rates, "rates")
     other_id, _ = studio.start_sweep(rates, "others")
     assert studio.cancel_group(group_id) == 3
-    assert all(studio.wait(run_id, 20) for run_id in run_ids)
+    assert all(studio.wait(run_id, LONG) for run_id in run_ids)
     assert statuses(studio, group_id) == [RunStatus.CANCELLED] * 3
     assert RunStatus.CANCELLED not in statuses(studio, other_id)
     assert studio.cancel_group(group_id) == 0
@@ -164,7 +165,7 @@ def test_what_goes_may_go_on(studio: RunManager, trainer: HeldTrainer, rates: Sw
     group_id, run_ids = studio.start_sweep(rates, "rates")
     assert studio.cancel_group(group_id, going=False) == 2
     trainer.let_go.set()
-    assert studio.wait(run_ids[0], 20)
+    assert studio.wait(run_ids[0], LONG)
     assert statuses(studio, group_id) == [RunStatus.COMPLETED, RunStatus.CANCELLED, RunStatus.CANCELLED]
 
 
@@ -197,7 +198,7 @@ def test_the_group_outlives_trash_and_a_lost_database(
 ) -> None:
     group_id, run_ids = studio.start_sweep(rates, "rates")
     studio.cancel_group(group_id)
-    assert all(studio.wait(run_id, 20) for run_id in run_ids)
+    assert all(studio.wait(run_id, LONG) for run_id in run_ids)
     studio.delete_run(run_ids[1])
     assert len(studio.log.runs_of_group(group_id)) == 2
     (entry,) = studio.trash.entries()
@@ -216,7 +217,7 @@ def test_a_run_in_a_passport_keeps_the_label_of_its_group(
 ) -> None:
     here = open_manager()
     group_id, run_ids = here.start_sweep(Sweep(tiny_config, {"seed": [1, 2]}), "seeds")
-    assert all(here.wait(run_id, 60) for run_id in run_ids)
+    assert all(here.wait(run_id, LONG) for run_id in run_ids)
     passport = tmp_path / "run.cognate.zip"
     write_passport(here.log, here.store, run_ids[0], passport)
     losses = here.log.heldout_losses(run_ids)
@@ -236,7 +237,7 @@ def test_a_run_file_of_an_earlier_version_belongs_to_no_group(
 ) -> None:
     group_id, (run_id, *others) = studio.start_sweep(rates, "rates")
     studio.cancel_group(group_id)
-    assert all(studio.wait(each, 20) for each in (run_id, *others))
+    assert all(studio.wait(each, LONG) for each in (run_id, *others))
     studio.close()
     path = studio.home / "runs" / run_id / "run.json"
     rows = json.loads(path.read_text())

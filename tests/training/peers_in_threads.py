@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from cognate_core.training.peers import Peers
+from tests.waiting import LONG
 
 T = TypeVar("T")
 
@@ -29,9 +30,9 @@ class ThreadPeers(Peers):
 
     def _exchanged(self, own: Tensor | str) -> list[Tensor | str]:
         self._board[self.rank] = own
-        self._barrier.wait(timeout=60)
+        self._barrier.wait(timeout=LONG)
         everybodys = list(self._board)
-        self._barrier.wait(timeout=60)
+        self._barrier.wait(timeout=LONG)
         return everybodys
 
 

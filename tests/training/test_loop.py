@@ -101,6 +101,7 @@ class Trained:
         change: dict[str, Any] | None = None,
         precision: Precision = FP32,
         callback: ProgressCallback = lambda *progress: None,
+        before_save: Callable[[], None] = lambda: None,
     ) -> None:
         self.config = TINY.with_overrides(change or {})
         self.records: list[Record] = []
@@ -111,7 +112,9 @@ class Trained:
             self.calls.append(progress)
             callback(*progress)
 
-        self.loop = TextLoop("m", self.config, data, folder, precision, self.records.append, tell)
+        self.loop = TextLoop(
+            "m", self.config, data, folder, precision, self.records.append, tell, before_save=before_save
+        )
 
     def run(self) -> "Trained":
         self.loop.run()
@@ -583,14 +586,13 @@ def test_slow_steps_are_saved_more_often_than_the_interval(
 
 def test_what_was_recorded_is_on_the_disk_before_a_checkpoint_is(data: PreparedData, tmp_path: Path) -> None:
     there: list[list[str]] = []
-    trained = Trained(data, tmp_path, {"max_steps": 4, "save_steps": 2})
     folder = tmp_path / "checkpoints"
 
     def look() -> None:
         there.append(sorted(path.name for path in folder.glob("*")))
         assert trained.steps[-1].step == trained.loop.step, "the step is recorded before it is saved"
 
-    trained.loop._before_save = look
+    trained = Trained(data, tmp_path, {"max_steps": 4, "save_steps": 2}, before_save=look)
     trained.run()
     assert there == [[], ["step-00000002"]]
 

@@ -26,6 +26,7 @@ BENCHMARKS = (
     "pages",
     "rest",
     "sockets",
+    "viewers",
     "feel",
     "detectors",
 )

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page
 
-from tests.browser.studio import Studio, page_on, running_studio
-
-expect.set_options(timeout=30_000)  # a machine with much to do; what is right comes at once
+from tests.browser.studio import Studio, new_context, page_on, running_studio
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +19,7 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 @pytest.fixture(scope="module")
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     """One for all pages of a module."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context = new_context(chromium, viewport={"width": 1280, "height": 900})
     yield context
     context.close()
 

@@ -14,8 +14,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+
+from tests.waiting import LONG, until
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM_ARGUMENTS = [
@@ -27,7 +30,17 @@ CHROMIUM_ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_SECONDS = 60.0
+LONG_MS = 1000 * LONG
+expect.set_options(timeout=LONG_MS)  # what is right comes at once; no wait has a limit of its own
+
+STILL = """async () => {
+  const frame = () => new Promise(requestAnimationFrame)
+  await frame()
+  await frame() // by now all that is to move has begun to
+  const moving = () => document.getAnimations().filter(
+    each => each.playState === "running" && each.effect.getComputedTiming().endTime < Infinity)
+  while (moving().length) await Promise.allSettled(moving().map(each => each.finished))
+}"""
 
 
 @dataclass(frozen=True)
@@ -42,7 +55,7 @@ class Studio:
 
 @contextmanager
 def running_studio(home: Path, module: str = "cognate_core.cli", **environment: str) -> Iterator[Studio]:
-    """Start `cognate run`, or what `module` makes of it, on a free port with its own data folder; stop it at the end."""
+    """Start `cognate run`, or `module` in its place, on a free port with its own data folder; stop it at the end."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -60,13 +73,15 @@ def running_studio(home: Path, module: str = "cognate_core.cli", **environment: 
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            _wait_until_it_answers(url, process, log)
+            until(lambda: process.poll() is not None or _answers(url), "that the studio answers")
+            if process.poll() is not None:
+                raise RuntimeError(f"The studio did not start:\n{log.read_text(errors='replace')}")
             yield Studio(url, home, process, time.perf_counter() - started)
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                process.wait(LONG)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
@@ -79,11 +94,17 @@ def launch_chromium(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=found, args=CHROMIUM_ARGUMENTS)
 
 
+def new_context(browser: Browser, **options: Any) -> BrowserContext:
+    """A browser as of another person, whose pages are waited for as long as all else."""
+    context = browser.new_context(**options)
+    context.set_default_timeout(LONG_MS)
+    return context
+
+
 @contextmanager
 def page_on(context: BrowserContext, studio: Studio) -> Iterator[Page]:
     """A page that remembers nothing of those before it, but need not fetch and compile the studio's files again."""
     page = context.new_page()
-    page.set_default_timeout(60_000)
     yield page
     if page.url.startswith(studio.url):
         page.evaluate("localStorage.clear()")
@@ -94,17 +115,17 @@ def page_on(context: BrowserContext, studio: Studio) -> Iterator[Page]:
 
 def wait_until_idle(page: Page) -> None:
     """Until Streamlit has finished drawing the page."""
-    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible(timeout=30_000)
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
 
 
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.05)  # a process that starts has no event to wait for
-    raise RuntimeError(f"The studio did not start:\n{log.read_text(errors='replace')}")
+def wait_until_still(page: Page) -> None:
+    """Until what began to move or to change its colour has come to its end."""
+    page.evaluate(STILL)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/_stcore/health", timeout=LONG):
+            return True
+    except OSError:
+        return False

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +26,8 @@ from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, database_path
 from cognate_core.runs.process import workers
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
-from tests.browser.studio import Studio, running_studio, wait_until_idle
+from tests.browser.studio import Studio, running_studio, wait_until_idle, wait_until_still
+from tests.waiting import LONG, until
 
 pytestmark = pytest.mark.browser
 
@@ -133,12 +133,12 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
     )
     manager = RunManager(home, executor="thread")
     run = manager.start(config, "A finished run", ["A finished run"])
-    assert manager.wait(run, 120)
+    assert manager.wait(run, LONG)
     twin = manager.start_twin(run)
-    assert manager.wait(twin, 120)
+    assert manager.wait(twin, LONG)
     small = {"arithmetic_modulus": 11, "d_model": 16, "n_heads": 2, "max_steps": 20, "save_steps": 10}
     lab = manager.start(PRESETS["grokking"].config.with_overrides(small), "In the lab", ["In the lab"])
-    assert manager.wait(lab, 120)
+    assert manager.wait(lab, LONG)
     ids = {"run": run, "twin": twin, "model": manager.log.models(run)[0].id}
     ids |= {"lab": lab, "calculator": manager.log.models(lab)[0].id}
     manager.close()
@@ -156,10 +156,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Full]:
 @contextmanager
 def at_a_standstill(log: ProgressReader, run_ids: list[str]) -> Iterator[None]:
     """As soon as one of the runs trains, stop its process for a while: the test needs the processor more."""
-    deadline = time.monotonic() + 60
-    while not (going := [run_id for run_id in run_ids if log.run(run_id).status is RunStatus.TRAINING]):
-        assert time.monotonic() < deadline, "no run began"
-        time.sleep(0.1)  # another process has no event to wait for
+    going = until(lambda: [each for each in run_ids if log.run(each).status is RunStatus.TRAINING], "a run begins")
     worker = workers()[going[0]]
     os.kill(worker, signal.SIGSTOP)
     try:
@@ -197,7 +194,6 @@ def watched(context: BrowserContext) -> Iterator[Callable[[Studio], Watched]]:
                 else None
             ),
         )
-        page.set_default_timeout(60_000)
         return Watched(page, trouble)
 
     yield watch
@@ -234,12 +230,8 @@ def look_at_it_in_every_way(page: Page) -> list[str]:
         page.set_viewport_size({"width": width, "height": 900})
         expect(page.get_by_test_id("stApp")).to_have_css("color-scheme", scheme)
         wait_until_idle(page)
-        page.wait_for_timeout(350)  # colours fade from one look to the other; half-way they have no contrast
-        found = grave_violations(page, options)
-        if found:  # on a slow day they fade for longer; what is wrong stays so
-            page.wait_for_timeout(3000)
-            found = grave_violations(page, options)
-        wrong += [f"{scheme}, {width}: {each}" for each in found]
+        wait_until_still(page)  # colours fade from one look to the other; half-way they have no contrast
+        wrong += [f"{scheme}, {width}: {each}" for each in grave_violations(page, options)]
         if needed_width(page) > width:
             wrong.append(f"{scheme}, {width}: it must be scrolled sideways")
     return wrong
@@ -257,25 +249,29 @@ def test_every_page_can_be_read_by_everyone(full: Full, watched: Callable[[Studi
     assert look.trouble == []
 
 
+WRONG = """() => {
+    const wrong = document.createElement("div")
+    wrong.innerHTML = '<button></button><p style="color: #999; background: #fff">faint</p>'
+    wrong.style.width = "3000px"
+    document.querySelector("[data-testid=stMainBlockContainer]").prepend(wrong)
+    console.warn("a warning of ours")
+    fetch("http://127.0.0.1:9/").catch(() => null)
+}"""
+
+
 def test_the_measurement_sees_what_is_wrong(full: Full, watched: Callable[[Studio], Watched]) -> None:
     """So that the test above cannot pass by not looking."""
     look = watched(full.studio)
     look.page.goto(full.studio.url)
     wait_until_idle(look.page)
-    look.page.evaluate(
-        """() => {
-            const wrong = document.createElement("div")
-            wrong.innerHTML = '<button></button><p style="color: #999; background: #fff">faint</p>'
-            wrong.style.width = "3000px"
-            document.querySelector("[data-testid=stMainBlockContainer]").prepend(wrong)
-            console.warn("a warning of ours")
-            fetch("http://127.0.0.1:9/").catch(() => null)
-        }"""
-    )
+    with (
+        look.page.expect_console_message(lambda message: "a warning of ours" in message.text),
+        look.page.expect_request("http://127.0.0.1:9/"),
+    ):
+        look.page.evaluate(WRONG)
     found = {each.split(":")[0] for each in grave_violations(look.page, EVERYTHING)}
     assert {"button-name", "color-contrast"} <= found
     assert needed_width(look.page) > WIDE
-    look.page.wait_for_timeout(200)
     assert any("a warning of ours" in each for each in look.trouble)
     assert any(each.startswith("outside: ") for each in look.trouble)
 
@@ -323,7 +319,7 @@ def test_a_first_run_with_the_keyboard_alone(watched: Callable[[Studio], Watched
         tab_to(page, "button", "Start training")
         expect(page.get_by_role("button", name="Start training")).to_be_enabled()
         page.keyboard.press("Enter")
-        expect(page).to_have_url(re.compile(r"/monitor\?run=[0-9a-f]{12}$"), timeout=30_000)  # torch is loaded first
+        expect(page).to_have_url(re.compile(r"/monitor\?run=[0-9a-f]{12}$"))  # torch is loaded first
         expect(page.get_by_text("Step 2 of 3")).to_be_visible()
         page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
 

@@ -14,6 +14,7 @@ from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.runs import RunManager, database_path
 from cognate_core.storage.progress_log import ProgressReader
 from tests.browser.studio import Studio, page_on, running_studio, wait_until_idle
+from tests.waiting import LONG
 
 pytestmark = pytest.mark.browser
 
@@ -35,7 +36,7 @@ def known(
     manager = RunManager(home, executor="thread")
     config = tiny_config.with_overrides({"max_steps": 12, "save_steps": 4, "eval_interval": 4})
     run = manager.start(config, "Trained", ["Trained"])
-    assert manager.wait(run, 120)
+    assert manager.wait(run, LONG)
     diverges = tiny_config.with_overrides({"max_steps": 200, "learning_rate": 0.3, "max_grad_norm": 1})
     worse = manager.log.create_run("0123456789ab", "Too fast", diverges, ["m"], home / "runs" / "0123456789ab", None)
     for step in range(1, 201):
@@ -112,7 +113,7 @@ def test_a_click_opens_the_step_and_a_branch_goes_on_from_there(page: Page, know
     expect(page.get_by_role("heading", name="What differs in their settings")).to_be_visible()
     expect(page.get_by_text("branched off from the one above, after step 4")).to_be_visible()
     page.get_by_role("link", name="The branch").first.click()
-    expect(page.get_by_text("Training is complete")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("Training is complete")).to_be_visible()
     expect(page.get_by_text("Branched off from")).to_be_visible()
 
 
@@ -131,7 +132,7 @@ def test_a_caption_offers_its_remedy_for_a_new_run(page: Page, known: Studio, id
     expect(page.get_by_role("textbox", name="Training steps")).to_have_value("5")
     start_training(page)
     expect(page.get_by_text("Made to mend")).to_be_visible()
-    expect(page.get_by_text("Training is complete")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("Training is complete")).to_be_visible()
 
 
 def test_a_run_is_handed_on_and_repeated_to_verify(
@@ -147,7 +148,7 @@ def test_a_run_is_handed_on_and_repeated_to_verify(
         page.get_by_role("button", name="Save its passport").click()
     download.value.save_as(tmp_path / "run.cognate.zip")
     page.get_by_role("button", name="Repeat it to verify").click()
-    expect(page.get_by_text("Identical.")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("Identical.")).to_be_visible()
 
     with running_studio(tmp_path / "another") as another:
         page.goto(another.url)
@@ -179,6 +180,6 @@ def test_settings_are_saved_opened_and_quoted(page: Page, known: Studio, ids: di
     page.wait_for_url(re.compile("settings=[0-9a-f]{16}"))
     expect(page.get_by_role("textbox", name="Width")).to_have_value("24")
     page.get_by_role("button", name="How long will it take?").click()
-    expect(page.get_by_text("Time to train")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("Time to train")).to_be_visible()
     start_training(page)
     expect(page.get_by_text("Quoted for training").first).to_be_visible()

@@ -16,8 +16,8 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import database_path
 from cognate_core.storage.progress_log import ProgressReader
-from tests.browser.studio import Studio
-from tests.faults.studios import wait_for
+from tests.browser.studio import Studio, new_context
+from tests.waiting import LONG, until
 
 pytestmark = pytest.mark.browser
 
@@ -102,9 +102,8 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[str]:
 
 @pytest.fixture
 def hostile(chromium: Browser, elsewhere: str) -> Iterator[Page]:
-    context = chromium.new_context()
+    context = new_context(chromium)
     page = context.new_page()
-    page.set_default_timeout(30_000)
     page.goto(elsewhere)
     yield page
     context.close()
@@ -120,14 +119,14 @@ def run_id(studio: Studio) -> str:
         request = urllib.request.Request(
             f"{studio.url}/api/v1{path}", json.dumps(body).encode(), headers, method="POST"
         )
-        with urllib.request.urlopen(request, timeout=30) as answered:
+        with urllib.request.urlopen(request, timeout=LONG) as answered:
             told: dict[str, Any] = json.loads(answered.read())
             return told
 
     settings = {"dataset_sources": ["Synthetic"], "max_steps": TrainingConfig().max_steps}
     started: str = ask("/runs", {"name": "mine", "settings": settings})["id"]
     ask(f"/runs/{started}/cancel", {})
-    wait_for(lambda: log(studio).run(started).status.is_terminal, 120, "the end of the run")
+    until(lambda: log(studio).run(started).status.is_terminal, "the end of the run")
     return started
 
 

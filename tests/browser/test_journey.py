@@ -26,26 +26,17 @@ def type_into(page: Page, label: str, text: str) -> None:
     wait_until_idle(page)
 
 
-def open_new_run(page: Page, studio: Studio, steps: int, name: str) -> None:
-    """A small and quick run on built-in text."""
-    page.goto(f"{studio.url}/new-run")
-    wait_until_idle(page)
-    type_into(page, "Training steps", str(steps))
-    type_into(page, "Name", name)
-    for dataset in ("GSM8K", "SVAMP", "Synthetic"):
-        page.get_by_role("button", name=dataset, exact=True).click()
-        wait_until_idle(page)
-    for label, value in (("Layers", "1"), ("Width", "32"), ("Batch size", "2")):
-        type_into(page, label, value)
-
-
-def start_endless_run(page: Page, studio: Studio, name: str) -> None:
-    """A small run on built-in text, its settings taken from the address."""
-    settings = {"max_steps": 100_000, "dataset_sources": "Synthetic", "n_layers": 1, "d_model": 32, "batch_size": 2}
-    query = "&".join(f"first-run.{setting}={value}" for setting, value in settings.items())
+def open_new_run(page: Page, studio: Studio, **settings: object) -> None:
+    """A small run on built-in text that never ends, its settings taken from the address."""
+    small = {"max_steps": 100_000, "dataset_sources": "Synthetic", "n_layers": 1, "d_model": 32, "batch_size": 2}
+    query = "&".join(f"first-run.{setting}={value}" for setting, value in {**small, **settings}.items())
     page.goto(f"{studio.url}/new-run?{query}")
     wait_until_idle(page)
     expect(page.get_by_role("textbox", name="Training steps")).to_have_value("100000")
+
+
+def start_endless_run(page: Page, studio: Studio, name: str) -> None:
+    open_new_run(page, studio)
     type_into(page, "Name", name)
     page.get_by_role("button", name="Start training").click()
 
@@ -54,6 +45,17 @@ def points_on_the_curve(page: Page) -> int:
     return page.locator(".js-plotly-plot").first.evaluate(
         "plot => (plot.data.find(trace => trace.name === 'training') || {x: []}).x.length"
     )
+
+
+def watch_the_curve_grow(page: Page) -> None:
+    """In place: the chart is not built anew, which would flicker and lose the zoom."""
+    page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
+    page.evaluate("document.querySelector('.js-plotly-plot').marked = true")
+    page.wait_for_function(
+        "n => document.querySelector('.js-plotly-plot').data.find(t => t.name === 'training').x.length > n",
+        arg=points_on_the_curve(page),
+    )
+    assert page.evaluate("document.querySelector('.js-plotly-plot').marked") is True
 
 
 def look_through_the_lens(page: Page) -> None:
@@ -65,7 +67,7 @@ def look_through_the_lens(page: Page) -> None:
     page.get_by_role("button", name="Write").click()
     lens = page.locator(".lens")
     words = lens.get_by_role("option")
-    expect(lens.get_by_role("listbox")).to_contain_text("<img src=x onerror=alert(1)> How many?", timeout=60_000)
+    expect(lens.get_by_role("listbox")).to_contain_text("<img src=x onerror=alert(1)> How many?")
     wait_until_idle(page)
     assert dialogs == []
 
@@ -92,7 +94,11 @@ def look_through_the_lens(page: Page) -> None:
 
 
 def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: Path) -> None:
-    open_new_run(page, studio, steps=60, name="Journey")
+    open_new_run(page, studio, dataset_sources="SVAMP,Synthetic")
+    type_into(page, "Training steps", "20")
+    type_into(page, "Name", "Journey")
+    page.get_by_role("button", name="SVAMP", exact=True).click()
+    wait_until_idle(page)
     page.get_by_role("button", name="Start training").dblclick()  # pressed twice: one run
 
     expect(page.get_by_role("button", name="Stop and save")).to_be_visible()
@@ -100,22 +106,14 @@ def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: 
     address = page.url
     page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
     before = points_on_the_curve(page)
-    page.evaluate("document.querySelector('.js-plotly-plot').marked = true")
-    page.wait_for_function(
-        "n => document.querySelector('.js-plotly-plot').data.find(t => t.name === 'training').x.length > n", arg=before
-    )
-
-    # It grew in place: the chart was not built anew, which would flicker and lose the zoom.
-    assert page.evaluate("document.querySelector('.js-plotly-plot').marked") is True
-
     page.reload()  # nothing is lost
     expect(page).to_have_url(address)
     page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
     assert points_on_the_curve(page) >= before
 
-    expect(page.get_by_text("Training is complete")).to_be_visible(timeout=120_000)
+    expect(page.get_by_text("Training is complete")).to_be_visible()
     expect(page.get_by_role("button", name="Stop and save")).to_have_count(0)
-    expect(page.get_by_text("60 of 60")).to_be_visible()
+    expect(page.get_by_text("20 of 20")).to_be_visible()
 
     wait_until_idle(page)  # the page is drawn anew for the new status
     page.get_by_role("link", name="Try Journey").click()
@@ -123,11 +121,11 @@ def test_from_start_to_a_downloaded_model(page: Page, studio: Studio, tmp_path: 
     expect(page.get_by_role("heading", name="Journey")).to_be_visible()
     page.get_by_role("button", name="Write").click()
     written = page.locator("[data-testid=stText]").last
-    expect(written).not_to_be_empty(timeout=60_000)
+    expect(written).not_to_be_empty()
 
     look_through_the_lens(page)
 
-    with page.expect_download(timeout=60_000) as download:
+    with page.expect_download() as download:
         page.get_by_role("button", name="Download all as zip").click()
     archive = tmp_path / "model.zip"
     download.value.save_as(archive)
@@ -175,7 +173,7 @@ def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: S
     assert page.locator("h1").inner_text().replace(WORD_JOINER, "") == name
 
     page.get_by_role("button", name="Cancel").click()
-    expect(page.get_by_text(re.compile("Ended .* Cancelled"))).to_be_visible(timeout=30_000)
+    expect(page.get_by_text(re.compile("Ended .* Cancelled"))).to_be_visible()
     page.goto(studio.url)
     wait_until_idle(page)
     expect(page.get_by_test_id("stMain").get_by_text("onerror")).to_be_visible()  # links get their text a moment later
@@ -185,9 +183,9 @@ def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: S
 
 def test_stop_keeps_a_model_and_delete_asks_first(page: Page, studio: Studio) -> None:
     start_endless_run(page, studio, "Stopped early")
-    page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
+    watch_the_curve_grow(page)
     page.get_by_role("button", name="Stop and save").click()
-    expect(page.get_by_text("Stopped and saved")).to_be_visible(timeout=30_000)
+    expect(page.get_by_text("Stopped and saved")).to_be_visible()
     wait_until_idle(page)  # the page is drawn anew for the new status
     page.get_by_role("link", name="Try Stopped early").click()
     page.wait_for_url(re.compile("/models"))

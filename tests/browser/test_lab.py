@@ -23,7 +23,7 @@ def test_a_race_is_started_watched_and_its_model_tried(page: Page, studio: Studi
     # Both lanes race, each with its own line, and the page follows them to their end by itself.
     for lane in ("GrokFast, × mod 11, seed 0", "No filter, × mod 11, seed 0"):
         page.get_by_role("link", name=lane).wait_for()
-    expect(page.get_by_text("step 60 of 60")).to_have_count(2, timeout=180_000)
+    expect(page.get_by_text("step 60 of 60")).to_have_count(2)
     expect(page.get_by_role("button", name="Stop and save")).to_have_count(0)
     drawn = "document.querySelector('.js-plotly-plot').data"
     page.wait_for_function(f"{drawn}.length === 4 && {drawn}.every(t => t.x.length > 1)")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import time
 from pathlib import Path
 
 from cognate_core.config import TrainingConfig
@@ -16,16 +15,14 @@ from cognate_core.runs import RunManager
 
 def main() -> None:
     home, order, subject = sys.argv[1:]
-    began = time.perf_counter()
     manager = RunManager(Path(home))
     found = [(run.id, run.status.value, manager.resume_step(run.id)) for run in manager.log.runs()]
-    opened_in = time.perf_counter() - began
     if order == "start":
         run_id = manager.start(TrainingConfig.from_toml(Path(subject).read_text()), "a run", ["model"])
     else:
         run_id = subject
         manager.resume(run_id)
-    ready = {"run_id": run_id, "found": found, "opened_in": opened_in}
+    ready = {"run_id": run_id, "found": found}
     sys.stdout.write(json.dumps(ready) + "\n")
     sys.stdout.flush()
     sys.stdin.read()  # until the test closes it

@@ -7,8 +7,6 @@ import json
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.runs import database_path
 from cognate_core.runs.process import workers
 from cognate_core.storage.progress_log import ProgressReader, Run
+from tests.waiting import LONG, until
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +24,6 @@ class Host:
 
     def __init__(self, home: Path, order: str, subject: str) -> None:
         self.home = home
-        started = time.perf_counter()
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.host", str(home), order, subject],
             cwd=ROOT,
@@ -35,10 +33,8 @@ class Host:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, "the studio did not start"
-        self.seconds_to_start = time.perf_counter() - started
         answer = json.loads(line)
         self.run_id: str = answer["run_id"]
-        self.opened_in: float = answer["opened_in"]
         self.found: dict[str, tuple[str, int]] = {run_id: (status, step) for run_id, status, step in answer["found"]}
 
     @property
@@ -58,25 +54,27 @@ class Host:
         self._reap()
 
     def _reap(self) -> None:
-        self.process.wait(30)
+        self.process.wait(LONG)
         for stream in (self.process.stdin, self.process.stdout):
             if stream is not None:
                 stream.close()
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0, what: str = "it") -> float:
-    """Seconds until the condition held. Fails when it never does."""
-    started = time.monotonic()
-    while not condition():
-        if time.monotonic() - started > seconds:
-            raise AssertionError(f"{what} did not happen within {seconds:g} s")
-        time.sleep(0.01)  # another process has no event to wait for
-    return time.monotonic() - started
+def wait_for_no_worker(run_id: str) -> None:
+    """Until no worker of the run is left."""
+    until(lambda: run_id not in workers(), "the end of the worker")
 
 
-def wait_for_no_worker(run_id: str, seconds: float = 10.0) -> float:
-    """Seconds until no worker of the run is left."""
-    return wait_for(lambda: run_id not in workers(), seconds, "the end of the worker")
+def wait_for_the_end(home: Path, run_id: str) -> None:
+    """Until the run has ended. A long one is waited for as long as it makes steps."""
+    log = ProgressReader(database_path(home))
+
+    def ended() -> bool:
+        return log.run(run_id).status.is_terminal
+
+    while not ended():
+        before = len(log_steps(home, run_id))
+        until(lambda: ended() or len(log_steps(home, run_id)) > before, "another step")  # noqa: B023
 
 
 def integrity(home: Path) -> str:
@@ -124,7 +122,7 @@ def wait_for_training(home: Path, run_id: str, after_step: int = 0, steps: int =
     def goes_on() -> bool:
         return sum(row["step"] > after_step for row in log_steps(home, run_id)) >= steps
 
-    wait_for(goes_on, 120, "training")
+    until(goes_on, "training")
 
 
 def small_config(**changes: Any) -> TrainingConfig:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import random
 import shutil
@@ -20,9 +19,10 @@ from cognate_core.files import is_disk_full
 from cognate_core.runs import RunManager, database_path
 from cognate_core.storage.progress_log import ProgressReader
 from cognate_core.training.checkpoint import PARTS, load_checkpoint, newest_checkpoint, save_checkpoint
-from tests.faults.studios import ROOT, fingerprint, log_steps, small_config, wait_for, wait_for_training
+from tests.faults.studios import ROOT, fingerprint, log_steps, small_config, wait_for_the_end, wait_for_training
 from tests.faults.times import Tally, times
 from tests.training.test_checkpoint import checkpoint_of
+from tests.waiting import LONG, until
 
 pytestmark = pytest.mark.timeout(3000)
 DISK_BYTES = 24_000_000
@@ -66,7 +66,7 @@ def test_a_full_disk_fails_the_run_which_goes_on_once_there_is_room(
         wait_for_training(small_disk / "home", run_id, step)
         leave = 0 if number % 4 == 0 else rng.randrange(0, 900_000)  # of three checkpoints
         ballast = fill(small_disk, leave)
-        wait_for(lambda: not manager.log.run(run_id).status.is_active, 120, "the end")
+        until(lambda: not manager.log.run(run_id).status.is_active, "the end")
         run = manager.log.run(run_id)
         assert run.status.value == "failed", run
         assert "disk is full" in (run.error or ""), run.error
@@ -76,13 +76,13 @@ def test_a_full_disk_fails_the_run_which_goes_on_once_there_is_room(
         ballast.unlink()
         manager.resume(run_id)
         survived += 1
-    assert manager.wait(run_id, 600)
+    wait_for_the_end(manager.home, run_id)
     assert manager.log.run(run_id).status.value == "completed"
     found = fingerprint(small_disk / "home", run_id)
     manager.close()
     other = RunManager(tmp_path / "whole")
     reference_id = other.start(config, "a run", ["model"])
-    assert other.wait(reference_id, 600)
+    wait_for_the_end(other.home, reference_id)
     reference = fingerprint(tmp_path / "whole", reference_id)
     other.close()
     tally("disk full", tried=tries, survived=survived if found == reference else 0, lost="no checkpoint")
@@ -140,7 +140,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     manager = RunManager(home, executor="thread")
     for number in range(2):
         run_id = manager.start(small_config(max_steps=30, save_steps=10), f"run {number}", ["model"])
-        assert manager.wait(run_id, 120)
+        assert manager.wait(run_id, LONG)
     manager.close()
     return home
 
@@ -244,30 +244,24 @@ def test_no_damaged_checkpoint_is_ever_loaded(tmp_path: Path, tally: Tally) -> N
 
 
 def test_a_locked_database_delays_the_log_and_not_the_training(tmp_path: Path, tally: Tally) -> None:
-    seconds = times(6, 10)
+    more = times(50, 1000)  # steps
     manager = RunManager(tmp_path / "home")
     run_id = manager.start(small_config(max_steps=100_000, eval_interval=100_000, save_steps=100_000), "a run", ["m"])
-    wait_for(lambda: len(log_steps(manager.home, run_id)) > 20, 120, "training")
+    until(lambda: len(log_steps(manager.home, run_id)) > 20, "training")
     locking = sqlite3.connect(database_path(manager.home), isolation_level=None)
     locking.execute("BEGIN IMMEDIATE")
-    before = log_steps(manager.home, run_id)[-1]
-    delayed = wait_for(lambda: manager.log.delayed_seconds > 3, seconds, "the news of the delay")
-    wait_for(lambda: log_steps(manager.home, run_id)[-1]["elapsed_seconds"] > before["elapsed_seconds"] + seconds, 60)
+    until(lambda: manager.log.delayed_seconds > 0, "the news of the delay")
+    written = manager.log.metrics(run_id)
+    wait_for_training(manager.home, run_id, log_steps(manager.home, run_id)[-1]["step"], more)
+    assert manager.log.metrics(run_id) == written, "it is locked still"
     locking.execute("ROLLBACK")
     locking.close()
-    wait_for(lambda: manager.log.delayed_seconds == 0, 15, "the end of the delay")
+    until(lambda: manager.log.delayed_seconds == 0, "the end of the delay")
     manager.pause(run_id)
-    assert manager.wait(run_id, 30)
-    steps = [row for row in log_steps(manager.home, run_id) if row["step"] > before["step"]]
-    longest = max(after["elapsed_seconds"] - row["elapsed_seconds"] for row, after in itertools.pairwise(steps))
+    assert manager.wait(run_id, LONG)
+    steps = log_steps(manager.home, run_id)
     rows = manager.log.metrics(run_id)
     manager.close()
-    tally(
-        f"database locked {seconds} s",
-        tried=1,
-        survived=1,
-        lost=f"nothing; longest step {longest:.2f} s; told after {delayed:.1f} s",
-    )
+    tally("database locked", tried=1, survived=1, lost=f"nothing; {more} steps meanwhile")
     assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))
     assert len(rows) == steps[-1]["step"]
-    assert longest < 1 + 1  # one second beyond the rule for a computer that is busy with other tests

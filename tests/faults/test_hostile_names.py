@@ -47,9 +47,10 @@ from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
 from cognate_core.storage.trash import Trash
 from cognate_core.training.trainer import model_folder
-from tests.browser.studio import Studio, running_studio, wait_until_idle
+from tests.browser.studio import Studio, new_context, running_studio, wait_until_idle
 from tests.faults.hostile import KINDS, NAMES
 from tests.faults.times import SOAK, Tally, times
+from tests.waiting import LONG
 
 HARMLESS = "Harmless"
 HOME_SHOWS = 8  # as many finished runs stand on Home
@@ -210,7 +211,7 @@ def start_all(manager: RunManager, config: TrainingConfig, names: Sequence[str])
 def check_ended(manager: RunManager, ids: dict[str, str], problems: dict[str, str]) -> None:
     """Each run of `ids` has ended well, with its own name and one model of it."""
     for name, run_id in ids.items():
-        assert manager.wait(run_id, 60), f"{brief(name)} never ended"
+        assert manager.wait(run_id, LONG), f"{brief(name)} never ended"
         run, models = manager.log.run(run_id), manager.log.models(run_id)
         if run.status is not RunStatus.COMPLETED:
             problems[name] = f"{run.status}: {run.message!a}"
@@ -237,7 +238,7 @@ def test_names_through_the_manager(deep_home: Path, tmp_path: Path, tiny_config:
     manager = double_manager(deep_home)
     try:
         harmless = manager.start(tiny_config, HARMLESS, [HARMLESS])
-        assert manager.wait(harmless, 60)
+        assert manager.wait(harmless, LONG)
         before = (manager.log.run(harmless), manager.log.models(harmless))
         around = Surroundings(tmp_path, deep_home)
 
@@ -359,7 +360,7 @@ def test_keys_through_the_manager(deep_home: Path, tiny_config: TrainingConfig, 
     report(tally, "as the key of a start", NAMES, problems)
 
 
-@pytest.mark.timeout(times(180, SOAK_SECONDS))
+@pytest.mark.timeout(times(600, SOAK_SECONDS))
 def test_names_of_models_that_are_really_trained(
     deep_home: Path, tmp_path: Path, tiny_config: TrainingConfig, tally: Tally
 ) -> None:
@@ -378,7 +379,7 @@ def test_names_of_models_that_are_really_trained(
             some = names[first : first + MAX_MODELS]
             run_id = manager.start(config, some[0], some)
             run_ids.add(run_id)
-            assert manager.wait(run_id, 170)
+            assert manager.wait(run_id, LONG)
             run, models = manager.log.run(run_id), {model.name: model for model in manager.log.models(run_id)}
             for name in some:
                 if name not in models:
@@ -433,11 +434,10 @@ class Watch:
 @pytest.fixture
 def watched(chromium: Browser, studio: Studio) -> Iterator[tuple[Page, Watch]]:
     """A page on the studio of these tests, and who watches it."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context = new_context(chromium, viewport={"width": 1280, "height": 900})
     watch = Watch(studio.url)
     watch.over(context)
     page = context.new_page()
-    page.set_default_timeout(20_000)
     yield page, watch
     context.close()
 
@@ -576,10 +576,10 @@ class Looker:
         """Monitor with this run: by the links that there are, which takes half as long as loading the page anew."""
         if urlsplit(self.page.url).path == "/models":
             self.page.get_by_role("link", name="Its run").click()
+            self.page.wait_for_url("**/monitor?*")
+            self.settle()
         link = self.link(f"run={kept.run_id}").first  # among the other runs
-        try:
-            link.wait_for(state="attached", timeout=3_000)
-        except PlaywrightTimeout:  # that page is broken, which was told when it was looked at
+        if not link.count():  # that page is broken, which was told when it was looked at
             self.open(f"monitor?run={kept.run_id}")
             return
         link.evaluate("link => link.click()")  # the list is folded up
@@ -600,7 +600,7 @@ class Looker:
     def text(self, name: str, where: str, place: Locator, expected: str) -> None:
         """`place` shows `expected`, and nothing else."""
         try:
-            expect(place).to_be_visible(timeout=5_000)
+            expect(place).to_be_visible()
         except AssertionError:
             self.wrong(name, f"{where} is not there")
             return
@@ -726,7 +726,7 @@ def test_the_watch_sees_a_script_that_runs(watched: tuple[Page, Watch], studio: 
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(times(180, SOAK_SECONDS))
+@pytest.mark.timeout(times(600, SOAK_SECONDS))
 def test_names_are_shown_as_typed(
     chromium: Browser,
     studio: Studio,
@@ -805,7 +805,7 @@ def type_and_start(page: Page, studio: Studio, name: str) -> str:
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(times(180, SOAK_SECONDS))
+@pytest.mark.timeout(times(600, SOAK_SECONDS))
 def test_names_typed_by_a_person(watched: tuple[Page, Watch], studio: Studio, tally: Tally) -> None:
     page, watch = watched
     looker = Looker(page, watch, studio.url)
@@ -884,7 +884,7 @@ class Answer(NamedTuple):
 
 def asked(studio: Studio, path: str) -> Answer:
     """What the studio answers. Each on a connection of its own: on an open one, TCP waits 40 ms before an answer."""
-    connection = http.client.HTTPConnection(urlsplit(studio.url).netloc, timeout=30)
+    connection = http.client.HTTPConnection(urlsplit(studio.url).netloc, timeout=LONG)
     try:
         connection.request("GET", path)
         with connection.getresponse() as answer:
@@ -895,7 +895,7 @@ def asked(studio: Studio, path: str) -> Answer:
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(times(180, SOAK_SECONDS))
+@pytest.mark.timeout(times(600, SOAK_SECONDS))
 def test_names_in_addresses_opened_by_a_browser(
     watched: tuple[Page, Watch], studio: Studio, kept: list[Kept], tally: Tally
 ) -> None:

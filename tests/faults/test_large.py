@@ -1,17 +1,21 @@
-"""A run of a million steps and a list of 500 runs: the pages open at once, and the worst step is on the curve."""
+"""A run of a million steps and a list of 500 runs: the pages open, few rows are read, the worst step is on the curve.
+
+How long a page takes, tests/bench/feel.py measures.
+"""
 
 from __future__ import annotations
 
-import time
+import re
 from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page
 
+from cognate_core.insight.charts import MAX_POINTS
 from cognate_core.runs import database_path
-from cognate_core.storage.curves import read_curves
+from cognate_core.storage.curves import SPAN_STEPS, read_curves
 from cognate_core.storage.progress_log import ProgressReader
-from tests.browser.studio import Studio, running_studio, wait_until_idle
+from tests.browser.studio import Studio, new_context, running_studio, wait_until_idle
 from tests.faults.large_home import (
     LONG_RUN,
     LONG_RUN_NAME,
@@ -25,9 +29,8 @@ from tests.faults.large_home import (
 )
 from tests.faults.times import Tally
 
-PAGE_SECONDS, LIST_SECONDS = 1.0, 0.5
-NOISE = 3.0  # the machines that run this have other work; the figures are in the table
 OPENINGS = 3
+
 DRAWN = "document.querySelector('.js-plotly-plot')?.data?.some(trace => trace.name === 'training, each step')"
 
 
@@ -43,9 +46,8 @@ def large_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 @pytest.fixture(scope="module")
 def page(chromium: Browser, large_studio: Studio) -> Iterator[Page]:
     """A browser in which the studio is open, and another run has been looked at: the chart library is loaded."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    context = new_context(chromium, viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(60_000)
     page.goto(f"{large_studio.url}/monitor?run={1:012x}")
     page.wait_for_function(DRAWN)
     wait_until_idle(page)
@@ -53,54 +55,42 @@ def page(chromium: Browser, large_studio: Studio) -> Iterator[Page]:
     context.close()
 
 
-def seconds_to_home(page: Page) -> float:
-    start = time.perf_counter()
+def go_home(page: Page) -> None:
     page.get_by_role("link", name="Home").click()
     page.get_by_role("heading", name="Finished runs").wait_for()
     page.get_by_role("link", name=LONG_RUN_NAME).wait_for()
-    return time.perf_counter() - start
+    wait_until_idle(page)
 
 
 @pytest.mark.browser
-def test_home_lists_500_runs_at_once(page: Page, large_studio: Studio, tally: Tally) -> None:
-    reader = ProgressReader(database_path(large_studio.home))
-    start = time.perf_counter()
-    assert len(reader.runs()) == RUNS
-    listed = time.perf_counter() - start
-    shown = seconds_to_home(page)
-    figures = f"list read in {listed * 1000:.0f} ms (goal: 500), page {shown * 1000:.0f} ms (goal: 1000)"
-    tally(f"{RUNS} runs", tried=1, survived=int(shown < PAGE_SECONDS and listed < LIST_SECONDS), lost=figures)
-    assert shown < NOISE * PAGE_SECONDS and listed < NOISE * LIST_SECONDS, figures
+def test_home_lists_500_runs(page: Page, large_studio: Studio, tally: Tally) -> None:
+    assert len(ProgressReader(database_path(large_studio.home)).runs()) == RUNS
+    go_home(page)
+    shown = page.get_by_role("link", name=re.compile(r"^Run \d+$")).count()
+    tally(f"{RUNS} runs", tried=1, survived=1, lost=f"{shown} shown at once")
+    assert shown > 0
 
 
 @pytest.mark.browser
-def test_a_million_steps_open_at_once_with_their_spike(page: Page, tally: Tally) -> None:
-    seconds = []
+def test_a_million_steps_open_with_their_spike(page: Page, tally: Tally) -> None:
     for _ in range(OPENINGS):
-        seconds_to_home(page)
-        wait_until_idle(page)
-        start = time.perf_counter()
+        go_home(page)
         page.get_by_role("link", name=LONG_RUN_NAME).click()
         page.wait_for_function(DRAWN)
-        seconds.append(time.perf_counter() - start)
         wait_until_idle(page)
     traces = page.locator(".js-plotly-plot").first.evaluate(
         "plot => Object.fromEntries(plot.data.map(trace => [trace.name, {x: trace.x, y: trace.y}]))"
     )
     steps, losses = traces["training, each step"]["x"], traces["training, each step"]["y"]
-    figures = f"page with its curves {seconds[0] * 1000:.0f} ms, again " + ", ".join(
-        f"{each * 1000:.0f}" for each in seconds[1:]
-    )
-    tally(f"{STEPS:,} steps", tried=1, survived=int(seconds[0] < PAGE_SECONDS), lost=f"{figures} ms (goal: 1000)")
+    tally(f"{STEPS:,} steps", tried=OPENINGS, survived=OPENINGS, lost=f"{len(steps):,} points drawn")
     assert losses[steps.index(SPIKE_STEP)] == SPIKE_LOSS
     assert traces["no number (NaN)"]["x"] == [MISSING_STEP]
     assert steps[0] <= 100 and steps[-1] > STEPS - 100, "from end to end"
-    assert seconds[0] < NOISE * PAGE_SECONDS, figures
+    assert len(steps) <= MAX_POINTS
 
 
 @pytest.mark.browser  # for the data folder that the others have made
-def test_a_million_steps_are_read_at_once(large_studio: Studio) -> None:
-    start = time.perf_counter()
+def test_of_a_million_steps_few_rows_are_read(large_studio: Studio) -> None:
     curves = read_curves(database_path(large_studio.home), LONG_RUN, MODEL)
-    assert time.perf_counter() - start < NOISE * PAGE_SECONDS / 2
     assert curves.mean_counts.sum() == STEPS - 1
+    assert len(curves.mean_counts) < STEPS / SPAN_STEPS + 2 * SPAN_STEPS, "one for each row that was read"

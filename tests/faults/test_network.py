@@ -20,8 +20,8 @@ import pytest
 from cognate_core.runs import database_path
 from cognate_core.storage.progress_log import ProgressReader
 from tests.browser.studio import ROOT, Studio, running_studio
-from tests.faults.studios import wait_for
 from tests.faults.times import Tally
+from tests.waiting import LONG, until
 
 FOREIGN = "evil.example"
 
@@ -45,7 +45,7 @@ def answer(studio: Studio, method: str, path: str, **headers: str) -> int:
 
 def raw_answer(studio: Studio, request: str) -> int:
     """The status with which the server answers just these letters."""
-    with socket.create_connection(("127.0.0.1", urlsplit(studio.url).port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", urlsplit(studio.url).port), timeout=LONG) as connection:
         connection.sendall(request.encode())
         first_line = connection.makefile("rb").readline()
     return int(first_line.split()[1])
@@ -149,14 +149,14 @@ def test_with_the_token_a_run_is_started_and_deleted(studio: Studio) -> None:
     def ask(method: str, path: str, body: dict[str, object] | None = None) -> tuple[int, dict[str, Any]]:
         content = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{studio.url}/api/v1{path}", content, json_headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as answered:
+        with urllib.request.urlopen(request, timeout=LONG) as answered:
             told = answered.read()
             return answered.status, json.loads(told) if told else {}
 
     status, run = ask("POST", "/runs", {"name": "by the API", "settings": {"dataset_sources": "Synthetic"}})
     assert status == 201 and runs_in(studio) == [run["id"]]
     ask("POST", f"/runs/{run['id']}/cancel")
-    wait_for(lambda: ask("GET", f"/runs/{run['id']}")[1]["status"] == "cancelled", 60, "the end of the run")
+    until(lambda: ask("GET", f"/runs/{run['id']}")[1]["status"] == "cancelled", "the end of the run")
     assert ask("DELETE", f"/runs/{run['id']}")[0] == 204
     assert runs_in(studio) == []
 
@@ -198,7 +198,7 @@ def test_requests_that_are_read_in_two_ways_are_refused(studio: Studio, tally: T
 
 def test_answers_of_pages_and_api_cannot_be_framed(studio: Studio) -> None:
     for path in ("/", "/plotly.min.js", "/api/v1/", "/api/v1/health", "/_stcore/health"):
-        with urllib.request.urlopen(f"{studio.url}{path}", timeout=20) as answered:
+        with urllib.request.urlopen(f"{studio.url}{path}", timeout=LONG) as answered:
             assert "frame-ancestors 'none'" in answered.headers["Content-Security-Policy"]
             assert answered.headers["X-Frame-Options"] == "DENY"
             assert answered.headers["X-Content-Type-Options"] == "nosniff"
@@ -208,7 +208,7 @@ def test_the_token_is_told_nowhere(studio: Studio) -> None:
     """Neither by an answer, nor in what the server wrote: its log, its database, its folder but for the one file."""
     token = token_of(studio)
     for path in ("/", *READS[1:], "/api/v1/coordination", "/api/v1/presets", "/api/v1/config/schema", "/api/v1/x"):
-        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{studio.url}{path}", timeout=20) as answered:
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{studio.url}{path}", timeout=LONG) as answered:
             assert token.encode() not in answered.read()
     answer(
         studio, "POST", f"/api/v1/runs?token={token}", Authorization=f"Bearer {token}", Content_Type="application/json"
@@ -242,7 +242,7 @@ def test_being_reached_from_other_computers_without_a_token_is_refused(tmp_path:
         env={**os.environ, "COGNATE_HOME": str(tmp_path / "home")},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LONG,
         check=False,
     )
     assert ended.returncode != 0
@@ -262,12 +262,12 @@ def test_from_elsewhere_everything_needs_the_token(tmp_path: Path) -> None:
         studio = Studio(f"http://127.0.0.1:{port}", tmp_path / "home", process, 0.0)
 
         def listens() -> bool:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=LONG):
                 return True
             return False
 
         try:
-            wait_for(listens, 60, "the start of the studio")
+            until(listens, "the start of the studio")
             own = {"Authorization": f"Bearer {TOKEN}"}
             for path in ("/", "/live?run=x", "/_stcore/health", "/api/v1/health", f"/?token={TOKEN}"):
                 assert answer(studio, "GET", path) == 401

@@ -13,9 +13,10 @@ from cognate_core.config import TrainingConfig
 from cognate_core.runs import database_path
 from cognate_core.runs.process import workers
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
-from tests.browser.studio import running_studio, wait_until_idle
-from tests.faults.studios import log_steps, small_config, wait_for
+from tests.browser.studio import new_context, running_studio, wait_until_idle
+from tests.faults.studios import log_steps, small_config
 from tests.faults.times import Tally, times
+from tests.waiting import until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1800)]
 RUN_ID = "0123456789ab"
@@ -38,36 +39,36 @@ def badge(page: Page, status: str) -> Locator:
 def test_after_a_crash_the_page_says_why_and_resumes(tmp_path: Path, chromium: Browser) -> None:
     home = tmp_path / "home"
     reader = a_waiting_run(home, small_config(max_steps=150))
-    page = chromium.new_page()
+    page = new_context(chromium).new_page()
     with running_studio(home) as studio:
         page.goto(f"{studio.url}/monitor?run={RUN_ID}")
-        wait_for(lambda: len(log_steps(home, RUN_ID)) > 30, 120, "training")
+        until(lambda: len(log_steps(home, RUN_ID)) > 30, "training")
         os.kill(workers()[RUN_ID], signal.SIGKILL)
-        expect(badge(page, "crashed")).to_be_visible(timeout=15_000)
+        expect(badge(page, "crashed")).to_be_visible()
         expect(page.get_by_text("ended from outside or by a fault (SIGKILL)").first).to_be_visible()
         page.get_by_text("The last steps and details").click()
         expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
         page.get_by_role("button", name="Resume after step").click()
-        expect(badge(page, "completed")).to_be_visible(timeout=120_000)
+        expect(badge(page, "completed")).to_be_visible()
     assert [row["step"] for row in reader.metrics(RUN_ID)] == list(range(1, 151))
-    page.close()
+    page.context.close()
 
 
 def test_a_studio_that_was_killed_offers_to_go_on(tmp_path: Path, chromium: Browser) -> None:
     home = tmp_path / "home"
     reader = a_waiting_run(home, small_config(max_steps=150))
-    page = chromium.new_page()
+    page = new_context(chromium).new_page()
     with running_studio(home) as studio:
-        wait_for(lambda: len(log_steps(home, RUN_ID)) > 30, 120, "training")
+        until(lambda: len(log_steps(home, RUN_ID)) > 30, "training")
         studio.process.kill()
         studio.process.wait()
     with running_studio(home) as studio:
         page.goto(studio.url)
-        expect(page.get_by_role("heading", name="These can go on")).to_be_visible(timeout=15_000)
+        expect(page.get_by_role("heading", name="These can go on")).to_be_visible()
         page.get_by_role("button", name="Resume after step").click()
-        expect(page.get_by_role("heading", name="Finished runs")).to_be_visible(timeout=120_000)
+        expect(page.get_by_role("heading", name="Finished runs")).to_be_visible()
     assert reader.run(RUN_ID).status.value == "completed"
-    page.close()
+    page.context.close()
 
 
 def test_reloading_and_closing_the_page_does_nothing_to_the_run(
@@ -76,9 +77,9 @@ def test_reloading_and_closing_the_page_does_nothing_to_the_run(
     rounds = times(4, 50)
     home = tmp_path / "home"
     reader = a_waiting_run(home, small_config(max_steps=100_000))
-    context = chromium.new_context()
+    context = new_context(chromium)
     with running_studio(home) as studio:
-        wait_for(lambda: len(log_steps(home, RUN_ID)) > 10, 120, "training")
+        until(lambda: len(log_steps(home, RUN_ID)) > 10, "training")
         worker = workers()[RUN_ID]
         for number in range(rounds):
             page = context.new_page()
@@ -89,7 +90,7 @@ def test_reloading_and_closing_the_page_does_nothing_to_the_run(
                 page.get_by_role("button", name="Stop and save").wait_for()
             page.close()
         before = log_steps(home, RUN_ID)[-1]["step"]
-        wait_for(lambda: log_steps(home, RUN_ID)[-1]["step"] > before + 5, 30, "training after that")
+        until(lambda: log_steps(home, RUN_ID)[-1]["step"] > before + 5, "training after that")
         assert workers()[RUN_ID] == worker
         assert reader.run(RUN_ID).status.value == "training"
         assert len(reader.runs()) == 1
@@ -102,12 +103,12 @@ def test_start_pressed_twice_is_one_run(tmp_path: Path, chromium: Browser, tally
     with running_studio(home) as studio:
         reader = ProgressReader(database_path(home))
         for number in range(rounds):
-            page = chromium.new_page()
+            page = new_context(chromium).new_page()
             page.goto(f"{studio.url}/new-run?first-run.max_steps=2&first-run.dataset_sources=Synthetic")
             wait_until_idle(page)
             page.get_by_role("button", name="Start training").dblclick()
             page.get_by_role("button", name="Stop and save").or_(page.get_by_text("Take out of the queue")).wait_for()
-            page.close()
+            page.context.close()
             assert len(reader.runs()) == number + 1
     tally("Start pressed twice", tried=rounds, survived=rounds)
 
@@ -115,16 +116,16 @@ def test_start_pressed_twice_is_one_run(tmp_path: Path, chromium: Browser, tally
 def test_a_second_studio_shows_who_owns_the_folder_and_changes_nothing(tmp_path: Path, chromium: Browser) -> None:
     home = tmp_path / "home"
     a_waiting_run(home, small_config(max_steps=100_000))
-    page = chromium.new_page()
+    page = new_context(chromium).new_page()
     with running_studio(home) as first, running_studio(home) as second:
-        wait_for(lambda: len(log_steps(home, RUN_ID)) > 3, 120, "training")
+        until(lambda: len(log_steps(home, RUN_ID)) > 3, "training")
         page.goto(f"{second.url}/monitor?run={RUN_ID}")
-        expect(page.get_by_text(f"process {first.process.pid}")).to_be_visible(timeout=15_000)
+        expect(page.get_by_text(f"process {first.process.pid}")).to_be_visible()
         for name in ("Pause", "Stop and save", "Cancel"):
             expect(page.get_by_role("button", name=name)).to_be_disabled()
         page.goto(f"{second.url}/new-run")
-        expect(page.get_by_role("button", name="Start training")).to_be_disabled(timeout=30_000)
+        expect(page.get_by_role("button", name="Start training")).to_be_disabled()
         page.goto(f"{first.url}/monitor?run={RUN_ID}")
         page.get_by_role("button", name="Pause").click()
-        expect(badge(page, "paused")).to_be_visible(timeout=30_000)
-    page.close()
+        expect(badge(page, "paused")).to_be_visible()
+    page.context.close()

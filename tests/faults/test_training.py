@@ -215,11 +215,13 @@ def test_a_run_that_goes_on_cannot_be_deleted_and_a_download_is_whole_or_not_at_
         reference = {
             path.rsplit("/", 1)[-1]: manager.store.path(path).read_bytes() for path in (f["path"] for f in files)
         }
-        begin = threading.Barrier(2)
+        begin, deleted = threading.Barrier(2), threading.Event()
         got: list[bytes | CognateError] = []
 
         def download() -> None:
             begin.wait()  # noqa: B023
+            if number % 2:  # noqa: B023
+                deleted.wait(LONG)  # noqa: B023
             try:
                 got.append(manager.store.zip(files))  # noqa: B023
             except CognateError as error:
@@ -229,6 +231,7 @@ def test_a_run_that_goes_on_cannot_be_deleted_and_a_download_is_whole_or_not_at_
         thread.start()
         begin.wait()
         manager.delete_run(run_id)
+        deleted.set()
         thread.join()
         (result,) = got
         if isinstance(result, bytes):
@@ -241,6 +244,7 @@ def test_a_run_that_goes_on_cannot_be_deleted_and_a_download_is_whole_or_not_at_
         entry = manager.trash.entries()[0]
         assert entry.name == f"run {number}"
     manager.close()
+    assert nothing >= tries // 2
     tally(
         "delete while running, download while deleting",
         tried=tries + 1,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import subprocess
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -42,7 +43,7 @@ def test_what_cannot_be_trained_is_told(
         quote_module.main()
         return SimpleNamespace(stdout=capsys.readouterr().out)
 
-    monkeypatch.setattr(quote_module.subprocess, "run", rehearse_here)
+    monkeypatch.setattr(subprocess, "run", rehearse_here)
     monkeypatch.setattr(quote_module, "step_back", lambda: None)  # it is this process's own place that it would give up
     with pytest.raises(TrainingError, match="longer than the training length"):
         measured_quote(tiny_config.with_overrides({"train_seq_len": 16, "mem_segment": 8}))

@@ -461,7 +461,7 @@ def one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingConfig:
         raise ConnectionError("no network here")
 
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
-    monkeypatch.setattr("cognate_core.data.sources.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("cognate_core.data.sources.sleep", lambda seconds: None)
     return TINY.with_overrides({"max_steps": 1, "sample_tokens": 0, "output_dir": str(tmp_path / "runs")})
 
 

@@ -6,7 +6,7 @@ VENV := .venv/bin
 # With uv: the very versions of uv.lock. Else the newest that pyproject.toml allows.
 UV := $(shell command -v uv)
 
-.PHONY: run test test-all soak lint bench screenshots clean
+.PHONY: run test test-all test-numerics soak lint bench screenshots clean
 
 run: .venv/installed
 	$(VENV)/cognate run
@@ -23,6 +23,15 @@ test-all: .venv/installed-dev .venv/browser
 	OMP_NUM_THREADS=1 $(VENV)/coverage run -m $(PYTEST)
 	$(VENV)/coverage combine --quiet
 	$(VENV)/coverage report
+
+# The numeric tests as on a processor of another kind: without vector instructions (default), or with AVX2 alone (avx2).
+ISA := default
+test-numerics: .venv/installed-dev
+	OMP_NUM_THREADS=1 ATEN_CPU_CAPABILITY=$(ISA) $(FOREIGN_$(ISA)) $(VENV)/python -m $(PYTEST) -m "not slow" $(NUMERIC)
+
+FOREIGN_default := ONEDNN_MAX_CPU_ISA=SSE41 MKL_CBWR=COMPATIBLE
+FOREIGN_avx2 := ONEDNN_MAX_CPU_ISA=AVX2 MKL_CBWR=AVX2
+NUMERIC := tests/model tests/arithmetic tests/training
 
 # Every fault as often as it takes to trust the answer; `make test` tries each a few times.
 soak: .venv/installed-dev .venv/browser

@@ -34,14 +34,8 @@ LONG_MS = 1000 * LONG
 expect.set_options(timeout=LONG_MS)  # what is right comes at once; no wait has a limit of its own
 
 RUN = (sys.executable, "-m", "cognate_core.cli", "run")
-STILL = """async () => {
-  const frame = () => new Promise(requestAnimationFrame)
-  await frame()
-  await frame() // by now all that is to move has begun to
-  const moving = () => document.getAnimations().filter(
-    each => each.playState === "running" && each.effect.getComputedTiming().endTime < Infinity)
-  while (moving().length) await Promise.allSettled(moving().map(each => each.finished))
-}"""
+AT_REST = """() => document.getAnimations().every(
+  each => each.playState !== "running" || each.effect.getComputedTiming().endTime === Infinity)"""
 
 
 @dataclass(frozen=True)
@@ -133,7 +127,8 @@ def wait_until_idle(page: Page) -> None:
 
 def wait_until_still(page: Page) -> None:
     """Until what began to move or to change its colour has come to its end."""
-    page.evaluate(STILL)
+    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # it has begun
+    page.wait_for_function(AT_REST)
 
 
 def _answers(url: str) -> bool:

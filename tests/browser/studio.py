@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, Playwright, expect
 
 from tests.waiting import LONG, until
 
@@ -123,6 +123,15 @@ def page_on(context: BrowserContext, studio: Studio) -> Iterator[Page]:
 def wait_until_idle(page: Page) -> None:
     """Until Streamlit has finished drawing the page."""
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
+
+
+def choose_file(page: Page, file: Path | FilePayload, place: int = 0) -> None:
+    """Choose a file in the page's field number `place`. A field that does not listen yet forgets what it is given."""
+    field = page.locator("input[type=file]").nth(place)
+    field.wait_for(state="attached")
+    wait_until_idle(page)
+    wait_until_still(page)
+    field.set_input_files(file)
 
 
 def wait_until_still(page: Page) -> None:

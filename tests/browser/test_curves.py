@@ -13,7 +13,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.runs import RunManager, database_path
 from cognate_core.storage.progress_log import ProgressReader
-from tests.browser.studio import Studio, page_on, running_studio, wait_until_idle
+from tests.browser.studio import Studio, choose_file, page_on, running_studio, wait_until_idle
 from tests.waiting import LONG
 
 pytestmark = pytest.mark.browser
@@ -154,9 +154,9 @@ def test_a_run_is_handed_on_and_repeated_to_verify(
     with running_studio(tmp_path / "another") as another:
         page.goto(another.url)
         page.get_by_text("Open a run from another studio").click()
-        page.locator("input[type=file]").set_input_files(tmp_path / "report.html")
+        choose_file(page, tmp_path / "report.html")
         expect(page.get_by_text("files are not allowed")).to_be_visible()
-        page.locator("input[type=file]").set_input_files(tmp_path / "run.cognate.zip")
+        choose_file(page, tmp_path / "run.cognate.zip")
         page.wait_for_url(re.compile("/monitor"))
         expect(page.get_by_role("heading", name="Trained")).to_be_visible()
         here, there = (ProgressReader(database_path(studio.home)) for studio in (known, another))
@@ -175,10 +175,10 @@ def test_settings_are_saved_opened_and_quoted(page: Page, known: Studio, ids: di
     settings = tmp_path / "settings.toml"
     download.value.save_as(settings)
     (tmp_path / "wrong.toml").write_text("d_model = 'wide'")
-    page.locator("input[type=file]").last.set_input_files(tmp_path / "wrong.toml")
+    choose_file(page, tmp_path / "wrong.toml", -1)
     expect(page.get_by_text("Width must be a whole number")).to_be_visible()
     settings.write_text(settings.read_text(encoding="utf-8").replace("d_model = 16", "d_model = 24"), encoding="utf-8")
-    page.locator("input[type=file]").last.set_input_files(settings)
+    choose_file(page, settings, -1)
     page.wait_for_url(re.compile("settings=[0-9a-f]{16}"))
     expect(page.get_by_role("textbox", name="Width")).to_have_value("24")
     page.get_by_role("button", name="How long will it take?").click()

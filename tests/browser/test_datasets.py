@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from cognate_core.labels import WORD_JOINER
-from tests.browser.studio import Studio, wait_until_idle
+from tests.browser.studio import Studio, choose_file, wait_until_idle
 
 pytestmark = pytest.mark.browser
 
@@ -17,7 +17,7 @@ CSV = "question,answer\n" + "".join(f'"{HOSTILE} {n} plus one?","{n + 1}"\n' for
 
 
 def add_file(page: Page, name: str, content: str) -> None:
-    page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "text/csv", "buffer": content.encode()})
+    choose_file(page, {"name": name, "mimeType": "text/csv", "buffer": content.encode()})
 
 
 def choose(page: Page, section: str) -> None:

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from cognate_core.labels import WORD_JOINER
 from cognate_core.playground import Playground
-from tests.browser.studio import Studio, wait_until_idle
+from tests.browser.studio import Studio, choose_file, wait_until_idle
 
 pytestmark = pytest.mark.browser
 
@@ -156,11 +156,7 @@ def test_letters_for_numbers_keep_what_was_typed_even_after_a_reload(page: Page,
 
 def test_an_empty_file_gets_a_sentence(page: Page, studio: Studio) -> None:
     page.goto(f"{studio.url}/new-run")
-    page.get_by_text("of memory are free").wait_for()  # what comes last: before, the page is still being drawn
-    wait_until_idle(page)
-    page.locator("input[type=file]").first.set_input_files(
-        {"name": "rows.jsonl", "mimeType": "text/plain", "buffer": b""}
-    )
+    choose_file(page, {"name": "rows.jsonl", "mimeType": "text/plain", "buffer": b""})
     expect(page.get_by_text("The file is empty")).to_be_visible()
     expect(page.get_by_role("button", name="Start training")).to_be_disabled()
 

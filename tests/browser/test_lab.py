@@ -13,6 +13,7 @@ pytestmark = pytest.mark.browser
 SMALL = {"arithmetic_modulus": 11, "max_steps": 60}
 
 
+@pytest.mark.slow
 def test_a_race_is_started_watched_and_its_model_tried(page: Page, studio: Studio) -> None:
     page.goto(studio.url)
     page.get_by_role("link", name="Open the Grokking lab").click()

@@ -12,6 +12,7 @@ from tests.browser.studio import Studio
 pytestmark = pytest.mark.browser
 
 
+@pytest.mark.slow
 def test_from_what_is_varied_to_the_runs_side_by_side(page: Page, studio: Studio) -> None:
     page.goto(f"{studio.url}/new-run?sweep=true&sweep_settings=Learning+rate")
     values = page.get_by_role("textbox", name="Learning rate: values to try")

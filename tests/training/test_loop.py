@@ -302,6 +302,7 @@ def test_the_price_of_pondering_is_not_in_the_loss_that_is_shown(data: PreparedD
     assert there(dear.ponder_loss) > 10
 
 
+@pytest.mark.slow
 def test_a_price_makes_it_think_less(data: PreparedData, tmp_path: Path) -> None:
     change = {**WHOLE, "max_steps": 30, "warmup_ratio": 0}
     free, dear = (

@@ -391,3 +391,38 @@ def test_the_search_finds_what_is_unsafe(line: str) -> None:
 )
 def test_the_search_lets_what_is_safe_pass(line: str) -> None:
     assert unsafe_in(line) == []
+
+
+# How tests wait
+
+CLOCKS = {"sleep", "wait_for_timeout", "monotonic", "perf_counter"}
+TIMED = {
+    "tests/waiting.py",
+    "tests/browser/studio.py",
+    "tests/browser/screenshots.py",
+}  # and what measures: tests/bench
+
+
+def clocks_in(source: str) -> list[str]:
+    """Each call by which a test would depend on the clock, as "line: what". To sleep for 0 is to let others run."""
+    return [
+        f"{node.lineno}: {ast.unparse(node.func)}"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call)
+        and ast.unparse(node.func).split(".")[-1] in CLOCKS
+        and [ast.unparse(argument) for argument in node.args] != ["0"]
+    ]
+
+
+def test_no_test_sleeps_or_measures_time() -> None:
+    files = {str(path.relative_to(ROOT)): path for path in (ROOT / "tests").rglob("*.py") if "bench" not in path.parts}
+    assert files.keys() >= TIMED
+    found = {name: clocks_in(path.read_text(encoding="utf-8")) for name, path in files.items() if name not in TIMED}
+    assert {name: calls for name, calls in found.items() if calls} == {}
+
+
+@pytest.mark.parametrize(
+    "line", ["time.sleep(1)", "sleep(0.1)", "page.wait_for_timeout(200)", "end = time.monotonic()"]
+)
+def test_the_search_finds_a_clock(line: str) -> None:
+    assert clocks_in(line) != [] and clocks_in("await asyncio.sleep(0)") == []

@@ -11,9 +11,8 @@ UV := $(shell command -v uv)
 run: .venv/installed
 	$(VENV)/cognate run
 
-# Three at a time, each with one thread of arithmetic: with two, two cores had nothing to do for a third of the time.
-# What takes long by its nature waits for `make test-all`.
-PYTEST := pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+# Two at a time, each with one thread of arithmetic. What takes long by its nature waits for `make test-all`.
+PYTEST := pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 test: .venv/installed-dev .venv/browser
 	OMP_NUM_THREADS=1 $(VENV)/python -m $(PYTEST) -m "not slow"

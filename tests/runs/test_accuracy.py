@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,11 +35,16 @@ KEPT: dict[str, Any] = {
 
 
 def measuring_process() -> psutil.Process:
-    """The one process in which this studio measures."""
-    (process,) = (
-        child for child in psutil.Process().children() if child.cmdline()[-1:] == ["cognate_core.runs.accuracy_worker"]
+    """In which the studio of this test measures: one that another test has closed may still be ending."""
+    return max(
+        (
+            process
+            for process in psutil.process_iter(["ppid", "cmdline"])
+            if process.info["ppid"] == os.getpid()
+            and (process.info["cmdline"] or [])[-1:] == ["cognate_core.runs.accuracy_worker"]
+        ),
+        key=lambda process: process.create_time(),
     )
-    return process
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ VENV := .venv/bin
 # With uv: the very versions of uv.lock. Else the newest that pyproject.toml allows.
 UV := $(shell command -v uv)
 
+unexport PYTHONDONTWRITEBYTECODE # else each of many processes compiles the same files anew
+
 .PHONY: run test test-all test-numerics soak lint bench screenshots clean
 
 run: .venv/installed

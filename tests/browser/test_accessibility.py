@@ -48,6 +48,7 @@ class Visit:
     address: str
     ready: Callable[[Page], None] = lambda page: None
     scheme: Literal["light", "dark"] = "light"  # in which it is opened
+    slow: bool = False  # what it is made of stands on other pages, too
 
 
 def curves_are_drawn(page: Page) -> None:
@@ -84,18 +85,18 @@ VISITS = {
     "one step": Visit("monitor?run={run}", a_step_is_open),
     "compare": Visit("compare?runs={run},{twin}", curves_are_drawn),
     "lab": Visit("lab?runs={lab}", curves_are_drawn),
-    "lab, your own lane": Visit("lab", the_own_lane_is_open),
+    "lab, your own lane": Visit("lab", the_own_lane_is_open, slow=True),
     "a model of the lab": Visit("models?model={calculator}", curves_are_drawn),
     "models": Visit("models?model={model}", a_text_is_written),
-    "models, opened in the dark": Visit("models?model={model}", a_text_is_written, scheme="dark"),  # other shades
+    "models, opened in the dark": Visit("models?model={model}", a_text_is_written, "dark", slow=True),  # other shades
     "datasets, rows": Visit("datasets?dataset=Synthetic"),
-    "datasets, lengths": Visit("datasets?dataset=Synthetic&section=Lengths"),
-    "datasets, overlap": Visit("datasets?dataset=Synthetic&section=Seen+before+%28overlap%29"),
-    "datasets, mixture": Visit("datasets?dataset=Synthetic&section=Mixture+and+batch"),
-    "datasets, own file": Visit("datasets?dataset=Own+file"),
+    "datasets, lengths": Visit("datasets?dataset=Synthetic&section=Lengths", slow=True),
+    "datasets, overlap": Visit("datasets?dataset=Synthetic&section=Seen+before+%28overlap%29", slow=True),
+    "datasets, mixture": Visit("datasets?dataset=Synthetic&section=Mixture+and+batch", slow=True),
+    "datasets, own file": Visit("datasets?dataset=Own+file", slow=True),
     "datasets, not here": Visit("datasets?dataset=GSM8K"),
     "glossary": Visit("glossary"),
-    "glossary, a term": Visit("glossary?term=learning+rate"),
+    "glossary, a term": Visit("glossary?term=learning+rate", slow=True),
 }
 
 
@@ -240,7 +241,9 @@ def look_at_it(page: Page, looks: tuple[Look, ...]) -> list[str]:
 @pytest.mark.parametrize(
     "looks", [pytest.param(LOOKS, id="looks"), pytest.param(OTHER_LOOKS, id="other looks", marks=pytest.mark.slow)]
 )
-@pytest.mark.parametrize("name", VISITS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if visit.slow else []) for name, visit in VISITS.items()]
+)
 def test_every_page_can_be_read_by_everyone(
     full: Full, watched: Callable[[Studio], Watched], name: str, looks: tuple[Look, ...]
 ) -> None:

@@ -179,6 +179,7 @@ def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: S
     assert dialogs == []
 
 
+@pytest.mark.slow
 def test_stop_keeps_a_model_and_delete_asks_first(page: Page, studio: Studio) -> None:
     start_endless_run(page, studio, "Stopped early")
     watch_the_curve_grow(page)

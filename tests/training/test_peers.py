@@ -16,7 +16,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Evaluation, Event, PonderHistogram, Record, StepMetrics
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.loader import MixtureLoader
-from cognate_core.data.prepared import PreparedData
+from cognate_core.data.prepared import Batches, PreparedData
 from cognate_core.errors import PauseRequested
 from cognate_core.presets import PRESETS
 from cognate_core.schedule import learning_rate_at
@@ -146,26 +146,23 @@ def test_several_peers_train_as_one_does(kind: str, size: int, prepared: dict[st
     assert_same_weights(loops[0], one, start, rates, KEY_NOISE if config.orthogonal_gradient else None)
 
 
-def test_a_part_of_the_rows_without_a_target_is_no_harm(prepared: dict[str, str], tmp_path: Path) -> None:
+def test_a_part_of_the_rows_without_a_target_is_no_harm(
+    prepared: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The sums are of all rows, though one peer has nothing to learn from."""
     config = TEXT.with_overrides({"batch_size": 2, "gradient_accumulation_steps": 1, "max_steps": 2})
+    draw = Batches.next
 
-    def emptied(loop: TrainingLoop) -> TrainingLoop:
-        draw = loop._batches.next  # type: ignore[attr-defined]
+    def half_empty(batches: Batches) -> Any:
+        tokens, counted = draw(batches)
+        counted[1] = 0
+        return tokens, counted
 
-        def half_empty() -> Any:
-            tokens, counted = draw()
-            counted[1] = 0
-            return tokens, counted
-
-        loop._batches.next = half_empty  # type: ignore[attr-defined]
-        return loop
-
+    monkeypatch.setattr(Batches, "next", half_empty)
     alone: list[Record] = []
-    emptied(loop_of(config, prepared, tmp_path / "one", alone)).run()
+    loop_of(config, prepared, tmp_path / "one", alone).run()
     said: list[Record] = []
-    peers = thread_peers(2)
-    together([emptied(loop_of(config, prepared, tmp_path / "two", said, peer)).run for peer in peers])
+    together([loop_of(config, prepared, tmp_path / "two", said, peer).run for peer in thread_peers(2)])
     first_of_all = steps_in(said)[0]
     assert math.isfinite(first_of_all.loss)
     assert figures_of(first_of_all) == pytest.approx(figures_of(steps_in(alone)[0]), rel=FIRST_WITHIN)

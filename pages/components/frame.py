@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import streamlit as st
@@ -26,7 +26,7 @@ CHANGES = {
 }
 
 
-@cache
+@lru_cache(maxsize=8)  # an address may have any depth
 def html(depth: int) -> bytes:
     """The HTML of a page so many folders below the root. What a later Streamlit has no more is not changed."""
     text = STREAMLIT_PAGE.read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ class Frame:
                 headers = MutableHeaders(scope=message)
                 replaced = headers.get("etag") == _streamlit_etag()
                 if replaced:
-                    body = html(scope["path"].count("/") - 1)
+                    body = html(scope["raw_path"].count(b"/") - 1)  # as the browser counts: not %2F
                     for name in ("etag", "last-modified", "content-encoding"):
                         del headers[name]
                     headers["content-type"], headers["content-length"] = "text/html; charset=utf-8", str(len(body))

@@ -112,5 +112,5 @@ def test_the_container_refuses_without_a_token_and_is_healthy_with_one(image: Pa
         finally:
             studio.send_signal(signal.SIGTERM)
     assert studio.returncode == -signal.SIGTERM, log.read_text()
-    assert f"http://localhost:{port}" in log.read_text() and "external IP" not in log.read_text()  # nobody was asked
+    assert f"http://127.0.0.1:{port}" in log.read_text() and "external IP" not in log.read_text()  # nobody was asked
     assert (tmp_path / "data" / "studio.sqlite").is_file()

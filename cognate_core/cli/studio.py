@@ -88,9 +88,7 @@ def _bound(address: str, names: list[str]) -> dict[str, Any]:
             f"{address}."
         )
     hosts = {*OWN_NAMES, *names, *([address] if one else [])}
-    bound = {"server.address": address, "server.allowedHosts": sorted(hosts)}
-    # To print its address, Streamlit would ask a server on the internet what this computer is called there.
-    return bound if one else {**bound, "browser.serverAddress": "localhost"}
+    return {"server.address": address, "server.allowedHosts": sorted(hosts)}
 
 
 def _kind_of(address: str) -> tuple[bool, bool]:

@@ -20,7 +20,7 @@ test: .venv/installed-dev .venv/browser
 	OMP_NUM_THREADS=1 $(VENV)/python -m $(PYTEST) -m "not slow"
 
 # Everything, and which branches of the code no test takes. Before a release.
-test-all: .venv/installed-dev .venv/browser
+test-all: .venv/installed-dev .venv/browser .venv/nginx
 	$(VENV)/coverage erase
 	OMP_NUM_THREADS=1 $(VENV)/coverage run -m $(PYTEST)
 	$(VENV)/coverage combine --quiet
@@ -73,4 +73,10 @@ clean:
 	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 		apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-dejavu-core; \
 	else $(VENV)/python -m playwright install chromium; fi
+	touch $@
+
+# A proxy for the tests, where it can be had; without it they say that they are skipped.
+.venv/nginx: | .venv/installed-dev
+	@command -v nginx >/dev/null || if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; fi
 	touch $@

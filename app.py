@@ -18,23 +18,31 @@ from typing import Any
 import streamlit as st
 from starlette.middleware import Middleware
 
-from cognate_core.api import OWN_HOSTS, Guard, Policy, is_near, served
+from cognate_core.api import OWN_HOSTS, Guard, Links, Policy, is_near, served
 from cognate_core.errors import CognateError, RunError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
-from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
+from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, is_open, studio_token
 from pages.components import frame, live_charts
+
+links = Links()
 
 
 def policy() -> Policy:
     """Who may speak to the studio.
 
     Raises:
-        RunError: other computers would reach it, and nobody chose a token, or the name under which they ask for it.
+        RunError: other computers would reach it, and it is open, or nobody chose a token or the name under which they
+            ask for it.
     """
     address = st.get_option("server.address")
     hosts = frozenset(host.lower() for host in st.get_option("server.allowedHosts"))
+    if is_open() and (hosts - OWN_HOSTS or not is_near(address)):
+        raise RunError(
+            "An open studio is for this computer alone. Take COGNATE_OPEN away, or server.address and the names in "
+            "server.allowedHosts."
+        )
     if is_near(address):
-        return Policy(studio_token(current_manager().home), hosts or OWN_HOSTS)
+        return Policy(studio_token(current_manager().home), hosts or OWN_HOSTS, is_open())
     token = chosen_token()
     if token is None:
         raise RunError(
@@ -46,7 +54,7 @@ def policy() -> Policy:
             f"The studio would be reached from other computers at {address or 'every address'}. Say under which name "
             "or address they ask for it, with server.allowedHosts in .streamlit/config.toml: others are refused."
         )
-    return Policy(token, hosts, everything=True)
+    return Policy(token, hosts)
 
 
 def address() -> str:
@@ -60,9 +68,18 @@ def address() -> str:
 
 def welcome() -> None:
     """Say where the pages are, and open them. Streamlit's own message is off, and it opens no browser for an App."""
-    print(f"Cognate Studio is open at {address()}. Press Ctrl+C to close it.", flush=True)  # noqa: T201
+    if is_open():
+        said = f"Cognate Studio is open at {address()}, to everybody on this computer. Press Ctrl+C to close it."
+    else:
+        said = (
+            f"Cognate Studio is ready. This link opens it in one browser, which is then remembered:\n"
+            f"  {address()}{links.new()}\n"
+            "For another browser, `cognate link` gives a new one. Press Ctrl+C to close the studio."
+        )
+    print(said, flush=True)  # noqa: T201
     if not st.get_option("server.headless"):
-        threading.Thread(target=webbrowser.open, args=(address(),), daemon=True).start()  # some browsers are waited for
+        opened = address() + links.new()  # not the link above, which is for whoever reads it
+        threading.Thread(target=webbrowser.open, args=(opened,), daemon=True).start()  # some browsers are waited for
 
 
 @asynccontextmanager
@@ -86,8 +103,8 @@ def show_error(error: Exception) -> bool:
 app = st.App(
     Path(__file__).parent / "pages" / "navigation.py",
     lifespan=lifespan,
-    routes=[frame.icon, *live_charts.routes, *served(current_manager)],
-    middleware=[Middleware(Guard, get_policy=policy), Middleware(frame.Frame)],
+    routes=[frame.icon, *live_charts.routes, *served(current_manager, links)],
+    middleware=[Middleware(Guard, get_policy=policy, links=links), Middleware(frame.Frame)],
     on_script_error=show_error,
 )
 

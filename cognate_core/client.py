@@ -80,7 +80,7 @@ class Client:
     Args:
         url: where it is, such as `http://127.0.0.1:8501`.
         token: what its `cognate token` prints. Default: COGNATE_TOKEN; else, for a studio on this computer and for no
-            other, the one in the data directory. Looking at a studio on this computer needs none.
+            other, the one in the data directory.
 
     Raises:
         ConfigError: the address cannot be used. Each method raises a CognateError: Unreachable when no studio answers,
@@ -117,6 +117,10 @@ class Client:
     def health(self) -> Row:
         """Whether the studio is well."""
         return self._ask("GET", "/health")
+
+    def link(self) -> str:
+        """An address that opens the studio's pages in one browser, once."""
+        return self.url + str(self._ask("POST", "/links", body={})["path"])
 
     def coordination(self) -> Row:
         """Who manages the data directory, since when, and what is going on."""
@@ -723,14 +727,14 @@ class Client:
 
 
 def _address(url: str) -> tuple[str, bool]:
-    """The address without path, and whether it is this computer's."""
+    """The address, with the folder below which a proxy serves it, and whether it is this computer's."""
     try:
         asked = httpx2.URL(url if "://" in url else f"http://{url}")
     except httpx2.InvalidURL as error:
         raise ConfigError({"server": f"{url} is no address. Write it as http://127.0.0.1:8501."}) from error
     if asked.scheme not in ("http", "https") or not asked.host or asked.userinfo:
         raise ConfigError({"server": "A studio has an address such as http://127.0.0.1:8501."})
-    return str(asked.copy_with(raw_path=b"", fragment=None)).rstrip("/"), _is_own(asked.host)
+    return str(asked.copy_with(query=None, fragment=None)).rstrip("/"), _is_own(asked.host)
 
 
 def _is_own(host: str) -> bool:

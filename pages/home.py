@@ -205,4 +205,4 @@ if models:
     st.page_link(page_called("models"), label="See all models", icon=":material/deployed_code:")
 open_passport_field(manager)
 trash(manager)
-st.markdown("Programs can do all that these pages can: [how they ask](/api/v1/).")
+st.markdown("Programs can do all that these pages can: [how they ask](api/v1/).")

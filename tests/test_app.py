@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import webbrowser
 from pathlib import Path
@@ -24,7 +25,7 @@ def policy(monkeypatch: pytest.MonkeyPatch, address: str | None, *hosts: str) ->
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "localhost", "::1", "127.0.0.2"])
-def test_at_home_what_changes_something_needs_the_token_of_the_folder(
+def test_at_home_all_need_the_token_of_the_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
 ) -> None:
     monkeypatch.delenv("COGNATE_TOKEN", raising=False)
@@ -49,7 +50,24 @@ def test_elsewhere_all_need_a_token_that_was_chosen_and_a_name(
     with pytest.raises(RunError, match=r"server\.allowedHosts"):
         policy(monkeypatch, address, "127.0.0.1", "localhost")
     asked = policy(monkeypatch, address, "127.0.0.1", "Studio.lan")
-    assert asked == Policy(TOKEN, frozenset({"127.0.0.1", "studio.lan"}), everything=True)
+    assert asked == Policy(TOKEN, frozenset({"127.0.0.1", "studio.lan"}))
+    monkeypatch.setenv("COGNATE_OPEN", "1")
+    with pytest.raises(RunError, match="this computer alone"):
+        policy(monkeypatch, address, "127.0.0.1", "studio.lan")
+
+
+def test_a_name_for_others_and_an_open_studio_do_not_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COGNATE_TOKEN", TOKEN)
+    assert policy(monkeypatch, "127.0.0.1", "127.0.0.1", "studio.lan") == Policy(
+        TOKEN, frozenset({"127.0.0.1", "studio.lan"})
+    )
+    monkeypatch.setenv("COGNATE_OPEN", "1")
+    assert policy(monkeypatch, "127.0.0.1", "127.0.0.1") == Policy(TOKEN, frozenset({"127.0.0.1"}), open=True)
+    with pytest.raises(RunError, match="this computer alone"):
+        policy(monkeypatch, "127.0.0.1", "127.0.0.1", "studio.lan")
+    monkeypatch.setenv("COGNATE_OPEN", "yes")
+    with pytest.raises(ConfigError, match="0 or 1"):
+        policy(monkeypatch, "127.0.0.1")
 
 
 class AtOnce(threading.Thread):
@@ -73,5 +91,13 @@ def test_a_browser_is_opened_where_there_is_a_screen(
     monkeypatch.setattr(threading, "Thread", AtOnce)
     monkeypatch.setattr(webbrowser, "open", opened.append)
     app.welcome()
-    assert opened == ([] if headless else ["http://127.0.0.1:8599"])
-    assert "http://127.0.0.1:8599" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    (printed,) = re.findall(r"http://127\.0\.0\.1:8599(/login\?key=\S+)", said)
+    assert app.links.use(printed.partition("=")[2])
+    assert len(opened) == (not headless)
+    for link in opened:
+        assert app.links.use(link.partition("=")[2]) and link.startswith("http://127.0.0.1:8599/login?key=")
+    monkeypatch.setenv("COGNATE_OPEN", "1")
+    app.welcome()
+    said = capsys.readouterr().out
+    assert "http://127.0.0.1:8599, to everybody on this computer" in said and "key=" not in said

@@ -2,5 +2,6 @@
 
 from cognate_core.api.application import SERVED_BELOW, create_api, served
 from cognate_core.api.guard import OWN_HOSTS, Guard, Policy, is_near
+from cognate_core.api.login import Links, root_of
 
-__all__ = ["OWN_HOSTS", "SERVED_BELOW", "Guard", "Policy", "create_api", "is_near", "served"]
+__all__ = ["OWN_HOSTS", "SERVED_BELOW", "Guard", "Links", "Policy", "create_api", "is_near", "root_of", "served"]

@@ -27,6 +27,7 @@ from cognate_core.api import (
     trash,
 )
 from cognate_core.api.description import describe
+from cognate_core.api.login import Links
 from cognate_core.api.problems import Problem, answer_problems
 from cognate_core.runs import RunManager
 
@@ -34,20 +35,23 @@ SUMMARY = "Start, watch, keep and try out the training of small language models.
 SERVED_BELOW = "/api"
 
 
-def served(get_manager: Callable[[], RunManager]) -> list[BaseRoute]:
-    """What a server has to have the API below /api."""
+def served(get_manager: Callable[[], RunManager], links: Links) -> list[BaseRoute]:
+    """What a server with pages has to have the API below /api."""
     return [
-        Route(SERVED_BELOW, lambda _: RedirectResponse(f"{SERVED_BELOW}/v1/")),
-        Mount(SERVED_BELOW, create_api(get_manager)),
+        Route(
+            SERVED_BELOW, lambda _: RedirectResponse(f"{SERVED_BELOW[1:]}/v1/")
+        ),  # relative: a proxy may add a folder
+        Mount(SERVED_BELOW, create_api(get_manager, links=links)),
     ]
 
 
-def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False) -> FastAPI:
+def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False, links: Links | None = None) -> FastAPI:
     """The application.
 
     Args:
         get_manager: gives whoever manages the data directory, at each request anew.
         any_file: whether settings may name any file of this computer, and not only those that were sent.
+        links: those that let a browser in; None where there are no pages.
     """
     app = FastAPI(
         title="Cognate Studio",
@@ -59,7 +63,7 @@ def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False)
         redirect_slashes=False,
         responses={"default": {"model": Problem, "description": "A problem, told in a sentence."}},
     )
-    app.state.get_manager, app.state.any_file = get_manager, any_file
+    app.state.get_manager, app.state.any_file, app.state.links = get_manager, any_file, links
     answer_problems(app)
     first = APIRouter(prefix="/v1")
     for module in (

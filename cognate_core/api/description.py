@@ -21,9 +21,9 @@ def describe(app: FastAPI) -> None:
             schema["components"]["securitySchemes"] = {
                 TOKEN: {"type": "http", "scheme": "bearer", "description": "`cognate token` prints it."}
             }
-            for method, operation in operations(schema):
-                if method not in READS:
-                    operation["security"] = [{TOKEN: []}]
+            schema["security"] = [{TOKEN: []}]
+            schema["paths"]["/v1/health"]["get"]["security"] = []
+            for _, operation in operations(schema):
                 operation["responses"].setdefault("default", {})["content"] = {
                     "application/problem+json": {"schema": PROBLEM}
                 }

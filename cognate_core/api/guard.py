@@ -1,9 +1,9 @@
 """Who may speak to the studio: rules that every request and every socket passes before anything else sees it.
 
-On this computer alone (the rule), pages and reading are open to it, and whatever changes something needs the token; a
-page of another site, which a browser on this computer may also show, is refused by Host, Origin and Sec-Fetch-Site.
-Reached from elsewhere, everything needs the token, pages too. It knows ASGI and nothing of runs or Streamlit, but for
-the one address at which Streamlit takes files.
+All but its health needs the token: a proxy that does not show itself looks like the studio's owner, and on a shared
+computer everybody reaches 127.0.0.1. A browser shows the cookie of `login.py` instead, by which it may read, but change
+nothing through the API; a page of another site, which that browser may also show, is refused by Host, Origin and
+Sec-Fetch-Site. It knows ASGI and nothing of runs or Streamlit, but for two of Streamlit's addresses.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.responses import Response
 
-from cognate_core.api import door
+from cognate_core.api import login
 from cognate_core.api.buckets import Buckets
 from cognate_core.api.problems import problem
 
@@ -31,6 +31,8 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 READING = frozenset({"GET", "HEAD"})
+HEALTH = frozenset({"/api/v1/health", "/_stcore/health"})
+PROXY_HEADERS = ("forwarded", "x-forwarded-", "via", "x-real-ip")
 PAGES_UPLOADS = "/_stcore/upload_file/"  # what a page's field takes; Streamlit asks for a secret of the page there
 CONTENT_TYPES = frozenset({"application/json", "application/octet-stream"})  # none of them can a foreign form send
 ONCE = ("host", "origin", "authorization", "content-type", "content-length", "sec-fetch-site")
@@ -51,37 +53,42 @@ ON_EVERY_ANSWER = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """hosts: the names under which the studio is asked for. everything: whether reading and pages need the token, too.
-    token: None while there is none, so that whatever needs it is refused."""
+    """hosts: the names under which the studio is asked for. open: whether everybody on this computer may see the pages
+    and read. token: while it is empty, whatever needs it is refused."""
 
-    token: str | None
+    token: str
     hosts: frozenset[str] = OWN_HOSTS
-    everything: bool = False
+    open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request or the opening of a socket, as the rules see it. `pass_`: what the door's cookie holds."""
+    """A request or the opening of a socket, as the rules see it."""
 
     method: str  # "GET" for a socket
     path: str
     headers: Headers
     client: str
     policy: Policy
-    pass_: str = ""
 
     @property
     def of_api(self) -> bool:
         return self.path == "/api" or self.path.startswith("/api/")
 
     @property
-    def at_door(self) -> bool:
-        return self.policy.everything and self.method == "POST" and self.path == door.PATH
+    def at_login(self) -> bool:
+        return self.path == login.PATH and self.method in ("GET", "HEAD", "POST")
 
     @property
     def changes(self) -> bool:
         """Whether more than reading is asked for: of whatever address, so that none is forgotten."""
-        return self.method not in READING and not self.path.startswith(PAGES_UPLOADS) and not self.at_door
+        return self.method not in READING and not self.path.startswith(PAGES_UPLOADS) and not self.at_login
+
+    @property
+    def needs_token(self) -> bool:
+        if self.at_login or (self.path in HEALTH and not self.changes):
+            return False
+        return self.changes or not self.policy.open
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +111,17 @@ def said_once(asked: Asked) -> Refusal | None:
 
 
 def from_near(asked: Asked) -> Refusal | None:
-    """Without a token for everything, only this computer is answered, however the server was bound."""
-    if asked.policy.everything or is_near(asked.client):
+    """An open studio answers this computer alone, however the server was bound."""
+    if not asked.policy.open or is_near(asked.client):
         return None
     return Refusal(HTTPStatus.FORBIDDEN, "This studio answers its own computer alone.")
+
+
+def no_proxy(asked: Asked) -> Refusal | None:
+    """Nobody hands requests of others on to an open studio."""
+    if not (asked.policy.open and any(name.startswith(PROXY_HEADERS) for name in asked.headers)):
+        return None
+    return Refusal(HTTPStatus.FORBIDDEN, "This studio is open to its own computer alone. Start it without --open.")
 
 
 def known_host(asked: Asked) -> Refusal | None:
@@ -155,11 +169,10 @@ def small_enough(asked: Asked) -> Refusal | None:
 
 
 def token_given(asked: Asked) -> Refusal | None:
-    """The token, for whatever is more than reading, and for everything when the studio is reached from elsewhere. The
-    door's cookie opens pages and reading: a browser sends it unasked."""
-    if asked.at_door or not (asked.changes or asked.policy.everything):
+    """The token, or, for no more than reading, the cookie: a browser sends that unasked."""
+    if not asked.needs_token or _is_token(shown_token(asked), asked.policy):
         return None
-    if _is_token(shown_token(asked), asked.policy) or (not asked.changes and _has_pass(asked)):
+    if not asked.changes and _has_cookie(asked):
         return None
     return Refusal(
         HTTPStatus.UNAUTHORIZED,
@@ -172,6 +185,7 @@ def token_given(asked: Asked) -> Refusal | None:
 RULES: tuple[Rule, ...] = (
     said_once,
     from_near,
+    no_proxy,
     known_host,
     own_origin,
     own_site,
@@ -186,12 +200,14 @@ class Guard:
 
     Args:
         get_policy: asked once, at the first request; the server knows its own address only then.
+        links: those that let a browser in.
     """
 
-    def __init__(self, app: App, get_policy: Callable[[], Policy], rules: Iterable[Rule] = RULES) -> None:
-        self._app, self._get_policy, self._rules = app, get_policy, tuple(rules)
+    def __init__(
+        self, app: App, get_policy: Callable[[], Policy], links: login.Links, rules: Iterable[Rule] = RULES
+    ) -> None:
+        self._app, self._get_policy, self._links, self._rules = app, get_policy, links, tuple(rules)
         self._policy: Policy | None = None
-        self._door = door.Door()
         self._requests = Buckets(REQUESTS_A_SECOND, REQUESTS_AT_ONCE)
         self._sockets = Buckets(SOCKETS_A_SECOND, SOCKETS_AT_ONCE)
         self._guesses = Buckets(GUESSES_A_SECOND, GUESSES_AT_ONCE)
@@ -201,7 +217,7 @@ class Guard:
             await self._app(scope, receive, send)
             return
         self._policy = self._policy or self._get_policy()
-        asked = _asked(scope, self._policy, self._door.pass_)
+        asked = _asked(scope, self._policy)
         answer = self._answer(asked, scope)
         if scope["type"] == "websocket":
             if answer is None:
@@ -209,8 +225,8 @@ class Guard:
             else:
                 await send({"type": "websocket.close", "code": 1008, "reason": "refused"})  # not open yet: status 403
             return
-        if answer is None and asked.at_door:
-            answer = await self._let_in(asked, scope, receive)
+        if answer is None and asked.at_login:
+            answer = await self._login(asked, scope, receive)
         closed = _closed_to_others(asked, send)
         if answer is not None:
             await answer(scope, receive, closed)
@@ -244,18 +260,28 @@ class Guard:
             refusal = too_large(asked)
             await problem(refusal.status, refusal.sentence)(scope, receive, send)
 
-    async def _let_in(self, asked: Asked, scope: Scope, receive: Receive) -> Response:
-        """The answer to what was typed at the door."""
-        if not self._guesses.has(asked.client):
-            return _told(SLOWER)
-        if _is_token(await door.given_token(receive), asked.policy):
-            return self._door.opened(secure=scope["scheme"] == "https")
-        self._guesses.take(asked.client)
-        return self._door.page("That is not the token.")
+    async def _login(self, asked: Asked, scope: Scope, receive: Receive) -> Response:
+        """The answer to a link that was followed, or to a token that was typed."""
+        token, secure = asked.policy.token, scope["scheme"] == "https"
+        if asked.method == "POST":
+            if not self._guesses.has(asked.client):
+                return _told(SLOWER)
+            given, wanted = await login.filled_in(receive)
+            if _is_token(given, asked.policy):
+                return login.entered(token, wanted, secure=secure)
+            self._guesses.take(asked.client)
+            return login.login_page(scope, "That is not the token.", wanted)
+        key = QueryParams(scope["query_string"]).get("key", "")
+        followed = asked.method == "GET" and "prefetch" not in asked.headers.get("sec-purpose", "")
+        if followed and self._links.use(key):
+            return login.entered(token, secure=secure)
+        if _has_cookie(asked):
+            return login.entered(None)
+        return login.login_page(scope, login.USED if key and followed else "")
 
     def _answer(self, asked: Asked, scope: Scope) -> Response | None:
         """What is said instead of the app's answer, None when the request goes on."""
-        guessed = shown_token(asked) is not None and (asked.changes or asked.policy.everything)
+        guessed = shown_token(asked) is not None and asked.needs_token
         if guessed and not self._guesses.has(asked.client):  # before the token is looked at: or guessing would go on
             return _told(SLOWER)
         refusal = next((no for rule in self._rules if (no := rule(asked))), None)
@@ -265,8 +291,8 @@ class Guard:
         if refusal.status is HTTPStatus.UNAUTHORIZED:
             if guessed:
                 self._guesses.take(asked.client)
-            if not asked.of_api and asked.method == "GET" and "text/html" in asked.headers.get("accept", ""):
-                return self._door.page()
+            if asked.method == "GET" and "text/html" in asked.headers.get("accept", ""):
+                return login.login_page(scope)
         return _told(refusal)
 
 
@@ -290,14 +316,15 @@ def shown_token(asked: Asked) -> str | None:
 
 
 def _is_token(given: str | None, policy: Policy) -> bool:
-    token = policy.token
-    return bool(token and given) and hmac.compare_digest(str(given).encode(), str(token).encode())
+    return bool(policy.token and given) and hmac.compare_digest(str(given).encode(), policy.token.encode())
 
 
-def _has_pass(asked: Asked) -> bool:
-    cookies = (part.strip().partition("=") for part in asked.headers.get("cookie", "").split(";"))
-    held = [value for name, _, value in cookies if name == door.COOKIE]
-    return bool(asked.pass_) and any(hmac.compare_digest(each.encode(), asked.pass_.encode()) for each in held)
+def _has_cookie(asked: Asked) -> bool:
+    if not asked.policy.token:
+        return False
+    name, value = login.session_cookie(asked.policy.token)
+    sent = (part.strip().partition("=") for part in asked.headers.get("cookie", "").split(";"))
+    return any(each == name and hmac.compare_digest(held.encode(), value.encode()) for each, _, held in sent)
 
 
 def _closed_to_others(asked: Asked, send: Send) -> Send:
@@ -319,7 +346,7 @@ def _told(refusal: Refusal) -> Response:
     return problem(refusal.status, refusal.sentence, None, **refusal.headers)
 
 
-def _asked(scope: Scope, policy: Policy, pass_: str) -> Asked:
+def _asked(scope: Scope, policy: Policy) -> Asked:
     client = scope.get("client")
     return Asked(
         method=scope.get("method", "GET"),
@@ -327,7 +354,6 @@ def _asked(scope: Scope, policy: Policy, pass_: str) -> Asked:
         headers=Headers(scope=scope),
         client=client[0] if client else "",
         policy=policy,
-        pass_=pass_,
     )
 
 

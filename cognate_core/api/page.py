@@ -38,15 +38,16 @@ MESSAGES = (
 @router.get("/v1/")
 def page(request: Request) -> HTMLResponse:
     """The page."""
-    address = f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
+    folder = request.headers.get("x-forwarded-prefix", "").rstrip("/")  # where a proxy serves the studio
+    address = f"{request.url.scheme}://{request.url.netloc}{folder}{request.scope.get('root_path', '')}"
     return HTMLResponse(_page(request.app.openapi(), address), headers={"Content-Security-Policy": POLICY})
 
 
 @router.get("/")
 @router.get("/v1")
-def to_page(request: Request) -> RedirectResponse:
+def to_page() -> RedirectResponse:
     """Whoever leaves a part of the address out is led to the page."""
-    return RedirectResponse(f"{request.scope.get('root_path', '')}/v1/")
+    return RedirectResponse("v1/")
 
 
 def _page(schema: Schema, address: str) -> str:
@@ -80,8 +81,7 @@ def _page(schema: Schema, address: str) -> str:
 def _asking(address: str) -> str:
     return (
         '<section id="asking"><h2>How to ask</h2>'
-        "<p>Reading needs nothing on the computer where the studio runs. Whatever changes something needs its token, "
-        "which is made with the data folder and is readable by you alone:</p>"
+        "<p>Every request shows the studio's token, which lies in the data folder and is readable by you alone:</p>"
         '<pre tabindex="0">TOKEN=$(cognate token)</pre>'
         "<p>What is sent is JSON, declared as such, also where nothing is sent; files are "
         "<code>application/octet-stream</code>. Long lists come in parts: send <code>next</code> of an answer as "
@@ -135,8 +135,7 @@ def _operation(schema: Schema, address: str, path: str, method: str, operation: 
 
 def _curl(schema: Schema, address: str, path: str, method: str, body: tuple[str, Schema] | None) -> str:
     parts = ["curl"] if method == "get" else ["curl --head"] if method == "head" else [f"curl -X {method.upper()}"]
-    if method not in READS:
-        parts.append('-H "Authorization: Bearer $TOKEN"')
+    parts.append('-H "Authorization: Bearer $TOKEN"')
     if body is not None and body[0] != "application/json":
         parts.append(f"-H 'Content-Type: {body[0]}' --data-binary @FILE")
     elif method not in (*READS, "delete"):

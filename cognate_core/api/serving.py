@@ -15,6 +15,7 @@ from starlette.routing import Mount
 
 from cognate_core.api.application import SERVED_BELOW, create_api
 from cognate_core.api.guard import Guard, Policy
+from cognate_core.api.login import Links
 from cognate_core.errors import StorageError
 from cognate_core.runs import RunManager
 
@@ -35,7 +36,7 @@ def serving(manager: RunManager, *, any_file: bool = False) -> Iterator[tuple[st
     token = secrets.token_urlsafe(32)
     app = Starlette(
         routes=[Mount(SERVED_BELOW, create_api(lambda: manager, any_file=any_file))],
-        middleware=[Middleware(Guard, get_policy=lambda: Policy(token, everything=True))],
+        middleware=[Middleware(Guard, get_policy=lambda: Policy(token), links=Links())],
     )
     config = uvicorn.Config(
         app, log_config=None, log_level="critical", access_log=False, timeout_graceful_shutdown=LAST_ANSWERS_SECONDS

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from importlib.metadata import version
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi import Path as InPath
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from cognate_core.api.login import Links
 from cognate_core.api.requests import GetManager
 from cognate_core.config import TrainingConfig
-from cognate_core.errors import NotFound
+from cognate_core.errors import NotFound, RunError
 from cognate_core.presets import PRESETS
 from cognate_core.service import COORDINATION_KEY
 
@@ -19,12 +21,18 @@ router = APIRouter(tags=["studio"])
 
 
 class Health(BaseModel):
-    """Whether the studio is well. `read_only`: why nothing can be changed here, null when it can."""
+    """Whether the studio is well, for everybody. `read_only`: whether another process manages its data folder."""
 
     status: str
     version: str
-    read_only: str | None
+    read_only: bool
     log_delayed_seconds: float
+
+
+class Link(BaseModel):
+    """A way into the pages."""
+
+    path: str = Field(description="Append it to the studio's address. It works once, until the studio ends.")
 
 
 class PresetSummary(BaseModel):
@@ -48,9 +56,18 @@ def health(manager: GetManager) -> Health:
     return Health(
         status="ok",
         version=version("cognate-studio"),
-        read_only=manager.read_only,
+        read_only=manager.read_only is not None,
         log_delayed_seconds=manager.log.delayed_seconds,
     )
+
+
+@router.post("/links", status_code=HTTPStatus.CREATED)
+def link(request: Request) -> Link:
+    """Make a link that opens the studio in one browser, once."""
+    links: Links | None = request.app.state.links
+    if links is None:
+        raise RunError("No studio is open here. `cognate run` starts one.")
+    return Link(path=links.new())
 
 
 @router.get("/coordination")

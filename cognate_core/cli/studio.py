@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cognate_core.cli.connection import chosen_server, looking
+from cognate_core.cli.connection import chosen_server, looking, running_address
 from cognate_core.cli.output import JsonOption, print_facts, print_json, print_line, say
+from cognate_core.client import Client
 from cognate_core.errors import RunError
 from cognate_core.runs import current_manager, default_home
-from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, studio_token
+from cognate_core.runs.token import OPEN_VARIABLE, TOKEN_VARIABLE, chosen_token, is_open, studio_token
 
 app = typer.Typer()
 
@@ -31,7 +32,7 @@ def run(
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     address: Annotated[
         str,
-        typer.Option(help="Listen here. With any other, such as 0.0.0.0, other computers reach it: it needs a token."),
+        typer.Option(help="Listen here. At any other, such as 0.0.0.0, other computers reach it."),
     ] = "127.0.0.1",
     host_name: Annotated[
         list[str] | None,
@@ -39,10 +40,15 @@ def run(
             envvar="COGNATE_HOST_NAME", help="A name under which other computers ask for it. May be repeated."
         ),
     ] = None,
+    open_to_all: Annotated[
+        bool, typer.Option("--open", help="For demos: everybody on this computer may see the pages, without a link.")
+    ] = False,
 ) -> None:
     """Start the studio and open its page."""
     if chosen_server() is not None:
         raise RunError("`cognate run` starts a studio on this computer. Leave --server away.")
+    if open_to_all:
+        os.environ[OPEN_VARIABLE] = "1"  # where app.py looks, however it is started
     bound = _bound(address, host_name or [])
     script = server_script()
     _work_in(script.parent)
@@ -72,9 +78,14 @@ def _bound(address: str, names: list[str]) -> dict[str, Any]:
     """Streamlit's settings for where the studio listens, and under which names it is asked for.
 
     Raises:
-        RunError: other computers would reach it, and there is no token, or no name under which they ask.
+        RunError: other computers would reach it, and it is open, or there is no token or no name under which they ask.
     """
     own, one = _kind_of(address)
+    if is_open() and not (own and not names):
+        raise RunError(
+            f"--open and {OPEN_VARIABLE} are for this computer alone. Leave them away, or --address, --host-name and "
+            "COGNATE_HOST_NAME."
+        )
     if own and not names:
         return {"server.address": address}
     if not own and chosen_token() is None:
@@ -102,10 +113,21 @@ def _kind_of(address: str) -> tuple[bool, bool]:
 
 @app.command(rich_help_panel=PANEL)
 def token() -> None:
-    """Print this studio's token, by which other programs may change things."""
+    """Print this studio's token, which other programs show it."""
     if chosen_server() is not None:
         raise RunError("A token is printed only on the studio's own computer. Leave --server away.")
     print_line(studio_token(default_home()))
+
+
+@app.command(rich_help_panel=PANEL)
+def link() -> None:
+    """Print a link that opens the studio in one browser, once."""
+    server = chosen_server()
+    own = running_address()
+    if server is None and own is None:
+        raise RunError("No studio is open on this data folder. `cognate run` starts one.")
+    with Client(server or str(own), None if server else studio_token(default_home())) as studio:
+        print_line(studio.link())
 
 
 @app.command(rich_help_panel=PANEL)

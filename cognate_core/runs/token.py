@@ -1,4 +1,4 @@
-"""The studio's token: whoever has it may change things through the API. It never leaves this computer by itself."""
+"""The studio's token: whoever has it may read and change everything. It never leaves this computer by itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,17 @@ from filelock import FileLock
 from cognate_core.errors import ConfigError, StorageError
 
 TOKEN_VARIABLE = "COGNATE_TOKEN"  # noqa: S105  (its name)
+OPEN_VARIABLE = "COGNATE_OPEN"
 LEAST_LENGTH = 16
 HUB_TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+def is_open() -> bool:
+    """Whether everybody on this computer may see the pages and read. Raises ConfigError for anything but 0 and 1."""
+    chosen = os.environ.get(OPEN_VARIABLE, "").strip() or "0"
+    if chosen not in ("0", "1"):
+        raise ConfigError({"open": f"{OPEN_VARIABLE} is 0 or 1. It lets everybody on this computer see the studio."})
+    return chosen == "1"
 
 
 def chosen_token() -> str | None:

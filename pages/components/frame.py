@@ -13,6 +13,8 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from cognate_core.api import root_of
+
 STREAMLIT_PAGE = Path(st.__file__).with_name("static") / "index.html"
 ICON = Path(__file__).parent.parent / "icon.png"
 
@@ -21,17 +23,17 @@ CHANGES = {
     "<head>": '<head><script>window.__streamlit = {BACKEND_BASE_URL: new URL("ROOT", location).href}</script>',
     "<title>.*?</title>": "<title>Cognate Studio</title>",
     '<link rel="service-desc".*?>': "",
-    "<noscript>.*?</noscript>": '<noscript>Cognate Studio needs JavaScript. Programs use <a href="/api">its API</a>.'
+    "<noscript>.*?</noscript>": '<noscript>Cognate Studio needs JavaScript. Programs use <a href="ROOTapi">its API</a>.'
     "</noscript>",
 }
 
 
 @lru_cache(maxsize=8)  # an address may have any depth
-def html(depth: int) -> bytes:
-    """The HTML of a page so many folders below the root. What a later Streamlit has no more is not changed."""
+def html(root: str) -> bytes:
+    """The HTML of a page from which `root` leads up. What a later Streamlit has no more is not changed."""
     text = STREAMLIT_PAGE.read_text(encoding="utf-8")
     for pattern, ours in CHANGES.items():
-        text = re.sub(pattern, ours.replace("ROOT", "../" * depth or "."), text, count=1, flags=re.DOTALL)
+        text = re.sub(pattern, ours.replace("ROOT", root), text, count=1, flags=re.DOTALL)
     return text.encode()
 
 
@@ -58,7 +60,7 @@ class Frame:
                 headers = MutableHeaders(scope=message)
                 replaced = headers.get("etag") == _streamlit_etag()
                 if replaced:
-                    body = html(scope["raw_path"].count(b"/") - 1)  # as the browser counts: not %2F
+                    body = html(root_of(scope))
                     for name in ("etag", "last-modified", "content-encoding"):
                         del headers[name]
                     headers["content-type"], headers["content-length"] = "text/html; charset=utf-8", str(len(body))

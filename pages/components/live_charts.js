@@ -13,10 +13,15 @@ const SILENT_SECONDS = { slow: 5, bad: 30 } // a worker says something each seco
 
 let plotly = null
 
+// The studio may be served below a folder of another server.
+function ownAddress(path) {
+  return new URL(path, window.__streamlit.BACKEND_BASE_URL).href
+}
+
 function loadPlotly() {
   plotly ??= new Promise((resolve, reject) => {
     const script = document.createElement("script")
-    script.src = new URL("/plotly.min.js", window.location.origin).href
+    script.src = ownAddress("plotly.min.js")
     script.onload = () => resolve(window.Plotly)
     script.onerror = () => {
       plotly = null // the next update tries again
@@ -212,7 +217,7 @@ export default function (component) {
     const asked = { ...chosen, after: seen }
     try {
       if (!document.hidden) {
-        const reply = await fetch(`${data.address}&${new URLSearchParams(asked)}`)
+        const reply = await fetch(`${ownAddress(data.address)}&${new URLSearchParams(asked)}`)
         if (!reply.ok) throw new Error((await reply.json()).problem ?? "The studio does not answer as expected. Reload the page.")
         const news = await reply.json()
         if (!current() || asked.after !== seen) return // the person chose another look meanwhile

@@ -83,7 +83,7 @@ def _mounted(manager: RunManager, asked: Mapping[str, str], key: str, *, going: 
     built = _charts(manager, asked, at_once=True)
     data = {
         **json.loads(built.as_json),
-        "address": "/live?" + urlencode(asked),
+        "address": "live?" + urlencode(asked),
         "going": going,
         "clickable": True,
         "controls": [

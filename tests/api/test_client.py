@@ -190,7 +190,7 @@ class TestProblems:
 
     def test_a_wrong_token_is_said_and_not_shown(self, address: tuple[str, str]) -> None:
         with Client(address[0], TOKEN) as asking, pytest.raises(RunError, match="does not take this token") as caught:
-            asking.health()
+            asking.coordination()
         assert TOKEN not in str(caught.value)
         with Client(address[0], TOKEN) as asking, pytest.raises(RunError, match="cognate token"):
             next(asking.events())

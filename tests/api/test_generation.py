@@ -288,10 +288,9 @@ def test_the_server_sends_each_piece_at_once_and_ends_when_the_client_hangs_up(
     environment = {"OMP_NUM_THREADS": "1", "COGNATE_HELD": str(tmp_path)}
     command = (sys.executable, "-m", "tests.api.held_studio", "run", "--no-browser")
     with running_studio(tmp_path / "server", command, **environment) as studio:
-        token = {"Authorization": f"Bearer {(studio.home / 'token').read_text()}"}
-        with httpx2.Client(base_url=f"{studio.url}/api/v1", timeout=LONG) as client:
-            assert client.post(f"{address}/generate", json=asked).status_code == 401
-            with client.stream("POST", f"{address}/generate", json=asked, headers=token) as answer:
+        assert httpx2.post(f"{studio.url}/api/v1{address}/generate", json=asked, timeout=LONG).status_code == 401
+        with httpx2.Client(base_url=f"{studio.url}/api/v1", timeout=LONG, headers=studio.shown) as client:
+            with client.stream("POST", f"{address}/generate", json=asked) as answer:
                 assert answer.headers["content-type"].startswith("text/event-stream")
                 assert "content-encoding" not in answer.headers
                 lines = filter(None, answer.iter_lines())
@@ -301,7 +300,7 @@ def test_the_server_sends_each_piece_at_once_and_ends_when_the_client_hangs_up(
             assert json.loads(last.removeprefix("data: "))["tokens"] == MANY
             assert len(written) == 1 and written[0] > MANY / 3
             for number in range(2, 5):  # were it not noticed that they hang up, there would be no place for the third
-                with client.stream("POST", f"{address}/generate", json=asked, headers=token) as answer:
+                with client.stream("POST", f"{address}/generate", json=asked) as answer:
                     assert answer.status_code == 200
                     next(answer.iter_lines())
                 written = until(lambda: (found := texts_ended())[number - 1 :] and found, "the end of the work")  # noqa: B023

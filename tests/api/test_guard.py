@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
+from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 from starlette.applications import Starlette
@@ -17,13 +20,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from cognate_core.api import guard
 from cognate_core.api.buckets import MOST_CLIENTS, Buckets
-from cognate_core.api.door import COOKIE
 from cognate_core.api.guard import RULES, Guard, Policy, Rule
+from cognate_core.api.login import Links, session_cookie
 
 TOKEN = "a-token-of-the-test"
 HERE = "127.0.0.1:8501"
 HOME = Policy(TOKEN)
-AWAY = Policy(TOKEN, frozenset({"studio.lan"}), everything=True)
+AWAY = Policy(TOKEN, frozenset({"studio.lan"}))
+OPEN = Policy(TOKEN, open=True)
 
 
 async def answer(request: Request) -> Response:
@@ -59,13 +63,26 @@ SERVER = Starlette(
 )
 
 
-def asking(policy: Policy = HOME, rules: tuple[Rule, ...] = RULES, client: str = "127.0.0.1") -> TestClient:
+def asking(
+    policy: Policy = HOME,
+    rules: tuple[Rule, ...] = RULES,
+    client: str = "127.0.0.1",
+    links: Links | None = None,
+    scheme: str = "http",
+) -> TestClient:
     return TestClient(
-        Guard(SERVER, lambda: policy, rules),
-        base_url=f"http://{HERE if policy is HOME else 'studio.lan'}",
+        Guard(SERVER, lambda: policy, links or Links(), rules),
+        base_url=f"{scheme}://{'studio.lan' if policy is AWAY else HERE}",
         client=(client, 50_000),
         follow_redirects=False,
     )
+
+
+def known(policy: Policy = HOME) -> TestClient:
+    """A browser that the studio knows."""
+    client = asking(policy)
+    client.cookies.set(*session_cookie(TOKEN))
+    return client
 
 
 @dataclass(frozen=True)
@@ -83,7 +100,7 @@ class Case:
 
     def ask(self, rules: tuple[Rule, ...]) -> Any:
         changed = {name.lower() for name, _ in self.headers}
-        sound = [("Host", HERE if self.policy is HOME else "studio.lan"), ("Authorization", f"Bearer {TOKEN}")]
+        sound = [("Host", "studio.lan" if self.policy is AWAY else HERE), ("Authorization", f"Bearer {TOKEN}")]
         if self.method not in ("GET", "HEAD"):
             sound.append(("Content-Type", "application/json"))
         lines = [pair for pair in sound if pair[0].lower() not in changed]
@@ -157,10 +174,15 @@ CASES = [
         method="POST",
         headers=[("Content-Type", "application/json"), ("Content-Type", "text/plain")],
     ),
-    case(guard.from_near, 403, client="192.168.1.7"),
-    case(guard.from_near, 403, client="192.168.1.7", path="/"),
-    case(guard.from_near, 403, client="::ffff:10.0.0.1"),
-    case(guard.from_near, 403, client=""),
+    case(guard.from_near, 403, client="192.168.1.7", policy=OPEN),
+    case(guard.from_near, 403, client="192.168.1.7", path="/", policy=OPEN),
+    case(guard.from_near, 403, client="::ffff:10.0.0.1", policy=OPEN),
+    case(guard.from_near, 403, client="", policy=OPEN),
+    *(
+        case(guard.no_proxy, 403, headers={name: "203.0.113.9"}, path=path, policy=OPEN)
+        for name in ("Forwarded", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Via", "X-Real-IP")
+        for path in ("/", "/api/v1/runs", "/api/v1/health")
+    ),
     *(case(guard.known_host, 403, headers={"Host": host}) for host in FOREIGN_HOSTS),
     case(guard.known_host, 403, headers={"Host": "evil.example"}, path="/"),
     case(guard.known_host, 403, headers={"Host": HERE}, policy=AWAY),
@@ -230,23 +252,40 @@ CASES = [
     ),
     *(case(guard.token_given, 401, method="POST", headers={"Authorization": None}, path=path) for path in ANY_PATH[1:]),
     case(guard.token_given, 401, method="POST", headers={"Authorization": None}, path=f"/api/v1/runs?token={TOKEN}"),
-    case(guard.token_given, 401, method="POST", headers={"Authorization": None, "Cookie": f"{COOKIE}={TOKEN}"}),
-    case(guard.token_given, 401, headers={"Authorization": None}, policy=AWAY),
-    case(guard.token_given, 401, headers={"Authorization": None}, policy=AWAY, path="/"),
-    case(guard.token_given, 401, headers={"Authorization": None}, policy=AWAY, path=f"/?token={TOKEN}"),
-    case(guard.token_given, 401, headers={"Authorization": None, "Cookie": f"{COOKIE}={TOKEN}"}, policy=AWAY),
-    case(
-        guard.token_given,
-        401,
-        headers={"Authorization": None},
-        policy=AWAY,
-        method="PUT",
-        path="/_stcore/upload_file/session/file",
+    *(
+        case(
+            guard.token_given,
+            401,
+            method=method,
+            headers={"Authorization": None, "Cookie": "=".join(session_cookie(TOKEN))},
+            path=path,
+        )
+        for method in ("POST", "DELETE")
+        for path in ("/api/v1/runs", "/live")
+    ),
+    *(
+        case(guard.token_given, 401, headers={"Authorization": None}, policy=policy, path=path)
+        for policy in (HOME, AWAY)
+        for path in ("/", f"/?token={TOKEN}", "/live", "/static/main.js", "/api", "/api/v1/", "/api/v1/runs", "/x")
+    ),
+    *(
+        case(guard.token_given, 401, headers={"Authorization": None, "Cookie": cookie}, path="/")
+        for cookie in (
+            f"{session_cookie(TOKEN)[0]}={TOKEN}",
+            f"{session_cookie(TOKEN)[0]}=",
+            f"other={session_cookie(TOKEN)[1]}",
+            "=".join(session_cookie(f"{TOKEN}x")),
+            "",
+        )
     ),
     case(
-        guard.token_given, 401, method="POST", headers={"Authorization": "Bearer None"}, policy=Policy(None, AWAY.hosts)
+        guard.token_given, 401, headers={"Authorization": None}, method="PUT", path="/_stcore/upload_file/session/file"
     ),
-    case(guard.token_given, 401, method="POST", headers={"Authorization": "Bearer "}, policy=Policy("", AWAY.hosts)),
+    case(guard.token_given, 401, headers={"Authorization": None}, method="POST", path="/api/v1/health"),
+    case(guard.token_given, 401, headers={"Authorization": None}, method="PUT", path="/login"),
+    case(guard.token_given, 401, headers={"Authorization": None}, method="POST", policy=OPEN),
+    case(guard.token_given, 401, method="POST", headers={"Authorization": "Bearer None"}, policy=Policy("")),
+    case(guard.token_given, 401, method="POST", headers={"Authorization": "Bearer "}, policy=Policy("")),
 ]
 
 
@@ -282,7 +321,8 @@ def test_every_rule_has_a_case() -> None:
 )
 def test_what_breaks_no_rule_goes_through(headers: dict[str, str]) -> None:
     client = asking()
-    assert client.get("/api/v1/runs", headers=headers).status_code == 200
+    for shows in ({"Authorization": f"Bearer {TOKEN}"}, {"Cookie": "a=b; " + "=".join(session_cookie(TOKEN)) + "; c"}):
+        assert client.get("/api/v1/runs", headers={**headers, **shows}).status_code == 200
     change = {"Authorization": f"bearer {TOKEN}", "Content-Type": "application/json; charset=utf-8", **headers}
     assert client.post("/api/v1/runs", headers=change, content=b"{}").json()["bytes"] == 2
     del change["Content-Type"]
@@ -291,7 +331,18 @@ def test_what_breaks_no_rule_goes_through(headers: dict[str, str]) -> None:
 
 def test_a_link_on_another_site_leads_to_a_page() -> None:
     follows = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
-    assert asking().get("/", headers=follows).status_code == 200
+    assert known().get("/monitor?run=x", headers=follows).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/api/v1/health", "/_stcore/health"])
+def test_health_is_told_to_everybody(path: str) -> None:
+    assert asking().get(path).status_code == asking(AWAY).head(path).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["/", "/monitor", "/live", "/api/v1/runs", "/static/main.js"])
+def test_an_open_studio_asks_nobody_on_this_computer(path: str) -> None:
+    assert asking(OPEN).get(path).status_code == 200
+    assert asking(OPEN, client="192.168.1.7").get(path).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -307,8 +358,8 @@ def test_a_link_on_another_site_leads_to_a_page() -> None:
         "/_stcore/upload_file/../../api/v1/runs",
         "/_stcore/upload_file/%2e%2e/%2e%2e/api/v1/runs",
         "/_stcore%2fupload_file/x",
-        "/door",
-        "/door/../api/v1/runs",
+        "/login/",
+        "/login/../api/v1/runs",
     ],
 )
 def test_no_other_spelling_of_an_address_leads_past_the_token(path: str) -> None:
@@ -322,15 +373,15 @@ def test_no_other_spelling_of_an_address_leads_past_the_token(path: str) -> None
 
 @pytest.mark.parametrize("header", ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method", "_method"])
 def test_no_header_turns_reading_into_a_change(header: str) -> None:
-    answered = asking().get("/api/v1/runs?_method=DELETE", headers={header: "DELETE"})
+    answered = known().get("/api/v1/runs?_method=DELETE", headers={header: "DELETE"})
     assert answered.json()["method"] == "GET"
 
 
 def test_a_field_for_files_of_a_page_goes_on_working() -> None:
     put = {"Content-Type": "multipart/form-data; boundary=x", "Origin": f"http://{HERE}"}
-    assert asking().put("/_stcore/upload_file/s/f", headers=put, content=b"x" * 2_000_000).json()["bytes"] == 2_000_000
+    assert known().put("/_stcore/upload_file/s/f", headers=put, content=b"x" * 2_000_000).json()["bytes"] == 2_000_000
     foreign = {**put, "Origin": "https://evil.example"}
-    assert asking().put("/_stcore/upload_file/s/f", headers=foreign, content=b"x").status_code == 403
+    assert known().put("/_stcore/upload_file/s/f", headers=foreign, content=b"x").status_code == 403
 
 
 # Sockets
@@ -338,23 +389,17 @@ def test_a_field_for_files_of_a_page_goes_on_working() -> None:
 
 @pytest.mark.parametrize("path", ["/api/v1/events", "/_stcore/stream"])
 def test_a_socket_opens_for_own_pages_and_programs_alone(path: str) -> None:
-    client = asking()
     for headers in ({}, {"Origin": f"http://{HERE}"}):
-        with client.websocket_connect(f"ws://{HERE}{path}", headers=headers) as connection:
+        with known().websocket_connect(f"ws://{HERE}{path}", headers=headers) as connection:
             assert connection.receive_text() == "open"
-    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
-        with pytest.raises(WebSocketDisconnect), client.websocket_connect(f"ws://{HERE}{path}", headers=headers):
-            pass
-
-
-def test_a_socket_from_elsewhere_needs_the_token() -> None:
-    client = asking(AWAY)
-    with pytest.raises(WebSocketDisconnect), client.websocket_connect("ws://studio.lan/api/v1/events"):
-        pass
-    with client.websocket_connect(
-        "ws://studio.lan/api/v1/events", headers={"Authorization": f"Bearer {TOKEN}"}
-    ) as connection:
+    shown = {"Authorization": f"Bearer {TOKEN}"}
+    with asking().websocket_connect(f"ws://{HERE}{path}", headers=shown) as connection:
         assert connection.receive_text() == "open"
+    with pytest.raises(WebSocketDisconnect), asking().websocket_connect(f"ws://{HERE}{path}"):
+        pass
+    for headers in ({"Origin": "https://evil.example"}, {"Host": "evil.example"}, {"Sec-Fetch-Site": "cross-site"}):
+        with pytest.raises(WebSocketDisconnect), known().websocket_connect(f"ws://{HERE}{path}", headers=headers):
+            pass
 
 
 # Sizes and rates
@@ -383,7 +428,7 @@ def test_files_may_be_larger(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_asking_too_fast_is_refused_and_pages_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "REQUESTS_AT_ONCE", 3.0)
     monkeypatch.setattr(guard, "REQUESTS_A_SECOND", 0.0)
-    client = asking()
+    client = known()
     codes = [client.get("/api/v1/runs").status_code for _ in range(5)]
     assert codes == [200, 200, 200, 429, 429]
     slow = client.get("/api/v1/runs")
@@ -394,7 +439,7 @@ def test_asking_too_fast_is_refused_and_pages_are_not_counted(monkeypatch: pytes
 def test_what_a_foreign_page_asks_takes_nobodys_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "REQUESTS_AT_ONCE", 1.0)
     monkeypatch.setattr(guard, "REQUESTS_A_SECOND", 0.0)
-    client = asking()
+    client = known()
     for _ in range(5):
         assert client.get("/api/v1/runs", headers={"Origin": "https://evil.example"}).status_code == 403
     assert client.get("/api/v1/runs").status_code == 200
@@ -403,7 +448,7 @@ def test_what_a_foreign_page_asks_takes_nobodys_place(monkeypatch: pytest.Monkey
 def test_opening_sockets_too_fast_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "SOCKETS_AT_ONCE", 1.0)
     monkeypatch.setattr(guard, "SOCKETS_A_SECOND", 0.0)
-    client = asking()
+    client = known()
     with client.websocket_connect(f"ws://{HERE}/api/v1/events") as connection:
         connection.receive_text()
     with pytest.raises(WebSocketDisconnect), client.websocket_connect(f"ws://{HERE}/api/v1/events"):
@@ -447,63 +492,138 @@ def test_permissions_come_back_with_time_and_addresses_are_forgotten() -> None:
     assert [number for number in range(MOST_CLIENTS + 5) if buckets.has(str(number))] == list(range(5)), "forgotten"
 
 
-# The door
+# How a browser is let in
+
+HTML = {"Accept": "text/html,*/*"}
 
 
-def test_a_page_from_elsewhere_asks_for_the_token_and_remembers_it() -> None:
-    client = asking(AWAY)
-    html = {"Accept": "text/html"}
-    door = client.get("/", headers=html)
-    assert door.status_code == 401 and "asks for its token" in door.text
-    assert "script" not in door.text and "default-src 'none'" in door.headers["content-security-policy"]
-    assert "frame-ancestors 'none'" in door.headers["content-security-policy"]
-    wrong = client.post("/door", data={"token": "wrong"})
+def is_let_in(client: TestClient) -> bool:
+    address = client.base_url.copy_with(scheme="ws", path="/_stcore/stream")
+    with suppress(WebSocketDisconnect), client.websocket_connect(str(address)) as connection:
+        return client.get("/", headers=HTML).text == "a page" and connection.receive_text() == "open"
+    return False
+
+
+@pytest.mark.parametrize("policy", [HOME, AWAY], ids=["at home", "away"])
+def test_a_link_lets_one_browser_in_and_it_stays(policy: Policy) -> None:
+    links = Links()
+    link = links.new()
+    first, second = asking(policy, links=links), asking(policy, links=links)
+    followed = first.get(link, headers=HTML)
+    assert (followed.status_code, followed.headers["location"]) == (303, "./")
+    cookie = followed.headers["set-cookie"].lower()
+    assert "httponly" in cookie and "samesite=lax" in cookie and "max-age=31536000" in cookie
+    assert "path" not in cookie and "secure" not in cookie and TOKEN not in cookie
+    assert is_let_in(first)
+    again = second.get(link, headers=HTML)
+    assert again.status_code == 401 and "This link has been used" in again.text and "set-cookie" not in again.headers
+    assert not is_let_in(second)
+    assert first.get(link, headers=HTML).status_code == 303, "who is in need not read that"
+    restarted = asking(policy)
+    restarted.cookies.update(first.cookies)
+    assert is_let_in(restarted)
+    other = asking(Policy("another-token-of-16", policy.hosts))
+    other.base_url, other.cookies = first.base_url, first.cookies
+    assert not is_let_in(other)
+
+
+def test_a_link_is_not_used_up_by_what_only_looks_at_it() -> None:
+    links = Links()
+    client, link = asking(links=links), links.new()
+    assert client.head(link).status_code == 401
+    assert client.get(link, headers={**HTML, "Sec-Purpose": "prefetch;prerender"}).status_code == 401
+    assert client.get("/login?key=guessed").status_code == client.get("/login?key=").status_code == 401
+    assert not is_let_in(client)
+    assert client.get(link).status_code == 303 and is_let_in(client)
+
+
+def test_who_is_not_let_in_reads_where_the_link_is_and_nothing_else() -> None:
+    page = asking().get("/monitor?run=x", headers=HTML)
+    assert page.status_code == 401 and "cognate link" in page.text and "terminal" in page.text
+    assert "script" not in page.text and "default-src 'none'" in page.headers["content-security-policy"]
+    assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+    assert page.headers["cache-control"] == "no-store"
+
+
+class Form(HTMLParser):
+    """The form of a page: where it is sent, and what of it is filled in."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.action, self.fields = "", dict[str, str]()
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self.action = found["action"]
+        if tag == "input":
+            self.fields[found["name"]] = found.get("value", "")
+
+
+@pytest.mark.parametrize("below", ["", "/studio"], ids=["at the root", "below a folder of a proxy"])
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        ("/", "/"),
+        ("/monitor?run=X&y=%22%3E%3Cb%3E", "/monitor?run=X&y=%22%3E%3Cb%3E"),
+        ("/a/b?c", "/a/b?c"),
+        ("/api/v1/", "/api/v1/"),
+        ("/%2F/evil.example", "/%2F/evil.example"),
+        ("//evil.example/x", "/evil.example/x"),
+        ("/login?key=old", "/"),
+    ],
+)
+def test_after_the_token_the_browser_is_where_it_wanted_to_be(below: str, asked: str, wanted: str) -> None:
+    client = asking()
+    page = client.get(f"http://{HERE}{asked}", headers=HTML)
+    form = Form(page.text)
+    address = urljoin(f"http://outside.example{below}{asked}", form.action)
+    assert urlsplit(address).path.endswith("/login")
+    wrong = client.post("/login", data={**form.fields, "token": "wrong"})
     assert wrong.status_code == 401 and "That is not the token" in wrong.text and "set-cookie" not in wrong.headers
-    opened = client.post("/door", data={"token": f" {TOKEN} "}, headers={"Origin": "http://studio.lan"})
-    assert (opened.status_code, opened.headers["location"]) == (303, "/")
-    cookie = opened.headers["set-cookie"].lower()
-    assert "httponly" in cookie and "samesite=strict" in cookie and TOKEN not in opened.headers["set-cookie"]
-    assert client.get("/", headers=html).text == "a page"
-    assert client.get("/api/v1/runs").status_code == 200
-    with client.websocket_connect("ws://studio.lan/_stcore/stream") as connection:
-        assert connection.receive_text() == "open"
-    assert client.put("/_stcore/upload_file/s/f", content=b"x").status_code == 200
+    assert Form(wrong.text).fields == form.fields, "the address is kept"
+    opened = client.post("/login", data={**form.fields, "token": f" {TOKEN} "}, headers={"Origin": f"http://{HERE}"})
+    assert opened.status_code == 303 and TOKEN not in opened.headers["set-cookie"]
+    at = f"http://outside.example{below}/login"
+    assert urljoin(at, opened.headers["location"]) == f"http://outside.example{below}{wanted}"
+    assert is_let_in(client)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    ["//evil.example", "https://evil.example", "\\\\evil.example", "javascript:alert(1)", "x\r\nA: b"],
+)
+def test_no_wanted_address_leads_to_another_site(wanted: str) -> None:
+    location = asking().post("/login", data={"token": TOKEN, "wanted": wanted}).headers["location"]
+    assert location.startswith("./") and "\n" not in location
 
 
 def test_the_cookie_changes_nothing() -> None:
-    client = asking(AWAY)
-    client.post("/door", data={"token": TOKEN})
     for method, path in (("POST", "/api/v1/runs"), ("DELETE", "/api/v1/runs/x"), ("POST", "/live")):
-        refused = client.request(method, path, headers={"Content-Type": "application/json"})
+        refused = known().request(method, path, headers={"Content-Type": "application/json"})
         assert refused.status_code == 401
 
 
-def test_the_cookie_of_one_opening_is_nothing_in_the_next() -> None:
-    first, second = asking(AWAY), asking(AWAY)
-    first.post("/door", data={"token": TOKEN})
-    assert first.get("/").status_code == 200
-    second.cookies.update(first.cookies)
-    assert second.get("/").status_code == 401
-
-
-def test_the_door_is_for_own_pages_and_takes_no_more_than_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    client = asking(AWAY)
+def test_the_form_is_for_own_pages_and_takes_no_more_than_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = asking()
     foreign = {"Origin": "https://evil.example"}
-    assert client.post("/door", data={"token": TOKEN}, headers=foreign).status_code == 403
-    assert client.post("/door", content=b"token=" + b"x" * 5000).status_code == 401
-    assert client.post("/door", content=b"\xff").status_code == 401
-    assert client.post("/door", content=b"token=" + TOKEN.encode() + b"&a" * 9).status_code == 401
-    assert asking().post("/door", data={"token": TOKEN}).status_code == 415  # at home there is none
+    assert client.post("/login", data={"token": TOKEN}, headers=foreign).status_code == 403
+    assert client.post("/login", content=b"token=" + b"x" * 9000).status_code == 401
+    assert client.post("/login", content=b"\xff").status_code == 401
+    assert client.post("/login", content=b"token=" + TOKEN.encode() + b"&a" * 9).status_code == 401
     monkeypatch.setattr(guard, "GUESSES_AT_ONCE", 2.0)
     monkeypatch.setattr(guard, "GUESSES_A_SECOND", 0.0)
-    client = asking(AWAY)
-    codes = [client.post("/door", data={"token": token}).status_code for token in ("a", "b", TOKEN)]
+    client = asking()
+    codes = [client.post("/login", data={"token": token}).status_code for token in ("a", "b", TOKEN)]
     assert codes == [401, 401, 429]
 
 
-def test_at_a_door_served_by_https_the_cookie_is_for_https_alone() -> None:
-    client = TestClient(Guard(SERVER, lambda: AWAY), base_url="https://studio.lan", follow_redirects=False)
-    assert "secure" in client.post("/door", data={"token": TOKEN}).headers["set-cookie"].lower()
+def test_by_https_the_cookie_is_for_https_alone() -> None:
+    links = Links()
+    client = asking(AWAY, links=links, scheme="https")
+    assert "secure" in client.get(links.new()).headers["set-cookie"].lower()
+    assert "secure" in client.post("/login", data={"token": TOKEN}).headers["set-cookie"].lower()
 
 
 # What every answer says
@@ -512,7 +632,7 @@ def test_at_a_door_served_by_https_the_cookie_is_for_https_alone() -> None:
 @pytest.mark.parametrize("path", ["/", "/plotly.min.js", "/api/v1/runs"])
 @pytest.mark.parametrize("host", [HERE, "evil.example"])
 def test_no_answer_can_be_framed_embedded_or_taken_for_another_kind(path: str, host: str) -> None:
-    headers = asking().get(path, headers={"Host": host}).headers
+    headers = known().get(path, headers={"Host": host}).headers
     for name, value in guard.ON_EVERY_ANSWER.items():
         assert headers[name] == value or (path == "/" and name == "X-Frame-Options" and host == HERE)
     assert (headers.get("cache-control") == "no-store") == path.startswith("/api")

@@ -14,8 +14,8 @@ from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
 import cognate_core
-from cognate_core.api import served
-from cognate_core.api.description import READS, operations
+from cognate_core.api import Links, served
+from cognate_core.api.description import operations
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Quote
 from cognate_core.errors import TrainingError
@@ -26,7 +26,7 @@ from cognate_core.runs.token import studio_token, worker_environment
 
 def test_the_studio_says_how_it_is(api: TestClient, studio: RunManager) -> None:
     health = api.get("/v1/health").json()
-    assert (health["status"], health["read_only"], health["log_delayed_seconds"]) == ("ok", None, 0.0)
+    assert (health["status"], health["read_only"], health["log_delayed_seconds"]) == ("ok", False, 0.0)
     record = api.get("/v1/coordination").json()
     assert record["database"] == str(studio.log.path) and record["open"] is True
 
@@ -118,7 +118,7 @@ def test_what_nobody_foresaw_is_told_as_a_problem(studio: RunManager, monkeypatc
         raise ValueError("odd")
 
     monkeypatch.setattr(studio.log, "runs_page", broken)
-    api = TestClient(Starlette(routes=served(lambda: studio)), raise_server_exceptions=False)
+    api = TestClient(Starlette(routes=served(lambda: studio, Links())), raise_server_exceptions=False)
     answer = api.get("/api/v1/runs")
     assert answer.status_code == 500 and answer.json()["detail"] == "Something unexpected went wrong: ValueError: odd"
 
@@ -148,7 +148,7 @@ class Outside(HTMLParser):
 @pytest.fixture
 def whole(studio: RunManager) -> TestClient:
     """The API where a server has it."""
-    return TestClient(Starlette(routes=served(lambda: studio)), base_url="http://127.0.0.1:8501")
+    return TestClient(Starlette(routes=served(lambda: studio, Links())), base_url="http://127.0.0.1:8501")
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1", "/api/v1/"])
@@ -173,16 +173,16 @@ def test_the_page_tells_every_operation_with_a_command(whole: TestClient) -> Non
     for path, methods in schema["paths"].items():
         assert page.count(f"<code>{path}</code>") >= len(methods)
     assert page.count("<pre") >= len(operations(schema))
-    changes = sum(method not in READS for method, _ in operations(schema))
-    assert page.count("Authorization: Bearer $TOKEN") == changes
+    assert page.count("Authorization: Bearer $TOKEN") == len(operations(schema))
     assert "http://127.0.0.1:8501/api/v1/runs/RUN_ID" in page
     assert re.search(r"ws://127\.0\.0\.1:8501/api/v1/events", page)
 
 
 def test_the_schema_says_which_operations_need_the_token(whole: TestClient) -> None:
     schema = whole.get("/api/v1/openapi.json").json()
-    for method, operation in operations(schema):
-        assert ("security" in operation) == (method not in READS)
+    assert schema["security"] == [{"token": []}]
+    for _, operation in operations(schema):
+        assert ("security" in operation) == (operation is schema["paths"]["/v1/health"]["get"])
         assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"]
     assert schema["servers"] == [{"url": "/api"}]
 

@@ -13,7 +13,7 @@ from cognate_core.runs import database_path
 from cognate_core.storage.progress_log import ProgressReader
 from tests.bench.pages import start_run, wait_for_status
 from tests.bench.timing import heading, line
-from tests.browser.studio import launch_chromium, running_studio, wait_until_idle
+from tests.browser.studio import launch_chromium, let_in, running_studio, wait_until_idle
 from tests.faults.large_home import LONG_RUN, LONG_RUN_NAME, make_large_home
 
 PAGES = {
@@ -41,6 +41,7 @@ def cold_pages(browser: Browser, folder: Path) -> None:
     for path, title in PAGES.items():
         with running_studio(folder / f"home-{path}") as studio:
             page = browser.new_page()
+            let_in(page.context, studio)
             times = []
             for _ in range(2):
                 start = time.perf_counter()
@@ -57,6 +58,7 @@ def steps_to_the_screen(browser: Browser, folder: Path) -> None:
     """How long a step that was trained needs to be a point on the curve."""
     with running_studio(folder / "home") as studio:
         page = browser.new_page(viewport={"width": 1280, "height": 900})
+        let_in(page.context, studio)
         reader = ProgressReader(database_path(studio.home))
         start_run(page, studio, 100_000)
         wait_for_status(reader, "training")
@@ -89,6 +91,7 @@ def long_run(browser: Browser, folder: Path) -> None:
     with running_studio(folder / "large") as studio:
         for path, what in ((f"monitor?run={LONG_RUN}", "a million steps, to the curve"), ("", "Home with 500 runs")):
             page = browser.new_page(viewport={"width": 1280, "height": 900})
+            let_in(page.context, studio)
             times = []
             for _ in range(4):
                 start = time.perf_counter()

@@ -28,7 +28,7 @@ from cognate_core.presets import PRESETS
 from cognate_core.runs import database_path
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
 from tests.bench.timing import heading, line
-from tests.browser.studio import running_studio
+from tests.browser.studio import Studio, running_studio
 
 LISTENERS = 1000
 ROUNDS, SECONDS, SETTLE_SECONDS = 6, 10.0, 3.0
@@ -89,7 +89,7 @@ class Client(asyncio.Protocol):
                     self._timed.append(time.time() - said)
 
 
-async def listen(pipe: Connection, url: str, count: int) -> None:
+async def listen(pipe: Connection, url: str, token: str, count: int) -> None:
     """Connect and go when the pipe says so; tell how many texts came, how late, and how many were let go."""
     loop = asyncio.get_running_loop()
     parts = urlsplit(url)
@@ -104,7 +104,7 @@ async def listen(pipe: Connection, url: str, count: int) -> None:
             key = base64.b64encode(os.urandom(16)).decode()
             opening = (
                 f"GET /api/v1/events HTTP/1.1\r\nHost: {parts.netloc}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-                f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+                f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\nAuthorization: Bearer {token}\r\n\r\n"
             )
             client.transport.write(opening.encode())
         for client in clients:
@@ -120,9 +120,9 @@ async def listen(pipe: Connection, url: str, count: int) -> None:
             client.transport.close()
 
 
-def listeners(pipe: Connection, url: str, count: int) -> None:
+def listeners(pipe: Connection, url: str, token: str, count: int) -> None:
     """The process of the listeners."""
-    asyncio.run(listen(pipe, url, count))
+    asyncio.run(listen(pipe, url, token, count))
 
 
 def processor_seconds(processes: dict[str, psutil.Process]) -> dict[str, float]:
@@ -156,15 +156,17 @@ def main() -> None:
         log.create_run("run", "bench", config, ["bench"], home / "runs" / "run", None)  # it begins with the studio
         log.close()
         with running_studio(home) as studio:
-            watch(studio.url, ProgressReader(database_path(home)), psutil.Process(studio.process.pid))
+            watch(studio, ProgressReader(database_path(home)), psutil.Process(studio.process.pid))
 
 
-def watch(url: str, reader: ProgressReader, server: psutil.Process) -> None:
+def watch(studio: Studio, reader: ProgressReader, server: psutil.Process) -> None:
     while len(reader.last_metrics("run", SKIPPED_STEPS)) < SKIPPED_STEPS:
         time.sleep(0.1)  # another process writes them
     (worker,) = [child for child in server.children() if "cognate_core.runs.worker" in child.cmdline()]
     pipe, other = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=listeners, args=(other, url, LISTENERS), daemon=True)
+    process = multiprocessing.get_context("spawn").Process(
+        target=listeners, args=(other, studio.url, studio.token, LISTENERS), daemon=True
+    )
     process.start()
     processes = {"server": server, "worker": worker, "listeners": psutil.Process(process.pid)}
     alone, watched, late, texts = [], [], [], []

@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -22,16 +23,18 @@ from cognate_core.runs import database_path
 from cognate_core.storage.progress_log import ProgressReader
 from tests.bench.pages import start_run, wait_for_status
 from tests.bench.timing import heading, line
-from tests.browser.studio import launch_chromium, running_studio
+from tests.browser.studio import Studio, launch_chromium, let_in, running_studio
 
 VIEWERS = 20  # one of them in Chromium
 ROUNDS, SECONDS, SETTLE_SECONDS = 3, 100.0, 5.0  # the first pages, and until the rows from before are written
 STEPS = 100_000  # more than there is time for
 
 
-def ask_for_news(connection: http.client.HTTPConnection, address: str, seen: str) -> str | None:
+def ask_for_news(
+    connection: http.client.HTTPConnection, address: str, seen: str, shown: Mapping[str, str]
+) -> str | None:
     """Ask `/live` as a page does: the new word for what was seen, None when there is nothing new."""
-    connection.request("GET", f"{address}&after={seen}")
+    connection.request("GET", f"{address}&after={seen}", headers=shown)
     reply = connection.getresponse()
     news = reply.read()
     if reply.status != 200:
@@ -42,9 +45,10 @@ def ask_for_news(connection: http.client.HTTPConnection, address: str, seen: str
 class Viewer(threading.Thread):
     """Asks for new points as often as a page; its updates' seconds, from asking to the last byte."""
 
-    def __init__(self, url: str, address: str, delay: float) -> None:
+    def __init__(self, studio: Studio, address: str, delay: float) -> None:
         super().__init__(daemon=True)
-        self._server, self._address, self._delay = url.removeprefix("http://"), address, delay
+        self._server, self._address, self._delay = studio.url.removeprefix("http://"), address, delay
+        self._shown = studio.shown
         self._ended = threading.Event()
         self.updates: list[float] = []
         self.failures = 0
@@ -55,7 +59,7 @@ class Viewer(threading.Thread):
         while not self._ended.wait(max(0.0, due - time.perf_counter())):
             start = time.perf_counter()
             try:
-                news = ask_for_news(connection, self._address, seen)
+                news = ask_for_news(connection, self._address, seen, self._shown)
             except OSError:
                 self.failures += 1
                 connection.close()
@@ -94,6 +98,7 @@ def measure(browser: Browser, home: Path) -> None:
     with running_studio(home) as studio:
         server, reader = psutil.Process(studio.process.pid), ProgressReader(database_path(home))
         page = browser.new_page()
+        let_in(page.context, studio)
         monitor = start_run(page, studio, STEPS)
         (run,) = reader.runs()
         address = "/live?" + urlencode({"run": run.id, "model": run.model_names[0], "dark": 0})
@@ -107,7 +112,7 @@ def measure(browser: Browser, home: Path) -> None:
             alone += step_seconds(reader, run.id, begin)
 
             page.goto(monitor)
-            viewers = [Viewer(studio.url, address, number / VIEWERS) for number in range(1, VIEWERS)]
+            viewers = [Viewer(studio, address, number / VIEWERS) for number in range(1, VIEWERS)]
             for viewer in viewers:
                 viewer.start()
             time.sleep(SETTLE_SECONDS)

@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
-from tests.browser.studio import ROOT, Studio, launch_chromium, running_studio, wait_until_idle
+from tests.browser.studio import ROOT, Studio, launch_chromium, let_in, running_studio, wait_until_idle
 
 PICTURES = ROOT / "docs" / "pictures"
 WIDE: ViewportSize = {"width": 1280, "height": 900}
@@ -129,10 +129,17 @@ def show_run_lines(page: Page) -> None:
     page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.every(t => t.x.length > 2)")
 
 
-def other_looks(browser: Browser, addresses: dict[str, str]) -> None:
+def page_in(browser: Browser, studio: Studio, **look: Any) -> Page:
+    """A page in a browser that the studio knows; wide and light unless `look` says otherwise."""
+    page = browser.new_page(**{"viewport": WIDE, "color_scheme": "light", **look})
+    let_in(page.context, studio)
+    return page
+
+
+def other_looks(browser: Browser, studio: Studio, addresses: dict[str, str]) -> None:
     """Some of them in the dark and on a phone."""
-    dark = browser.new_page(viewport=WIDE, color_scheme="dark")
-    narrow = browser.new_page(viewport=NARROW, color_scheme="dark", device_scale_factor=2)
+    dark = page_in(browser, studio, color_scheme="dark")
+    narrow = page_in(browser, studio, viewport=NARROW, color_scheme="dark", device_scale_factor=2)
     for page, suffix in ((dark, "dark"), (narrow, "narrow")):
         page.goto(addresses["monitor"])
         show_run(page)
@@ -147,8 +154,8 @@ def main() -> None:
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
         browser = launch_chromium(playwright)
         with running_studio(Path(folder) / "home", **environment) as studio:
-            other_looks(browser, tour(browser.new_page(viewport=WIDE, color_scheme="light"), studio))
-            other_programs(browser.new_page(viewport=WIDE, color_scheme="light"), studio)
+            other_looks(browser, studio, tour(page_in(browser, studio), studio))
+            other_programs(page_in(browser, studio), studio)
         browser.close()
 
 

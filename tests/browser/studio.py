@@ -18,6 +18,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, Playwright, expect
 
+from cognate_core.api.login import session_cookie
 from tests.waiting import LONG, until
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,15 @@ class Studio:
     home: Path
     process: subprocess.Popen[bytes]
     ready_seconds: float
+
+    @property
+    def token(self) -> str:
+        return (self.home / "token").read_text()
+
+    @property
+    def shown(self) -> dict[str, str]:
+        """The header that shows the token."""
+        return {"Authorization": f"Bearer {self.token}"}
 
 
 def free_port() -> int:
@@ -108,9 +118,16 @@ def new_context(browser: Browser, **options: Any) -> BrowserContext:
     return context
 
 
+def let_in(context: BrowserContext, studio: Studio) -> None:
+    """Have the studio know this browser, as if one of its links had been followed there."""
+    name, value = session_cookie(studio.token)
+    context.add_cookies([{"name": name, "value": value, "url": studio.url, "httpOnly": True, "sameSite": "Lax"}])
+
+
 @contextmanager
 def page_on(context: BrowserContext, studio: Studio) -> Iterator[Page]:
     """A page that remembers nothing of those before it, but need not fetch and compile the studio's files again."""
+    let_in(context, studio)
     page = context.new_page()
     yield page
     if page.url.startswith(studio.url):

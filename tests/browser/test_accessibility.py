@@ -26,7 +26,7 @@ from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, database_path
 from cognate_core.runs.process import workers
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
-from tests.browser.studio import Studio, running_studio, wait_until_idle, wait_until_still
+from tests.browser.studio import Studio, let_in, running_studio, wait_until_idle, wait_until_still
 from tests.waiting import LONG, until
 
 pytestmark = pytest.mark.browser
@@ -179,6 +179,7 @@ def watched(context: BrowserContext) -> Iterator[Callable[[Studio], Watched]]:
     """A page that notes what its console says and whom it asks."""
 
     def watch(studio: Studio) -> Watched:
+        let_in(context, studio)
         page, trouble = context.new_page(), []
 
         def heard(message: ConsoleMessage) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.studio import RUN, Studio, running_studio, wait_until_idle
+from tests.browser.studio import RUN, Studio, let_in, new_context, running_studio, wait_until_idle
 from tests.waiting import until
 
 pytestmark = pytest.mark.browser
@@ -86,9 +86,10 @@ def test_no_page_advertises_and_the_console_is_silent(page: Page, studio: Studio
 def test_the_browser_is_opened_and_the_terminal_names_the_studio_alone(studio: Studio) -> None:
     opened = studio.home.parent / "opened"
     until(lambda: opened.exists() and opened.read_text().endswith("\n"), "opening the browser")
-    assert opened.read_text().strip() == studio.url
+    link = opened.read_text().strip()
+    assert link.startswith(f"{studio.url}/login?key=")
     told = (studio.home.parent / f"{studio.home.name}.log").read_text()
-    assert studio.url in told
+    assert f"{studio.url}/login?key=" in told and link not in told
     assert "streamlit" not in told.lower()
 
 
@@ -96,7 +97,8 @@ def test_the_browser_is_opened_and_the_terminal_names_the_studio_alone(studio: S
 def test_the_measurement_sees_what_is_wrong(chromium: Browser, tmp_path: Path) -> None:
     """So that the tests above cannot pass by not looking: this is where Streamlit advertises when it may."""
     with own_computer(tmp_path, sys.executable, "-c", ADVERTISING) as studio:
-        page = chromium.new_page()
+        page = new_context(chromium).new_page()
+        let_in(page.context, studio)
         trouble = watched(page)
         page.goto(studio.url)
         wait_until_idle(page)

@@ -16,7 +16,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import database_path
 from cognate_core.storage.progress_log import ProgressReader
-from tests.browser.studio import Studio, new_context
+from tests.browser.studio import Studio, let_in, new_context
 from tests.waiting import LONG, until
 
 pytestmark = pytest.mark.browser
@@ -101,8 +101,10 @@ def elsewhere(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 @pytest.fixture
-def hostile(chromium: Browser, elsewhere: str) -> Iterator[Page]:
+def hostile(chromium: Browser, elsewhere: str, studio: Studio) -> Iterator[Page]:
+    """Open in a browser that the studio knows."""
     context = new_context(chromium)
+    let_in(context, studio)
     page = context.new_page()
     page.goto(elsewhere)
     yield page

@@ -257,7 +257,7 @@ class TestData:
 
 class TestTheStudio:
     def test_says_how_it_is(self, there: Cognate, elsewhere: Studio) -> None:
-        assert json.loads(there("health", "--json").stdout)["read_only"] is None
+        assert json.loads(there("health", "--json").stdout)["read_only"] is False
         assert str(elsewhere.manager.home) in there("coordination").stdout
 
     def test_gives_its_token_and_starts_only_on_its_own_computer(self, there: Cognate) -> None:

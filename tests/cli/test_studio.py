@@ -21,7 +21,7 @@ def test_a_running_studio_is_asked_by_its_address(
     settings.write_text(tiny_config.with_overrides({"max_steps": 3}).to_toml(), encoding="utf-8")
     with running_studio(tmp_path / "home") as studio:
         at_it = ("--server", studio.url)
-        assert json.loads(cognate(*at_it, "health", "--json").stdout)["read_only"] is None
+        assert json.loads(cognate(*at_it, "health", "--json").stdout)["read_only"] is False
         assert json.loads(cognate(*at_it, "coordination", "--json").stdout)["address"] == studio.url
         assert_refused(cognate("start", settings), "is already running", f"Or add --server {studio.url}.")
         started = cognate(*at_it, "start", settings, "--name", "Asked for")
@@ -33,6 +33,6 @@ def test_a_running_studio_is_asked_by_its_address(
         assert (tmp_path / "model.safetensors").is_file(), downloaded.output
         wrong = tmp_path / "elsewhere"
         monkeypatch.setenv("COGNATE_HOME", str(wrong))  # a person who has not this data directory has not its token
-        assert "Asked for" in cognate(*at_it, "runs").stdout
+        assert_refused(cognate(*at_it, "runs"), "This needs the studio's token")
         assert_refused(cognate(*at_it, "delete", started.stdout.strip()), "This needs the studio's token")
         assert not wrong.exists()

@@ -48,7 +48,7 @@ from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
 from cognate_core.storage.trash import Trash
 from cognate_core.training.trainer import model_folder
-from tests.browser.studio import Studio, new_context, running_studio, wait_until_idle
+from tests.browser.studio import Studio, let_in, new_context, running_studio, wait_until_idle
 from tests.faults.hostile import KINDS, NAMES
 from tests.faults.times import SOAK, Tally, times
 from tests.waiting import LONG
@@ -443,6 +443,7 @@ class Watch:
 def watched(chromium: Browser, studio: Studio) -> Iterator[tuple[Page, Watch]]:
     """A page on the studio of these tests, and who watches it."""
     context = new_context(chromium, viewport={"width": 1280, "height": 900})
+    let_in(context, studio)
     watch = Watch(studio.url)
     watch.over(context)
     page = context.new_page()
@@ -764,6 +765,7 @@ def test_names_are_shown_as_typed(
     for number in range(len(kept) - 1, len(names), HOME_SHOWS):
         more = fill(tmp_path / f"home-{number}", names[number : number + HOME_SHOWS])
         with running_studio(tmp_path / f"home-{number}", OMP_NUM_THREADS="1") as another:
+            let_in(looker.page.context, another)
             looker.url = watch.own = another.url
             look_at(*more)
     report(tally, "on Home, Monitor and Models", names, looker.problems)
@@ -899,7 +901,7 @@ def asked(studio: Studio, path: str) -> Answer:
     """What the studio answers. Each on a connection of its own: on an open one, TCP waits 40 ms before an answer."""
     connection = http.client.HTTPConnection(urlsplit(studio.url).netloc, timeout=LONG)
     try:
-        connection.request("GET", path)
+        connection.request("GET", path, headers=studio.shown)
         with connection.getresponse() as answer:
             kind, location = (answer.headers.get(header, "") for header in ("Content-Type", "Location"))
             return Answer(answer.status, kind, location, answer.read())

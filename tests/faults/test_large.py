@@ -15,7 +15,7 @@ from cognate_core.insight.charts import MAX_POINTS
 from cognate_core.runs import database_path
 from cognate_core.storage.curves import SPAN_STEPS, read_curves
 from cognate_core.storage.progress_log import ProgressReader
-from tests.browser.studio import Studio, new_context, running_studio, wait_until_idle
+from tests.browser.studio import Studio, let_in, new_context, running_studio, wait_until_idle
 from tests.faults.large_home import (
     LONG_RUN,
     LONG_RUN_NAME,
@@ -48,6 +48,7 @@ def large_studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
 def page(chromium: Browser, large_studio: Studio) -> Iterator[Page]:
     """A browser in which the studio is open, and another run has been looked at: the chart library is loaded."""
     context = new_context(chromium, viewport={"width": 1280, "height": 900})
+    let_in(context, large_studio)
     page = context.new_page()
     page.goto(f"{large_studio.url}/monitor?run={1:012x}")
     page.wait_for_function(DRAWN)

@@ -13,7 +13,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.runs import database_path
 from cognate_core.runs.process import workers
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
-from tests.browser.studio import new_context, running_studio, wait_until_idle
+from tests.browser.studio import let_in, new_context, running_studio, wait_until_idle
 from tests.faults.studios import log_steps, small_config
 from tests.faults.times import Tally, times
 from tests.waiting import until
@@ -41,6 +41,7 @@ def test_after_a_crash_the_page_says_why_and_resumes(tmp_path: Path, chromium: B
     reader = a_waiting_run(home, small_config(max_steps=150))
     page = new_context(chromium).new_page()
     with running_studio(home) as studio:
+        let_in(page.context, studio)
         page.goto(f"{studio.url}/monitor?run={RUN_ID}")
         until(lambda: len(log_steps(home, RUN_ID)) > 30, "training")
         os.kill(workers()[RUN_ID], signal.SIGKILL)
@@ -63,6 +64,7 @@ def test_a_studio_that_was_killed_offers_to_go_on(tmp_path: Path, chromium: Brow
         studio.process.kill()
         studio.process.wait()
     with running_studio(home) as studio:
+        let_in(page.context, studio)
         page.goto(studio.url)
         expect(page.get_by_role("heading", name="These can go on")).to_be_visible()
         page.get_by_role("button", name="Resume after step").click()
@@ -79,6 +81,7 @@ def test_reloading_and_closing_the_page_does_nothing_to_the_run(
     reader = a_waiting_run(home, small_config(max_steps=100_000))
     context = new_context(chromium)
     with running_studio(home) as studio:
+        let_in(context, studio)
         until(lambda: len(log_steps(home, RUN_ID)) > 10, "training")
         worker = workers()[RUN_ID]
         for number in range(rounds):
@@ -104,6 +107,7 @@ def test_start_pressed_twice_is_one_run(tmp_path: Path, chromium: Browser, tally
         reader = ProgressReader(database_path(home))
         for number in range(rounds):
             page = new_context(chromium).new_page()
+            let_in(page.context, studio)
             page.goto(f"{studio.url}/new-run?first-run.max_steps=2&first-run.dataset_sources=Synthetic")
             wait_until_idle(page)
             page.get_by_role("button", name="Start training").dblclick()
@@ -118,6 +122,7 @@ def test_a_second_studio_shows_who_owns_the_folder_and_changes_nothing(tmp_path:
     a_waiting_run(home, small_config(max_steps=100_000))
     page = new_context(chromium).new_page()
     with running_studio(home) as first, running_studio(home) as second:
+        let_in(page.context, first)  # and the second, which has the same folder
         until(lambda: len(log_steps(home, RUN_ID)) > 3, "training")
         page.goto(f"{second.url}/monitor?run={RUN_ID}")
         expect(page.get_by_text(f"process {first.process.pid}")).to_be_visible()

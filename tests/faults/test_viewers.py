@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page
@@ -19,7 +19,7 @@ from cognate_core.runs import database_path
 from cognate_core.storage.progress_log import ProgressReader
 from tests.bench.pages import start_run
 from tests.bench.viewers import VIEWERS, ask_for_news
-from tests.browser.studio import new_context, running_studio
+from tests.browser.studio import Studio, let_in, new_context, running_studio
 from tests.faults.times import Tally, times
 from tests.waiting import LONG, until
 
@@ -28,12 +28,12 @@ STEPS = 100_000  # more than there is time for
 UPDATES = times(3, 50)  # that everybody waits for
 
 
-def updates_of(server: str, address: str) -> int:
+def updates_of(studio: Studio, address: str) -> int:
     """Ask for new points until there were some so many times; how many."""
     seen = ""
-    with closing(http.client.HTTPConnection(server, timeout=LONG)) as connection:
+    with closing(http.client.HTTPConnection(urlsplit(studio.url).netloc, timeout=LONG)) as connection:
         for _ in range(UPDATES):
-            seen = until(partial(ask_for_news, connection, address, seen), "something new") or ""
+            seen = until(partial(ask_for_news, connection, address, seen, studio.shown), "something new") or ""
     return UPDATES
 
 
@@ -45,6 +45,7 @@ def points(page: Page) -> int:
 @pytest.mark.browser
 def test_twenty_viewers_all_see_a_run_go_on(chromium: Browser, tmp_path: Path, tally: Tally) -> None:
     with running_studio(tmp_path / "home") as studio, closing(new_context(chromium)) as context:
+        let_in(context, studio)
         page = context.new_page()
         start_run(page, studio, STEPS)
         until(lambda: points(page), "the first point")
@@ -52,7 +53,7 @@ def test_twenty_viewers_all_see_a_run_go_on(chromium: Browser, tmp_path: Path, t
         address = "/live?" + urlencode({"run": run.id, "model": run.model_names[0], "dark": 0})
         before = points(page)
         with ThreadPoolExecutor(VIEWERS) as pool:
-            asked = [pool.submit(updates_of, studio.url.removeprefix("http://"), address) for _ in range(VIEWERS - 1)]
+            asked = [pool.submit(updates_of, studio, address) for _ in range(VIEWERS - 1)]
             heard = [each.result() for each in asked]
         until(lambda: points(page) > before, "a new point")
         page.get_by_role("button", name="Cancel").click()

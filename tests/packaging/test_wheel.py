@@ -110,7 +110,7 @@ def test_the_wheel_has_all_of_the_studio_inside_the_library_and_nothing_else(whe
 def test_a_foreign_folder_changes_nothing_and_workers_train(
     installed: Installed, studio: Studio, tmp_path: Path, tiny_config: TrainingConfig
 ) -> None:
-    with urllib.request.urlopen(studio.url) as answer:
+    with urllib.request.urlopen(urllib.request.Request(studio.url, headers=studio.shown)) as answer:
         assert "<title>" in answer.read().decode()
     settings = tmp_path / "small.toml"
     settings.write_text(tiny_config.to_toml(), encoding="utf-8")

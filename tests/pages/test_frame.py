@@ -43,7 +43,7 @@ def test_every_page_knows_its_server_and_names_the_studio_alone(address: str) ->
 
 
 @pytest.mark.parametrize(
-    ("address", "root"), [("/", "."), ("/new-run", "."), ("/one%2Fdeep", "."), ("/two/deep", "../")]
+    ("address", "root"), [("/", "./"), ("/new-run", "./"), ("/one%2Fdeep", "./"), ("/two/deep", "../")]
 )
 def test_the_root_is_found_from_where_a_page_lies(address: str, root: str) -> None:
     """Relative, because a proxy may serve the studio below an address of its own."""

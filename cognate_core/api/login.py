@@ -1,0 +1,119 @@
+"""How a browser is let in: by a link that works once, or by the token typed on one plain page. A cookie keeps it in."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import html
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qs
+
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+PATH = "/login"
+MOST_BYTES = 8192  # of what the form sends
+REMEMBERED_SECONDS = 365 * 24 * 3600
+NOT_KEPT = {"Cache-Control": "no-store"}
+USED = "This link has been used, or the studio was started again since."
+
+
+class Links:
+    """Links that open the studio in one browser each, once. They are forgotten when the studio ends."""
+
+    def __init__(self) -> None:
+        self._keys: set[str] = set()
+
+    def new(self) -> str:
+        """The address of a new link, below the studio's own."""
+        key = secrets.token_urlsafe(32)
+        self._keys.add(key)
+        return f"{PATH}?key={key}"
+
+    def use(self, key: str) -> bool:
+        """Whether a link has this key; from now on it has none."""
+        known = key in self._keys
+        self._keys.discard(key)
+        return known
+
+
+def session_cookie(token: str) -> tuple[str, str]:
+    """Name and value of the cookie by which a browser is known until the token changes.
+
+    Neither tells the token. A browser sends cookies to every port of a computer, so that each token has its own name.
+    """
+    name, value = (hmac.new(token.encode(), use, hashlib.sha256).hexdigest() for use in (b"cookie name", b"cookie"))
+    return f"cognate_{name[:12]}", value
+
+
+def root_of(scope: Mapping[str, Any]) -> str:
+    """The way from the address that a browser asked for up to the studio's own, behind whatever proxy."""
+    return "../" * (scope["raw_path"].count(b"/") - 1) or "./"  # as the browser counts: not %2F
+
+
+def login_page(scope: Mapping[str, Any], sentence: str = "", wanted: str | None = None) -> Response:
+    """What a browser sees that is not let in.
+
+    Args:
+        wanted: what it asked for, below the studio's own address. Default: what `scope` says.
+    """
+    if wanted is None:
+        query = scope.get("query_string", b"").decode("latin-1")
+        path = scope["raw_path"].decode("latin-1").lstrip("/")
+        wanted = "" if path == PATH[1:] else path + (f"?{query}" if query else "")
+    policy = f"default-src 'none'; style-src '{_STYLE_HASH}'; form-action 'self'; frame-ancestors 'none'"
+    values = {"SENTENCE": sentence, "ACTION": root_of(scope) + PATH[1:], "WANTED": wanted}
+    text = _PAGE
+    for name, value in values.items():
+        text = text.replace(name, html.escape(value))
+    headers = {"Content-Security-Policy": f"{policy}; base-uri 'none'", **NOT_KEPT}
+    return HTMLResponse(text, HTTPStatus.UNAUTHORIZED, headers)
+
+
+def entered(token: str | None, wanted: str = "", *, secure: bool = False) -> Response:
+    """The way on to what was `wanted`; with a `token` the browser is remembered."""
+    # Relative, so that it leads nowhere else whatever was wanted, and holds below another address's folder, too.
+    answer = RedirectResponse(f"./{wanted}", HTTPStatus.SEE_OTHER, {**NOT_KEPT, "Referrer-Policy": "no-referrer"})
+    if token:
+        name, value = session_cookie(token)
+        answer.set_cookie(
+            name, value, REMEMBERED_SECONDS, path=None, httponly=True, samesite="lax", secure=secure
+        )  # no path: the folder of this address, which a proxy may have put somewhere else
+    return answer
+
+
+async def filled_in(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> tuple[str, str]:
+    """The token and the wanted address that the form sends; empty when it is no such form."""
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message["type"] == "http.request" and message.get("more_body", False)
+        if len(body) > MOST_BYTES:
+            return "", ""
+    try:
+        fields = parse_qs(body.decode("ascii"), max_num_fields=4)
+    except ValueError:
+        return "", ""
+    return fields.get("token", [""])[0].strip(), fields.get("wanted", [""])[0]
+
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:30rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}
+input,button{font:inherit;padding:.5rem}
+input{width:100%;box-sizing:border-box;margin:.5rem 0}
+code{font-size:1.05em}
+"""
+_STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Cognate Studio</title>
+<meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
+<style>{_STYLE}</style>
+<h1>Cognate Studio</h1><p>This studio is private. Open it with the link that it printed in the terminal when it started,
+or get a new one there with <code>cognate link</code>.</p><p role="alert">SENTENCE</p>
+<form method="post" action="ACTION"><input name="wanted" type="hidden" value="WANTED">
+<label>Or enter its token
+<input name="token" type="password" autocomplete="current-password" autofocus required></label>
+<button>Open the studio</button></form></html>"""

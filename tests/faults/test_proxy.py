@@ -1,0 +1,176 @@
+"""The studio behind a real nginx, configured as docs/proxy.md says: at the root, in a folder, and by one that hides."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import signal
+import ssl
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from cognate_core.client import Client
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import RunStatus, StepMetrics
+from cognate_core.runs import database_path
+from cognate_core.storage.progress_log import ProgressLog
+from tests.browser.studio import ROOT, RUN, Studio, free_port, new_context, running_studio, wait_until_idle
+from tests.waiting import LONG, until
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed; `make test-all` does it as root"),
+]
+
+NAME = "studio.localhost"  # which a browser takes for this computer
+RUN_ID = "0123456789ab"
+AT_ROOT, IN_FOLDER = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs" / "proxy.md").read_text(), re.DOTALL)
+NO_HEADERS = re.sub(r" +proxy_set_header .*\n", "", AT_ROOT)
+WHOLE = """
+daemon off; pid {folder}/pid; error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    {server}
+}}
+"""
+
+
+def in_folder() -> str:
+    """The second configuration of the page: the first, but for its lines."""
+    location, prefix = IN_FOLDER.strip().splitlines()
+    text = AT_ROOT.replace("location / {", location.strip())
+    return re.sub(r"proxy_set_header X-Forwarded-Prefix .*", prefix.strip(), text)
+
+
+@contextmanager
+def nginx(folder: Path, server: str, studio: Studio) -> Iterator[str]:
+    """The address at which a proxy serves the studio."""
+    folder.mkdir()
+    certificate, key = folder / "own.pem", folder / "own.key"
+    subprocess.run(
+        [
+            *"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=studio".split(),
+            "-keyout",
+            key,
+            "-out",
+            certificate,
+        ],
+        check=True,
+        capture_output=True,
+    )
+    port = free_port()
+    server = server.replace("8501", studio.url.rpartition(":")[2]).replace("443 ssl", f"127.0.0.1:{port} ssl")
+    server = server.replace("studio.example;", f"{NAME};")
+    server = re.sub(r"ssl_certificate .*;", f"ssl_certificate {certificate};", server)
+    server = re.sub(r"ssl_certificate_key .*;", f"ssl_certificate_key {key};", server)
+    (folder / "nginx.conf").write_text(WHOLE.format(folder=folder, server=server))
+    command = ["nginx", "-p", folder, "-c", folder / "nginx.conf"]
+    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        address = f"https://127.0.0.1:{port}"
+        try:
+            until(lambda: process.poll() is not None or answer(address) is not None, "that nginx answers")
+            assert process.poll() is None, (folder / "log").read_text()
+            yield address.replace("127.0.0.1", NAME)
+        finally:
+            process.send_signal(signal.SIGTERM)
+
+
+def answer(address: str, **headers: str) -> int | None:
+    """The status of an answer; None when there is none."""
+    trusting = ssl.create_default_context()
+    trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+    here = address.replace(NAME, "127.0.0.1")
+    host = {"Host": address.partition("//")[2].partition("/")[0]}
+    request = urllib.request.Request(here, headers={**host, **headers})
+    try:
+        with urllib.request.urlopen(request, timeout=LONG, context=trusting) as found:
+            return int(found.status)
+    except urllib.error.HTTPError as refused:
+        refused.close()
+        return refused.code
+    except OSError:
+        return None
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig) -> Iterator[Studio]:
+    """One that other computers ask for by a name, with a run that has a curve."""
+    home = tmp_path_factory.mktemp("proxied") / "home"
+    log = ProgressLog(database_path(home))
+    run = log.create_run(RUN_ID, "Seen from afar", tiny_config, ["m"], home / "runs" / RUN_ID, None)
+    for step in range(1, 50):
+        log.record(run, StepMetrics("m", step, 6 - step / 25, 0.01, 1, 1, 100, 0.1, step / 10))
+    log.claim(run)
+    log.set_status(run, RunStatus.COMPLETED, step=49, total_steps=49)
+    log.close()
+    with running_studio(home, (*RUN, "--no-browser", "--host-name", NAME)) as studio:
+        yield studio
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("server", "below"), [(AT_ROOT, ""), (in_folder(), "/studio")], ids=["root", "folder"])
+def test_pages_work_behind_the_documented_proxy(
+    studio: Studio, chromium: Browser, tmp_path: Path, server: str, below: str
+) -> None:
+    with nginx(tmp_path / "nginx", server, studio) as outside:
+        address = outside + below
+        for path in ("/", "/monitor", "/api/v1/runs", "/live?run=x", "/_stcore/stream"):
+            assert answer(address + path) == 401, path
+        assert answer(f"{address}/api/v1/health") == 200
+        assert answer(f"{address}/api/v1/runs", **studio.shown) == 200
+        assert answer(f"{address}/", **studio.shown, Host="evil.example") == 403
+
+        page = new_context(chromium, ignore_https_errors=True).new_page()
+        trouble: list[str] = []
+        page.goto(f"{address}/monitor?run={RUN_ID}")
+        page.on("console", lambda said: trouble.append(said.text) if said.type == "error" else None)
+        page.get_by_label("token").fill(studio.token)
+        page.get_by_role("button", name="Open the studio").click()
+        page.wait_for_url(f"{address}/monitor?run={RUN_ID}")
+        expect(page.get_by_role("heading", name="Seen from afar")).to_be_visible()
+        page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
+        page.get_by_role("link", name="Home").first.click()
+        wait_until_idle(page)
+        page.get_by_role("link", name="how they ask").click()
+        expect(page.get_by_role("heading", name="The API of Cognate Studio")).to_be_visible()
+        assert f"{address}/api/v1/runs" in page.locator("main").inner_text()
+        page.goto(f"{address}/new-run")
+        wait_until_idle(page)
+        (cookie,) = [each for each in page.context.cookies() if each["name"].startswith("cognate_")]
+        assert cookie["secure"] and cookie["httpOnly"] and cookie["path"] == (below or "/")
+        assert trouble == []
+
+        other = new_context(chromium, ignore_https_errors=True).new_page()
+        with Client(studio.url, studio.token) as client:
+            other.goto(client.link().replace(studio.url, address))
+        other.wait_for_url(f"{address}/")
+        expect(other.get_by_role("link", name="Seen from afar").first).to_be_visible()
+        page.context.close()
+        other.context.close()
+
+
+def test_a_proxy_that_hides_lets_nobody_in(tmp_path: Path, studio: Studio) -> None:
+    with nginx(tmp_path / "nginx", NO_HEADERS, studio) as address:
+        for path in ("/", "/monitor", "/api/v1/runs", "/live?run=x"):
+            assert answer(address + path) == 401, path
+
+
+def test_an_open_studio_answers_no_proxy_that_shows_itself(tmp_path: Path) -> None:
+    with (
+        running_studio(tmp_path / "home", (*RUN, "--no-browser", "--open")) as studio,
+        nginx(tmp_path / "nginx", AT_ROOT.replace("$http_host", "127.0.0.1"), studio) as address,
+    ):
+        with urllib.request.urlopen(studio.url, timeout=LONG) as own:
+            assert own.status == 200
+        for path in ("/", "/monitor", "/api/v1/runs", "/live?run=x"):
+            assert answer(address + path) == 403, path

@@ -102,18 +102,22 @@ async def filled_in(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) 
 
 
 _STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:30rem;margin:15vh auto;padding:0 1rem;color-scheme:light dark}
-input,button{font:inherit;padding:.5rem}
-input{width:100%;box-sizing:border-box;margin:.5rem 0}
-code{font-size:1.05em}
+:root{color-scheme:light dark;--accent:#00659f;--on-accent:#fff}
+body{font:16px/1.5 system-ui,sans-serif;max-width:30rem;margin:12vh auto;padding:0 1rem;background:#fff;color:#0f151b}
+input,button{font:inherit;padding:.5rem .75rem;border-radius:.5rem;border:1px solid #8a949e}
+input{display:block;width:100%;box-sizing:border-box;margin:.25rem 0 1rem;background:transparent;color:inherit}
+button{background:var(--accent);color:var(--on-accent);border-color:var(--accent);cursor:pointer}
+:focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+[role=alert]:not(:empty){border-left:4px solid var(--accent);padding-left:.75rem}
+@media(prefers-color-scheme:dark){:root{--accent:#56b4e9;--on-accent:#10151a}body{background:#10151a;color:#e8edf2}}
 """
 _STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Cognate Studio</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>{_STYLE}</style>
-<h1>Cognate Studio</h1><p>This studio is private. Open it with the link that it printed in the terminal when it started,
-or get a new one there with <code>cognate link</code>.</p><p role="alert">SENTENCE</p>
+<h1>Cognate Studio</h1><p>This studio is private. Open the link that it printed in the terminal, or run
+<code>cognate link</code> there for a new one.</p>
 <form method="post" action="ACTION"><input name="wanted" type="hidden" value="WANTED">
-<label>Or enter its token
+<p role="alert">SENTENCE</p><label>Or enter its token, which <code>cognate token</code> prints
 <input name="token" type="password" autocomplete="current-password" autofocus required></label>
 <button>Open the studio</button></form></html>"""

@@ -151,6 +151,15 @@ def choose_file(page: Page, file: Path | FilePayload, place: int = 0) -> None:
     field.set_input_files(file)
 
 
+def download(page: Page, button: str, file: Path) -> Path:
+    """Save what a button gives. A page that is being drawn anew forgets for which of its files it was pressed."""
+    wait_until_idle(page)
+    with page.expect_download() as given:
+        page.get_by_role("button", name=button).click()
+    given.value.save_as(file)
+    return file
+
+
 def wait_until_still(page: Page) -> None:
     """Until what began to move or to change its colour has come to its end."""
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")  # it has begun

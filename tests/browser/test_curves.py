@@ -13,7 +13,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.runs import RunManager, database_path
 from cognate_core.storage.progress_log import ProgressReader
-from tests.browser.studio import Studio, choose_file, let_in, page_on, running_studio, wait_until_idle
+from tests.browser.studio import Studio, choose_file, download, let_in, page_on, running_studio, wait_until_idle
 from tests.waiting import LONG
 
 pytestmark = pytest.mark.browser
@@ -141,13 +141,9 @@ def test_a_run_is_handed_on_and_repeated_to_verify(
 ) -> None:
     open_run(page, known, ids["Trained"])
     page.get_by_role("button", name="More").click()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save its report (HTML)").press("Enter")
-    download.value.save_as(tmp_path / "report.html")
-    assert re.search(r"<h1[^>]*>\s*Trained", (tmp_path / "report.html").read_text(encoding="utf-8"))
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save its passport").press("Enter")
-    download.value.save_as(tmp_path / "run.cognate.zip")
+    report = download(page, "Save its report (HTML)", tmp_path / "report.html")
+    assert re.search(r"<h1[^>]*>\s*Trained", report.read_text(encoding="utf-8"))
+    download(page, "Save its passport", tmp_path / "run.cognate.zip")
     page.get_by_role("button", name="Repeat it to verify").click()
     expect(page.get_by_text("Identical.")).to_be_visible()
 
@@ -171,10 +167,7 @@ def test_settings_are_saved_opened_and_quoted(page: Page, known: Studio, ids: di
     expect(page.get_by_role("textbox", name="Width")).to_have_value("16")
     page.get_by_text("Save or open settings").click()
     expect(page.get_by_text("cognate train settings.toml --name 'Trained (again)'")).to_be_visible()
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Save these settings (TOML)").press("Enter")
-    settings = tmp_path / "settings.toml"
-    download.value.save_as(settings)
+    settings = download(page, "Save these settings (TOML)", tmp_path / "settings.toml")
     (tmp_path / "wrong.toml").write_text("d_model = 'wide'")
     choose_file(page, tmp_path / "wrong.toml", -1)
     expect(page.get_by_text("Width must be a whole number")).to_be_visible()

@@ -59,7 +59,7 @@ def nginx(folder: Path, server: str, studio: Studio) -> Iterator[str]:
     certificate, key = folder / "own.pem", folder / "own.key"
     subprocess.run(
         [
-            *"openssl req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=studio".split(),
+            *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=studio"],
             "-keyout",
             key,
             "-out",

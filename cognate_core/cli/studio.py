@@ -47,9 +47,9 @@ def run(
     """Start the studio and open its page."""
     if chosen_server() is not None:
         raise RunError("`cognate run` starts a studio on this computer. Leave --server away.")
-    if open_to_all:
-        os.environ[OPEN_VARIABLE] = "1"  # where app.py looks, however it is started
-    bound = _bound(address, host_name or [])
+    open_to_all = open_to_all or is_open()
+    bound = _bound(address, host_name or [], open_to_all)
+    os.environ[OPEN_VARIABLE] = str(int(open_to_all))  # where app.py looks, however it is started
     script = server_script()
     _work_in(script.parent)
     current_manager()  # before the server, so that a refusal is a sentence and no server log
@@ -74,14 +74,14 @@ def _work_in(folder: Path) -> None:
     sys.path.insert(0, str(folder))  # for app.py's pages
 
 
-def _bound(address: str, names: list[str]) -> dict[str, Any]:
+def _bound(address: str, names: list[str], open_to_all: bool) -> dict[str, Any]:
     """Streamlit's settings for where the studio listens, and under which names it is asked for.
 
     Raises:
         RunError: other computers would reach it, and it is open, or there is no token or no name under which they ask.
     """
     own, one = _kind_of(address)
-    if is_open() and not (own and not names):
+    if open_to_all and (names or not own):
         raise RunError(
             f"--open and {OPEN_VARIABLE} are for this computer alone. Leave them away, or --address, --host-name and "
             "COGNATE_HOST_NAME."

@@ -438,6 +438,16 @@ class TestWithoutAStudio:
         assert_refused(cognate("run", *words), why)
         assert not home.exists()
 
+    @pytest.mark.parametrize("words", [("--address", "0.0.0.0"), ("--host-name", "studio.example")], ids=str)
+    def test_none_is_open_to_all_but_on_this_computer(
+        self, cognate: Cognate, home: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
+    ) -> None:
+        monkeypatch.setenv("COGNATE_TOKEN", "sixteen-letters-and-more")
+        assert_refused(cognate("run", "--open", *words), "are for this computer alone")
+        monkeypatch.setenv("COGNATE_OPEN", "1")
+        assert_refused(cognate("run", *words), "are for this computer alone")
+        assert not home.exists()
+
     def test_none_is_opened_to_others_without_a_name(
         self, cognate: Cognate, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

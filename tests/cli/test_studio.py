@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from cognate_core.config import TrainingConfig
@@ -24,6 +25,10 @@ def test_a_running_studio_is_asked_by_its_address(
         assert json.loads(cognate(*at_it, "health", "--json").stdout)["read_only"] is False
         assert json.loads(cognate(*at_it, "coordination", "--json").stdout)["address"] == studio.url
         assert_refused(cognate("start", settings), "is already running", f"Or add --server {studio.url}.")
+        for words in (("link",), (*at_it, "link")):
+            link = cognate(*words).stdout.strip()
+            assert link.startswith(f"{studio.url}/login?key=")
+            assert [httpx2.get(link).status_code for _ in range(2)] == [303, 401]
         started = cognate(*at_it, "start", settings, "--name", "Asked for")
         assert started.exit_code == 0, started.output
         watched = cognate("watch", started.stdout.strip())  # the studio that is open is found
@@ -35,4 +40,5 @@ def test_a_running_studio_is_asked_by_its_address(
         monkeypatch.setenv("COGNATE_HOME", str(wrong))  # a person who has not this data directory has not its token
         assert_refused(cognate(*at_it, "runs"), "This needs the studio's token")
         assert_refused(cognate(*at_it, "delete", started.stdout.strip()), "This needs the studio's token")
+        assert_refused(cognate("link"), "No studio is open on this data folder")
         assert not wrong.exists()

@@ -74,7 +74,7 @@ def nginx(folder: Path, server: str, studio: Studio) -> Iterator[str]:
     server = re.sub(r"ssl_certificate .*;", f"ssl_certificate {certificate};", server)
     server = re.sub(r"ssl_certificate_key .*;", f"ssl_certificate_key {key};", server)
     (folder / "nginx.conf").write_text(WHOLE.format(folder=folder, server=server))
-    command = ["nginx", "-p", folder, "-c", folder / "nginx.conf"]
+    command: list[str | Path] = ["nginx", "-p", folder, "-c", folder / "nginx.conf"]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         address = f"https://127.0.0.1:{port}"
         try:

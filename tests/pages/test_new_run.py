@@ -7,6 +7,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button, TextInput
 
 from cognate_core.contracts import Quote
+from cognate_core.data import own_files
 from cognate_core.errors import TrainingError
 from cognate_core.model import count_parameters
 from cognate_core.presets import PRESETS
@@ -139,6 +140,10 @@ def test_a_file_that_cannot_be_used_is_refused_at_once(
     page.file_uploader[0].upload(name, content).run()
     assert sentence in texts(page).replace("\\", "")
     assert start_button(page).disabled
+
+
+def test_the_field_for_an_own_file_takes_what_is_kept(idle_studio: RunManager) -> None:
+    assert open_page("new_run").file_uploader[0].proto.max_upload_size_mb << 20 == own_files.MOST_BYTES
 
 
 def test_an_own_file_is_used_instead_of_the_datasets(idle_studio: RunManager) -> None:

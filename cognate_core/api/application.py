@@ -26,6 +26,7 @@ from cognate_core.api import (
     sweeps,
     trash,
 )
+from cognate_core.api.addresses import Addresses
 from cognate_core.api.description import describe
 from cognate_core.api.problems import Problem, answer_problems
 from cognate_core.runs import RunManager
@@ -60,6 +61,7 @@ def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False)
         responses={"default": {"model": Problem, "description": "A problem, told in a sentence."}},
     )
     app.state.get_manager, app.state.any_file = get_manager, any_file
+    app.add_middleware(Addresses)
     answer_problems(app)
     first = APIRouter(prefix="/v1")
     for module in (

@@ -35,7 +35,7 @@ MESSAGES = (
 )
 
 
-@router.get("/v1/")
+@router.get("/v1")
 def page(request: Request) -> HTMLResponse:
     """The page."""
     address = f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}"
@@ -43,7 +43,6 @@ def page(request: Request) -> HTMLResponse:
 
 
 @router.get("/")
-@router.get("/v1")
 def to_page(request: Request) -> RedirectResponse:
     """Whoever leaves a part of the address out is led to the page."""
     return RedirectResponse(f"{request.scope.get('root_path', '')}/v1/")

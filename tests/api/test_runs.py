@@ -221,7 +221,6 @@ def test_what_is_not_there_is_not_found(api: TestClient) -> None:
         assert (answer.status_code, path) == (404, path)
         assert answer.json()["detail"] == "There is no run with this address. It may have been deleted."
     assert api.get("/v1/nothing").status_code == 404
-    assert api.get("/v1/runs/").status_code == 404
 
 
 # Changing

@@ -13,7 +13,8 @@ import shutil
 import threading
 import traceback
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -339,9 +340,12 @@ class RunManager:
             model = self.log.model(model_id)
             self._require_rest(model.run_id, "Its run is going on")
             self._require_unmeasured(model_id)
-            for row in self.log.artifacts(model_id)[:1]:
+            entries = [
                 self.trash.put("model", model.name, (self.home / row["path"]).parent, self.log.export_model(model_id))
-            self.log.remove_model(model_id)
+                for row in self.log.artifacts(model_id)[:1]
+            ]
+            with self._out_again_if_refused(*entries):
+                self.log.remove_model(model_id)
             self._keep_run_file(model.run_id)
 
     def delete_run(self, run_id: str) -> None:
@@ -355,8 +359,9 @@ class RunManager:
             self._require_rest(run_id, "The run is going on")
             for model in self.log.models(run_id):
                 self._require_unmeasured(model.id)
-            self.trash.put("run", run.name, self._folder(run_id), self.log.export_run(run_id))
-            self.log.remove_run(run_id)
+            entry = self.trash.put("run", run.name, self._folder(run_id), self.log.export_run(run_id))
+            with self._out_again_if_refused(entry):
+                self.log.remove_run(run_id)
 
     def put_back(self, entry_id: str) -> TrashEntry:
         """Take something out of the trash and have it again as it was.
@@ -779,6 +784,17 @@ class RunManager:
         what = "this run, with the checkpoints it keeps," if len(configs) == 1 else "this sweep, with its checkpoints,"
         require_space(self.home, disk_bytes(configs), what)
         self._reserve.keep()
+
+    @contextmanager
+    def _out_again_if_refused(self, *entries: TrashEntry) -> Iterator[None]:
+        """Take out of the trash what the database does not forget: or it would be there without its files."""
+        try:
+            yield
+        except StorageError:
+            for entry in entries:
+                self.trash.put_back(entry.id)
+                self.trash.remove(entry.id)
+            raise
 
     def _require_rest(self, run_id: str, what: str) -> None:
         status = self.log.run(run_id).status

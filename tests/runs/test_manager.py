@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -1360,6 +1361,34 @@ class TestStorageErrors:
                     ask(waits)
         trainer.let_all_go()
         assert end_of(studio, waits).status is RunStatus.COMPLETED
+
+    @pytest.mark.parametrize("what", ["run", "model"])
+    def test_what_cannot_be_forgotten_is_not_deleted(
+        self,
+        studio: RunManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+        what: str,
+    ) -> None:
+        trainer.let_all_go()
+        run_id = start(studio, "a")
+        end_of(studio, run_id)
+        (model,) = studio.log.models(run_id)
+        delete = partial(studio.delete_run, run_id) if what == "run" else partial(studio.delete_model, model.id)
+        files = sorted((studio.home / "runs").rglob("*"))
+
+        def refuse(_: str) -> None:
+            raise StorageError("The database is locked by another program.")
+
+        with monkeypatch.context() as locked:
+            locked.setattr(studio.log, f"remove_{what}", refuse)
+            with pytest.raises(StorageError, match="locked"):
+                delete()
+        assert sorted((studio.home / "runs").rglob("*")) == files
+        assert studio.trash.entries() == []
+        delete()
+        assert len(studio.trash.entries()) == 1
 
     @pytest.mark.parametrize("kind", ["run", "sweep", "resumed"])
     def test_what_is_queued_is_not_refused_when_its_start_is(

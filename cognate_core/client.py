@@ -265,11 +265,11 @@ class Client:
         self._save("/runs/{}/report", run_id, file=file, params=_given({"model": model}))
 
     def save_metrics(self, run_id: str, file: Path) -> None:
-        """Save every step of every model of the run as a table: Parquet if `file` ends so, else CSV."""
-        if file.suffix == ".parquet":
-            self._save("/runs/{}/metrics.parquet", run_id, file=file)
-        else:
-            self._save("/runs/{}/metrics.csv", run_id, file=file)
+        """Save every step of every model of the run as a table, Parquet or CSV, as `file` ends."""
+        kind = file.suffix.lower()
+        if kind not in (".parquet", ".csv"):
+            raise ConfigError({"file": f"{file.name} must end in .csv or .parquet, which says what is written."})
+        self._save(f"/runs/{{}}/metrics{kind}", run_id, file=file)
 
     def start_sweep(
         self,

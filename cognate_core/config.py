@@ -10,12 +10,14 @@ import math
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.config import JsonDict
 from pydantic.fields import FieldInfo
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails
 
 from cognate_core.errors import ConfigError
@@ -613,8 +615,16 @@ class TrainingConfig(BaseModel):
         le=20,
     )
 
-    prepared_data: str | None = Field(default=None, exclude=True, repr=False)
-    """Folder that the DatasetLoader made; set by the service for the trainer, never by a person."""
+    prepared_data: SkipJsonSchema[str | None] = Field(default=None, exclude=True, repr=False)
+    """Folder that the DatasetLoader made; the service puts it in with `model_copy`, and nobody else can."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_service_alone(cls, values: Any) -> Any:
+        """To whoever gives settings, prepared_data is none of them: it is not kept with the others."""
+        if isinstance(values, Mapping) and "prepared_data" in values:
+            raise ValueError(f"prepared_data: {_no_setting('prepared_data')}")
+        return values
 
     @model_validator(mode="before")
     @classmethod
@@ -747,6 +757,11 @@ class TrainingConfig(BaseModel):
         return self
 
     @property
+    def act_epsilon(self) -> float:
+        """The halting threshold as the paper has it: 1 - epsilon."""
+        return round(1 - self.act_threshold, 12)
+
+    @property
     def choices(self) -> int:
         """Among how many tokens the model chooses the next one."""
         return self.arithmetic_modulus + 2 if self.task == "arithmetic" else self.vocab_size
@@ -784,10 +799,11 @@ class TrainingConfig(BaseModel):
         Raises:
             ConfigError: as `from_values`.
         """
-        current = dict(self)
+        current = {name: getattr(self, name) for name in form_fields()}
         if "act_epsilon" in overrides:
             del current["act_threshold"]  # the same under another name
-        return self.from_values({**current, **overrides})
+        changed = self.from_values({**current, **overrides})
+        return changed.model_copy(update={"prepared_data": self.prepared_data})
 
     def to_toml(self) -> str:
         """The config as TOML, each setting under a comment that explains it."""
@@ -894,21 +910,17 @@ def _toml_value(value: Any) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A setting as a person would type it: 2e-4, not 0.0002."""
+    """A setting as a person would type it, 2e-4 and not 0.0002. It reads back as the same."""
     if value is None:
         return ""
     if isinstance(value, dict):
-        return ", ".join(f"{name}={weight:g}" for name, weight in value.items())
+        return ", ".join(f"{name}={as_text(weight)}" for name, weight in value.items())
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, list):
         return ", ".join(map(str, value))
-    if isinstance(value, float):
-        return (
-            f"{value:.0e}".replace("e-0", "e-")
-            if 0 < value < 0.001 and value == float(f"{value:.0e}")
-            else f"{value:g}"
-        )
+    if isinstance(value, float):  # `repr` has the fewest digits that read back as the same number
+        return f"{Decimal(repr(value)).normalize():e}" if 0 < value < 0.001 else repr(value).removesuffix(".0")
     return str(value)
 
 
@@ -944,6 +956,10 @@ def _sentences(error: ValidationError) -> dict[str, str]:
     return problems
 
 
+def _no_setting(name: str) -> str:
+    return f"There is no setting called {name!r}. `cognate presets first-run` lists them all."
+
+
 def _sentence(detail: ErrorDetails) -> tuple[str, str]:
     name = str(detail["loc"][0]) if detail["loc"] else ""
     if detail["type"] == "value_error":
@@ -953,7 +969,7 @@ def _sentence(detail: ErrorDetails) -> tuple[str, str]:
         return name, message
     info = TrainingConfig.model_fields.get(name)
     if info is None:
-        return name, f"There is no setting called {name!r}. `cognate presets first-run` lists them all."
+        return name, _no_setting(name)
     got = detail["input"]
     if len(str(got)) > 60:
         got = f"{str(got)[:60]}..."

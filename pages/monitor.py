@@ -5,6 +5,7 @@ from typing import Any
 import streamlit as st
 
 from cognate_core.charts_of_runs import run_findings
+from cognate_core.config import as_text
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
 from cognate_core.insight.glossary import explained
@@ -242,7 +243,7 @@ def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> N
     evaluations = log.evaluations(run.id, model_name=model_name)
     found = run_findings(run, curves, evaluations)
     if number < len(found):
-        changes = ";".join(f"{name}={value}" for name, value in found[number].overrides.items())
+        changes = ";".join(f"{name}={as_text(value)}" for name, value in found[number].overrides.items())
         st.switch_page(page_called("new_run"), query_params={"from": run.id, "change": changes})
 
 

@@ -16,10 +16,12 @@ from cognate_core.config import (
     DATASETS,
     Section,
     TrainingConfig,
+    as_text,
     branch_fields,
     field_extra,
     field_range,
     form_fields,
+    parse_setting,
     used_fields,
 )
 from cognate_core.errors import ConfigError
@@ -429,7 +431,7 @@ def test_no_overrides_give_an_equal_config() -> None:
 
 
 def test_overrides_keep_the_prepared_folder() -> None:
-    config = TrainingConfig(prepared_data="somewhere")
+    config = TrainingConfig().model_copy(update={"prepared_data": "somewhere"})
     assert config.with_overrides({"seed": 1}).prepared_data == "somewhere"
 
 
@@ -529,9 +531,52 @@ def test_toml_explains_each_setting() -> None:
 
 
 def test_toml_leaves_the_prepared_folder_out() -> None:
-    config = TrainingConfig(prepared_data="/secret/place")
+    config = TrainingConfig().model_copy(update={"prepared_data": "/secret/place"})
     assert "secret" not in config.to_toml()
     assert TrainingConfig.from_toml(config.to_toml()).prepared_data is None
+
+
+def test_nobody_but_the_service_names_the_prepared_folder() -> None:
+    """It is not kept with the other settings, so that a run would not be what was asked for."""
+    for give in (TrainingConfig.from_values, TrainingConfig().with_overrides):
+        with pytest.raises(ConfigError, match="There is no setting called 'prepared_data'"):
+            give({"prepared_data": "/elsewhere"})
+    with pytest.raises(ConfigError, match="There is no setting called 'prepared_data'"):
+        TrainingConfig.from_toml('prepared_data = "/elsewhere"')
+    assert set(TrainingConfig.model_json_schema()["properties"]) == set(form_fields())
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_a_setting_as_text_reads_back_as_the_same(data: st.DataObject) -> None:
+    """So that a run's settings are the same after a way through the form, a command or a sweep's name."""
+    name = data.draw(st.sampled_from(list(DECIMALS)))
+    value = data.draw(st.floats(*DECIMALS[name]))
+    assert parse_setting(name, as_text(value)) == (name, value)
+
+
+@given(st.dictionaries(st.sampled_from(list(DATASETS)), st.floats(0, 1000)))
+@settings(deadline=None)
+def test_weights_as_text_read_back_as_the_same(weights: dict[str, float]) -> None:
+    assert parse_setting("mixture_weights", as_text(weights)) == ("mixture_weights", weights)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0012345678, "0.0012345678"),
+        (0.9999999, "0.9999999"),
+        (2e-4, "2e-4"),
+        (1.2345e-5, "1.2345e-5"),
+        (0.003, "0.003"),
+        (2.0, "2"),
+        (1000.0, "1000"),
+        (0.0, "0"),
+        ({"GSM8K": 0.1234567, "SVAMP": 2.0}, "GSM8K=0.1234567, SVAMP=2"),
+    ],
+)
+def test_the_text_of_a_number_is_as_short_as_can_be(value: Any, text: str) -> None:
+    assert as_text(value) == text
 
 
 def test_part_of_a_toml_takes_defaults_for_the_rest() -> None:
@@ -599,6 +644,13 @@ def test_epsilon_and_threshold_must_agree() -> None:
 @pytest.mark.parametrize("epsilon", ["much", None, [0.01], 1.5, -0.1, 1, "nan"])
 def test_an_epsilon_that_will_not_do_is_refused(epsilon: object) -> None:
     assert repr(epsilon) in sentence({"act_epsilon": epsilon}, "act_epsilon")
+
+
+def test_the_epsilon_of_a_config_can_be_read() -> None:
+    for epsilon in (0.01, 0.05, 0, 0.5):
+        config = TrainingConfig.from_values({"act_epsilon": epsilon})
+        assert config.act_epsilon == epsilon
+        assert config.with_overrides({"act_epsilon": config.act_epsilon}) == config
 
 
 def test_epsilon_can_be_overridden() -> None:

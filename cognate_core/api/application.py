@@ -26,6 +26,7 @@ from cognate_core.api import (
     sweeps,
     trash,
 )
+from cognate_core.api.addresses import Addresses
 from cognate_core.api.description import describe
 from cognate_core.api.login import Links
 from cognate_core.api.problems import Problem, answer_problems
@@ -64,6 +65,7 @@ def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False,
         responses={"default": {"model": Problem, "description": "A problem, told in a sentence."}},
     )
     app.state.get_manager, app.state.any_file, app.state.links = get_manager, any_file, links
+    app.add_middleware(Addresses)
     answer_problems(app)
     first = APIRouter(prefix="/v1")
     for module in (

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
 from cognate_core.api.requests import Asked, GetManager, RunId
-from cognate_core.api.runs import IdempotencyKey, RunDetails, details, start_once
+from cognate_core.api.runs import IdempotencyKey, RunDetails, own_key, start_once
 from cognate_core.errors import NotFound
 from cognate_core.runs import RunManager, twin_key
 from cognate_core.storage.progress_log import Run
@@ -92,9 +92,7 @@ class ComparisonWanted(Asked):
 @router.post("/runs/{run_id}/twin", status_code=HTTPStatus.CREATED, responses=ALREADY)
 def twin(run_id: RunId, manager: GetManager, response: Response) -> RunDetails:
     """Start the same run with GrokFast switched the other way. There is one such twin at most."""
-    if manager.log.run_started_with(twin_key(run_id)):
-        response.status_code = HTTPStatus.OK
-    return details(manager, manager.start_twin(run_id))
+    return start_once(manager, response, twin_key(run_id), lambda _: manager.start_twin(run_id), lambda _: True)
 
 
 @router.post("/runs/{run_id}/verification", status_code=HTTPStatus.CREATED, responses=ALREADY)
@@ -105,7 +103,7 @@ def verify(
     return start_once(
         manager,
         response,
-        idempotency_key,
+        own_key(idempotency_key),
         lambda key: manager.start_verification(run_id, key),
         lambda run: (run.parent_run_id, run.relation) == (run_id, "verification"),
     )
@@ -124,7 +122,7 @@ def branch(
     return start_once(
         manager,
         response,
-        idempotency_key,
+        own_key(idempotency_key),
         lambda key: manager.start_branch(run_id, body.model_name, body.step, body.settings, body.name, key),
         is_same,
     )

@@ -35,7 +35,7 @@ MESSAGES = (
 )
 
 
-@router.get("/v1/")
+@router.get("/v1")
 def page(request: Request) -> HTMLResponse:
     """The page."""
     folder = request.headers.get("x-forwarded-prefix", "").rstrip("/")  # where a proxy serves the studio
@@ -44,7 +44,6 @@ def page(request: Request) -> HTMLResponse:
 
 
 @router.get("/")
-@router.get("/v1")
 def to_page() -> RedirectResponse:
     """Whoever leaves a part of the address out is led to the page."""
     return RedirectResponse("v1/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -19,6 +20,8 @@ from cognate_core.runs import MAX_MODELS, RunManager, numbered_names
 from cognate_core.storage.progress_log import Run
 
 router = APIRouter(tags=["runs"])
+ONE_START = threading.Lock()
+"""Held by a start with a key: of two with one key, the second finds what the first started."""
 
 IdempotencyKey = Annotated[
     str | None,
@@ -123,9 +126,9 @@ def start(
     return start_once(
         manager,
         response,
-        idempotency_key,
+        own_key(idempotency_key),
         lambda key: manager.start(config, body.name, names, key, origin),
-        lambda run: _portable(run.config) == config and run.model_names == [name.strip() for name in names],
+        lambda run: portable(run.config) == config and run.model_names == [name.strip() for name in names],
     )
 
 
@@ -193,20 +196,33 @@ def start_once(
     """Start a run, or find the one that was started with this key.
 
     Args:
-        begin: starts it with the key that the database keeps; its id.
-        is_same: whether a run is what is asked for now.
+        key: as the database keeps it.
+        begin: starts it; its id.
+        is_same: whether a run that was started before is what is asked for now.
 
     Raises:
         RunError: the key was used for another run.
     """
-    start_key = None if key is None else f"api:{key}"
-    known = None if start_key is None else manager.log.run_started_with(start_key)
-    started = details(manager, known or begin(start_key))
-    if start_key is not None and not is_same(manager.log.run(started.id)):
-        raise RunError("This Idempotency-Key was used to start another run. Send another one.")
+    if key is None:
+        return details(manager, begin(None))
+    with ONE_START:
+        known = manager.log.run_started_with(key)
+        run_id = known or begin(key)
     if known:
-        response.status_code = HTTPStatus.OK
-    return started
+        tell_known(response, is_same=is_same(manager.log.run(known)))
+    return details(manager, run_id)
+
+
+def own_key(idempotency_key: str | None) -> str | None:
+    """What the database keeps of it: no key of the studio's own."""
+    return None if idempotency_key is None else f"api:{idempotency_key}"
+
+
+def tell_known(response: Response, *, is_same: bool) -> None:
+    """Say that nothing was started now, because something was with this key. Raises RunError: it was something else."""
+    if not is_same:
+        raise RunError("This Idempotency-Key was used to start another run. Send another one.")
+    response.status_code = HTTPStatus.OK
 
 
 def details(manager: RunManager, run_id: str) -> RunDetails:
@@ -223,6 +239,11 @@ def summary(run: Run) -> RunSummary:
     return RunSummary(**{name: getattr(run, name) for name in RunSummary.model_fields})
 
 
+def portable(config: TrainingConfig) -> TrainingConfig:
+    """`config` without the folder that the studio chose for it."""
+    return config.model_copy(update={"output_dir": TrainingConfig().output_dir})
+
+
 def _wished(manager: RunManager, run_id: str, wish: RunStatus, tell: Callable[[str], bool]) -> RunDetails:
     """Tell a run that it is to end, unless it has ended or something stronger was asked."""
     status = manager.log.run(run_id).status
@@ -230,8 +251,3 @@ def _wished(manager: RunManager, run_id: str, wish: RunStatus, tell: Callable[[s
     if not can or not tell(run_id):
         raise RunError(f"This cannot be done with a run that is {manager.log.run(run_id).status}.")
     return details(manager, run_id)
-
-
-def _portable(config: TrainingConfig) -> TrainingConfig:
-    """`config` without the folder that the studio chose for it."""
-    return config.model_copy(update={"output_dir": TrainingConfig().output_dir})

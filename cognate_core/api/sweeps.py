@@ -5,13 +5,13 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from fastapi import Path as InPath
 from pydantic import BaseModel, Field
 
 from cognate_core.api.figures import Figure
 from cognate_core.api.requests import GetManager, GetOwnFiles
-from cognate_core.api.runs import IdempotencyKey
+from cognate_core.api.runs import ONE_START, IdempotencyKey, portable, tell_known
 from cognate_core.api.settings import Settings
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager
@@ -76,15 +76,30 @@ def sweeps(manager: GetManager) -> list[SweepSummary]:
     return [SweepSummary(id=group.id, name=group.name, run_ids=group.run_ids) for group in manager.log.groups()]
 
 
-@router.post("", status_code=HTTPStatus.CREATED)
+@router.post(
+    "",
+    status_code=HTTPStatus.CREATED,
+    responses={200: {"model": SweepGiven, "description": "It was started with this key before."}},
+)
 def start(
-    body: NewSweep, manager: GetManager, files: GetOwnFiles, idempotency_key: IdempotencyKey = None
+    body: NewSweep,
+    manager: GetManager,
+    files: GetOwnFiles,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
 ) -> SweepGiven:
     """Queue a run for each combination, all or none. With a key that was sent before, nothing more is queued."""
     config = body.to_config(files)
     swept = Sweep(config, body.grid, body.ranges, body.draws, body.seed, leave_out=body.leave_out)
-    key = None if idempotency_key is None else f"api-{idempotency_key}"
-    group_id, _ = manager.start_sweep(swept, body.name, key)
+    if idempotency_key is None:
+        return _given(manager, manager.start_sweep(swept, body.name)[0])
+    with ONE_START:
+        known = {group.id for group in manager.log.groups()}
+        group_id, _ = manager.start_sweep(swept, body.name, f"api-{idempotency_key}")
+    if group_id in known:  # of which runs may have been deleted
+        wanted = [each for _, each in swept.configs()]
+        is_same = all(portable(run.config) in wanted for run in manager.log.runs_of_group(group_id))
+        tell_known(response, is_same=is_same)
     return _given(manager, group_id)
 
 

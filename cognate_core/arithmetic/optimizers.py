@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import assert_never
 
 import torch
 from torch import Tensor
@@ -19,17 +20,21 @@ def optimizers_for(model: ArithmeticModel, config: TrainingConfig) -> list[torch
     embeddings, head, norms and biases are left to AdamW.
     """
     rate, decay, betas = config.learning_rate, config.weight_decay, (config.beta1, config.beta2)
-    if config.optimizer == "adam":
-        return [torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)]
-    if config.optimizer == "adamw":
-        return [torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)]
-    matrices = [weight for weight in model.layers.parameters() if weight.dim() == 2]
-    matrix_ids = {id(weight) for weight in matrices}
-    others = [weight for weight in model.parameters() if id(weight) not in matrix_ids]
-    return [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
-        torch.optim.AdamW(others, lr=rate, weight_decay=decay, betas=betas, fused=True),
-    ]
+    match config.optimizer:
+        case "adam":
+            return [torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)]
+        case "adamw":
+            return [torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)]
+        case "muon":
+            matrices = [weight for weight in model.layers.parameters() if weight.dim() == 2]
+            matrix_ids = {id(weight) for weight in matrices}
+            others = [weight for weight in model.parameters() if id(weight) not in matrix_ids]
+            return [
+                torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+                torch.optim.AdamW(others, lr=rate, weight_decay=decay, betas=betas, fused=True),
+            ]
+        case unknown:
+            assert_never(unknown)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ that a seed means here what it means there.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -103,15 +104,18 @@ def _problems(config: TrainingConfig) -> Problems:
     lowest_right = 1 if operation in ("*", "/") else 0
     left, right = torch.cartesian_prod(torch.arange(modulus), torch.arange(lowest_right, modulus)).unbind(1)
     left, right = left.contiguous(), right.contiguous()
-    if operation == "*":
-        answer = left * right % modulus
-    elif operation == "+":
-        answer = (left + right) % modulus
-    elif operation == "-":
-        answer = (left - right) % modulus
-    else:
-        inverses = torch.tensor([0, *(pow(number, -1, modulus) for number in range(1, modulus))])
-        answer = left * inverses[right] % modulus
+    match operation:
+        case "*":
+            answer = left * right % modulus
+        case "+":
+            answer = (left + right) % modulus
+        case "-":
+            answer = (left - right) % modulus
+        case "/":
+            inverses = torch.tensor([0, *(pow(number, -1, modulus) for number in range(1, modulus))])
+            answer = left * inverses[right] % modulus
+        case unknown:
+            assert_never(unknown)
     order = torch.randperm(len(left))
     n_train = int(len(left) * config.arithmetic_train_share)
     return Problems(modulus, operation, left, right, answer, order[:n_train], order[n_train:])

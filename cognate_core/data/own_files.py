@@ -21,7 +21,7 @@ from cognate_core.errors import DataError, DiskFull, NotFound
 from cognate_core.files import is_disk_full, replace_durably, sync_file, sync_folder
 
 UPLOADS = "uploads"  # below the data folder
-MOST_BYTES = 200 * 2**20  # as Streamlit's field takes, too: its rows are read into memory
+MOST_BYTES = 200 * 2**20  # its rows are read into memory
 NOTE_SUFFIX = ".about"
 _NAME = re.compile("[0-9a-f]{32}(" + "|".join(map(re.escape, SUFFIXES)) + ")")
 

@@ -7,6 +7,7 @@ counted; more than one in a hundred of them is an error that names the first.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import queue
@@ -108,8 +109,8 @@ def splits_here(name: str, cache: Path) -> tuple[Path, Path, str] | None:
     if local:
         return local
     folder = cache / "hub" / name.lower()
-    train, heldout = (_largest_fetched(folder, split) for split in (dataset.train_split, dataset.heldout_split))
-    return (train, heldout, _fetched_earlier(name)) if train and heldout else None
+    train, heldout = (_fetched(folder, split)[-1:] for split in (dataset.train_split, dataset.heldout_split))
+    return (train[0][1], heldout[0][1], _fetched_earlier(name)) if train and heldout else None
 
 
 def source_here(name: str, config: TrainingConfig, cache: Path) -> SourceDocuments | None:
@@ -133,7 +134,7 @@ def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
     path = Path(config.dataset_path or "")
     tell(f"Reading {path.name}")
     skipped: Counter[str] = Counter()
-    rows = list(_documents(read_rows(path), own_file_document, config, skipped, limit=None))
+    rows = list(_documents(read_rows(path), own_file_document, config, skipped))
     documents = list({document.text: document for document in rows}.values())
     if len(rows) > len(documents):
         skipped["the same text stands there twice"] += len(rows) - len(documents)
@@ -192,11 +193,12 @@ def _split_file(folder: Path, split: str) -> Path | None:
 def _read_splits(
     name: str, config: TrainingConfig, dataset: HubDataset, train: Path, heldout: Path, origin: str
 ) -> SourceDocuments:
+    """The documents of the first rows of both splits, as many as are asked for, however many the files hold."""
     skipped: Counter[str] = Counter()
-    heldout_documents = list(
-        _documents(read_rows(heldout), dataset.row_format, config, skipped, config.max_eval_samples)
+    heldout_documents, train_documents = (
+        list(_documents(itertools.islice(read_rows(path), limit), dataset.row_format, config, skipped))
+        for path, limit in ((heldout, config.max_eval_samples), (train, config.max_train_samples))
     )
-    train_documents = list(_documents(read_rows(train), dataset.row_format, config, skipped, config.max_train_samples))
     for path, documents in ((train, train_documents), (heldout, heldout_documents)):
         if not documents:
             raise DataError(f"{path.name} of {name} holds no row. Put its rows there, or train without {name}.")
@@ -208,13 +210,10 @@ def _documents(
     row_format: RowFormat,
     config: TrainingConfig,
     skipped: Counter[str],
-    limit: int | None,
 ) -> Iterator[Document]:
     good = bad = 0
     first_bad = ""
     for place, row in rows:
-        if limit is not None and good == limit:
-            break
         try:
             if isinstance(row, UnusableRow):
                 raise row
@@ -237,17 +236,20 @@ def _documents(
 def _hub_splits(
     name: str, config: TrainingConfig, dataset: HubDataset, cache: Path, tell: Tell
 ) -> tuple[Path, Path, str]:
-    """Both splits as JSONL files in the cache, fetched from the hub unless an earlier run did."""
+    """Both splits as JSONL files in the cache, fetched from the hub unless an earlier run did; with rows enough."""
     limits = {dataset.train_split: config.max_train_samples, dataset.heldout_split: config.max_eval_samples}
     folder = cache / "hub" / name.lower()
-    files = {split: folder / f"{split}-{limit}.jsonl" for split, limit in limits.items()}
-    if all(file.is_file() for file in files.values()):
+    files = {split: file for split, limit in limits.items() if (file := _with_enough_rows(folder, split, limit))}
+    if len(files) == len(limits):
         return files[dataset.train_split], files[dataset.heldout_split], _fetched_earlier(name)
     for attempt in range(1, HUB_TRIES + 1):
         tell(f"Fetching {name} from the hub" + (f", try {attempt} of {HUB_TRIES}" if attempt > 1 else ""))
         try:
             for split, limit in limits.items():
-                _fetch_split(name, dataset.config, split, limit, files[split], tell)
+                if split not in files:
+                    target = folder / f"{split}-{limit}.jsonl"
+                    _fetch_split(name, dataset.config, split, limit, target, tell)
+                    files[split] = target
         except Interruption:
             raise
         except Exception as error:  # the hub's client and its transport raise many unrelated kinds
@@ -265,11 +267,24 @@ def _hub_splits(
     return files[dataset.train_split], files[dataset.heldout_split], _hub_origin(name)
 
 
-def _largest_fetched(folder: Path, split: str) -> Path | None:
-    """The file of a split for which most rows were asked."""
-    limits = [file.stem.removeprefix(f"{split}-") for file in folder.glob(f"{split}-*.jsonl")]
-    numbers = [int(limit) for limit in limits if limit.isdecimal()]
-    return folder / f"{split}-{max(numbers)}.jsonl" if numbers else None
+def _fetched(folder: Path, split: str) -> list[tuple[int, Path]]:
+    """The files of a split that were fetched, each behind the number of rows that was asked for; the smallest first."""
+    limits = [(file.stem.removeprefix(f"{split}-"), file) for file in folder.glob(f"{split}-*.jsonl")]
+    return sorted((int(limit), file) for limit, file in limits if limit.isdecimal())
+
+
+def _with_enough_rows(folder: Path, split: str, wanted: int) -> Path | None:
+    """A fetched file of which the first `wanted` rows are those of the split, or that has all where there are fewer."""
+    return next(
+        (file for limit, file in _fetched(folder, split) if limit >= wanted or _is_whole(file, limit)),
+        None,
+    )
+
+
+def _is_whole(file: Path, limit: int) -> bool:
+    """Whether a split came to its end before the `limit` rows that were asked for."""
+    with file.open("rb") as lines:
+        return sum(1 for _ in lines) < limit
 
 
 def _hub_origin(name: str) -> str:

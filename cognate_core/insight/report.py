@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
-from cognate_core.config import TrainingConfig, field_extra, used_fields
+from cognate_core.config import TrainingConfig, as_text, field_extra, used_fields
 from cognate_core.contracts import RunStatus, perplexity
 from cognate_core.insight.charts import PLOTLY_SCRIPT
 from cognate_core.insight.words import compact, duration, size
@@ -366,7 +366,7 @@ def _value(name: str, config: TrainingConfig) -> str:
     if isinstance(value, list):
         return ", ".join(value)
     if isinstance(value, dict):
-        return ", ".join(f"{key}={weight:g}" for key, weight in value.items())
+        return as_text(value)
     if name in _OWN_PLACES:
         return "own cluster" if name == "ray_address" else _last_part(value)
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, assert_never
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ModelArtifacts, ProgressEmitter, RecordSink, RunStatus
@@ -100,13 +100,20 @@ def build_real_service(context: RunContext) -> TrainingService:
     from cognate_core.training.trainer import TorchTrainer
 
     require_installed(context.config)
-    trainer = RayTrainer if context.config.engine == "ray" else TorchTrainer
+    trainer: type[RayTrainer | TorchTrainer]
+    match context.config.engine:
+        case "local":
+            trainer = TorchTrainer
+        case "ray":
+            trainer = RayTrainer
+        case unknown:
+            assert_never(unknown)
     cache = context.home / "cache"
     begin = begin_folder(Path(context.config.output_dir))
     return TrainingService(
         progress_emitter=context.emitter,
         dataset_loader=ArithmeticLoader(context.config, cache, context.record)
-        if context.config.task == "arithmetic"
+        if context.config.task == "arithmetic"  # `loop_for` knows no other than this and text
         else MixtureLoader(context.config, cache, context.record, context.tell, context.data_hash),
         model_trainer=trainer(context.record, resume=True, begin=begin if begin.is_dir() else None),
         config=context.config,

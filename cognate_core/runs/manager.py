@@ -13,7 +13,8 @@ import shutil
 import threading
 import traceback
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -147,6 +148,7 @@ class RunManager:
         self._run_ended = threading.Condition()
         self._closing = threading.Event()
         self._closed = False
+        self._start_refused = False  # by the database, the last time that something was to be started
         self._heartbeat_ends = threading.Event()
         self._started_at = utc_now()
         self._address: str | None = None
@@ -268,7 +270,7 @@ class RunManager:
                 self._announce(run_id)
         else:  # the same press came a second time
             group_id = self.log.run(given[0]).group_id or group_id
-        self._start_waiting()
+        self._start_next()
         return group_id, given
 
     def cancel_group(self, group_id: str, *, going: bool = True) -> int:
@@ -313,7 +315,7 @@ class RunManager:
         if not requeued:
             raise RunError(f"A run that is {self.log.run(run_id).status} cannot be resumed.")
         self._tell(run_id)
-        self._start_waiting()
+        self._start_next()
 
     def resume_step(self, run_id: str) -> int:
         """The step after which a resumed run would go on, by the checkpoints that are there; 0 for from the start."""
@@ -338,9 +340,12 @@ class RunManager:
             model = self.log.model(model_id)
             self._require_rest(model.run_id, "Its run is going on")
             self._require_unmeasured(model_id)
-            for row in self.log.artifacts(model_id)[:1]:
+            entries = [
                 self.trash.put("model", model.name, (self.home / row["path"]).parent, self.log.export_model(model_id))
-            self.log.remove_model(model_id)
+                for row in self.log.artifacts(model_id)[:1]
+            ]
+            with self._out_again_if_refused(*entries):
+                self.log.remove_model(model_id)
             self._keep_run_file(model.run_id)
 
     def delete_run(self, run_id: str) -> None:
@@ -354,8 +359,9 @@ class RunManager:
             self._require_rest(run_id, "The run is going on")
             for model in self.log.models(run_id):
                 self._require_unmeasured(model.id)
-            self.trash.put("run", run.name, self._folder(run_id), self.log.export_run(run_id))
-            self.log.remove_run(run_id)
+            entry = self.trash.put("run", run.name, self._folder(run_id), self.log.export_run(run_id))
+            with self._out_again_if_refused(entry):
+                self.log.remove_run(run_id)
 
     def put_back(self, entry_id: str) -> TrashEntry:
         """Take something out of the trash and have it again as it was.
@@ -585,7 +591,7 @@ class RunManager:
             self._announce(run_id)
         else:
             shutil.rmtree(self._folder(run_id), ignore_errors=True)
-        self._start_waiting()
+        self._start_next()
         return given
 
     def _has_room(self, run_id: str) -> bool:
@@ -697,12 +703,14 @@ class RunManager:
         return self._with_advice(run_id, outcome)
 
     def _start_next(self) -> bool:
-        """Start what waits; False when the database refuses."""
+        """Start what waits; False when the database refuses: it is queued none the less, and tried again."""
         try:
             self._start_waiting()
         except StorageError as error:
             _log.warning("The next run could not be started yet: %s", error)
+            self._start_refused = True
             return False
+        self._start_refused = False
         return True
 
     def _write_end(self, run_id: str, status: RunStatus, columns: dict[str, Any]) -> bool:
@@ -749,7 +757,14 @@ class RunManager:
             execution = self._executions.get(run_id)
         if execution is not None:  # first: it must end even if nothing can be written
             execution.interrupt(ASKED_BY[status])
-        if self.log.set_status(run_id, status):
+        try:
+            shown = self.log.set_status(run_id, status)
+        except StorageError as error:
+            if execution is None:
+                raise
+            _log.warning("What was asked of run %s cannot be shown before it has ended: %s", run_id, error)
+            return True  # it was heard
+        if shown:
             self._tell(run_id)
             return True
         return self.log.run(run_id).status.is_active
@@ -769,6 +784,17 @@ class RunManager:
         what = "this run, with the checkpoints it keeps," if len(configs) == 1 else "this sweep, with its checkpoints,"
         require_space(self.home, disk_bytes(configs), what)
         self._reserve.keep()
+
+    @contextmanager
+    def _out_again_if_refused(self, *entries: TrashEntry) -> Iterator[None]:
+        """Take out of the trash what the database does not forget: or it would be there without its files."""
+        try:
+            yield
+        except StorageError:
+            for entry in entries:
+                self.trash.put_back(entry.id)
+                self.trash.remove(entry.id)
+            raise
 
     def _require_rest(self, run_id: str, what: str) -> None:
         status = self.log.run(run_id).status
@@ -875,6 +901,8 @@ class RunManager:
         while not ends:
             self._say_state()
             ends = self._heartbeat_ends.wait(self._timing.heartbeat)
+            if self._start_refused:
+                self._start_next()
         self._say_state()
 
     def _say_state(self) -> None:

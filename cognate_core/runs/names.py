@@ -31,10 +31,10 @@ def valid_name(name: str) -> str:
 
 
 def name_after(name: str, ending: str) -> str:
-    """A name for what was made of the run called `name`, no longer than a name may be."""
+    """A name for what comes of the run called `name`, no longer than a name may be."""
     return name[: MAX_NAME_LENGTH - len(ending)] + ending
 
 
 def numbered_names(name: str, count: int) -> list[str]:
     """The names of a run's models: the run's own for one, else numbered."""
-    return [name] if count == 1 else [f"{name} {number}" for number in range(1, count + 1)]
+    return [name] if count == 1 else [name_after(name, f" {number}") for number in range(1, count + 1)]

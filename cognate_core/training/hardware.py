@@ -8,7 +8,7 @@ import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, assert_never
 
 import torch
 
@@ -32,10 +32,18 @@ def precision_for(config: TrainingConfig) -> Precision:
     return choose_precision(config.precision)
 
 
-def choose_precision(wanted: str) -> Precision:
-    """`wanted` is "auto", "fp32" or "bf16"; auto takes bf16 where it is built in and measured faster."""
-    if wanted != "auto":
-        return Precision(wanted, f"{wanted}, as set")
+def choose_precision(wanted: Literal["auto", "fp32", "bf16"]) -> Precision:
+    """What is wanted; auto takes bf16 where it is built in and measured faster."""
+    match wanted:
+        case "fp32" | "bf16":
+            return Precision(wanted, f"{wanted}, as set")
+        case "auto":
+            return _fastest_precision()
+        case unknown:
+            assert_never(unknown)
+
+
+def _fastest_precision() -> Precision:
     if not torch.cpu._is_avx512_bf16_supported():
         return Precision("fp32", "fp32: this processor has no bf16 built in")
     speedup = _bf16_speedup()

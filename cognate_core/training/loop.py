@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, assert_never
 
 import torch
 from torch import Tensor
@@ -317,9 +317,13 @@ def _unheard(_: Record) -> None:
 def _gradient_filter(parameters: list[Any], config: TrainingConfig) -> GrokFastEMA | GrokFastMA | None:
     if not config.grokfast_enabled:
         return None
-    if config.grokfast_method == "ma":
-        return GrokFastMA(parameters, config.grokfast_window, config.grokfast_lamb)
-    return GrokFastEMA(parameters, config.grokfast_alpha, config.grokfast_lamb)
+    match config.grokfast_method:
+        case "ema":
+            return GrokFastEMA(parameters, config.grokfast_alpha, config.grokfast_lamb)
+        case "ma":
+            return GrokFastMA(parameters, config.grokfast_window, config.grokfast_lamb)
+        case unknown:
+            assert_never(unknown)
 
 
 def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:

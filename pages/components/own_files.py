@@ -8,14 +8,14 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from cognate_core.data.files import SUFFIXES
-from cognate_core.data.own_files import OwnFile, keep
+from cognate_core.data.own_files import MOST_BYTES, OwnFile, keep
 from cognate_core.insight.words import size
 
 
 def file_field(label: str, *, help: str, key: str | None = None, disabled: bool = False) -> UploadedFile | None:
     """A place to drop a file of one of the kinds that can be read."""
     types = [suffix.removeprefix(".") for suffix in SUFFIXES]
-    return st.file_uploader(label, type=types, help=help, key=key, disabled=disabled)
+    return st.file_uploader(label, type=types, help=help, key=key, disabled=disabled, max_upload_size=MOST_BYTES >> 20)
 
 
 def keep_uploaded(file: UploadedFile, home: Path) -> OwnFile:

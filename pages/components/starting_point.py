@@ -6,15 +6,17 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import TrainingConfig, as_text, form_fields, parse_setting, used_fields
 from cognate_core.contracts import Origin, Relation
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.files import replace_durably
 from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import RunManager, name_after
+from pages.components.config_form import HIDDEN_FIELDS
 from pages.components.layout import page_called, run_link, shown
 
 SETTINGS = "settings"  # below the data folder: files that were opened
@@ -91,13 +93,14 @@ def _of_a_run(manager: RunManager, run_id: str, changes_text: str) -> StartingPo
     run = manager.log.run(run_id)
     if run.config.task == "arithmetic":
         st.switch_page(page_called("lab"), query_params={"from": run_id})
-    changes = dict(part.split("=", 1) for part in changes_text.split(";") if "=" in part)
+    changes = _changes(changes_text)
     config = run.config.with_overrides({**changes, "output_dir": TrainingConfig().output_dir})
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("The settings of", width="content")
         run_link(run)
         if changes:
-            words = ", ".join(f"{TrainingConfig.model_fields[name].title}: {value}" for name, value in changes.items())
+            fields = form_fields()
+            words = ", ".join(f"{fields[name].title}: {as_text(value)}" for name, value in changes.items())
             st.caption(f"with {shown(words)}", width="content")
         if st.button("Begin with a preset instead", icon=":material/close:"):
             _go_to({})
@@ -105,6 +108,26 @@ def _of_a_run(manager: RunManager, run_id: str, changes_text: str) -> StartingPo
     key = hashlib.sha256(changes_text.encode()).hexdigest()[:6] if changes else "copy"
     preset = Preset(f"{run.id}-{key}", name_after(run.name, " (mended)" if changes else " (again)"), "", "", config)
     return StartingPoint(preset, Origin(run.id, relation))
+
+
+def _changes(text: str) -> dict[str, Any]:
+    """The settings that an address changes, such as "learning_rate=0.001;max_steps=500".
+
+    Raises:
+        ConfigError: one is no setting of this page, or cannot have this value.
+    """
+    changes: dict[str, Any] = {}
+    for part in filter(None, map(str.strip, text.split(";"))):
+        name, sign, given = (each.strip() for each in part.partition("="))
+        if not sign:
+            raise ConfigError({"change": f"The address changes settings as in max_steps=500; got {part!r}."})
+        field, value = parse_setting(name, given)
+        if field in HIDDEN_FIELDS or field not in used_fields("text"):
+            raise ConfigError({name: f"The address cannot change {name}: it is not chosen on this page."})
+        if field in changes:
+            raise ConfigError({name: f"The address changes {name} twice. Leave one of them out."})
+        changes[field] = value
+    return changes
 
 
 def _of_a_file(home: Path, key: str) -> StartingPoint:

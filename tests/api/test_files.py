@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cognate_core.api import create_api
+from cognate_core.api import create_api, guard
 from cognate_core.api.files import _coming
 from cognate_core.config import TrainingConfig
 from cognate_core.data import own_files
@@ -97,6 +98,12 @@ def test_what_is_too_large_is_refused_before_it_is_whole(
     answer = send(api, endless())
     assert answer.status_code == 422 and "larger than 2 MB" in answer.json()["detail"]
     assert list((studio.home / "uploads").iterdir()) == []
+
+
+def test_pages_and_the_api_take_files_of_one_size() -> None:
+    config = tomllib.loads((Path(__file__).parents[2] / ".streamlit/config.toml").read_text(encoding="utf-8"))
+    assert config["server"]["maxUploadSize"] == guard.MOST_FILE_BYTES >> 20, "Streamlit counts in MiB"
+    assert own_files.MOST_BYTES <= guard.MOST_FILE_BYTES
 
 
 def test_a_file_that_does_not_come_whole_is_not_kept(studio: RunManager) -> None:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import shutil
+import threading
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ from starlette.testclient import TestClient
 from cognate_core.config import TrainingConfig
 from cognate_core.runs import RunManager
 from tests.api.conftest import mock_service
-from tests.waiting import LONG
+from tests.waiting import LONG, MOMENT
 
 BYTES = {"Content-Type": "application/octet-stream"}
 
@@ -66,6 +69,41 @@ def test_a_repetition_is_started_once_with_a_key(api: TestClient, real: str) -> 
     assert len(ids) == 1
     other = api.post("/v1/runs", json={"name": "x"}, headers={"Idempotency-Key": "k"})
     assert other.status_code == 409
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "body"),
+    [
+        ("runs", "start", {"name": "x", "settings": {"max_steps": 5}}),
+        ("runs/RUN/twin", "start_twin", None),
+        ("runs/RUN/verification", "start_verification", None),
+        ("runs/RUN/branch", "start_branch", {"model_name": "model", "step": 2, "settings": {}, "name": "b"}),
+        ("sweeps", "start_sweep", {"name": "s", "preset": "first-run", "grid": {"seed": [1, 2]}}),
+    ],
+)
+def test_of_eight_starts_at_once_with_one_key_one_says_that_it_started(
+    api: TestClient,
+    studio: RunManager,
+    real: str,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+    method: str,
+    body: dict[str, object] | None,
+) -> None:
+    together, start = threading.Barrier(8), getattr(studio, method)
+
+    def begin(*args: object, **more: object) -> object:
+        with suppress(threading.BrokenBarrierError):
+            together.wait(MOMENT)  # for the others, who would have found no run with this key either
+        return start(*args, **more)
+
+    monkeypatch.setattr(studio, method, begin)
+    address = f"/v1/{path.replace('RUN', real)}"
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(api.post, address, json=body, headers={"Idempotency-Key": "k"}) for _ in range(8)]
+        answers = [each.result(LONG) for each in asked]
+    assert sorted(answer.status_code for answer in answers) == [200] * 7 + [201]
+    assert len({answer.json()["id"] for answer in answers}) == 1
 
 
 def test_a_branch_goes_on_from_a_checkpoint(api: TestClient, studio: RunManager, real: str) -> None:

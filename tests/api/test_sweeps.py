@@ -17,7 +17,9 @@ WANTED = {"name": "Which rate?", "preset": "first-run", "grid": {"learning_rate"
 def test_a_sweep_is_queued_once_for_a_key_and_tells_what_its_runs_came_to(api: TestClient, studio: RunManager) -> None:
     first = api.post("/v1/sweeps", json=WANTED, headers={"Idempotency-Key": "k"})
     again = api.post("/v1/sweeps", json=WANTED, headers={"Idempotency-Key": "k"})
-    assert first.status_code == again.status_code == 201
+    assert (first.status_code, again.status_code) == (201, 200)
+    other = api.post("/v1/sweeps", json=WANTED | {"grid": {"seed": [1, 2]}}, headers={"Idempotency-Key": "k"})
+    assert other.status_code == 409 and len(studio.log.runs()) == 2
     assert first.json()["run_ids"] == again.json()["run_ids"]
     sweep = first.json()
     assert sorted(run["values"]["learning_rate"] for run in sweep["runs"]) == [3e-4, 1e-3]

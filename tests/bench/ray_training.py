@@ -85,7 +85,7 @@ def main() -> None:
             for number in range(ROUNDS):
                 for name, way in ways.items():
                     place = {"prepared_data": data, "output_dir": str(Path(folder) / f"{number}-{name}")}
-                    found[name].append(trained(CONFIG.with_overrides(way | place)))
+                    found[name].append(trained(CONFIG.with_overrides(way).model_copy(update=place)))
     base = statistics.median(each.step for each in next(iter(found.values())))
     for name, several in found.items():
         step = statistics.median(each.step for each in several)

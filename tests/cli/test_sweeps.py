@@ -25,9 +25,11 @@ def test_a_sweep_is_queued_listed_shown_and_cancelled(tmp_path: Path) -> None:
     shown = json.loads(runner.invoke(app, ["sweep", "show", sweep["id"], "--json"]).stdout)
     assert {run["status"] for run in shown["runs"]} == {"queued"}
     assert runner.invoke(app, ["sweep", "cancel", sweep["id"]]).stdout.strip() == "2 cancelled"
-    table = runner.invoke(app, ["export", sweep["run_ids"][0], str(tmp_path / "steps.csv")])
+    refused = runner.invoke(app, ["export", sweep["run_ids"][0], str(tmp_path / "steps.xlsx")])
+    assert refused.exit_code != 0 and not (tmp_path / "steps.xlsx").exists(), "a table of a kind that its name denies"
+    table = runner.invoke(app, ["export", sweep["run_ids"][0], str(tmp_path / "steps.CSV")])
     assert table.exit_code == 0, table.output
-    assert (tmp_path / "steps.csv").read_text(encoding="utf-8").startswith('"model","step"')
+    assert (tmp_path / "steps.CSV").read_text(encoding="utf-8").startswith('"model","step"')
 
 
 def test_a_setting_that_is_not_there_is_told() -> None:

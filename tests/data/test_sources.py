@@ -198,10 +198,34 @@ def test_a_second_run_reads_what_the_first_fetched(hub: FakeHub, tmp_path: Path)
     assert again.origin == "Hugging Face hub, openai/gsm8k (fetched earlier)"
 
 
-def test_other_numbers_of_rows_are_fetched_anew(hub: FakeHub, tmp_path: Path) -> None:
+def test_more_rows_than_are_there_are_fetched(hub: FakeHub, tmp_path: Path) -> None:
     load_source("GSM8K", CONFIG, tmp_path, quiet)
     more = load_source("GSM8K", CONFIG.with_overrides({"max_train_samples": 7}), tmp_path, quiet)
     assert len(more.train) == 7
+    assert hub.loads[-1][2]["split"] == "train", "of the held-out rows enough were there"
+
+
+def test_of_more_rows_than_are_asked_for_the_first_are_used(hub: FakeHub, tmp_path: Path) -> None:
+    """Just those that would be fetched: the same settings are the same data, whatever was fetched before."""
+    hub.rows["train"] = [problem(n) for n in range(200)]
+    hub.rows["train"][2] = {"question": "Who?"}  # without an answer
+    wanted = CONFIG.with_overrides({"max_train_samples": 150})
+    fetched = load_source("GSM8K", wanted, tmp_path / "new", quiet)
+    load_source("GSM8K", CONFIG.with_overrides({"max_train_samples": 180}), tmp_path / "old", quiet)
+    load_source("GSM8K", CONFIG.with_overrides({"max_train_samples": 190}), tmp_path / "old", quiet)
+    hub.load_errors = hub.info_errors = iter([OSError("no network")] * 9)
+    kept = load_source("GSM8K", wanted, tmp_path / "old", quiet)
+    assert (kept.train, kept.heldout, kept.skipped) == (fetched.train, fetched.heldout, fetched.skipped)
+    assert len(kept.train) == 149
+    assert kept.origin == "Hugging Face hub, openai/gsm8k (fetched earlier)"
+
+
+def test_a_split_that_is_there_whole_is_enough_for_any_number(hub: FakeHub, tmp_path: Path) -> None:
+    load_source("GSM8K", CONFIG.with_overrides({"max_train_samples": 500}), tmp_path, quiet)
+    hub.load_errors = hub.info_errors = iter([OSError("no network")] * 9)
+    assert len(load_source("GSM8K", CONFIG.with_overrides({"max_train_samples": 9000}), tmp_path, quiet).train) == 100
+    with pytest.raises(DatasetUnavailable):  # of these, exactly as many are there as were asked for
+        load_source("GSM8K", CONFIG.with_overrides({"max_eval_samples": 4}), tmp_path, quiet)
 
 
 def test_the_hub_is_tried_a_second_time(hub: FakeHub, tmp_path: Path) -> None:

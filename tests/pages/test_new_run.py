@@ -7,12 +7,14 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button, TextInput
 
 from cognate_core.contracts import Quote
+from cognate_core.data import own_files
 from cognate_core.errors import TrainingError
 from cognate_core.model import count_parameters
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from cognate_core.runs import quote as quote_module
 from tests.pages.conftest import open_page, texts
+from tests.waiting import LONG
 
 
 def field(page: AppTest, label: str) -> TextInput:
@@ -140,6 +142,10 @@ def test_a_file_that_cannot_be_used_is_refused_at_once(
     assert start_button(page).disabled
 
 
+def test_the_field_for_an_own_file_takes_what_is_kept(idle_studio: RunManager) -> None:
+    assert open_page("new_run").file_uploader[0].proto.max_upload_size_mb << 20 == own_files.MOST_BYTES
+
+
 def test_an_own_file_is_used_instead_of_the_datasets(idle_studio: RunManager) -> None:
     rows = b"".join(b'{"question": "What is %d + 1?", "answer": "%d"}\n' % (n, n + 1) for n in range(40))
     page = open_page("new_run")
@@ -186,11 +192,48 @@ def test_an_address_that_leads_nowhere_gets_a_sentence_and_the_presets(
     assert {field.label: field.value for field in page.text_input}["Width"] == "128"
 
 
-@pytest.mark.parametrize("change", ["d_model=wide", "nonsense=3", "max_steps=-1"])
-def test_a_change_that_cannot_be_is_told(trained_studio: RunManager, change: str) -> None:
+def test_a_change_may_name_the_papers_epsilon(trained_studio: RunManager) -> None:
+    run = trained_studio.log.runs()[0]
+    page = open_page("new_run", **{"from": run.id, "change": " act_epsilon = 0.05 ;"})
+    assert "Halting threshold: 0.95" in texts(page).replace("\\", "").replace("\u2060", "")
+    assert field(page, "Halting threshold").value == "0.95"
+
+
+def test_a_runs_settings_are_taken_over_to_the_last_digit(trained_studio: RunManager) -> None:
+    exact = {"learning_rate": 0.0012345678, "beta2": 0.9999999, "mixture_weights": {"Synthetic": 0.1234567}}
+    other = trained_studio.log.runs()[0].config.with_overrides({**exact, "max_steps": 1})
+    trained_studio.wait(trained_studio.start(other, "exact", ["exact"]), LONG)
+    run = trained_studio.log.runs()[0]
+    page = open_page("new_run", **{"from": run.id})
+    start_button(page).click().run()
+    again = trained_studio.log.runs()[0]
+    assert again.parent_run_id == run.id
+    assert again.config.model_copy(update={"output_dir": run.config.output_dir}) == run.config
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ("d_model=wide", "Width must be a whole number"),
+        ("nonsense=3", "no setting called 'nonsense'"),
+        ("max_steps=-1", "Training steps must be 1"),
+        ("act_epsilon=2", "from 0 to below 1"),
+        ("learning_rate", "as in max_steps=500; got 'learning_rate'"),
+        ("learning_rate:0.1;max_steps=5", "got 'learning_rate:0.1'"),
+        ("=3", "no setting called ''"),
+        ("max_steps=5;max_steps=6", "changes max_steps twice"),
+        ("act_epsilon=0.05;act_threshold=0.95", "twice"),
+        ("dataset_path=/etc/passwd", "not chosen on this page"),
+        ("prepared_data=/etc", "no setting called 'prepared_data'"),
+        ("task=arithmetic", "not chosen on this page"),
+        ("d_model=19", "cannot be shared evenly"),
+    ],
+)
+def test_a_change_that_cannot_be_is_told(trained_studio: RunManager, change: str, sentence: str) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("new_run", **{"from": run.id, "change": change})
-    assert page.warning
+    (warning,) = page.warning
+    assert sentence in str(warning.value).replace("\\", "").replace("\u2060", "")
     assert not page.exception
 
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -66,6 +67,7 @@ from cognate_core.storage import progress_log
 from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run
 from cognate_core.storage.trash import TrashEntry
+from cognate_core.sweep import Sweep
 from cognate_core.training.checkpoint import load_checkpoint
 from tests.surgery import change_database
 from tests.waiting import LONG, MOMENT, beside, until
@@ -1306,6 +1308,117 @@ class TestStorageErrors:
         assert end_of(studio, first).status is RunStatus.COMPLETED
         assert end_of(studio, second).status is RunStatus.COMPLETED
         assert refused
+
+    @pytest.mark.parametrize(
+        ("ask", "end"),
+        [
+            (RunManager.pause, RunStatus.PAUSED),
+            (RunManager.stop, RunStatus.STOPPED),
+            (RunManager.cancel, RunStatus.CANCELLED),
+        ],
+    )
+    def test_what_was_asked_of_a_run_was_heard_though_it_cannot_be_written(
+        self,
+        studio: RunManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+        ask: Callable[[RunManager, str], bool],
+        end: RunStatus,
+    ) -> None:
+        run_id = start(studio, "a")
+        begin(trainer, "a")
+        write = studio.log.set_status
+
+        def set_status(run_id: str, status: RunStatus, **columns: Any) -> bool:
+            if status.is_active:
+                raise StorageError("The database is locked by another program.")
+            return write(run_id, status, **columns)
+
+        monkeypatch.setattr(studio.log, "set_status", set_status)
+        assert ask(studio, run_id)
+        assert studio.wait(run_id, LONG)
+        assert studio.log.run(run_id).status is end
+
+    def test_what_waits_is_not_said_to_be_taken_out_when_that_cannot_be_written(
+        self,
+        studio: RunManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        start(studio, "a")
+        begin(trainer, "a")
+        waits = start(studio, "b")
+
+        def refuse(*_: Any, **__: Any) -> bool:
+            raise StorageError("The database is locked by another program.")
+
+        with monkeypatch.context() as locked:
+            locked.setattr(studio.log, "set_status", refuse)
+            for ask in (studio.pause, studio.stop, studio.cancel):
+                with pytest.raises(StorageError, match="locked"):
+                    ask(waits)
+        trainer.let_all_go()
+        assert end_of(studio, waits).status is RunStatus.COMPLETED
+
+    @pytest.mark.parametrize("what", ["run", "model"])
+    def test_what_cannot_be_forgotten_is_not_deleted(
+        self,
+        studio: RunManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+        what: str,
+    ) -> None:
+        trainer.let_all_go()
+        run_id = start(studio, "a")
+        end_of(studio, run_id)
+        (model,) = studio.log.models(run_id)
+        delete = partial(studio.delete_run, run_id) if what == "run" else partial(studio.delete_model, model.id)
+        files = sorted((studio.home / "runs").rglob("*"))
+
+        def refuse(_: str) -> None:
+            raise StorageError("The database is locked by another program.")
+
+        with monkeypatch.context() as locked:
+            locked.setattr(studio.log, f"remove_{what}", refuse)
+            with pytest.raises(StorageError, match="locked"):
+                delete()
+        assert sorted((studio.home / "runs").rglob("*")) == files
+        assert studio.trash.entries() == []
+        delete()
+        assert len(studio.trash.entries()) == 1
+
+    @pytest.mark.parametrize("kind", ["run", "sweep", "resumed"])
+    def test_what_is_queued_is_not_refused_when_its_start_is(
+        self,
+        open_manager: OpenManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        tiny_config: TrainingConfig,
+        monkeypatch: pytest.MonkeyPatch,
+        kind: str,
+    ) -> None:
+        studio = open_manager(build_service=services_with(trainer), timing=Timing(heartbeat=0.01))
+        run_id = start(studio, "before")
+        begin(trainer, "before")
+        paused(studio, run_id)
+        trainer.let_all_go()
+
+        def refuse(run_id: str) -> bool:
+            raise StorageError("The database is locked by another program.")
+
+        with monkeypatch.context() as locked:
+            locked.setattr(studio.log, "claim", refuse)
+            if kind == "run":
+                run_id = start(studio, "a")
+            elif kind == "sweep":
+                run_id = studio.start_sweep(Sweep(tiny_config, {"seed": [1, 2]}), "sweep")[1][0]
+            else:
+                studio.resume(run_id)
+            assert studio.log.run(run_id).status is RunStatus.QUEUED
+        assert end_of(studio, run_id).status is RunStatus.COMPLETED
 
     def test_the_heartbeat_outlasts_one_refusal(
         self,

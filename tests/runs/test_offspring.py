@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import ConfigError, RunError
-from cognate_core.runs import RunManager
+from cognate_core.runs import MAX_MODELS, RunManager, numbered_names
+from cognate_core.runs.names import MAX_NAME_LENGTH
 from cognate_core.runs.offspring import branch_config, checkpoint_steps, nearest_checkpoint, twin_config
 from cognate_core.training.checkpoint import spread
 from tests.waiting import LONG
@@ -99,6 +100,19 @@ def test_a_twin_differs_in_the_filter_alone_and_is_started_once(trained: tuple[R
     assert run.name == "Mother (filter off)"
     assert run.relation == "twin"
     assert [model.name for model in manager.log.models(twin)] == ["Mother (filter off)"]
+
+
+@pytest.mark.parametrize("length", [1, 70, MAX_NAME_LENGTH])
+def test_a_run_of_any_name_and_number_of_models_has_a_twin(
+    trained: tuple[RunManager, str], length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, mother = trained
+    monkeypatch.setattr(manager, "_start_waiting", lambda: None)
+    name = "n" * length
+    config = manager.log.run(mother).config
+    run_id = manager.start(config, name, numbered_names(name, MAX_MODELS))
+    twin = manager.log.run(manager.start_twin(run_id))
+    assert twin.name.endswith(" (filter off)") and len(set(twin.model_names)) == MAX_MODELS
 
 
 def test_each_run_has_a_colour_of_its_own_that_outlives_the_trash(trained: tuple[RunManager, str]) -> None:

@@ -4,6 +4,7 @@ import ctypes
 import json
 import platform
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -13,7 +14,9 @@ from cognate_core.training.hardware import calculator, choose_precision, keep_fr
 
 
 @pytest.mark.parametrize("wanted", ["fp32", "bf16"])
-def test_what_is_set_is_taken_without_measuring(monkeypatch: pytest.MonkeyPatch, wanted: str) -> None:
+def test_what_is_set_is_taken_without_measuring(
+    monkeypatch: pytest.MonkeyPatch, wanted: Literal["fp32", "bf16"]
+) -> None:
     def refuse() -> float:
         raise AssertionError("measured although the format is set")
 

@@ -77,7 +77,7 @@ def one_cluster() -> Iterator[None]:
 
 @pytest.fixture
 def config(prepared: str, tmp_path: Path, one_cluster: None) -> TrainingConfig:
-    return CONFIG.with_overrides({"prepared_data": prepared, "output_dir": str(tmp_path)})
+    return CONFIG.model_copy(update={"prepared_data": prepared, "output_dir": str(tmp_path)})
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def local(prepared: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[list
     """What the local engine says and leaves."""
     records: list[Record] = []
     folder = tmp_path_factory.mktemp("local")
-    config = CONFIG.with_overrides({"prepared_data": prepared, "output_dir": str(folder), "engine": "local"})
+    config = CONFIG.model_copy(update={"prepared_data": prepared, "output_dir": str(folder), "engine": "local"})
     asyncio.run(TorchTrainer(records.append).train_model("model", config, lambda *progress: None))
     return records, folder / "model"
 

@@ -96,7 +96,7 @@ class Trained:
 
     def __init__(self, prepared: str, parent: Path, kind: str = "EMA, plain", **change: Any) -> None:
         where = {"prepared_data": prepared, "output_dir": str(parent)}
-        self.config = TINY.with_overrides({**KINDS[kind], **change, **where})
+        self.config = TINY.with_overrides({**KINDS[kind], **change}).model_copy(update=where)
         self.folder = parent / "m"
         self.calls: list[int] = []
         self.records: list[Record] = []

@@ -75,7 +75,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def config(prepared: Path, tmp_path: Path) -> TrainingConfig:
-    return TINY.with_overrides({"prepared_data": str(prepared), "output_dir": str(tmp_path / "runs")})
+    return TINY.model_copy(update={"prepared_data": str(prepared), "output_dir": str(tmp_path / "runs")})
 
 
 def train(
@@ -121,8 +121,8 @@ def finished(
     prepared: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[TrainingConfig, dict[str, Any], list[Record]]:
     config = TINY.with_overrides(
-        {"prepared_data": str(prepared), "output_dir": str(tmp_path_factory.mktemp("runs")), "save_steps": 3, "seed": 7}
-    )
+        {"output_dir": str(tmp_path_factory.mktemp("runs")), "save_steps": 3, "seed": 7}
+    ).model_copy(update={"prepared_data": str(prepared)})
     records: list[Record] = []
     return config, train(config, records=records), records
 
@@ -313,13 +313,13 @@ def test_a_loss_that_is_no_number_is_null_in_the_log(config: TrainingConfig, mon
 
 def test_without_prepared_data_nothing_begins(config: TrainingConfig) -> None:
     with pytest.raises(DataError, match=r"^No training data was prepared\."):
-        train(config.with_overrides({"prepared_data": None}))
+        train(config.model_copy(update={"prepared_data": None}))
     assert not Path(config.output_dir).exists()
 
 
 def test_prepared_data_that_is_gone_is_told(config: TrainingConfig, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is not complete"):
-        train(config.with_overrides({"prepared_data": str(tmp_path / "gone")}))
+        train(config.model_copy(update={"prepared_data": str(tmp_path / "gone")}))
 
 
 @pytest.mark.parametrize("nth", [1, 4])

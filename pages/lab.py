@@ -43,7 +43,6 @@ OWN_SETTINGS = (
     "orthogonal_gradient",
 )
 STANDINGS_SECONDS = 3.0
-NEWEST = 200  # runs among which those of the lab are looked for
 
 
 def preset_of_address(log: ProgressLog) -> Preset:
@@ -202,7 +201,7 @@ page_header(
     "Grokking lab",
     "Tiny models learn half of a calculation table by heart. Then, suddenly, they understand the other half.",
 )
-lab_runs = {run.id: run for run in manager.log.runs(NEWEST) if run.config.task == "arithmetic"}
+lab_runs = {run.id: run for run in manager.log.runs() if run.config.task == "arithmetic"}
 shown_runs = chosen_runs(lab_runs)
 what_is_this()
 if not shown_runs:

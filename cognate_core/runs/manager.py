@@ -81,7 +81,6 @@ from cognate_core.tracking import Tracking, tracking_of
 _log = logging.getLogger(__name__)
 
 RECOVERY_KEY = "cognate-studio/recovery"
-ALL_RUNS = 10**9
 MAX_NOTE_LENGTH = 4000
 
 Executor = Literal["process", "thread"]
@@ -381,6 +380,11 @@ class RunManager:
         """Remove something from the trash. Raises RunError when it is no longer there."""
         self.trash.remove(entry_id)
 
+    def empty_trash(self) -> int:
+        """Remove all that lies in the trash for good; how many entries there were."""
+        with self._ending:  # nothing is just being moved there
+            return self.trash.empty()
+
     def silent_seconds(self, run_id: str) -> float | None:
         """How long nothing was heard of who works on the run; None when nobody does, or not for this process."""
         execution = self._executions.get(run_id)
@@ -491,7 +495,7 @@ class RunManager:
 
         file = find_own_file(self.home, name)
         path = file.path.resolve()
-        for run in self.log.runs(ALL_RUNS):
+        for run in self.log.runs():
             needs_it = run.status is RunStatus.QUEUED or run.status.is_active or run.status.can_resume
             if needs_it and run.config.dataset_path and path.is_relative_to(Path(run.config.dataset_path).resolve()):
                 raise RunError(

@@ -44,7 +44,7 @@ from cognate_core.errors import (
 from cognate_core.extras import require_installed
 from cognate_core.files import allow_open_files, require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
-from cognate_core.runs.broadcast import MOST_LISTENERS, RUNS_KEPT, Broadcast, WebSocketProgressEmitter
+from cognate_core.runs.broadcast import MOST_LISTENERS, Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.execution import (
     ASKED_BY,
@@ -161,8 +161,8 @@ class RunManager:
             raise
         for run_id in interrupted:
             self._announce(run_id)
-        for run_id in self.log.queued_run_ids()[:RUNS_KEPT]:
-            self.introduce(run_id)
+        for run in self.log.unfinished_runs():
+            self.broadcast.introduce(run.id, run.status, _progress_of(run))
         self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heartbeat.start()
         self._end_orphans(interrupted)

@@ -237,3 +237,10 @@ def test_the_oldest_of_many_runs_is_not_said_to_be_gone(studio: RunManager, tiny
     page = open_page("compare", runs="oldest")
     assert "no longer here" not in texts(page)
     assert drawn(page) == ["run oldest"]
+
+
+def test_an_address_of_too_many_runs_is_told(studio: RunManager) -> None:
+    add_runs(studio, MOST_COMPARED + 1, RunStatus.COMPLETED)
+    page = open_page("compare", runs=",".join(run.id for run in studio.log.runs()))
+    assert f"Curves of {MOST_COMPARED} runs at most" in texts(page)
+    assert len(page.multiselect[0].value) == MOST_COMPARED

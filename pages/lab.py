@@ -132,7 +132,10 @@ def start_race(manager: RunManager, racing: Mapping[str, TrainingConfig]) -> Non
 
 def chosen_runs(runs: dict[str, Run]) -> list[Run]:
     """Those that the address names; else the newest ones that calculate the same."""
-    named = [each for each in st.query_params.get("runs", "").split(",") if each in runs]
+    addressed = [each for each in st.query_params.get("runs", "").split(",") if each]
+    named = [each for each in addressed if each in runs]
+    if len(named) < len(addressed):
+        st.warning("A run of this address is not in the lab. It may have been deleted.", icon=":material/warning:")
     if not named and runs:
         newest = next(iter(runs.values()))
         named = [run.id for run in runs.values() if _problem(run) == _problem(newest)][: len(RACERS)][::-1]

@@ -367,3 +367,11 @@ def test_the_oldest_race_of_many_runs_is_still_there(studio: RunManager) -> None
     add_runs(studio, 210, RunStatus.COMPLETED)
     assert "oldest 0" in [link.proto.label for link in open_page("lab").get("page_link")]
     assert "oldest 0" in [link.proto.label for link in open_page("lab", runs="oldest-0").get("page_link")]
+
+
+def test_an_address_of_a_run_that_is_gone_is_told(studio: RunManager) -> None:
+    add_runs(studio, 1, RunStatus.COMPLETED, config=TINY)
+    assert "It may have been deleted" in texts(open_page("lab", runs="gone"))
+    assert "It may have been deleted" in texts(open_page("lab", runs="other-0,gone"))
+    assert "It may have been deleted" not in texts(open_page("lab", runs="other-0"))
+    assert "It may have been deleted" not in texts(open_page("lab"))

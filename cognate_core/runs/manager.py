@@ -381,7 +381,11 @@ class RunManager:
         self.trash.remove(entry_id)
 
     def empty_trash(self) -> int:
-        """Remove all that lies in the trash for good; how many entries there were."""
+        """Remove all that lies in the trash for good; how many entries there were.
+
+        Raises:
+            StorageError: some cannot be removed; the others are.
+        """
         with self._ending:  # nothing is just being moved there
             return self.trash.empty()
 

@@ -104,10 +104,20 @@ class Trash:
         self._remove(self._entry(entry_id))
 
     def empty(self) -> int:
-        """Remove all entries for good; how many there were."""
+        """Remove all entries for good; how many there were.
+
+        Raises:
+            StorageError: some cannot be removed; the others are.
+        """
         entries = self.entries()
         for entry in entries:
             self._remove(entry)
+        left = [entry.name for entry in entries if (self._folder / entry.id).exists()]
+        if left:
+            raise StorageError(
+                f"{len(left):,} of {len(entries):,} items in the trash cannot be removed, {left[0]} among them. Check "
+                f"the rights of the folder {self._folder}, then try again."
+            )
         return len(entries)
 
     def _remove(self, entry: TrashEntry) -> None:

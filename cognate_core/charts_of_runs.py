@@ -82,7 +82,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         ),
     ]
     if run.config.act_enabled and not lab:
-        histograms = [row for row in log.ponder_histograms(run.id) if row["model_name"] == model_name]
+        histograms = log.ponder_histograms(run.id, model_name=model_name)
         charts += [
             small(
                 "How long it thinks (ponder steps)",

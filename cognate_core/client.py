@@ -583,6 +583,10 @@ class Client:
         """Remove something from the trash."""
         self._ask("DELETE", "/trash/{}", entry_id)
 
+    def empty_trash(self) -> int:
+        """Remove everything from the trash; how many entries there were."""
+        return int(self._ask("DELETE", "/trash", seconds=WORK_SECONDS)["removed"])
+
     # Inside
 
     def _ask(self, method: str, path: str, *names: str, **more: Unpack[_More]) -> Row:

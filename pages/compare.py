@@ -67,6 +67,8 @@ def choose_runs(log: ProgressLog, runs: dict[str, Run]) -> list[Run]:
         missing = [each for each in ids if each not in runs]
         if missing:
             st.warning("A run of this address is no longer here. It may have been deleted.", icon=":material/warning:")
+        if len(ids) > MOST_COMPARED:
+            st.caption(f"Curves of {MOST_COMPARED} runs at most are laid over one another: these are the first.")
         st.session_state["compared"] = [each for each in ids if each in runs][:MOST_COMPARED]
     elif "compared" not in st.session_state:
         st.session_state["compared"] = [run.id for run in runs.values() if run.step][:AT_FIRST]

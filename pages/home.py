@@ -3,17 +3,27 @@
 import streamlit as st
 
 from cognate_core.contracts import RunStatus
+from cognate_core.errors import CognateError
 from cognate_core.insight.words import ago, compact, duration
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.hand_on import open_passport_field
-from pages.components.layout import page_called, page_header, run_link, shown, status_badge, sweep_link
+from pages.components.layout import (
+    in_parts,
+    page_called,
+    page_header,
+    run_link,
+    show_refusal,
+    shown,
+    status_badge,
+    sweep_link,
+)
 from pages.components.run_actions import act, resume_button
 from pages.components.run_figures import measured_seconds_left, run_seconds
 from pages.components.tour import welcome
 
-RECENT_RUNS = 8  # a sweep counts as one
+RECENT_RUNS = 8  # that are shown at first; a sweep counts as one
 RECENT_OF_A_SWEEP = 4
 RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
 
@@ -22,9 +32,9 @@ RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
 def running_now(manager: RunManager) -> None:
     """Cards of the runs that are going on, and of those that wait; they move by themselves."""
     log = manager.log
-    runs = {run.id: run for run in log.runs()}
-    active = [run for run in runs.values() if run.status.is_active]
-    queue = [runs[run_id] for run_id in log.queued_run_ids() if run_id in runs]
+    unfinished = log.unfinished_runs()
+    active = [run for run in unfinished if run.status.is_active]
+    queue = [run for run in unfinished if run.status is RunStatus.QUEUED]
     if [run.id for run in active + queue] != st.session_state.get("active_runs", []):
         changed = "active_runs" in st.session_state
         st.session_state["active_runs"] = [run.id for run in active + queue]
@@ -39,19 +49,23 @@ def running_now(manager: RunManager) -> None:
                     sweep_link(run.group_id, f"Sweep {run.group_name}")
             left = measured_seconds_left(log, run)
             st.progress(run.progress, text=shown(run.message) + (f", about {duration(left)} left" if left else ""))
-    places = {run.id: place for place, run in enumerate(queue)}
-    for together in by_sweep(queue):
+    for together in in_parts(by_sweep(queue), "queue"):
         with st.container(border=True):
             inside = st.container()
             if len(together) > 1:
                 waiting_sweep(manager, together)
                 inside = st.expander("Their order")
-            for run in together:
-                with inside.container(horizontal=True, vertical_alignment="center"):
-                    run_link(run)
-                    status_badge(run.status)
-                    place = places[run.id]
-                    queue_buttons(manager, run, first=place == 0, last=place == len(queue) - 1)
+            with inside:
+                waiting_runs(manager, queue, together)
+
+
+def waiting_runs(manager: RunManager, queue: list[Run], together: list[Run]) -> None:
+    """Runs of the queue that stand together in it, each with what can be done with it."""
+    for run in in_parts(together, f"queue-{together[0].group_id}"):
+        with st.container(horizontal=True, vertical_alignment="center"):
+            run_link(run)
+            status_badge(run.status)
+            queue_buttons(manager, run, first=run is queue[0], last=run is queue[-1])
 
 
 def by_sweep(runs: list[Run]) -> list[list[Run]]:
@@ -92,7 +106,7 @@ def queue_buttons(manager: RunManager, run: Run, *, first: bool, last: bool) -> 
 def resting_runs(manager: RunManager, runs: list[Run]) -> None:
     """Runs that were paused or broken off: they can go on."""
     st.subheader("These can go on", anchor=False)
-    for run in runs:
+    for run in in_parts(runs, "resting"):
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             run_link(run)
             status_badge(run.status)
@@ -118,7 +132,9 @@ def trash(manager: RunManager) -> None:
         return
     fixed = bool(manager.read_only)
     with st.expander(f"Trash ({len(entries)})"):
-        for entry in entries:
+        if st.button("Empty the trash", icon=":material/delete_forever:", disabled=fixed):
+            confirm_emptying(manager, len(entries))
+        for entry in in_parts(entries, "trash"):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.write(shown(entry.name))
                 st.caption(f"{entry.kind}, deleted {ago(entry.deleted_at)}")
@@ -128,6 +144,23 @@ def trash(manager: RunManager) -> None:
                     "Remove for good", icon=":material/delete_forever:", key=f"gone-{entry.id}", disabled=fixed
                 ):
                     act(manager.remove_for_good, entry.id)
+
+
+@st.dialog("Empty the trash?")
+def confirm_emptying(manager: RunManager, count: int) -> None:
+    """Ask once, then remove everything for good."""
+    st.write(f"This deletes everything in the trash ({count:,} item{'s' * (count > 1)}). You cannot undo it.")
+    with st.container(horizontal=True):
+        if st.button("Empty it", type="primary", icon=":material/delete_forever:"):
+            try:
+                with st.spinner("Deleting"):
+                    manager.empty_trash()
+            except CognateError as error:
+                show_refusal(error)
+            else:
+                st.rerun()
+        if st.button("Keep it"):
+            st.rerun()
 
 
 def preset_cards() -> None:
@@ -149,8 +182,8 @@ def preset_cards() -> None:
 
 
 def recent_runs(log: ProgressLog, runs: list[Run]) -> None:
-    """What ended last, the newest first; runs of a sweep together."""
-    for together in by_sweep(runs)[:RECENT_RUNS]:
+    """What ended, the newest first; runs of a sweep together."""
+    for together in in_parts(by_sweep(runs), "ended", RECENT_RUNS):
         first, more = together[0], len(together) - RECENT_OF_A_SWEEP
         if first.group_id:
             sweep_link(first.group_id, f"Sweep {first.group_name}" + (f" and {more} more" if more > 0 else ""))
@@ -182,10 +215,10 @@ def _figures(log: ProgressLog, run: Run) -> str:
 
 manager = current_manager()
 log = manager.log
-runs = log.runs()
 page_header("Cognate Studio", "Train a small language model on this computer, watch it learn, and try it out.")
 recovery_note(manager)
 running_now(manager)
+runs = log.runs()
 resting = [run for run in runs if run.status in RESTING]
 if resting:
     resting_runs(manager, resting)
@@ -196,12 +229,9 @@ if ended:
 if runs or not welcome(manager):
     st.subheader("Start another run" if runs else "Start here", anchor=False)
 preset_cards()
-models = log.models()
+models, parameters = log.model_totals()
 if models:
-    parameters = sum(model.parameter_count for model in models)
-    st.caption(
-        f"{len(models)} trained model{'s' if len(models) > 1 else ''}, {compact(parameters)} parameters together"
-    )
+    st.caption(f"{models:,} trained model{'s' * (models > 1)}, {compact(parameters)} parameters together")
     st.page_link(page_called("models"), label="See all models", icon=":material/deployed_code:")
 open_passport_field(manager)
 trash(manager)

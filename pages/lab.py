@@ -43,7 +43,6 @@ OWN_SETTINGS = (
     "orthogonal_gradient",
 )
 STANDINGS_SECONDS = 3.0
-NEWEST = 200  # runs among which those of the lab are looked for
 
 
 def preset_of_address(log: ProgressLog) -> Preset:
@@ -133,7 +132,10 @@ def start_race(manager: RunManager, racing: Mapping[str, TrainingConfig]) -> Non
 
 def chosen_runs(runs: dict[str, Run]) -> list[Run]:
     """Those that the address names; else the newest ones that calculate the same."""
-    named = [each for each in st.query_params.get("runs", "").split(",") if each in runs]
+    addressed = [each for each in st.query_params.get("runs", "").split(",") if each]
+    named = [each for each in addressed if each in runs]
+    if len(named) < len(addressed):
+        st.warning("A run of this address is not in the lab. It may have been deleted.", icon=":material/warning:")
     if not named and runs:
         newest = next(iter(runs.values()))
         named = [run.id for run in runs.values() if _problem(run) == _problem(newest)][: len(RACERS)][::-1]
@@ -202,7 +204,7 @@ page_header(
     "Grokking lab",
     "Tiny models learn half of a calculation table by heart. Then, suddenly, they understand the other half.",
 )
-lab_runs = {run.id: run for run in manager.log.runs(NEWEST) if run.config.task == "arithmetic"}
+lab_runs = {run.id: run for run in manager.log.runs() if run.config.task == "arithmetic"}
 shown_runs = chosen_runs(lab_runs)
 what_is_this()
 if not shown_runs:

@@ -15,7 +15,7 @@ from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.data_sources import source_rows
 from pages.components.hand_on import tracker_files, verification_result
-from pages.components.layout import page_called, page_header, run_link, shown, status_badge, sweep_link
+from pages.components.layout import in_parts, page_called, page_header, run_link, shown, status_badge, sweep_link
 from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
 from pages.components.run_figures import PACE_STEPS, measured_seconds_left, quote_line, run_seconds
@@ -28,6 +28,7 @@ OTHER_STATUS_SECONDS = 1.0  # while nothing trains yet or any more
 DETAILS_SECONDS = 30.0
 MOST_SAMPLE_STEPS = 200  # that can be chosen, of a run with thousands of checks
 OTHER_RUNS = 20  # that are listed; Home has more
+MOST_WARNINGS = 10  # that are shown at the top; the log has all
 LAST_STEPS = 5  # that are shown of a run that went wrong
 
 
@@ -35,11 +36,11 @@ def choose_run(log: ProgressLog) -> Run | None:
     """The run that the address names; else the one that is going, or the newest."""
     wanted = st.query_params.get("run")
     if wanted is None:
-        runs = log.runs()
+        active = [run for run in log.unfinished_runs() if run.status.is_active]
+        runs = active or log.runs(1)
         if not runs:
             return None
-        active = [run for run in runs if run.status.is_active]
-        wanted = (active or runs)[0].id
+        wanted = runs[0].id
         st.query_params["run"] = wanted
     run = log.run(wanted)
     st.query_params["run"] = run.id  # a link within the page leaves the address as it was
@@ -169,7 +170,7 @@ def data_report(run: Run) -> None:
         )
 
 
-def messages(log: ProgressLog, run: Run, events: list[dict[str, Any]]) -> None:
+def messages(log: ProgressLog, run: Run) -> None:
     """What the person must know: what went wrong, a fallback, warnings."""
     if run.error:
         crash_card(log, run)
@@ -179,9 +180,12 @@ def messages(log: ProgressLog, run: Run, events: list[dict[str, Any]]) -> None:
             "Training goes on. Another program may have the database open, or the disk is busy.",
             icon=":material/hourglass:",
         )
-    warnings = dict.fromkeys(shown(event["message"]) for event in events if event["level"] != "info")
+    warnings = log.warnings(run.id)
     if warnings:
-        st.warning("  \n".join(warnings), icon=":material/warning:")
+        sentences = [shown(warning) for warning in warnings[:MOST_WARNINGS]]
+        more = len(warnings) - len(sentences)
+        sentences += [f"And {more:,} more: see the log at the end of this page."] * (more > 0)
+        st.warning("  \n".join(sentences), icon=":material/warning:")
 
 
 def crash_card(log: ProgressLog, run: Run) -> None:
@@ -212,10 +216,10 @@ def crash_card(log: ProgressLog, run: Run) -> None:
             st.code(run.error_details, language=None)
 
 
-def event_log(events: list[dict[str, Any]]) -> None:
+def event_log(run: Run, events: list[dict[str, Any]]) -> None:
     """Everything that happened, the newest first."""
     with st.expander(f"Log ({len(events)})"):
-        for event in reversed(events):
+        for event in in_parts(events[::-1], f"events-{run.id}"):
             where = f"step {event['step']:,}: " if event["step"] else ""
             st.caption(f"{ago(event['created_at'])}. {where}{shown(event['message'])}")
 
@@ -231,8 +235,8 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     if run.group_id:
         sweep_link(run.group_id, f"Compare it with the others of the sweep {run.group_name}")
     verification_result(manager, run)
-    messages(log, run, log.events(run.id))
-    metrics = [row for row in log.last_metrics(run.id, PACE_STEPS) if row["model_name"] == model_name]
+    messages(log, run)
+    metrics = log.last_metrics(run.id, PACE_STEPS, model_name=model_name)
     checks = log.evaluations(run.id, model_name=model_name) if run.config.task == "arithmetic" else []
     figures(run, metrics, log.newest_evaluations(run.id, model_name), checks[-1]["accuracy"] if checks else None)
 
@@ -262,7 +266,7 @@ def details(manager: RunManager, run_id: str, model_name: str) -> None:
     samples(manager.log, run, model_name)
     data_report(run)
     tracker_files(manager, run)
-    event_log(manager.log.events(run.id))
+    event_log(run, manager.log.events(run.id))
 
 
 def current_model(run: Run) -> str:

@@ -8,7 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.config import TrainingConfig, as_text
-from cognate_core.contracts import Origin, Quote, RunStatus
+from cognate_core.contracts import Origin, Quote
 from cognate_core.data.own_files import find_own_file, usable_rows
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.extras import require_installed
@@ -164,7 +164,7 @@ with summary_column, st.container(border=True):
     )
     if not ready:
         st.caption("One or more settings need your attention before training can start.")
-    elif any(run.status in (RunStatus.PREPARING, RunStatus.TRAINING) for run in manager.log.runs()):
+    elif manager.log.is_busy():
         st.caption("Another run is going. This one will wait for its turn.")
     quote = quote_of(manager, config, model_count) if config is not None else None
     if sweep:

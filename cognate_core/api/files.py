@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, Field
 from starlette.requests import ClientDisconnect
 
-from cognate_core.api.requests import GetManager, GetOwner, Items, Page, part
+from cognate_core.api.requests import GetManager, GetOwner, Items, Page, part, place_in_time
 from cognate_core.api.streams import Slots
 from cognate_core.errors import DataError
 
@@ -40,7 +40,7 @@ def files(asked: Annotated[Page, Query()], manager: GetManager) -> Items[File]:
     from cognate_core.data.own_files import own_files
 
     found = [file for file in own_files(manager.home) if asked.place is None or _place(file) < asked.place]
-    return part(found, asked.limit, _file, _place)
+    return part(sorted(found, key=_place, reverse=True), asked.limit, _file, _place)
 
 
 @router.post(
@@ -90,7 +90,7 @@ def _pieces(request: Request) -> Iterator[bytes]:
 
 
 def _place(file: OwnFile) -> int:
-    return int(file.kept_at * 1e6)
+    return place_in_time(file.kept_at * 1000, file.path.name)
 
 
 def _file(file: OwnFile) -> File:

@@ -16,7 +16,6 @@ from cognate_core.storage.progress_log import Run
 
 router = APIRouter(tags=["runs beside runs"])
 
-MOST_COMPARED = 12
 ALREADY: dict[int | str, dict[str, Any]] = {200: {"model": RunDetails, "description": "It was started before."}}
 
 
@@ -150,7 +149,7 @@ def comparison(asked: Annotated[ComparisonWanted, Query()], manager: GetManager)
     """What differs in the settings of runs, and what each came to."""
     from cognate_core.insight.comparison import config_difference
 
-    ids = list(dict.fromkeys(filter(None, asked.runs.split(","))))[:MOST_COMPARED]
+    ids = list(dict.fromkeys(filter(None, asked.runs.split(","))))
     runs = [manager.log.run(run_id) for run_id in ids]
     return Comparison(
         differing_settings=config_difference([run.config for run in runs]) if runs else {},

@@ -102,7 +102,7 @@ def quotes(body: QuoteWanted, manager: GetOwner, files: GetOwnFiles) -> Quote:
     if not _rehearsing.acquire(blocking=False):
         raise HTTPException(429, "Another time is just being measured. Wait for its end, then ask again.")
     try:
-        busy = any(run.status.is_active for run in manager.log.runs(50))
+        busy = manager.log.is_busy()
         return measured_quote(config, body.models, busy=busy)
     finally:
         _rehearsing.release()

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, Field
 
-from cognate_core.api.requests import GetManager, Items, Page, part
+from cognate_core.api.requests import GetManager, Items, Page, part, place_in_time
 from cognate_core.storage.trash import TrashEntry
 
 router = APIRouter(prefix="/trash", tags=["trash"])
@@ -28,11 +28,23 @@ class Entry(BaseModel):
     restored_id: str | None = Field(description="The id that it had, and will have again.")
 
 
+class Emptied(BaseModel):
+    """What emptying the trash removed."""
+
+    removed: int = Field(description="How many entries there were.")
+
+
 @router.get("")
 def entries(asked: Annotated[Page, Query()], manager: GetManager) -> Items[Entry]:
     """What lies in the trash, the newest first."""
     found = [entry for entry in manager.trash.entries() if asked.place is None or _place(entry) < asked.place]
-    return part(found, asked.limit, _entry, _place)
+    return part(sorted(found, key=_place, reverse=True), asked.limit, _entry, _place)
+
+
+@router.delete("")
+def empty(manager: GetManager) -> Emptied:
+    """Remove everything for good. It cannot be undone."""
+    return Emptied(removed=manager.empty_trash())
 
 
 @router.post("/{entry_id}/restore")
@@ -48,11 +60,11 @@ def remove(entry_id: EntryId, manager: GetManager) -> None:
 
 
 def _place(entry: TrashEntry) -> int:
-    """When it was deleted, in milliseconds."""
     try:
-        return round(datetime.fromisoformat(entry.deleted_at).timestamp() * 1000)
+        deleted_at = datetime.fromisoformat(entry.deleted_at).timestamp()
     except (ValueError, OverflowError):
-        return 0  # by another program
+        deleted_at = 0.0  # by another program
+    return place_in_time(deleted_at * 1000, entry.id)
 
 
 def _entry(entry: TrashEntry) -> Entry:

@@ -41,3 +41,13 @@ def remove(entry_id: EntryArgument, yes: YesOption = False) -> None:
     with changing() as studio:
         studio.remove_for_good(entry_id)
     say("It is removed for good.")
+
+
+@app.command()
+def empty(yes: YesOption = False, as_json: JsonOption = False) -> None:
+    """Remove everything for good."""
+    if not yes:
+        typer.confirm("You cannot undo this. Remove everything in the trash?", abort=True, err=True)
+    with changing() as studio:
+        removed = studio.empty_trash()
+    print_json({"removed": removed}) if as_json else say(f"The trash is empty: {removed:,} removed for good.")

@@ -26,7 +26,7 @@ from cognate_core.contracts import ModelArtifacts, Phase, ProgressEmitter, RunSt
 from cognate_core.errors import RunError
 
 MOST_LISTENERS = 2000
-RUNS_KEPT = 300
+RUNS_KEPT = 300  # and all that go on or wait
 UPDATES_KEPT = 100  # of one run
 LASTING_KEPT = 2000  # ends, models and changes of status, of all runs together
 MOST_LETTERS = 2000  # of a sentence
@@ -124,6 +124,11 @@ class _Known:
     values: dict[str, Any] = field(default_factory=dict)  # of its newest progress
     state: Message | None = None  # the newest that tells how it stands
     updates: deque[Message] = field(default_factory=deque)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether it is known that somebody works on the run, or that it waits for its turn."""
+        return self.state is not None and (self.status.is_active or self.status is RunStatus.QUEUED)
 
 
 @dataclass(slots=True)
@@ -285,11 +290,7 @@ class Broadcast:
         if run_id is not None:
             known = self._runs.get(run_id)
             return [known.state.text] if known is not None and known.state is not None else []
-        states = (
-            run.state
-            for run in self._runs.values()
-            if run.state is not None and (run.status.is_active or run.status is RunStatus.QUEUED)
-        )
+        states = (run.state for run in self._runs.values() if run.state is not None and run.goes_on)
         return [state.text for state in sorted(states)]
 
     def _since(self, after: int, run_id: str | None) -> list[str]:
@@ -313,7 +314,11 @@ class Broadcast:
             self._runs[run_id] = _Known(self._forgotten)
         self._runs.move_to_end(run_id)
         while len(self._runs) > RUNS_KEPT:
-            gone_id, gone = self._runs.popitem(last=False)
+            ended = (each for each, known in self._runs.items() if each != run_id and not known.goes_on)
+            gone_id = next(ended, None)
+            if gone_id is None:
+                break
+            gone = self._runs.pop(gone_id)
             self._waiting.pop(gone_id, None)
             self._forgotten = max(self._forgotten, gone.lost, *(update.id for update in gone.updates))
         return self._runs[run_id]

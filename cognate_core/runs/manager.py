@@ -45,7 +45,7 @@ from cognate_core.errors import (
 from cognate_core.extras import require_installed
 from cognate_core.files import allow_open_files, require_space
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
-from cognate_core.runs.broadcast import MOST_LISTENERS, RUNS_KEPT, Broadcast, WebSocketProgressEmitter
+from cognate_core.runs.broadcast import MOST_LISTENERS, Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.execution import (
     ASKED_BY,
@@ -82,7 +82,6 @@ from cognate_core.tracking import Tracking, tracking_of
 _log = logging.getLogger(__name__)
 
 RECOVERY_KEY = "cognate-studio/recovery"
-ALL_RUNS = 10**9
 MAX_NOTE_LENGTH = 4000
 
 Executor = Literal["process", "thread"]
@@ -164,8 +163,8 @@ class RunManager:
             raise
         for run_id in interrupted:
             self._announce(run_id)
-        for run_id in self.log.queued_run_ids()[:RUNS_KEPT]:
-            self.introduce(run_id)
+        for run in self.log.unfinished_runs():
+            self.broadcast.introduce(run.id, run.status, _progress_of(run))
         self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._heartbeat.start()
         self._end_orphans(interrupted)
@@ -387,6 +386,15 @@ class RunManager:
         """Remove something from the trash. Raises RunError when it is no longer there."""
         self.trash.remove(entry_id)
 
+    def empty_trash(self) -> int:
+        """Remove all that lies in the trash for good; how many entries there were.
+
+        Raises:
+            StorageError: some cannot be removed; the others are.
+        """
+        with self._ending:  # nothing is just being moved there
+            return self.trash.empty()
+
     def silent_seconds(self, run_id: str) -> float | None:
         """How long nothing was heard of who works on the run; None when nobody does, or not for this process."""
         execution = self._executions.get(run_id)
@@ -497,7 +505,7 @@ class RunManager:
 
         file = find_own_file(self.home, name)
         path = file.path.resolve()
-        for run in self.log.runs(ALL_RUNS):
+        for run in self.log.runs():
             needs_it = run.status is RunStatus.QUEUED or run.status.is_active or run.status.can_resume
             if needs_it and run.config.dataset_path and path.is_relative_to(Path(run.config.dataset_path).resolve()):
                 raise RunError(

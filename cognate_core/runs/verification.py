@@ -13,7 +13,7 @@ from typing import Literal
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import StorageError
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressReader, Row, Run
+from cognate_core.storage.progress_log import ProgressReader, Run
 
 ROUNDING = {"fp32": 1e-3, "bf16": 1e-2}
 """How far two losses may lie apart, in nats a token, and still be the same but for rounding.
@@ -80,8 +80,8 @@ def _compared(
     log: ProgressReader, store: ArtifactStore, first: tuple[Run, str], second: tuple[Run, str]
 ) -> ModelComparison:
     (original, name), (repeated, other_name) = first, second
-    losses = _losses(log.metrics(original.id), name), _losses(log.metrics(repeated.id), other_name)
-    heldout = _heldout(log.evaluations(original.id), name), _heldout(log.evaluations(repeated.id), other_name)
+    losses = log.losses(original.id, name), log.losses(repeated.id, other_name)
+    heldout = _heldout(log, original.id, name), _heldout(log, repeated.id, other_name)
     hashes = _weights(log, store, original.id, name), _weights(log, store, repeated.id, other_name)
     common = sorted(losses[0].keys() & losses[1].keys())
     checked = heldout[0].keys() & heldout[1].keys()
@@ -142,13 +142,8 @@ def _gap(model: ModelComparison) -> float:
     return max(model.largest_difference or 0.0, model.largest_heldout_difference or 0.0)
 
 
-def _losses(rows: Iterable[Row], model: str) -> dict[int, float | None]:
-    """The loss of each step. None: it was no number."""
-    return {row["step"]: row["loss"] for row in rows if row["model_name"] == model}
-
-
-def _heldout(rows: Iterable[Row], model: str) -> dict[tuple[int, str], float | None]:
-    return {(row["step"], row["dataset"]): row["loss"] for row in rows if row["model_name"] == model}
+def _heldout(log: ProgressReader, run_id: str, model: str) -> dict[tuple[int, str], float | None]:
+    return {(row["step"], row["dataset"]): row["loss"] for row in log.evaluations(run_id, model_name=model)}
 
 
 def _largest(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:

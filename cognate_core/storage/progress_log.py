@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,8 +59,7 @@ class Run:
     message: str
     step: int | None
     total_steps: int | None
-    config: TrainingConfig
-    config_error: str | None  # why the stored config could not be read whole; unreadable settings show their defaults
+    stored_config: str  # JSON, perhaps of another version
     model_names: list[str]
     data_report: Row | None
     error: str | None
@@ -76,6 +76,16 @@ class Run:
     quote: Row | None  # fields of a Quote, if one was measured
     group_id: str | None  # the sweep that it belongs to
     group_name: str | None
+
+    @property
+    def config(self) -> TrainingConfig:
+        """Its settings. Those that cannot be read have their defaults."""
+        return _stored_config(self.stored_config)[0]
+
+    @property
+    def config_error(self) -> str | None:
+        """Why the settings could not be read whole."""
+        return _stored_config(self.stored_config)[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +157,24 @@ class ProgressReader:
             raise NotFound("There is no run with this address. It may have been deleted.")
         return _run(rows[0])
 
-    def runs(self, limit: int = 500) -> list[Run]:
-        """The newest runs first."""
-        return [_run(row) for row in self._rows("SELECT * FROM runs ORDER BY rowid DESC LIMIT ?", limit)]
+    def runs(self, limit: int | None = None, *, statuses: Collection[RunStatus] | None = None) -> list[Run]:
+        """The newest runs first: all, or those of `statuses`; with `limit` no more than so many."""
+        rows = self._rows(
+            "SELECT * FROM runs WHERE ?1 IS NULL OR status IN (SELECT value FROM json_each(?1)) "
+            "ORDER BY rowid DESC LIMIT ?2",
+            None if statuses is None else json.dumps(list(statuses)),
+            -1 if limit is None else limit,
+        )
+        return [_run(row) for row in rows]
+
+    def unfinished_runs(self) -> list[Run]:
+        """Runs that are going on or wait for their turn, in the order of the queue."""
+        rows = self._rows(f"SELECT * FROM runs WHERE {_ACTIVE} OR status = 'queued' ORDER BY queue_position")
+        return [_run(row) for row in rows]
+
+    def is_busy(self) -> bool:
+        """Whether a run is going on."""
+        return bool(self._rows(f"SELECT 1 FROM runs WHERE {_ACTIVE} LIMIT 1"))
 
     def runs_page(
         self, limit: int, before: int | None = None, status: RunStatus | None = None
@@ -232,9 +257,23 @@ class ProgressReader:
             while rows := cursor.fetchmany(BATCH_ROWS):
                 yield rows
 
-    def last_metrics(self, run_id: str, count: int) -> list[Row]:
-        """The newest step rows, oldest of them first."""
-        return self._rows("SELECT * FROM metrics WHERE run_id = ? ORDER BY id DESC LIMIT ?", run_id, count)[::-1]
+    def losses(self, run_id: str, model_name: str) -> dict[int, float | None]:
+        """The loss of a model at each step; None where it was no number."""
+        with reading(self.path) as connection:
+            connection.row_factory = None
+            query = "SELECT step, loss FROM metrics WHERE run_id = ? AND model_name = ? ORDER BY step"
+            return dict(connection.execute(query, (run_id, model_name)))
+
+    def last_metrics(self, run_id: str, count: int, *, model_name: str | None = None) -> list[Row]:
+        """The newest step rows, oldest of them first; with `model_name` those of that model."""
+        if model_name is None:
+            return self._rows("SELECT * FROM metrics WHERE run_id = ? ORDER BY id DESC LIMIT ?", run_id, count)[::-1]
+        return self._rows(
+            "SELECT * FROM metrics WHERE run_id = ? AND model_name = ? ORDER BY step DESC LIMIT ?",
+            run_id,
+            model_name,
+            count,
+        )[::-1]
 
     def metrics_near(self, run_id: str, model_name: str, step: int) -> Row | None:
         """The step row of a model that is closest to `step`; None when there is none."""
@@ -293,9 +332,13 @@ class ProgressReader:
                 known |= {"best_loss": row["loss"], "best_step": row["step"]}
         return losses
 
-    def ponder_histograms(self, run_id: str) -> list[Row]:
-        """Counts of tokens by ponder steps, one row a check, in order of writing."""
-        rows = self._rows("SELECT * FROM ponder_histograms WHERE run_id = ? ORDER BY id", run_id)
+    def ponder_histograms(self, run_id: str, *, model_name: str | None = None) -> list[Row]:
+        """Counts of tokens by ponder steps, one row a check, in order of writing; with `model_name` of that."""
+        rows = self._rows(
+            "SELECT * FROM ponder_histograms WHERE run_id = ?1 AND (?2 IS NULL OR model_name = ?2) ORDER BY id",
+            run_id,
+            model_name,
+        )
         counts = json.loads(f"[{','.join(row['counts'] for row in rows)}]")  # at once: a long run has thousands
         return [{**row, "counts": each} for row, each in zip(rows, counts, strict=True)]
 
@@ -333,6 +376,13 @@ class ProgressReader:
         """Events, in order of writing."""
         return self._rows("SELECT * FROM events WHERE run_id = ? ORDER BY id", run_id)
 
+    def warnings(self, run_id: str) -> list[str]:
+        """What events say that are more than information, each sentence once, in order of writing."""
+        rows = self._rows(
+            "SELECT message FROM events WHERE run_id = ? AND level != 'info' GROUP BY message ORDER BY min(id)", run_id
+        )
+        return [row["message"] for row in rows]
+
     def records_after(
         self, table: Literal["evaluations", "samples", "events"], run_id: str, after_id: int, limit: int
     ) -> list[Row]:
@@ -349,6 +399,11 @@ class ProgressReader:
             run_id,
         )
         return [_model(row) for row in rows]
+
+    def model_totals(self) -> tuple[int, int]:
+        """How many finished models there are, and how many parameters they have together."""
+        (row,) = self._rows("SELECT count(*) AS models, coalesce(sum(parameter_count), 0) AS parameters FROM models")
+        return row["models"], row["parameters"]
 
     def models_page(
         self, limit: int, before: int | None = None, *, run_id: str | None = None, tag: str | None = None
@@ -797,15 +852,13 @@ def _storable(row: Row) -> Row:
 
 
 def _run(row: Row) -> Run:
-    values = {key: value for key, value in row.items() if key not in ("start_key", "queue_position")}
+    values = {key: value for key, value in row.items() if key not in ("start_key", "queue_position", "config")}
     report, quote = values["data_report"], values["quote"]
-    config, config_error = _stored_config(values["config"])
     return Run(
         **{
             **values,
             "status": RunStatus(values["status"]),
-            "config": config,
-            "config_error": config_error,
+            "stored_config": row["config"],
             "model_names": json.loads(values["model_names"]),
             "data_report": json.loads(report) if report else None,
             "colour": values["colour"] or 0,
@@ -830,8 +883,9 @@ def _model(row: Row) -> TrainedModel:
 def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
     """Raises ValueError, KeyError, TypeError or AttributeError unless these can be rows of one run."""
     (run,) = rows["runs"]
-    names = {field.name for field in fields(Run)} - {"config_error"}
+    names = {field.name for field in fields(Run)} - {"stored_config"} | {"config"}
     known = _run({**dict.fromkeys(names), **{name: value for name, value in run.items() if name in names}})
+    _stored_config(known.stored_config)
     for value in (known.progress, known.worked_seconds, known.step, known.total_steps):
         if not isinstance(value, int | float | None):
             raise ValueError(f"{value!r} is no number")
@@ -845,6 +899,7 @@ def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
         json.loads(model["details"])["artifacts"].get("weights")
 
 
+@lru_cache(maxsize=2048)
 def _stored_config(text: str) -> tuple[TrainingConfig, str | None]:
     """A config as it was stored, perhaps by another version; what of it cannot be read, or None."""
     try:

@@ -101,7 +101,27 @@ class Trash:
 
     def remove(self, entry_id: str) -> None:
         """Remove an entry and what it still holds for good. Raises NotFound when there is none."""
-        shutil.rmtree(self._folder / self._entry(entry_id).id, ignore_errors=True)
+        self._remove(self._entry(entry_id))
+
+    def empty(self) -> int:
+        """Remove all entries for good; how many there were.
+
+        Raises:
+            StorageError: some cannot be removed; the others are.
+        """
+        entries = self.entries()
+        for entry in entries:
+            self._remove(entry)
+        left = [entry.name for entry in entries if (self._folder / entry.id).exists()]
+        if left:
+            raise StorageError(
+                f"{len(left):,} of {len(entries):,} items in the trash cannot be removed, {left[0]} among them. Check "
+                f"the rights of the folder {self._folder}, then try again."
+            )
+        return len(entries)
+
+    def _remove(self, entry: TrashEntry) -> None:
+        shutil.rmtree(self._folder / entry.id, ignore_errors=True)
 
     def _entry(self, entry_id: str) -> TrashEntry:
         for entry in self.entries():

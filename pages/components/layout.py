@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import streamlit as st
 
@@ -14,6 +15,8 @@ from cognate_core.labels import escape_streamlit
 from cognate_core.storage.progress_log import Run
 
 _FOLDER = Path(__file__).parent.parent
+AT_FIRST = 20  # of a long list: a browser takes seconds to draw thousands
+T = TypeVar("T")
 
 _PAGES: dict[str, tuple[str, str]] = {
     "home": ("Home", ":material/home:"),
@@ -102,3 +105,16 @@ def sweep_link(group_id: str, label: str) -> None:
         icon=":material/stacked_line_chart:",
         query_params={"group": group_id},
     )
+
+
+def in_parts(items: Sequence[T], key: str, at_first: int = AT_FIRST) -> Iterator[T]:
+    """The first of `items` to draw, and below them a button for as many again; `key` is the list's own."""
+    most = int(st.session_state.get(f"shown-{key}", at_first))
+    yield from items[:most]
+    if len(items) > most:
+        label = f"Show more ({len(items) - most:,} left)"
+        st.button(label, icon=":material/expand_more:", key=f"more-{key}", on_click=_show, args=(key, 2 * most))
+
+
+def _show(key: str, most: int) -> None:
+    st.session_state[f"shown-{key}"] = most

@@ -56,7 +56,7 @@ def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote 
     from cognate_core.runs.quote import measured_quote
 
     wanted = (config.model_dump_json(), models)
-    busy = any(run.status.is_active for run in manager.log.runs(50))
+    busy = manager.log.is_busy()
     quoted, kept = st.session_state.get("quote", (None, None))
     quote: Quote | None = kept if quoted == wanted else None
     if st.button(
@@ -103,7 +103,7 @@ def known_sequences(manager: RunManager, config: TrainingConfig) -> dict[str, in
     names = [name for name, info in form_fields().items() if field_extra(info)["section"] == "Data"]
     names = [name for name in names if name != "mixture_weights"] + ["vocab_size"]
     wanted = [getattr(config, name) for name in names]
-    for run in manager.log.runs(100):
+    for run in manager.log.runs():
         if (
             run.data_report
             and run.config.task == config.task

@@ -78,9 +78,10 @@ def branch_form(manager: RunManager, run: Run, model_name: str, step: int) -> No
         others = ", ".join(f"{each:,}" for each in steps)
         st.caption(
             f"The nearest checkpoint is of step {nearest:,} (there are: {others}). The new run goes on from there with "
-            "one setting changed; this one stays as it is."
+            "what you change here; this one stays as it is."
         )
         fields = branch_fields(run.config.task)
+        del fields["max_steps"]  # it has a field of its own
         setting = st.selectbox(
             "Setting to change",
             list(fields),

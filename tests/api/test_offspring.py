@@ -143,7 +143,7 @@ def test_a_branch_that_cannot_be_is_refused(
     assert len(studio.log.runs()) == before
 
 
-def test_runs_are_compared(api: TestClient, real: str) -> None:
+def test_runs_are_compared(api: TestClient, studio: RunManager, real: str) -> None:
     twin = api.post(f"/v1/runs/{real}/twin").json()["id"]
     told = api.get("/v1/comparison", params={"runs": f"{real},{twin}"}).json()
     assert told["differing_settings"] == {"grokfast_enabled": [True, False]}
@@ -151,6 +151,11 @@ def test_runs_are_compared(api: TestClient, real: str) -> None:
     assert told["runs"][0]["lowest_heldout_loss"] > 0 and told["runs"][0]["training_seconds"] > 0
     assert told["runs"][1]["training_seconds"] is None
     assert api.get("/v1/comparison", params={"runs": f"{real},nobody"}).status_code == 404
+    many = [f"r{number}" for number in range(20)]
+    for run_id in many:
+        studio.log.create_run(run_id, "one of many", TrainingConfig(), ["m"], studio.home, None)
+    told = api.get("/v1/comparison", params={"runs": ",".join(many)}).json()
+    assert [run["id"] for run in told["runs"]] == many, "all that were asked for"
     assert api.get("/v1/comparison", params={"runs": ","}).json() == {"differing_settings": {}, "runs": []}
 
 

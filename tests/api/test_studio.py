@@ -57,7 +57,9 @@ def test_what_a_run_needs_is_told_before_it_runs(api: TestClient, studio: RunMan
     assert studio.log.runs() == []
 
 
-def test_a_quote_is_measured_once_at_a_time(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quote_is_measured_once_at_a_time(
+    api: TestClient, studio: RunManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inner: list[Any] = []
 
     def measured(config: TrainingConfig, models: int, *, busy: bool) -> Quote:
@@ -77,6 +79,11 @@ def test_a_quote_is_measured_once_at_a_time(api: TestClient, monkeypatch: pytest
         "threads": 1,
         "busy": False,
     }
+    for number in range(60):
+        studio.log.create_run(f"r{number}", "a queue", TrainingConfig(), ["m"], studio.home, None)
+    assert not api.post("/v1/quotes", json={}).json()["busy"]
+    studio.log.claim("r0")
+    assert api.post("/v1/quotes", json={}).json()["busy"], "however many wait behind it"
     assert inner[1].status_code == 429 and "just being measured" in inner[1].json()["detail"]
     assert api.post("/v1/quotes", json={}).status_code == 200
 

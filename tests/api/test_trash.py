@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from starlette.testclient import TestClient
 
 from cognate_core.runs import RunManager
@@ -52,3 +54,30 @@ def test_addresses_lead_nowhere_else(client: TestClient, trained: RunManager, te
         assert client.delete(f"trash/{name}").status_code in (404, 405, 422), name[:20]
     assert len(client.get("trash").json()["items"]) == 1
     assert (trained.home / "runs").is_dir()
+
+
+def test_all_is_removed_at_once(client: TestClient, trained: RunManager, text_model: str) -> None:
+    client.delete(f"models/{text_model}")
+    trained.delete_run(trained.log.runs()[0].id)
+    (trained.home / "trash" / "no entry").mkdir()
+    answer = client.delete("trash")
+    assert (answer.status_code, answer.json()) == (200, {"removed": 2})
+    assert [path.name for path in (trained.home / "trash").iterdir()] == ["no entry"], "what nobody was shown"
+    assert client.delete("trash").json() == {"removed": 0}
+
+
+def test_no_page_loses_what_was_deleted_in_the_same_millisecond(client: TestClient, trained: RunManager) -> None:
+    for number in range(20):
+        folder = trained.home / "trash" / f"{number}"
+        folder.mkdir(parents=True)
+        entry = {"id": "", "kind": "run", "name": "n", "origin": "runs/x", "rows": {"runs": [{"id": f"{number}"}]}}
+        (folder / "entry.json").write_text(json.dumps({**entry, "deleted_at": "2026-01-01T00:00:00.000+00:00"}))
+    found: list[str] = []
+    after: dict[str, str] = {}
+    while True:
+        page = client.get("trash", params={"limit": 3, **after}).json()
+        found += [entry["restored_id"] for entry in page["items"]]
+        if page["next"] is None:
+            break
+        after = {"after": page["next"]}
+    assert sorted(found, key=int) == [f"{number}" for number in range(20)]

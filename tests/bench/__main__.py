@@ -23,6 +23,7 @@ BENCHMARKS = (
     "data",
     "growth",
     "scale",
+    "years",
     "pages",
     "rest",
     "sockets",

@@ -88,7 +88,7 @@ def main() -> None:
         middle = f"{RUNS[0] // 2:012x}"
         work: dict[str, Callable[[int], object]] = {
             "the newest 50 runs": lambda runs: logs[runs].runs(50),
-            "the newest 500 runs (Home)": lambda runs: logs[runs].runs(),
+            "all runs (Home)": lambda runs: logs[runs].runs(),
             "one run": lambda runs: logs[runs].run(middle),
             "one model": lambda runs: logs[runs].model(f"m{middle}"),
             "all models (Models)": lambda runs: logs[runs].models(),

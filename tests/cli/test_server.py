@@ -117,6 +117,11 @@ class TestOneRun:
         assert there("trash", "remove", entry["id"]).exit_code == 1, "it asks first"
         assert there("trash", "remove", entry["id"], "--yes").exit_code == 0
         assert ended not in there("trash", "list", "--json").stdout
+        assert there("trash", "empty").exit_code == 1, "it asks first"
+        count = len(json.loads(there("trash", "list", "--json").stdout))
+        assert json.loads(there("trash", "empty", "--yes", "--json").stdout) == {"removed": count}
+        assert "The trash is empty" in there("trash", "list").stdout
+        assert "The trash is empty" in there("trash", "empty", "--yes").stderr
 
     def test_that_has_ended_can_no_longer_be_steered(self, there: Cognate, ended: str) -> None:
         for command in ("pause", "stop", "cancel"):

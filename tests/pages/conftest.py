@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cognate_core import runs
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager, close_manager, current_manager
+from cognate_core.storage.progress_log import NewRun
 from tests.tiny import TINY
 from tests.waiting import LONG
 
@@ -69,3 +73,21 @@ def charts(page: AppTest) -> list[dict[str, Any]]:
     """The figures as they are sent to the browser."""
     (component,) = page.get("bidi_component")
     return [chart["figure"] for chart in json.loads(component.proto.json)["charts"]]
+
+
+def add_runs(
+    studio: RunManager, count: int, status: RunStatus, name: str = "other", config: TrainingConfig = TINY
+) -> None:
+    """So many runs of this status, named `name` and a number, newer than all that are there."""
+    new = [NewRun(f"{name}-{number}", f"{name} {number}", config, ["m"], studio.home) for number in range(count)]
+    studio.log.create_runs(new)
+    connection = sqlite3.connect(studio.log.path)  # at once: through the log, each would be waited for
+    with connection:
+        ids = [[status.value, run.id] for run in new]
+        connection.executemany("UPDATE runs SET status = ?, finished_at = created_at WHERE id = ?", ids)
+    connection.close()
+
+
+def button(page: AppTest, label: str) -> Any:
+    """The first button whose label begins so."""
+    return next(each for each in page.button if each.label.startswith(label))

@@ -8,7 +8,7 @@ from cognate_core.contracts import DataReport, Evaluation, Origin, RunStatus, St
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
 from pages.components.live_charts import MOST_COMPARED
-from tests.pages.conftest import charts, open_page, texts
+from tests.pages.conftest import add_runs, charts, open_page, texts
 
 HOSTILE = "<b>&amp;</b> **:red[x]** ![y](javascript:1) $a$ |"
 
@@ -229,3 +229,18 @@ def test_a_run_of_a_parent_that_is_gone_stands_alone(studio: RunManager, tiny_co
     add_run(studio, tiny_config, "child", [3.0], origin=Origin("gone", "branch", 10))
     page = open_page("compare", runs="child")
     assert "Family" not in plain(page) and drawn(page) == ["run child"]
+
+
+def test_the_oldest_of_many_runs_is_not_said_to_be_gone(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    add_run(studio, tiny_config, "oldest", [3.0])
+    add_runs(studio, 620, RunStatus.COMPLETED)
+    page = open_page("compare", runs="oldest")
+    assert "no longer here" not in texts(page)
+    assert drawn(page) == ["run oldest"]
+
+
+def test_an_address_of_too_many_runs_is_told(studio: RunManager) -> None:
+    add_runs(studio, MOST_COMPARED + 1, RunStatus.COMPLETED)
+    page = open_page("compare", runs=",".join(run.id for run in studio.log.runs()))
+    assert f"Curves of {MOST_COMPARED} runs at most" in texts(page)
+    assert len(page.multiselect[0].value) == MOST_COMPARED

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import pytest
+from streamlit.testing.v1 import AppTest
+
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
+from cognate_core.errors import StorageError
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
-from tests.pages.conftest import open_page, texts
+from tests.pages.conftest import add_runs, button, open_page, texts
 
 
 def test_an_empty_studio_says_where_to_begin(studio: RunManager) -> None:
@@ -37,3 +41,81 @@ def test_a_run_that_is_going_shows_its_progress(studio: RunManager, tiny_config:
     page = open_page("home")
     assert "preparing" in texts(page)
     assert "Finished runs" not in texts(page)
+
+
+# After years
+
+
+def test_the_oldest_of_many_runs_can_go_on_and_is_seen_going(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    add_runs(studio, 1, RunStatus.INTERRUPTED, "oldest")
+    add_runs(studio, 620, RunStatus.COMPLETED)
+    page = open_page("home")
+    assert page.button(key="resume-oldest-0").label == "Start again"
+    assert studio.log.requeue("oldest-0")
+    assert "queued" in texts(open_page("home"))
+    assert studio.log.claim("oldest-0")
+    assert "preparing" in texts(open_page("home"))
+    assert "Another run is going" in texts(open_page("new_run"))
+    assert open_page("monitor").query_params["run"] == "oldest-0"
+
+
+@pytest.mark.parametrize(
+    ("status", "key"),
+    [(RunStatus.INTERRUPTED, "resume-other-{}"), (RunStatus.QUEUED, "out-other-{}"), (RunStatus.COMPLETED, None)],
+)
+def test_of_many_runs_some_are_drawn_and_each_can_be_reached(
+    studio: RunManager, monkeypatch: pytest.MonkeyPatch, status: RunStatus, key: str | None
+) -> None:
+    add_runs(studio, 100, status)
+    page = open_page("home")
+
+    def drawn() -> set[str]:
+        names = {link.proto.label for link in page.get("page_link")}
+        if key is not None:
+            found = {each.key for each in page.button}
+            assert {key.format(number) for number in range(100) if f"other {number}" in names} <= found
+        return {name for name in names if name.startswith("other ")}
+
+    assert 0 < len(drawn()) < 30
+    while any(each.label.startswith("Show more") for each in page.button):
+        before = len(drawn())
+        button(page, "Show more").click().run()
+        assert len(drawn()) > before
+    assert drawn() == {f"other {number}" for number in range(100)}
+
+
+def answer(page: AppTest, label: str) -> None:
+    """Press a button of the dialog, which AppTest closes unless it is opened once more."""
+    button(page, "Empty the trash").click()
+    button(page, label).click().run()
+
+
+def test_a_full_trash_is_drawn_in_part_and_emptied_at_once(studio: RunManager) -> None:
+    add_runs(studio, 100, RunStatus.COMPLETED)
+    for run in studio.log.runs():
+        studio.delete_run(run.id)
+    page = open_page("home")
+    assert [each.label for each in page.expander] == ["Open a run from another studio (passport)", "Trash (100)"]
+    assert sum(each.label == "Put back" for each in page.button) == 20
+    button(page, "Show more").click().run()
+    assert sum(each.label == "Put back" for each in page.button) == 40
+    button(page, "Empty the trash").click().run()
+    assert "This deletes everything in the trash (100 items). You cannot undo it." in texts(page)
+    assert len(studio.trash.entries()) == 100, "it asks first"
+    answer(page, "Empty it")
+    assert studio.trash.entries() == []
+    assert not any(each.label.startswith("Trash") for each in open_page("home").expander)
+
+
+def test_a_trash_that_cannot_be_emptied_says_why(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_runs(studio, 1, RunStatus.COMPLETED)
+    studio.delete_run("other-0")
+
+    def refuse() -> int:
+        raise StorageError("The disk refused.")
+
+    monkeypatch.setattr(studio, "empty_trash", refuse)
+    page = open_page("home")
+    button(page, "Empty the trash").click().run()
+    answer(page, "Empty it")
+    assert "The disk refused" in texts(page)

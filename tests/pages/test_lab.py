@@ -19,7 +19,7 @@ from cognate_core.report_of_run import report_of_run
 from cognate_core.runs import RunManager, close_manager, current_manager
 from pages.components.plan import known_sequences
 from tests.arithmetic.tiny import config_of
-from tests.pages.conftest import charts, open_page, texts
+from tests.pages.conftest import add_runs, charts, open_page, texts
 from tests.waiting import LONG
 
 PRESET = PRESETS["grokking"].config
@@ -360,3 +360,18 @@ def test_the_tour_does_not_lead_through_it(lab_studio: RunManager) -> None:
         page = open_page(name)
         assert not page.exception
         assert "**Write**" not in texts(page) and "text it reads" not in texts(page)
+
+
+def test_the_oldest_race_of_many_runs_is_still_there(studio: RunManager) -> None:
+    add_runs(studio, 1, RunStatus.COMPLETED, "oldest", TINY)
+    add_runs(studio, 210, RunStatus.COMPLETED)
+    assert "oldest 0" in [link.proto.label for link in open_page("lab").get("page_link")]
+    assert "oldest 0" in [link.proto.label for link in open_page("lab", runs="oldest-0").get("page_link")]
+
+
+def test_an_address_of_a_run_that_is_gone_is_told(studio: RunManager) -> None:
+    add_runs(studio, 1, RunStatus.COMPLETED, config=TINY)
+    assert "It may have been deleted" in texts(open_page("lab", runs="gone"))
+    assert "It may have been deleted" in texts(open_page("lab", runs="other-0,gone"))
+    assert "It may have been deleted" not in texts(open_page("lab", runs="other-0"))
+    assert "It may have been deleted" not in texts(open_page("lab"))

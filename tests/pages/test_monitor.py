@@ -15,7 +15,7 @@ from cognate_core.contracts import (
 )
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
-from tests.pages.conftest import charts, open_page, texts
+from tests.pages.conftest import add_runs, button, charts, open_page, texts
 from tests.waiting import LONG
 
 
@@ -179,3 +179,58 @@ def test_a_repetition_says_whether_the_same_came_of_it(trained_studio: RunManage
     again = trained_studio.start_verification(run.id)
     assert trained_studio.wait(again, LONG)
     assert "Identical." in texts(open_page("monitor", run=again))
+
+
+# A long life
+
+
+def test_of_many_events_some_are_drawn_and_each_can_be_reached(studio: RunManager) -> None:
+    add_runs(studio, 1, RunStatus.COMPLETED)
+    for step in range(1, 1001):
+        studio.log.record("other-0", Event("info", f"Checkpoint {step}", "m", step))
+    studio.log.raise_refused("other-0")
+    page = open_page("monitor", run="other-0")
+    assert "Log (1000)" in [each.label for each in page.expander]
+    assert "step 1,000: Checkpoint 1000" in texts(page) and texts(page).count("Checkpoint") == 20
+    while "step 1: Checkpoint 1" not in texts(page):
+        before = texts(page).count("Checkpoint")
+        button(page, "Show more").click().run()
+        assert texts(page).count("Checkpoint") > before
+    assert texts(page).count("Checkpoint") == 1000
+
+
+def test_of_many_warnings_the_first_are_shown_once_each(studio: RunManager) -> None:
+    add_runs(studio, 1, RunStatus.COMPLETED)
+    for number in range(100):
+        studio.log.record("other-0", Event("warning", "GSM8K could not be had."))
+        studio.log.record("other-0", Event("warning", f"Row {number} was skipped."))
+    studio.log.raise_refused("other-0")
+    (warning,) = open_page("monitor", run="other-0").warning
+    sentences = warning.value.replace(WORD_JOINER, "").split("  \n")
+    assert [each.replace("\\", "") for each in sentences[:2]] == ["GSM8K could not be had.", "Row 0 was skipped."]
+    assert len(sentences) == 11 and sentences[-1].startswith("And 91 more")
+
+
+def test_each_model_of_a_run_has_its_own_figures(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    studio.log.create_run("r1", "mine", tiny_config, ["one", "two"], studio.home, None)
+    for model, loss in (("one", 1.0), ("two", 2.0)):
+        for step in range(1, 101):
+            studio.log.record("r1", StepMetrics(model, step, loss, 0.1, 1.0, 3.0, 10, 0.1, 0.1 * step))
+    studio.log.raise_refused("r1")
+    page = open_page("monitor", run="r1")
+    assert {metric.label: metric.value for metric in page.metric}["How wrong it is (loss)"] == "1.000"
+
+
+def test_a_branch_has_the_training_steps_that_were_typed(trained_studio: RunManager) -> None:
+    run = trained_studio.log.runs()[0]
+    page = open_page("monitor", run=run.id)
+    page.session_state["asked_step"] = 3
+    page.run()
+    (setting,) = (each for each in page.selectbox if each.label == "Setting to change")
+    assert not any("max_steps" in option for option in setting.options), "it has a field of its own"
+    next(each for each in page.text_input if each.label == "Training steps in all").set_value("9")
+    page.session_state["asked_step"] = 3  # AppTest closes the dialog otherwise
+    button(page, "Start the branch").click().run()
+    branch = trained_studio.log.runs()[0]
+    assert (branch.relation, branch.config.max_steps) == ("branch", 9)
+    assert trained_studio.wait(branch.id, LONG)

@@ -6,14 +6,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button, TextInput
 
-from cognate_core.contracts import Quote
+from cognate_core.contracts import Quote, RunStatus
 from cognate_core.data import own_files
 from cognate_core.errors import TrainingError
 from cognate_core.model import count_parameters
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from cognate_core.runs import quote as quote_module
-from tests.pages.conftest import open_page, texts
+from tests.pages.conftest import add_runs, open_page, texts
 from tests.waiting import LONG
 
 
@@ -259,7 +259,9 @@ def test_the_command_says_what_differs_from_the_preset(studio: RunManager) -> No
 def test_the_plan_is_drawn_and_passes_wait_for_data(trained_studio: RunManager) -> None:
     assert "known once a run has prepared these data" in texts(open_page("new_run"))
     run = trained_studio.log.runs()[0]
-    assert "How often each text is read" in texts(open_page("new_run", **{"from": run.id}))
+    add_runs(trained_studio, 120, RunStatus.COMPLETED)  # which prepared nothing
+    page = open_page("new_run", **{"from": run.id})
+    assert "How often each text is read" in texts(page) and "known once a run has" not in texts(page)
 
 
 def test_a_quote_is_kept_with_the_run(idle_studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:

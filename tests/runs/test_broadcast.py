@@ -238,6 +238,19 @@ class TestConnecting:
             assert [each["type"] for each in heard(broadcast, begin, run_id)] == ["events_lost"]
         assert heard(broadcast, broadcast.newest_id) == []
 
+    def test_what_goes_on_or_waits_is_told_however_much_there_is(
+        self, broadcast: Broadcast, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(module, "RUNS_KEPT", 5)
+        broadcast.status("going", RunStatus.TRAINING, row())
+        for number in range(20):
+            broadcast.introduce(f"waits {number}", RunStatus.QUEUED, row())
+        broadcast.status("ended", RunStatus.COMPLETED, row())
+        broadcast.status("ended, too", RunStatus.FAILED, row())
+        told = [each["run_id"] for each in heard(broadcast)]
+        assert sorted(told) == sorted(["going", *(f"waits {number}" for number in range(20))])
+        assert heard(broadcast, run_id="ended") == [], "what has ended is forgotten first"
+
     @pytest.mark.parametrize("off", [-1, 10**6])
     def test_an_id_of_another_life_is_told_to_be_lost(self, broadcast: Broadcast, off: int) -> None:
         begin = broadcast.newest_id

@@ -28,7 +28,7 @@ from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.runs.recovery import RUN_FILE
 from cognate_core.runs.verification import Verification, compare_runs
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_log import ProgressReader, Row
 from tests.surgery import change_database
 from tests.waiting import LONG
 
@@ -150,7 +150,7 @@ def test_a_run_is_the_same_in_another_studio(trained: Trained, here: RunManager)
     run_id = open_passport(here, trained.passport)
     assert run_id == trained.run_id
     there, run = trained.log.run(run_id), here.log.run(run_id)
-    own = {"folder", "config", "data_report"}
+    own = {"folder", "stored_config", "data_report"}
     for name in {field.name for field in dataclasses.fields(run)} - own:
         assert getattr(run, name) == getattr(there, name), name
     assert run.data_report == there.data_report
@@ -600,6 +600,23 @@ def test_other_data_cannot_be_compared(trained: Trained) -> None:
     found = verdict(trained, "other data")
     assert (found.verdict, found.same_data) == ("cannot be compared", False)
     assert "other text" in found.reason
+
+
+def test_of_each_model_its_own_losses_alone_are_read(trained: Trained) -> None:
+    read: list[int] = []
+
+    class Reader(ProgressReader):
+        def metrics(self, run_id: str, after_id: int = 0) -> list[Row]:
+            raise AssertionError("the rows of all models are read")
+
+        def evaluations(self, run_id: str, after_id: int = 0, *, model_name: str | None = None) -> list[Row]:
+            rows = super().evaluations(run_id, after_id, model_name=model_name)
+            read.append(len({row["model_name"] for row in rows}))
+            return rows
+
+    store, ids = ArtifactStore(trained.home), (trained.run_id, trained.runs["again"])
+    assert compare_runs(Reader(trained.log.path), store, *ids) == verdict(trained, "again")
+    assert read == [1] * 2 * len(NAMES)
 
 
 def copied(trained: Trained, tmp_path: Path) -> RunManager:

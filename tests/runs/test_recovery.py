@@ -500,6 +500,7 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "put_back": ("entry",),
     "forget_recovery_note": (),
     "remove_for_good": ("x",),
+    "empty_trash": (),
     "remove_own_file": ("x",),
 }
 LOOKS = {"close", "recovery_note", "resume_step", "wait", "silent_seconds", "memory_bytes", "checkpoint_steps"}

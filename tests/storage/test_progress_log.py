@@ -39,7 +39,7 @@ from cognate_core.contracts import (
 from cognate_core.errors import RunError, StorageError
 from cognate_core.storage import progress_log
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader, SQLiteProgressEmitter
+from cognate_core.storage.progress_log import NewRun, ProgressLog, ProgressReader, SQLiteProgressEmitter
 
 DEFAULTS = TrainingConfig()
 TERMINAL = [status for status in RunStatus if status.is_terminal]
@@ -190,6 +190,28 @@ class TestCreateRun:
         assert [run.id for run in log.runs()] == ids[::-1]
         assert [run.id for run in log.runs(limit=2)] == ["r4", "r3"]
         assert log.queued_run_ids() == ["r0", "r2", "r3", "r4"]
+
+    def test_all_are_listed_however_many_there_are(self, log: ProgressLog, tiny_config: TrainingConfig) -> None:
+        log.create_runs([NewRun(f"r{n}", "many", tiny_config, ["m"], Path("folder")) for n in range(620)])
+        assert [run.id for run in log.runs()] == [f"r{n}" for n in reversed(range(620))]
+
+    def test_those_of_some_statuses_alone(self, log: ProgressLog, tiny_config: TrainingConfig) -> None:
+        for number in range(6):
+            add_run(log, tiny_config, f"r{number}")
+        assert not log.is_busy()
+        assert log.claim("r1") and log.claim("r3") and log.claim("r4")
+        assert log.set_status("r3", RunStatus.FAILED) and log.set_status("r4", RunStatus.PAUSING)
+        assert [run.id for run in log.runs(statuses=[RunStatus.FAILED, RunStatus.PREPARING])] == ["r3", "r1"]
+        assert [run.id for run in log.runs(2, statuses=[RunStatus.QUEUED])] == ["r5", "r2"]
+        assert log.runs(statuses=[]) == []
+        log.move_in_queue("r5", -1)
+        assert [run.id for run in log.unfinished_runs() if run.status is RunStatus.QUEUED] == ["r0", "r5", "r2"]
+        assert {run.id for run in log.unfinished_runs()} == {"r0", "r1", "r2", "r4", "r5"}
+        assert log.is_busy()
+
+    def test_settings_are_validated_once(self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig) -> None:
+        assert log.run(run_id).config == tiny_config
+        assert log.run(run_id).config is log.run(run_id).config is log.runs()[0].config
 
     def test_a_clock_that_is_set_back_does_not_change_the_order(
         self, log: ProgressLog, tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
@@ -608,6 +630,23 @@ class TestRecords:
         assert [known(sample, row) for row in log.samples(run_id)] == [asdict(sample)]
         assert [known(event, row) for row in log.events(run_id)] == [asdict(event), asdict(bare)]
         assert all(row["created_at"] for row in log.events(run_id))
+
+    def test_a_warning_that_comes_often_is_told_once(self, log: ProgressLog, run_id: str) -> None:
+        for level, message in (("warning", "b"), ("info", "i"), ("error", "a"), ("warning", "b")):
+            log.record(run_id, Event(level, message))  # type: ignore[arg-type]
+        settle(log)
+        assert log.warnings(run_id) == ["b", "a"]
+
+    def test_each_model_has_its_own_rows(self, log: ProgressLog, run_id: str) -> None:
+        for model in ("m", "n"):
+            for step in range(1, 5):
+                log.record(run_id, step_metrics(step, model, loss=math.nan if step == 2 else float(step)))
+            log.record(run_id, PonderHistogram(model, 4, [0, 1]))
+        settle(log)
+        assert log.losses(run_id, "m") == {1: 1.0, 2: None, 3: 3.0, 4: 4.0}
+        rows = log.last_metrics(run_id, 2, model_name="m")
+        assert [(row["model_name"], row["step"]) for row in rows] == [("m", 3), ("m", 4)]
+        assert [row["model_name"] for row in log.ponder_histograms(run_id, model_name="n")] == ["n"]
 
     def test_a_data_report_comes_back_whole_and_at_once(self, log: ProgressLog, run_id: str) -> None:
         source = SourceReport("GSM8K", "openai/gsm8k", "the hub", True, "", 10, 2, {"too long": 3}, 1000, 4)

@@ -13,11 +13,11 @@ import shutil
 import threading
 import traceback
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import psutil
 from filelock import FileLock, Timeout
@@ -43,6 +43,7 @@ from cognate_core.errors import (
 )
 from cognate_core.extras import require_installed
 from cognate_core.files import allow_open_files, require_space
+from cognate_core.labels import folder_name
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
 from cognate_core.runs.broadcast import MOST_LISTENERS, RUNS_KEPT, Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
@@ -73,7 +74,7 @@ from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
-from cognate_core.storage.progress_log import NewRun, ProgressLog, Run, SQLiteProgressEmitter
+from cognate_core.storage.progress_log import NewRun, ProgressLog, Row, Run, SQLiteProgressEmitter
 from cognate_core.storage.trash import Trash, TrashEntry
 from cognate_core.sweep import Sweep
 from cognate_core.tracking import Tracking, tracking_of
@@ -85,6 +86,7 @@ ALL_RUNS = 10**9
 MAX_NOTE_LENGTH = 4000
 
 Executor = Literal["process", "thread"]
+T = TypeVar("T")
 
 
 class RunManager:
@@ -338,9 +340,10 @@ class RunManager:
             model = self.log.model(model_id)
             self._require_rest(model.run_id, "Its run is going on")
             self._require_unmeasured(model_id)
-            for row in self.log.artifacts(model_id)[:1]:
-                self.trash.put("model", model.name, (self.home / row["path"]).parent, self.log.export_model(model_id))
-            self.log.remove_model(model_id)
+            files = self.log.artifacts(model_id)
+            own = self._folder(model.run_id) / folder_name(model.trained_as)
+            folder = (self.home / files[0]["path"]).parent if files else own
+            self._move_to_trash("model", model.id, model.name, folder, self.log.export_model(model_id))
             self._keep_run_file(model.run_id)
 
     def delete_run(self, run_id: str) -> None:
@@ -354,8 +357,7 @@ class RunManager:
             self._require_rest(run_id, "The run is going on")
             for model in self.log.models(run_id):
                 self._require_unmeasured(model.id)
-            self.trash.put("run", run.name, self._folder(run_id), self.log.export_run(run_id))
-            self.log.remove_run(run_id)
+            self._move_to_trash("run", run_id, run.name, self._folder(run_id), self.log.export_run(run_id))
 
     def put_back(self, entry_id: str) -> TrashEntry:
         """Take something out of the trash and have it again as it was.
@@ -363,23 +365,34 @@ class RunManager:
         Raises:
             RunError: it is no longer there, or (a model) its run is not.
         """
-        entry = next((each for each in self.trash.entries() if each.id == entry_id), None)
-        if entry is not None and entry.kind == "model":
-            for row in entry.rows["models"]:
-                self.log.run(row["run_id"])
-        entry = self.trash.put_back(entry_id)
-        self.log.import_rows(entry.rows)
-        if entry.kind == "run":
-            fill_from_logs(self.log, self.home / entry.origin)
-        else:
-            for row in entry.rows["models"]:
-                self._keep_run_file(row["run_id"])
-        self.trash.remove(entry_id)
-        return entry
+        with self._ending:
+            entry = next((each for each in self.trash.entries() if each.id == entry_id), None)
+            if entry is not None and entry.kind == "model":
+                for row in entry.rows["models"]:
+                    self.log.run(row["run_id"])
+            entry = self.trash.put_back(entry_id)
+            (own,) = entry.rows[f"{entry.kind}s"]
+            known = self._with_reserve(lambda: self.log.put_back(entry_id))
+            if not known and not self.log.is_taken("runs" if entry.kind == "run" else "models", own["id"]):
+                self.log.import_rows(entry.rows)  # of an earlier version, or the database was lost since
+                if entry.kind == "run":
+                    fill_from_logs(self.log, self.home / entry.origin)
+            self._keep_run_file(own["id"] if entry.kind == "run" else own["run_id"])
+            self.trash.remove(entry_id)
+            return entry
 
     def remove_for_good(self, entry_id: str) -> None:
-        """Remove something from the trash. Raises RunError when it is no longer there."""
-        self.trash.remove(entry_id)
+        """Remove something from the trash.
+
+        Raises:
+            RunError: it is no longer there.
+            StorageError: it could not be removed, and is still in the trash.
+        """
+        with self._ending:
+            self.trash.remove_content(entry_id)
+            self._with_reserve(lambda: self.log.forget(entry_id))
+            self.trash.remove(entry_id)
+            self._reserve.keep()
 
     def silent_seconds(self, run_id: str) -> float | None:
         """How long nothing was heard of who works on the run; None when nobody does, or not for this process."""
@@ -755,6 +768,26 @@ class RunManager:
         return self.log.run(run_id).status.is_active
 
     # Inside: files, disk and memory
+
+    def _move_to_trash(
+        self, kind: Literal["run", "model"], row_id: str, name: str, folder: Path, rows: Mapping[str, list[Row]]
+    ) -> None:
+        """Both its files and its rows, or neither."""
+        entry = self._with_reserve(lambda: self.trash.put(kind, name, folder, rows))
+        try:
+            self._with_reserve(lambda: self.log.move_to_trash(kind, row_id, entry.id))
+        except BaseException:
+            self.trash.put_back(entry.id)
+            self.trash.remove(entry.id)
+            raise
+
+    def _with_reserve(self, write: Callable[[], T]) -> T:
+        """What `write` gives; should the disk be full, with the room that is kept for that."""
+        try:
+            return write()
+        except DiskFull:
+            self._reserve.give_up()
+            return write()
 
     def _folder(self, run_id: str) -> Path:
         return self.home / "runs" / run_id

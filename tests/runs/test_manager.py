@@ -63,6 +63,7 @@ from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, TrainingService, seeds_from
 from cognate_core.storage import progress_log
+from cognate_core.storage import trash as trash_module
 from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run
 from cognate_core.storage.trash import TrashEntry
@@ -2015,7 +2016,7 @@ class TestDeleteRun:
         )
         assert all(figures.values()), "there is something to lose"
         studio.delete_run(run.id)
-        assert not any(measured(studio.log, run.id).values())
+        assert [each.id for each in studio.log.runs()] == [other.id]
         (entry,) = studio.trash.entries()
         assert studio.put_back(entry.id) == entry
         assert studio.log.export_run(run.id) == rows
@@ -2028,6 +2029,109 @@ class TestDeleteRun:
         assert studio.trash.entries() == []
         with pytest.raises(RunError, match="no longer in the trash"):
             studio.put_back(entry.id)
+
+    def test_removed_for_good_nothing_of_it_is_left(
+        self, open_manager: OpenManager, start: Callable[..., str], home: Path
+    ) -> None:
+        studio = open_manager(build_service=recording_service)
+        run, other = end_of(studio, start(studio, "a", "b")), end_of(studio, start(studio, "other"))
+        others = measured(studio.log, other.id)
+        model = studio.log.models(run.id)[0]
+        studio.delete_model(model.id)
+        studio.delete_run(run.id)
+        for entry in studio.trash.entries():
+            studio.remove_for_good(entry.id)
+        assert not any(measured(studio.log, run.id).values())
+        assert not studio.log.is_taken("runs", run.id) and not studio.log.is_taken("models", model.id)
+        assert list((home / "trash").iterdir()) == []
+        assert measured(studio.log, other.id) == others
+
+    @pytest.mark.parametrize("times", [1, 2, 3])
+    def test_of_which_something_cannot_be_removed_is_told_and_is_tried_again(
+        self, open_manager: OpenManager, start: Callable[..., str], home: Path, times: int
+    ) -> None:
+        """`times`: at the how many-th file."""
+        studio = open_manager(build_service=recording_service)
+        run = end_of(studio, start(studio, "a"))
+        studio.delete_run(run.id)
+        (entry,) = studio.trash.entries()
+        unlink, asked = os.unlink, list[str]()
+
+        def refuse(path: Any, **of: Any) -> None:
+            asked.append(path)
+            if len(asked) == times:
+                raise PermissionError(13, "Permission denied", path)
+            unlink(path, **of)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "unlink", refuse)
+            with pytest.raises(StorageError, match=r"^Not all files of a could be removed \(.*Permission denied"):
+                studio.remove_for_good(entry.id)
+        assert studio.trash.entries() == [entry], "what could not be removed is still there, and shown"
+        with pytest.raises(RunError, match=r"^a cannot be put back: some of its files are already removed\.$"):
+            studio.put_back(entry.id)
+        assert studio.log.runs() == []
+        studio.remove_for_good(entry.id)
+        assert list((home / "trash").iterdir()) == []
+        assert not studio.log.is_taken("runs", run.id)
+
+    @pytest.mark.parametrize("kind", ["run", "model"])
+    def test_that_the_database_refuses_stays_where_it_is(
+        self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str], monkeypatch: Any, kind: str
+    ) -> None:
+        trainer.let_all_go()
+        run = end_of(studio, start(studio, "a"))
+        (model,) = studio.log.models(run.id)
+        rows, there = studio.log.export_run(run.id), sorted(Path(run.folder).rglob("*"))
+
+        def refuse(*_: Any) -> None:
+            raise StorageError("The database is locked by another program.")
+
+        monkeypatch.setattr(studio.log, "move_to_trash", refuse)
+        with pytest.raises(StorageError, match="locked"):
+            studio.delete_run(run.id) if kind == "run" else studio.delete_model(model.id)
+        assert studio.trash.entries() == []
+        assert (studio.log.export_run(run.id), sorted(Path(run.folder).rglob("*"))) == (rows, there)
+
+    def test_on_a_full_disk_there_is_room_to_delete(
+        self,
+        studio: RunManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        home: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Else nobody could make room."""
+        trainer.let_all_go()
+        run = end_of(studio, start(studio, "a"))
+        reserve = home / "reserve"
+
+        def where_there_is_room(write: Callable[..., Any]) -> Callable[..., Any]:
+            def guarded(*values: Any) -> Any:
+                if reserve.exists():
+                    raise OSError(28, "No space left on device")
+                return write(*values)
+
+            return guarded
+
+        monkeypatch.setattr(trash_module, "replace_durably", where_there_is_room(trash_module.replace_durably))
+        studio.delete_run(run.id)
+        (entry,) = studio.trash.entries()
+        studio.remove_for_good(entry.id)
+        assert reserve.stat().st_size == RESERVE_BYTES
+        assert studio.trash.entries() == []
+
+    def test_a_model_that_has_no_files_is_put_back_too(
+        self, open_manager: OpenManager, start: Callable[..., str]
+    ) -> None:
+        studio = open_manager(build_service=services_with(MockModelTrainer()))
+        run = end_of(studio, start(studio, "a"))
+        before = studio.log.export_run(run.id)
+        studio.delete_model(studio.log.models(run.id)[0].id)
+        assert studio.log.models() == []
+        (entry,) = studio.trash.entries()
+        studio.put_back(entry.id)
+        assert studio.log.export_run(run.id) == before
 
     def test_a_paused_run_that_was_put_back_goes_on(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str]

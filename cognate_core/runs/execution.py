@@ -189,3 +189,19 @@ class ThreadExecution(Execution):
 
     def kill(self) -> None:
         """A thread cannot be ended from outside; it ends with the process."""
+
+
+class RefusedExecution(Execution):
+    """Of a run that cannot begin: to carry it out raises why."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def run(self) -> Outcome:
+        raise self._error
+
+    def interrupt(self, kind: type[Interruption]) -> None:
+        """It ends at once."""
+
+    def kill(self) -> None:
+        """There is nothing to end."""

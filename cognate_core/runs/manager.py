@@ -14,6 +14,7 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -52,6 +53,7 @@ from cognate_core.runs.execution import (
     BuildService,
     Execution,
     Outcome,
+    RefusedExecution,
     RunContext,
     ThreadExecution,
     begin_folder,
@@ -74,7 +76,14 @@ from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
-from cognate_core.storage.progress_log import NewRun, ProgressLog, Row, Run, SQLiteProgressEmitter
+from cognate_core.storage.progress_log import (
+    NewRun,
+    ProgressLog,
+    Row,
+    Run,
+    SQLiteProgressEmitter,
+    TrainedModel,
+)
 from cognate_core.storage.trash import Trash, TrashEntry
 from cognate_core.sweep import Sweep
 from cognate_core.tracking import Tracking, tracking_of
@@ -104,6 +113,7 @@ class RunManager:
     Attributes:
         broadcast: tells whoever listens what happens to runs.
         read_only: why nothing can be changed here, None when it can (see ReadOnlyManager).
+        none_begins: why no waiting run could begin when that was last tried, None when it could. It is tried again.
 
     Raises:
         RunError: another process manages this directory.
@@ -111,6 +121,7 @@ class RunManager:
     """
 
     read_only: str | None = None
+    none_begins: str | None = None
 
     def __init__(
         self,
@@ -129,47 +140,43 @@ class RunManager:
             raise RunError(owner_sentence(self.home)) from error
         except OSError as error:
             raise StorageError(not_writable(self.home, error)) from error
-        self._reserve = Reserve(self.home)
-        try:
+        with ExitStack() as opened:  # what was opened is closed should opening fail
+            opened.callback(self._owner_lock.release)
+            self._reserve = Reserve(self.home)
             self._reserve.keep()
             damaged = set_damaged_aside(database_path(self.home))
             self.log = ProgressLog(database_path(self.home))
-        except BaseException:
-            self._owner_lock.release()
-            raise
-        self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
-        self._telling = threading.Lock()
-        self._measuring = Measuring()
-        self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
-        self._lock = threading.Lock()
-        self._ending = threading.Lock()  # what has ended is deleted only once all of its end is written
-        self._executions: dict[str, Execution] = {}
-        self._tracking: dict[str, Tracking] = {}  # of each execution
-        self._threads: dict[str, threading.Thread] = {}
-        self._run_ended = threading.Condition()
-        self._closing = threading.Event()
-        self._closed = False
-        self._heartbeat_ends = threading.Event()
-        self._started_at = utc_now()
-        self._address: str | None = None
-        try:
+            opened.callback(self.log.close)
+            self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
+            self._telling = threading.Lock()
+            self._measuring = Measuring()
+            self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
+            self._lock = threading.Lock()
+            self._ending = threading.Lock()  # what has ended is deleted only once all of its end is written
+            self._executions: dict[str, Execution] = {}
+            self._tracking: dict[str, Tracking] = {}  # of each execution
+            self._threads: dict[str, threading.Thread] = {}
+            self._run_ended = threading.Condition()
+            self._closing = threading.Event()
+            self._closed = False
+            self._heartbeat_ends = threading.Event()
+            self._started_at = utc_now()
+            self._address: str | None = None
             # Each listener is an open socket: half of what may be open stays for everything else.
             most_listeners = allow_open_files(2 * MOST_LISTENERS) // 2
             self.broadcast = Broadcast(self._newest_event_id(), most_listeners)
             self._rebuild(damaged)
-            interrupted = self.log.interrupt_unfinished()
-        except BaseException:
-            self.log.close()
-            self._owner_lock.release()
-            raise
-        for run_id in interrupted:
-            self._announce(run_id)
-        for run_id in self.log.queued_run_ids()[:RUNS_KEPT]:
-            self.introduce(run_id)
-        self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._heartbeat.start()
-        self._end_orphans(interrupted)
-        self._start_waiting()
+            interrupted = self._with_reserve(self.log.interrupt_unfinished)
+            for run_id in interrupted:
+                self._announce(run_id)
+            for run_id in self.log.queued_run_ids()[:RUNS_KEPT]:
+                self.introduce(run_id)
+            self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._heartbeat.start()
+            opened.callback(self._end_heartbeat)
+            self._end_orphans(interrupted)
+            self._start_next()
+            opened.pop_all()
 
     def start(
         self,
@@ -270,7 +277,7 @@ class RunManager:
                 self._announce(run_id)
         else:  # the same press came a second time
             group_id = self.log.run(given[0]).group_id or group_id
-        self._start_waiting()
+        self._start_next()
         return group_id, given
 
     def cancel_group(self, group_id: str, *, going: bool = True) -> int:
@@ -315,7 +322,7 @@ class RunManager:
         if not requeued:
             raise RunError(f"A run that is {self.log.run(run_id).status} cannot be resumed.")
         self._tell(run_id)
-        self._start_waiting()
+        self._start_next()
 
     def resume_step(self, run_id: str) -> int:
         """The step after which a resumed run would go on, by the checkpoints that are there; 0 for from the start."""
@@ -466,8 +473,7 @@ class RunManager:
         for thread in threads:
             thread.join(max(0.0, deadline - self._timing.clock()))
         self.broadcast.close()
-        self._heartbeat_ends.set()
-        self._heartbeat.join()
+        self._end_heartbeat()
         self.log.close()
         self._owner_lock.release()
         self._closed = True
@@ -586,19 +592,20 @@ class RunManager:
         require_installed(config)
         self._require_space(config)
         config = self._in_this_home(run_id, config)
-        if checkpoint is not None:
-            self._folder(run_id).mkdir(parents=True)
-            try:
-                keep_beginning(checkpoint, begin_folder(self._folder(run_id)))
-            except BaseException:
-                shutil.rmtree(self._folder(run_id), ignore_errors=True)
-                raise
-        given = self.log.create_run(run_id, run_name, config, names, self._folder(run_id), start_key, origin, quote)
+        folder = self._folder(run_id)
+        try:
+            if checkpoint is not None:
+                folder.mkdir(parents=True)
+                keep_beginning(checkpoint, begin_folder(folder))
+            given = self.log.create_run(run_id, run_name, config, names, folder, start_key, origin, quote)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         if given == run_id:
             self._announce(run_id)
         else:
-            shutil.rmtree(self._folder(run_id), ignore_errors=True)
-        self._start_waiting()
+            shutil.rmtree(folder, ignore_errors=True)
+        self._start_next()
         return given
 
     def _has_room(self, run_id: str) -> bool:
@@ -620,31 +627,25 @@ class RunManager:
             for run_id in self.log.queued_run_ids():
                 if not self._has_room(run_id):
                     return
-                if run_id in self._executions or not self.log.claim(run_id):
+                if run_id in self._executions:
                     continue  # its last life is just ending: that one's thread looks again
+                run, models = self.log.run(run_id), self.log.models(run_id)
+                if not self.log.claim(run_id):
+                    continue
+                # From here on nothing may be raised: whatever is wrong, the run's thread writes that it failed.
                 self._tell(run_id)
-                run = self.log.run(run_id)
-                if run.config_error:
-                    self._refuse_to_start(
-                        run_id, f"The settings of this run cannot be read any more. {run.config_error}"
-                    )
-                    continue
                 try:
-                    self._executions[run_id] = self._execution(run)
-                except (TypeError, KeyError) as error:  # rows of another version
-                    self._refuse_to_start(run_id, plain_sentence(error))
-                    continue
+                    self._executions[run_id] = self._execution(run, models)
+                except Exception as error:  # noqa: BLE001  (rows of another version, folders that are in the way, ...)
+                    self._executions[run_id] = RefusedExecution(error)
                 thread = threading.Thread(target=self._execute, args=(run,), name=f"run-{run_id}", daemon=True)
                 self._threads[run_id] = thread
                 thread.start()
 
-    def _refuse_to_start(self, run_id: str, sentence: str) -> None:
-        self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
-        self._announce(run_id)
-
-    def _execution(self, run: Run) -> Execution:
-        models = [model for model in self.log.models(run.id) if model.status == "completed"]
-        completed = [ModelArtifacts(**model.details) for model in reversed(models)]
+    def _execution(self, run: Run, models: Sequence[TrainedModel]) -> Execution:
+        if run.config_error:
+            raise RunError(f"The settings of this run cannot be read any more. {run.config_error}")
+        completed = [ModelArtifacts(**model.details) for model in reversed(models) if model.status == "completed"]
         emitter = FanOutEmitter(
             [
                 SQLiteProgressEmitter(self.log, run.id, self.store),
@@ -702,7 +703,8 @@ class RunManager:
             outcome = execution.run()
             self.log.raise_refused(run_id)
         finally:
-            self._tracking.pop(run_id).close(self._closing)  # before its folder may go
+            if run_id in self._tracking:
+                self._tracking.pop(run_id).close(self._closing)  # before its folder may go
         if self._closing.is_set() and outcome.status in (RunStatus.PAUSED, RunStatus.CRASHED):
             return Outcome(RunStatus.INTERRUPTED, "The studio was closed while this run was going")
         if outcome.status is RunStatus.CANCELLED:
@@ -710,12 +712,14 @@ class RunManager:
         return self._with_advice(run_id, outcome)
 
     def _start_next(self) -> bool:
-        """Start what waits; False when the database refuses."""
+        """Start what waits; False when the database refuses: the heartbeat tries again."""
         try:
             self._start_waiting()
         except StorageError as error:
             _log.warning("The next run could not be started yet: %s", error)
+            self.none_begins = str(error)
             return False
+        self.none_begins = None
         return True
 
     def _write_end(self, run_id: str, status: RunStatus, columns: dict[str, Any]) -> bool:
@@ -907,8 +911,14 @@ class RunManager:
         ends = False
         while not ends:
             self._say_state()
+            if self.none_begins is not None:
+                self._start_next()
             ends = self._heartbeat_ends.wait(self._timing.heartbeat)
         self._say_state()
+
+    def _end_heartbeat(self) -> None:
+        self._heartbeat_ends.set()
+        self._heartbeat.join()
 
     def _say_state(self) -> None:
         executions = dict(self._executions)

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import pytest
+
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
+from cognate_core.errors import DiskFull
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from tests.pages.conftest import open_page, texts
@@ -37,3 +40,14 @@ def test_a_run_that_is_going_shows_its_progress(studio: RunManager, tiny_config:
     page = open_page("home")
     assert "preparing" in texts(page)
     assert "Finished runs" not in texts(page)
+
+
+def test_why_no_waiting_run_begins_is_said(
+    studio: RunManager, tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> bool:
+        raise DiskFull("The disk is full.")
+
+    monkeypatch.setattr(studio.log, "claim", refuse)
+    studio.start(tiny_config, "mine", ["m"])
+    assert "No waiting run can begin now. The disk is full" in texts(open_page("home"))

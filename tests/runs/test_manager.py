@@ -52,6 +52,7 @@ from cognate_core.errors import (
     StorageError,
     TrainingError,
 )
+from cognate_core.files import replace_durably
 from cognate_core.insight.estimates import estimate
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.records import record_to_json
@@ -67,6 +68,7 @@ from cognate_core.storage import trash as trash_module
 from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run
 from cognate_core.storage.trash import TrashEntry
+from cognate_core.sweep import Sweep
 from cognate_core.training.checkpoint import load_checkpoint
 from tests.surgery import change_database
 from tests.waiting import LONG, MOMENT, beside, until
@@ -1308,6 +1310,72 @@ class TestStorageErrors:
         assert end_of(studio, second).status is RunStatus.COMPLETED
         assert refused
 
+    @pytest.mark.parametrize("how", ["opened", "started", "resumed", "a sweep"])
+    def test_a_run_that_cannot_be_claimed_waits_that_is_said_and_it_begins_once_it_can(
+        self,
+        open_manager: OpenManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        home: Path,
+        tiny_config: TrainingConfig,
+        monkeypatch: pytest.MonkeyPatch,
+        how: str,
+    ) -> None:
+        def open_studio() -> RunManager:
+            return open_manager(build_service=services_with(trainer), timing=Timing(heartbeat=0.01))
+
+        log = ProgressLog(database_path(home))
+        if how == "opened":
+            add_waiting(log, home, tiny_config, "a")
+        if how == "resumed":
+            add_waiting(log, home, tiny_config, "a")
+            log.claim("a")
+            log.set_status("a", RunStatus.PAUSED)
+        log.close()
+        full, claim = threading.Event(), ProgressLog.claim
+        full.set()
+
+        def claim_where_there_is_room(log: ProgressLog, run_id: str) -> bool:
+            if full.is_set():
+                raise DiskFull(DISK_FULL)
+            return claim(log, run_id)
+
+        monkeypatch.setattr(ProgressLog, "claim", claim_where_there_is_room)
+        studio = open_studio()
+        match how:
+            case "started":
+                start(studio, "a")
+            case "resumed":
+                studio.resume("a")
+            case "a sweep":
+                studio.start_sweep(Sweep(tiny_config, {"seed": "1, 2"}), "a")
+        waiting = studio.log.queued_run_ids()
+        assert waiting and studio.none_begins == DISK_FULL
+        full.clear()
+        trainer.let_all_go()
+        for run_id in waiting:
+            assert end_of(studio, run_id).status is RunStatus.COMPLETED
+        until(lambda: studio.none_begins is None)
+
+    @pytest.mark.parametrize("error", [StorageError(DISK_FULL), OSError(28, "No space left on device"), RuntimeError()])
+    def test_whatever_goes_wrong_once_it_was_claimed_the_run_fails_and_the_next_one_comes(
+        self,
+        studio: RunManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+        error: Exception,
+    ) -> None:
+        def refuse(*_: Any) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(manager_module, "tracking_of", refuse)
+            bad = end_of(studio, start(studio, "bad"))
+        assert bad.status is RunStatus.FAILED and bad.error
+        trainer.let_all_go()
+        assert end_of(studio, start(studio, "good")).status is RunStatus.COMPLETED
+
     def test_the_heartbeat_outlasts_one_refusal(
         self,
         open_manager: OpenManager,
@@ -1484,6 +1552,47 @@ class TestClosing:
 
 
 class TestOpening:
+    @pytest.mark.parametrize("what", ["interrupt_unfinished", "queued_run_ids", "introduce", "workers"])
+    def test_that_fails_lets_the_folder_go(
+        self, open_manager: OpenManager, trainer: PatientTrainer, home: Path, tiny_config: TrainingConfig, what: str
+    ) -> None:
+        log = ProgressLog(database_path(home))
+        for run_id in "ab":
+            add_waiting(log, home, tiny_config, run_id)
+        log.claim("b")  # interrupted: its worker is looked for
+        log.close()
+        whose = next(each for each in (RunManager, ProgressLog, manager_module) if hasattr(each, what))
+        trainer.let_all_go()
+
+        def refuse(*_: Any) -> None:
+            raise StorageError("The database is locked by another program.")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(whose, what, refuse)
+            with pytest.raises(StorageError, match="locked"):
+                open_manager(build_service=services_with(trainer))
+        assert "heartbeat" not in [thread.name for thread in threading.enumerate()]
+        assert end_of(open_manager(build_service=services_with(trainer)), "a").status is RunStatus.COMPLETED
+
+    def test_on_a_full_disk_what_was_interrupted_is_written_with_the_reserve(
+        self, open_manager: OpenManager, trainer: PatientTrainer, home: Path, tiny_config: TrainingConfig
+    ) -> None:
+        log = ProgressLog(database_path(home))
+        add_waiting(log, home, tiny_config, "a")
+        log.claim("a")
+        log.close()
+        interrupt = ProgressLog.interrupt_unfinished
+
+        def where_there_is_room(log: ProgressLog) -> list[str]:
+            if (home / "reserve").exists():
+                raise DiskFull(DISK_FULL)
+            return interrupt(log)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ProgressLog, "interrupt_unfinished", where_there_is_room)
+            studio = open_manager(build_service=services_with(trainer))
+        assert status_of(studio, "a") is RunStatus.INTERRUPTED
+
     def test_runs_of_a_process_that_was_killed_are_interrupted(
         self, open_manager: OpenManager, trainer: PatientTrainer, home: Path, tiny_config: TrainingConfig
     ) -> None:
@@ -2114,7 +2223,7 @@ class TestDeleteRun:
 
             return guarded
 
-        monkeypatch.setattr(trash_module, "replace_durably", where_there_is_room(trash_module.replace_durably))
+        monkeypatch.setattr(trash_module, "replace_durably", where_there_is_room(replace_durably))
         studio.delete_run(run.id)
         (entry,) = studio.trash.entries()
         studio.remove_for_good(entry.id)

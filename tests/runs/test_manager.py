@@ -756,6 +756,46 @@ class TestPauseAndResume:
             ["stopped"] if outcome is RunStatus.STOPPED else []
         )
 
+    @pytest.mark.parametrize("models", ["a", "ab"])
+    def test_stopped_while_it_is_prepared_again_it_saves_what_it_had_learned(
+        self, open_manager: OpenManager, trainer: PatientTrainer, start: Callable[..., str], models: str
+    ) -> None:
+        build = BlockedBuild(trainer)
+        studio = open_manager(build_service=build)
+        build.let_go.set()
+        run_id = start(studio, *models)
+        begin(trainer, "a")
+        paused(studio, run_id)
+        build.begun.clear()
+        build.let_go.clear()
+        studio.resume(run_id)
+        assert build.begun.wait(LONG)
+        assert studio.stop(run_id)
+        build.let_go.set()
+        run = end_of(studio, run_id)
+        assert (run.status, run.message) == (RunStatus.STOPPED, "Stopped and saved")
+        assert [(model.name, model.status) for model in studio.log.models(run_id)] == [("a", "stopped")]
+        assert trainer.order == ["a", "a"]
+
+    def test_stopped_while_its_pause_is_being_saved_it_saves_the_model(
+        self, open_manager: OpenManager, start: Callable[..., str]
+    ) -> None:
+        class StoppedMeanwhile(PatientTrainer):
+            def _train_until_let_go(self, name: str, progress_callback: ProgressCallback) -> str:
+                try:
+                    return super()._train_until_let_go(name, progress_callback)
+                except PauseRequested:
+                    assert studio.stop(run_id)
+                    raise
+
+        trainer = StoppedMeanwhile()
+        studio = open_manager(build_service=services_with(trainer))
+        run_id = start(studio, "a")
+        begin(trainer, "a")
+        assert studio.pause(run_id)
+        assert end_of(studio, run_id).status is RunStatus.STOPPED
+        assert [(model.name, model.status) for model in studio.log.models(run_id)] == [("a", "stopped")]
+
     def test_a_wish_of_an_earlier_life_is_forgotten(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str]
     ) -> None:
@@ -2410,6 +2450,28 @@ class TestRealTraining:
             content = (home / file["path"]).read_bytes()
             assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"])
             assert content
+
+    def test_paused_resumed_and_stopped_while_it_prepares_it_has_the_model_of_where_it_was(
+        self, open_manager: OpenManager, tiny_config: TrainingConfig
+    ) -> None:
+        asked: list[Callable[[str], bool]] = []
+
+        def build(context: RunContext) -> TrainingService:
+            if asked:
+                assert asked.pop()(context.run_id)
+            return build_real_service(context)
+
+        studio = open_manager(build_service=build)
+        run_id = studio.start(tiny_config.with_overrides({"max_steps": 100_000, "save_steps": 100}), "a", ["a"])
+        until(lambda: len(studio.log.metrics(run_id)) > 2, "some steps")
+        paused(studio, run_id)
+        step = studio.resume_step(run_id)
+        asked.append(studio.stop)
+        studio.resume(run_id)
+        run = end_of(studio, run_id)
+        assert (run.status, run.message) == (RunStatus.STOPPED, "Stopped and saved")
+        (model,) = studio.log.models(run_id)
+        assert model.status == "stopped" and step <= model.details["training_stats"]["steps"] <= step + 1
 
     def test_closing_in_the_midst_of_training_loses_no_step(
         self, open_manager: OpenManager, tiny_config: TrainingConfig, home: Path

@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import math
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -47,6 +47,9 @@ OPTIMIZER_NAMES = {"adamw": "AdamW", "adam": "Adam", "muon": "Muon"}
 DEFAULT_MODEL_NAMES = ("cognate_foundation_1", "cognate_foundation_2", "cognate_foundation_3")
 DEFAULT_SEEDS = (42, 1337, 2023)
 
+GoesOn = Callable[[str], bool]
+"""Whether an earlier life of a session left something of the model of this name, which the trainer goes on from."""
+
 _DATA_START, _DATA_END = 0.05, 0.20
 _TRAIN_START, _TRAIN_END = 0.25, 0.95
 
@@ -68,6 +71,7 @@ class TrainingSession:
     created_at: str = field(default_factory=utc_now)
     finished_at: str | None = None
     interruption: type[Interruption] | None = None
+    goes_on: GoesOn = lambda _: False
     shares: dict[str, float] = field(default_factory=dict)  # model name -> how far it is trained, 0 to 1
     telling: asyncio.Lock = field(default_factory=asyncio.Lock)  # of what is told, one comes after the other
 
@@ -94,10 +98,12 @@ class TrainingService:
         training_parameters: Mapping[str, Any] | None = None,
         model_names: Sequence[str] | None = None,
         completed_models: Sequence[ModelArtifacts] = (),
+        goes_on: GoesOn = lambda _: False,
     ) -> TrainingSession:
         """Register a session. `training_parameters` override the service's config for this session.
 
         `completed_models`: what an earlier life of the session finished; models of these names are not trained again.
+        `goes_on`: of which others it left something, so that a stop saves that, however early it comes.
 
         Raises:
             ConfigError: a parameter cannot be used, or the model names are empty or not distinct.
@@ -114,7 +120,7 @@ class TrainingService:
         ):
             raise ConfigError({"model_names": "Each model needs a name of its own; at least one model is needed."})
         config = self._config.with_overrides(training_parameters or {})
-        session = TrainingSession(task_id, config, names, models=list(completed_models))
+        session = TrainingSession(task_id, config, names, models=list(completed_models), goes_on=goes_on)
         self._sessions[task_id] = session
         await self._emit(session, 0.0, "Training is being set up", Phase.INITIALIZATION)
         return session
@@ -135,7 +141,7 @@ class TrainingService:
             raise RunError(f"The training session {task_id!r} is {session.status} and cannot be started again.")
         session.begun = True
         try:
-            self.raise_if_interrupted(task_id)
+            self.raise_while_preparing(task_id)
             config = await self._prepare_data(session)
             await self._train_models(session, config)
         except CancelRequested:
@@ -203,6 +209,17 @@ class TrainingService:
         if interruption is not None:
             raise interruption
 
+    def raise_while_preparing(self, task_id: str) -> None:
+        """For loaders: raises what the person asked for, unless that is to save what an earlier life left."""
+        session = self._session(task_id)
+        done = {model.model_name for model in session.models}
+        if not any(self._is_to_be_saved(session, name) for name in session.model_names if name not in done):
+            self.raise_if_interrupted(task_id)
+
+    def _is_to_be_saved(self, session: TrainingSession, name: str) -> bool:
+        """Whether the person asked for a stop, and the trainer has something of this model to be saved then."""
+        return session.interruption is StopRequested and session.goes_on(name)
+
     # The order of work
 
     async def _prepare_data(self, session: TrainingSession) -> TrainingConfig:
@@ -216,7 +233,7 @@ class TrainingService:
             wanted = {name: DATASETS[name] for name in config.dataset_sources}
         await self._emit(session, _DATA_START, "Fetching the datasets", Phase.DATASETS)
         for done, (name, dataset_id) in enumerate(wanted.items()):
-            self.raise_if_interrupted(session.task_id)
+            self.raise_while_preparing(session.task_id)
             loaded = await self._loader.download_dataset(name, dataset_id)
             share = (done + 1) / (len(wanted) + 1)
             await self._emit(
@@ -225,7 +242,7 @@ class TrainingService:
                 f"{name} is here" if loaded else f"{name} could not be had",
                 Phase.DATASETS,
             )
-        self.raise_if_interrupted(session.task_id)
+        self.raise_while_preparing(session.task_id)
         folder = await self._loader.create_mixed_training_data()
         await self._emit(session, _DATA_END, "The training data is ready", Phase.DATASETS)
         return config.model_copy(update={"prepared_data": folder})
@@ -244,8 +261,15 @@ class TrainingService:
             """Train one model after the other, beside other lanes."""
             try:
                 for name, seed in models:
-                    self.raise_if_interrupted(session.task_id)
-                    await self._train_model(session, name, config.model_copy(update={"seed": seed}), errors)
+                    if not self._is_to_be_saved(session, name):
+                        self.raise_if_interrupted(session.task_id)
+                    its_config = config.model_copy(update={"seed": seed})
+                    try:
+                        await self._train_model(session, name, its_config, errors)
+                    except PauseRequested:
+                        if not self._is_to_be_saved(session, name):
+                            raise
+                        await self._train_model(session, name, its_config, errors)  # a stop came behind the pause
             except BaseException:
                 if at_once > 1:  # what ends one lane ends all: the others save what they have
                     self.interrupt(session.task_id, PauseRequested)

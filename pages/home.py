@@ -49,6 +49,11 @@ def running_now(manager: RunManager) -> None:
                     sweep_link(run.group_id, f"Sweep {run.group_name}")
             left = measured_seconds_left(log, run)
             st.progress(run.progress, text=shown(run.message) + (f", about {duration(left)} left" if left else ""))
+    if queue and manager.none_begins:
+        st.warning(
+            f"No waiting run can begin now. {shown(manager.none_begins)} They begin by themselves once they can.",
+            icon=":material/warning:",
+        )
     for together in in_parts(by_sweep(queue), "queue"):
         with st.container(border=True):
             inside = st.container()

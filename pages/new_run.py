@@ -113,7 +113,13 @@ form_column, summary_column = st.columns([2, 1], gap="large")
 form = ConfigForm(preset)
 with form_column:
     name = st.text_input(
-        "Name", preset.title, help="So that you find the run again.", key=f"run_name-{preset.name}", max_chars=200
+        "Name",
+        preset.title,
+        help="So that you find the run again.",
+        max_chars=200,
+        key=f"{preset.name}.name",
+        bind="query-params",
+        persist_state="session",
     )
     top = st.container()
     form.simple()
@@ -148,6 +154,9 @@ with models_place:
         max_value=MAX_MODELS,
         value=1,
         disabled=wanted.on,
+        key="model_count",
+        bind="query-params",
+        persist_state="session",
         help="Several models learn the same from different random starts, one after the other. Where several settings "
         "are tried, each run has one: vary the seed for different starts.",
     )

@@ -26,6 +26,7 @@ from cognate_core.errors import (
 )
 from cognate_core.extras import require_installed
 from cognate_core.files import is_disk_full
+from cognate_core.runs.offspring import checkpoint_steps
 from cognate_core.service import INTERRUPTIONS, TrainingService, stronger
 
 ASKED_BY = {status: kind for kind, status in INTERRUPTIONS.items()}
@@ -64,9 +65,11 @@ class RunContext:
     interruption: type[Interruption] | None = None
 
     def tell(self, message: str) -> None:
-        """Show what is being done; raises what the person asked for meanwhile."""
+        """Show what is being done while data are prepared; raises what the person asked for meanwhile."""
         self.show(message)
-        if self.interruption is not None:
+        if self.service is not None:
+            self.service.raise_while_preparing(self.run_id)
+        elif self.interruption is not None:
             raise self.interruption
 
     def interrupt(self, kind: type[Interruption]) -> None:
@@ -139,8 +142,12 @@ def lacking(error: BaseException) -> Literal["memory", "disk"] | None:
 
 async def _pipeline(context: RunContext, build_service: BuildService) -> Outcome:
     service = build_service(context)
+    folder = Path(context.config.output_dir)
     await service.start_training_session(
-        context.run_id, model_names=context.model_names, completed_models=context.completed
+        context.run_id,
+        model_names=context.model_names,
+        completed_models=context.completed,
+        goes_on=lambda name: bool(checkpoint_steps(folder, name)),
     )
     context.service = service
     if context.interruption is not None:  # it came before there was a service to tell
@@ -196,3 +203,19 @@ class ThreadExecution(Execution):
 
     def kill(self) -> None:
         """A thread cannot be ended from outside; it ends with the process."""
+
+
+class RefusedExecution(Execution):
+    """Of a run that cannot begin: to carry it out raises why."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    def run(self) -> Outcome:
+        raise self._error
+
+    def interrupt(self, kind: type[Interruption]) -> None:
+        """It ends at once."""
+
+    def kill(self) -> None:
+        """There is nothing to end."""

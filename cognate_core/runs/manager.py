@@ -13,12 +13,12 @@ import shutil
 import threading
 import traceback
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import psutil
 from filelock import FileLock, Timeout
@@ -44,6 +44,7 @@ from cognate_core.errors import (
 )
 from cognate_core.extras import require_installed
 from cognate_core.files import allow_open_files, require_space
+from cognate_core.labels import folder_name
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
 from cognate_core.runs.broadcast import MOST_LISTENERS, Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
@@ -52,6 +53,7 @@ from cognate_core.runs.execution import (
     BuildService,
     Execution,
     Outcome,
+    RefusedExecution,
     RunContext,
     ThreadExecution,
     begin_folder,
@@ -74,7 +76,14 @@ from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
-from cognate_core.storage.progress_log import NewRun, ProgressLog, Run, SQLiteProgressEmitter
+from cognate_core.storage.progress_log import (
+    NewRun,
+    ProgressLog,
+    Row,
+    Run,
+    SQLiteProgressEmitter,
+    TrainedModel,
+)
 from cognate_core.storage.trash import Trash, TrashEntry
 from cognate_core.sweep import Sweep
 from cognate_core.tracking import Tracking, tracking_of
@@ -85,6 +94,7 @@ RECOVERY_KEY = "cognate-studio/recovery"
 MAX_NOTE_LENGTH = 4000
 
 Executor = Literal["process", "thread"]
+T = TypeVar("T")
 
 
 class RunManager:
@@ -102,6 +112,7 @@ class RunManager:
     Attributes:
         broadcast: tells whoever listens what happens to runs.
         read_only: why nothing can be changed here, None when it can (see ReadOnlyManager).
+        none_begins: why no waiting run could begin when that was last tried, None when it could. It is tried again.
 
     Raises:
         RunError: another process manages this directory.
@@ -109,6 +120,7 @@ class RunManager:
     """
 
     read_only: str | None = None
+    none_begins: str | None = None
 
     def __init__(
         self,
@@ -127,48 +139,43 @@ class RunManager:
             raise RunError(owner_sentence(self.home)) from error
         except OSError as error:
             raise StorageError(not_writable(self.home, error)) from error
-        self._reserve = Reserve(self.home)
-        try:
+        with ExitStack() as opened:  # what was opened is closed should opening fail
+            opened.callback(self._owner_lock.release)
+            self._reserve = Reserve(self.home)
             self._reserve.keep()
             damaged = set_damaged_aside(database_path(self.home))
             self.log = ProgressLog(database_path(self.home))
-        except BaseException:
-            self._owner_lock.release()
-            raise
-        self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
-        self._telling = threading.Lock()
-        self._measuring = Measuring()
-        self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
-        self._lock = threading.Lock()
-        self._ending = threading.Lock()  # what has ended is deleted only once all of its end is written
-        self._executions: dict[str, Execution] = {}
-        self._tracking: dict[str, Tracking] = {}  # of each execution
-        self._threads: dict[str, threading.Thread] = {}
-        self._run_ended = threading.Condition()
-        self._closing = threading.Event()
-        self._closed = False
-        self._start_refused = False  # by the database, the last time that something was to be started
-        self._heartbeat_ends = threading.Event()
-        self._started_at = utc_now()
-        self._address: str | None = None
-        try:
+            opened.callback(self.log.close)
+            self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
+            self._telling = threading.Lock()
+            self._measuring = Measuring()
+            self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
+            self._lock = threading.Lock()
+            self._ending = threading.Lock()  # what has ended is deleted only once all of its end is written
+            self._executions: dict[str, Execution] = {}
+            self._tracking: dict[str, Tracking] = {}  # of each execution
+            self._threads: dict[str, threading.Thread] = {}
+            self._run_ended = threading.Condition()
+            self._closing = threading.Event()
+            self._closed = False
+            self._heartbeat_ends = threading.Event()
+            self._started_at = utc_now()
+            self._address: str | None = None
             # Each listener is an open socket: half of what may be open stays for everything else.
             most_listeners = allow_open_files(2 * MOST_LISTENERS) // 2
             self.broadcast = Broadcast(self._newest_event_id(), most_listeners)
             self._rebuild(damaged)
-            interrupted = self.log.interrupt_unfinished()
-        except BaseException:
-            self.log.close()
-            self._owner_lock.release()
-            raise
-        for run_id in interrupted:
-            self._announce(run_id)
-        for run in self.log.unfinished_runs():
-            self.broadcast.introduce(run.id, run.status, _progress_of(run))
-        self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._heartbeat.start()
-        self._end_orphans(interrupted)
-        self._start_waiting()
+            interrupted = self._with_reserve(self.log.interrupt_unfinished)
+            for run_id in interrupted:
+                self._announce(run_id)
+            for run in self.log.unfinished_runs():
+                self.broadcast.introduce(run.id, run.status, _progress_of(run))
+            self._heartbeat = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+            self._heartbeat.start()
+            opened.callback(self._end_heartbeat)
+            self._end_orphans(interrupted)
+            self._start_next()
+            opened.pop_all()
 
     def start(
         self,
@@ -339,12 +346,10 @@ class RunManager:
             model = self.log.model(model_id)
             self._require_rest(model.run_id, "Its run is going on")
             self._require_unmeasured(model_id)
-            entries = [
-                self.trash.put("model", model.name, (self.home / row["path"]).parent, self.log.export_model(model_id))
-                for row in self.log.artifacts(model_id)[:1]
-            ]
-            with self._out_again_if_refused(*entries):
-                self.log.remove_model(model_id)
+            files = self.log.artifacts(model_id)
+            own = self._folder(model.run_id) / folder_name(model.trained_as)
+            folder = (self.home / files[0]["path"]).parent if files else own
+            self._move_to_trash("model", model.id, model.name, folder, self.log.export_model(model_id))
             self._keep_run_file(model.run_id)
 
     def delete_run(self, run_id: str) -> None:
@@ -358,9 +363,7 @@ class RunManager:
             self._require_rest(run_id, "The run is going on")
             for model in self.log.models(run_id):
                 self._require_unmeasured(model.id)
-            entry = self.trash.put("run", run.name, self._folder(run_id), self.log.export_run(run_id))
-            with self._out_again_if_refused(entry):
-                self.log.remove_run(run_id)
+            self._move_to_trash("run", run_id, run.name, self._folder(run_id), self.log.export_run(run_id))
 
     def put_back(self, entry_id: str) -> TrashEntry:
         """Take something out of the trash and have it again as it was.
@@ -368,23 +371,34 @@ class RunManager:
         Raises:
             RunError: it is no longer there, or (a model) its run is not.
         """
-        entry = next((each for each in self.trash.entries() if each.id == entry_id), None)
-        if entry is not None and entry.kind == "model":
-            for row in entry.rows["models"]:
-                self.log.run(row["run_id"])
-        entry = self.trash.put_back(entry_id)
-        self.log.import_rows(entry.rows)
-        if entry.kind == "run":
-            fill_from_logs(self.log, self.home / entry.origin)
-        else:
-            for row in entry.rows["models"]:
-                self._keep_run_file(row["run_id"])
-        self.trash.remove(entry_id)
-        return entry
+        with self._ending:
+            entry = next((each for each in self.trash.entries() if each.id == entry_id), None)
+            if entry is not None and entry.kind == "model":
+                for row in entry.rows["models"]:
+                    self.log.run(row["run_id"])
+            entry = self.trash.put_back(entry_id)
+            (own,) = entry.rows[f"{entry.kind}s"]
+            known = self._with_reserve(lambda: self.log.put_back(entry_id))
+            if not known and not self.log.is_taken("runs" if entry.kind == "run" else "models", own["id"]):
+                self.log.import_rows(entry.rows)  # of an earlier version, or the database was lost since
+                if entry.kind == "run":
+                    fill_from_logs(self.log, self.home / entry.origin)
+            self._keep_run_file(own["id"] if entry.kind == "run" else own["run_id"])
+            self.trash.remove(entry_id)
+            return entry
 
     def remove_for_good(self, entry_id: str) -> None:
-        """Remove something from the trash. Raises RunError when it is no longer there."""
-        self.trash.remove(entry_id)
+        """Remove something from the trash.
+
+        Raises:
+            RunError: it is no longer there.
+            StorageError: it could not be removed, and is still in the trash.
+        """
+        with self._ending:
+            self.trash.remove_content(entry_id)
+            self._with_reserve(lambda: self.log.forget(entry_id))
+            self.trash.remove(entry_id)
+            self._reserve.keep()
 
     def empty_trash(self) -> int:
         """Remove all that lies in the trash for good; how many entries there were.
@@ -392,8 +406,17 @@ class RunManager:
         Raises:
             StorageError: some cannot be removed; the others are.
         """
-        with self._ending:  # nothing is just being moved there
-            return self.trash.empty()
+        entries, refused = self.trash.entries(), list[StorageError]()
+        for entry in entries:
+            try:
+                self.remove_for_good(entry.id)
+            except StorageError as error:
+                refused.append(error)
+        if refused:
+            raise StorageError(
+                f"{len(refused):,} of {len(entries):,} items in the trash cannot be removed. {refused[0]}"
+            ) from refused[0]
+        return len(entries)
 
     def silent_seconds(self, run_id: str) -> float | None:
         """How long nothing was heard of who works on the run; None when nobody does, or not for this process."""
@@ -467,8 +490,7 @@ class RunManager:
         for thread in threads:
             thread.join(max(0.0, deadline - self._timing.clock()))
         self.broadcast.close()
-        self._heartbeat_ends.set()
-        self._heartbeat.join()
+        self._end_heartbeat()
         self.log.close()
         self._owner_lock.release()
         self._closed = True
@@ -587,18 +609,19 @@ class RunManager:
         require_installed(config)
         self._require_space(config)
         config = self._in_this_home(run_id, config)
-        if checkpoint is not None:
-            self._folder(run_id).mkdir(parents=True)
-            try:
-                keep_beginning(checkpoint, begin_folder(self._folder(run_id)))
-            except BaseException:
-                shutil.rmtree(self._folder(run_id), ignore_errors=True)
-                raise
-        given = self.log.create_run(run_id, run_name, config, names, self._folder(run_id), start_key, origin, quote)
+        folder = self._folder(run_id)
+        try:
+            if checkpoint is not None:
+                folder.mkdir(parents=True)
+                keep_beginning(checkpoint, begin_folder(folder))
+            given = self.log.create_run(run_id, run_name, config, names, folder, start_key, origin, quote)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         if given == run_id:
             self._announce(run_id)
         else:
-            shutil.rmtree(self._folder(run_id), ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         self._start_next()
         return given
 
@@ -621,31 +644,25 @@ class RunManager:
             for run_id in self.log.queued_run_ids():
                 if not self._has_room(run_id):
                     return
-                if run_id in self._executions or not self.log.claim(run_id):
+                if run_id in self._executions:
                     continue  # its last life is just ending: that one's thread looks again
+                run, models = self.log.run(run_id), self.log.models(run_id)
+                if not self.log.claim(run_id):
+                    continue
+                # From here on nothing may be raised: whatever is wrong, the run's thread writes that it failed.
                 self._tell(run_id)
-                run = self.log.run(run_id)
-                if run.config_error:
-                    self._refuse_to_start(
-                        run_id, f"The settings of this run cannot be read any more. {run.config_error}"
-                    )
-                    continue
                 try:
-                    self._executions[run_id] = self._execution(run)
-                except (TypeError, KeyError) as error:  # rows of another version
-                    self._refuse_to_start(run_id, plain_sentence(error))
-                    continue
+                    self._executions[run_id] = self._execution(run, models)
+                except Exception as error:  # noqa: BLE001  (rows of another version, folders that are in the way, ...)
+                    self._executions[run_id] = RefusedExecution(error)
                 thread = threading.Thread(target=self._execute, args=(run,), name=f"run-{run_id}", daemon=True)
                 self._threads[run_id] = thread
                 thread.start()
 
-    def _refuse_to_start(self, run_id: str, sentence: str) -> None:
-        self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
-        self._announce(run_id)
-
-    def _execution(self, run: Run) -> Execution:
-        models = [model for model in self.log.models(run.id) if model.status == "completed"]
-        completed = [ModelArtifacts(**model.details) for model in reversed(models)]
+    def _execution(self, run: Run, models: Sequence[TrainedModel]) -> Execution:
+        if run.config_error:
+            raise RunError(f"The settings of this run cannot be read any more. {run.config_error}")
+        completed = [ModelArtifacts(**model.details) for model in reversed(models) if model.status == "completed"]
         emitter = FanOutEmitter(
             [
                 SQLiteProgressEmitter(self.log, run.id, self.store),
@@ -703,7 +720,8 @@ class RunManager:
             outcome = execution.run()
             self.log.raise_refused(run_id)
         finally:
-            self._tracking.pop(run_id).close(self._closing)  # before its folder may go
+            if run_id in self._tracking:
+                self._tracking.pop(run_id).close(self._closing)  # before its folder may go
         if self._closing.is_set() and outcome.status in (RunStatus.PAUSED, RunStatus.CRASHED):
             return Outcome(RunStatus.INTERRUPTED, "The studio was closed while this run was going")
         if outcome.status is RunStatus.CANCELLED:
@@ -711,14 +729,14 @@ class RunManager:
         return self._with_advice(run_id, outcome)
 
     def _start_next(self) -> bool:
-        """Start what waits; False when the database refuses: it is queued none the less, and tried again."""
+        """Start what waits; False when the database refuses: the heartbeat tries again."""
         try:
             self._start_waiting()
         except StorageError as error:
             _log.warning("The next run could not be started yet: %s", error)
-            self._start_refused = True
+            self.none_begins = str(error)
             return False
-        self._start_refused = False
+        self.none_begins = None
         return True
 
     def _write_end(self, run_id: str, status: RunStatus, columns: dict[str, Any]) -> bool:
@@ -779,6 +797,26 @@ class RunManager:
 
     # Inside: files, disk and memory
 
+    def _move_to_trash(
+        self, kind: Literal["run", "model"], row_id: str, name: str, folder: Path, rows: Mapping[str, list[Row]]
+    ) -> None:
+        """Both its files and its rows, or neither."""
+        entry = self._with_reserve(lambda: self.trash.put(kind, name, folder, rows))
+        try:
+            self._with_reserve(lambda: self.log.move_to_trash(kind, row_id, entry.id))
+        except BaseException:
+            self.trash.put_back(entry.id)
+            self.trash.remove(entry.id)
+            raise
+
+    def _with_reserve(self, write: Callable[[], T]) -> T:
+        """What `write` gives; should the disk be full, with the room that is kept for that."""
+        try:
+            return write()
+        except DiskFull:
+            self._reserve.give_up()
+            return write()
+
     def _folder(self, run_id: str) -> Path:
         return self.home / "runs" / run_id
 
@@ -792,17 +830,6 @@ class RunManager:
         what = "this run, with the checkpoints it keeps," if len(configs) == 1 else "this sweep, with its checkpoints,"
         require_space(self.home, disk_bytes(configs), what)
         self._reserve.keep()
-
-    @contextmanager
-    def _out_again_if_refused(self, *entries: TrashEntry) -> Iterator[None]:
-        """Take out of the trash what the database does not forget: or it would be there without its files."""
-        try:
-            yield
-        except StorageError:
-            for entry in entries:
-                self.trash.put_back(entry.id)
-                self.trash.remove(entry.id)
-            raise
 
     def _require_rest(self, run_id: str, what: str) -> None:
         status = self.log.run(run_id).status
@@ -908,10 +935,14 @@ class RunManager:
         ends = False
         while not ends:
             self._say_state()
-            ends = self._heartbeat_ends.wait(self._timing.heartbeat)
-            if self._start_refused:
+            if self.none_begins is not None:
                 self._start_next()
+            ends = self._heartbeat_ends.wait(self._timing.heartbeat)
         self._say_state()
+
+    def _end_heartbeat(self) -> None:
+        self._heartbeat_ends.set()
+        self._heartbeat.join()
 
     def _say_state(self) -> None:
         executions = dict(self._executions)

@@ -343,7 +343,7 @@ def _take_up(manager: RunManager, passport: Passport, rows: Rows, unpacked: Path
     here = log.export_run(run_id)
     if here["runs"] and _weights(here) == _weights(rows):
         raise RunError(f"This run is already here: {here['runs'][0]['name']}.")
-    if here["runs"] or _folder(manager, run_id).exists():
+    if log.is_taken("runs", run_id) or _folder(manager, run_id).exists():
         run_id = uuid.uuid4().hex[:12]  # another run has its own
     folder = _folder(manager, run_id)
     rows = _at_home(rows, passport, run_id, folder, manager)
@@ -376,7 +376,7 @@ def _at_home(rows: Rows, passport: Passport, run_id: str, folder: Path, manager:
     folders = {model.name: model.folder for model in passport.models}
     models, artifacts = [], []
     for model in rows["models"]:
-        taken = run_id != run["id"] or manager.log.export_model(model["id"])["models"]
+        taken = run_id != run["id"] or manager.log.is_taken("models", model["id"])
         model_id = uuid.uuid4().hex[:12] if taken else model["id"]
         place = folders[model["name"]]
         paths = {kind: str(folder / place / file) for kind, file in ARTIFACT_FILES.items()}

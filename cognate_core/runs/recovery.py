@@ -23,11 +23,10 @@ def write_run_file(log: ProgressReader, run_id: str, folder: Path) -> None:
 
 def add_missing_runs(log: ProgressLog, runs_folder: Path) -> tuple[int, list[str]]:
     """Add every run whose folder the database does not know; how many, and a sentence for each that cannot be read."""
-    known = {run.id for run in log.runs()}
     found, problems = [], []
     for path in runs_folder.glob(f"*/{RUN_FILE}"):
         folder = path.parent
-        if folder.name in known or folder.is_symlink():
+        if log.is_taken("runs", folder.name) or folder.is_symlink():
             continue
         try:
             rows = json.loads(path.read_text(encoding="utf-8"))

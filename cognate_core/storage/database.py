@@ -266,6 +266,15 @@ def groups_of_runs(db: Database) -> None:
     db.table("runs").create_index(["group_id"])
 
 
+@migrations()
+def rows_of_the_trash(db: Database) -> None:
+    """What is deleted keeps its rows under the trash's entry: put back, it has them all, in their places."""
+    for table in ("runs", "models"):
+        db.table(table).add_column("trash_id", str)
+    db.execute("DROP INDEX idx_runs_start_key")
+    db.execute("CREATE UNIQUE INDEX idx_runs_start_key ON runs (start_key) WHERE trash_id IS NULL")
+
+
 class DatabaseWriter:
     """The one writer. Every method may be called from any thread.
 

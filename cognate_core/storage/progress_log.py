@@ -152,7 +152,7 @@ class ProgressReader:
 
     def run(self, run_id: str) -> Run:
         """The run with this id. Raises NotFound when there is none."""
-        rows = self._rows("SELECT * FROM runs WHERE id = ?", run_id)
+        rows = self._rows(f"SELECT * FROM runs WHERE id = ? AND {_HERE}", run_id)
         if not rows:
             raise NotFound("There is no run with this address. It may have been deleted.")
         return _run(rows[0])
@@ -160,7 +160,7 @@ class ProgressReader:
     def runs(self, limit: int | None = None, *, statuses: Collection[RunStatus] | None = None) -> list[Run]:
         """The newest runs first: all, or those of `statuses`; with `limit` no more than so many."""
         rows = self._rows(
-            "SELECT * FROM runs WHERE ?1 IS NULL OR status IN (SELECT value FROM json_each(?1)) "
+            f"SELECT * FROM runs WHERE {_HERE} AND (?1 IS NULL OR status IN (SELECT value FROM json_each(?1))) "
             "ORDER BY rowid DESC LIMIT ?2",
             None if statuses is None else json.dumps(list(statuses)),
             -1 if limit is None else limit,
@@ -182,7 +182,7 @@ class ProgressReader:
         """The newest runs first, each with its place; with `before` those behind that place, with `status` those."""
         rows = self._rows(
             "SELECT rowid AS place, * FROM runs WHERE (?1 IS NULL OR rowid < ?1) AND (?2 IS NULL OR status = ?2) "
-            "ORDER BY rowid DESC LIMIT ?3",
+            f"AND {_HERE} ORDER BY rowid DESC LIMIT ?3",
             before,
             status.value if status else None,
             limit,
@@ -191,19 +191,21 @@ class ProgressReader:
 
     def run_started_with(self, start_key: str) -> str | None:
         """The id of the run that was started with this key."""
-        rows = self._rows("SELECT id FROM runs WHERE start_key = ?", start_key)
+        rows = self._rows(f"SELECT id FROM runs WHERE start_key = ? AND {_HERE}", start_key)
         return str(rows[0]["id"]) if rows else None
 
     def runs_of_group(self, group_id: str) -> list[Run]:
         """The runs of a sweep in the order in which they were queued. Raises NotFound when there is none."""
-        rows = self._rows("SELECT * FROM runs WHERE group_id = ? ORDER BY rowid", group_id)
+        rows = self._rows(f"SELECT * FROM runs WHERE group_id = ? AND {_HERE} ORDER BY rowid", group_id)
         if not rows:
             raise NotFound("There is no sweep with this address. Its runs may have been deleted.")
         return [_run(row) for row in rows]
 
     def groups(self) -> list[RunGroup]:
         """The sweeps, the newest first."""
-        rows = self._rows("SELECT id, group_id, group_name FROM runs WHERE group_id IS NOT NULL ORDER BY rowid DESC")
+        rows = self._rows(
+            f"SELECT id, group_id, group_name FROM runs WHERE group_id IS NOT NULL AND {_HERE} ORDER BY rowid DESC"
+        )
         groups: dict[str, RunGroup] = {}
         for row in rows:
             group = groups.setdefault(row["group_id"], RunGroup(row["group_id"], row["group_name"] or "", []))
@@ -394,7 +396,7 @@ class ProgressReader:
     def models(self, run_id: str | None = None) -> list[TrainedModel]:
         """Finished models, newest first."""
         rows = self._rows(
-            "SELECT models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id "
+            f"SELECT models.*, runs.name AS run_name FROM {_MODELS_HERE} "
             "WHERE ?1 IS NULL OR run_id = ?1 ORDER BY models.rowid DESC",
             run_id,
         )
@@ -402,7 +404,9 @@ class ProgressReader:
 
     def model_totals(self) -> tuple[int, int]:
         """How many finished models there are, and how many parameters they have together."""
-        (row,) = self._rows("SELECT count(*) AS models, coalesce(sum(parameter_count), 0) AS parameters FROM models")
+        (row,) = self._rows(
+            f"SELECT count(*) AS models, coalesce(sum(parameter_count), 0) AS parameters FROM {_MODELS_HERE}"
+        )
         return row["models"], row["parameters"]
 
     def models_page(
@@ -410,7 +414,7 @@ class ProgressReader:
     ) -> list[tuple[int, TrainedModel]]:
         """The newest models first, each with its place; with `before` those behind that place."""
         rows = self._rows(
-            "SELECT models.rowid AS place, models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id "
+            f"SELECT models.rowid AS place, models.*, runs.name AS run_name FROM {_MODELS_HERE} "
             "WHERE (?1 IS NULL OR models.rowid < ?1) AND (?2 IS NULL OR run_id = ?2) AND "
             "(?3 IS NULL OR EXISTS (SELECT 1 FROM json_each(coalesce(nullif(tags, ''), '[]')) WHERE value = ?3)) "
             "ORDER BY models.rowid DESC LIMIT ?4",
@@ -423,10 +427,7 @@ class ProgressReader:
 
     def model(self, model_id: str) -> TrainedModel:
         """The model with this id. Raises NotFound when there is none."""
-        rows = self._rows(
-            "SELECT models.*, runs.name AS run_name FROM models JOIN runs ON runs.id = run_id WHERE models.id = ?",
-            model_id,
-        )
+        rows = self._rows(f"SELECT models.*, runs.name AS run_name FROM {_MODELS_HERE} WHERE models.id = ?", model_id)
         if rows:
             return _model(rows[0])
         raise NotFound("There is no model with this address. It may have been deleted.")
@@ -439,25 +440,28 @@ class ProgressReader:
 
     def artifacts(self, model_id: str) -> list[Row]:
         """The files of a model."""
-        return self._rows("SELECT * FROM artifacts WHERE model_id = ? ORDER BY rowid", model_id)
+        return self._files("models.id = ?", model_id)
 
     def export_run(self, run_id: str) -> dict[str, list[Row]]:
         """The rows of a run, its models and their files, by table. What was measured stands in the models' own logs."""
         return {
-            "runs": self._rows("SELECT * FROM runs WHERE id = ?", run_id),
-            "models": self._rows("SELECT * FROM models WHERE run_id = ? ORDER BY rowid", run_id),
-            "artifacts": self._rows(
-                "SELECT * FROM artifacts WHERE model_id IN (SELECT id FROM models WHERE run_id = ?) ORDER BY rowid",
-                run_id,
+            "runs": _exported(self._rows(f"SELECT * FROM runs WHERE id = ? AND {_HERE}", run_id)),
+            "models": _exported(
+                self._rows(f"SELECT models.* FROM {_MODELS_HERE} WHERE run_id = ? ORDER BY models.rowid", run_id)
             ),
+            "artifacts": self._files("run_id = ?", run_id),
         }
 
     def export_model(self, model_id: str) -> dict[str, list[Row]]:
         """The rows of a model and its files, by table."""
         return {
-            "models": self._rows("SELECT * FROM models WHERE id = ?", model_id),
+            "models": _exported(self._rows(f"SELECT models.* FROM {_MODELS_HERE} WHERE models.id = ?", model_id)),
             "artifacts": self.artifacts(model_id),
         }
+
+    def is_taken(self, table: Literal["runs", "models"], row_id: str) -> bool:
+        """Whether a run or model has this id, also one in the trash."""
+        return bool(self._rows(f"SELECT 1 FROM {table} WHERE id = ?", row_id))
 
     def columns(self, table: str) -> dict[str, str]:
         """The columns of a table and what each was declared to hold: "TEXT", "INTEGER" or "FLOAT"."""
@@ -467,6 +471,13 @@ class ProgressReader:
         """The key-value record, with "updated_at", or None."""
         rows = self._rows("SELECT value, updated_at FROM coordination WHERE key = ?", key)
         return {**json.loads(rows[0]["value"]), "updated_at": rows[0]["updated_at"]} if rows else None
+
+    def _files(self, which: str, value: str) -> list[Row]:
+        return self._rows(
+            f"SELECT artifacts.* FROM {_MODELS_HERE} JOIN artifacts ON model_id = models.id WHERE {which} "
+            "ORDER BY artifacts.rowid",
+            value,
+        )
 
     def _rows(self, query: str, *values: Any) -> list[Row]:
         with reading(self.path) as connection:
@@ -510,7 +521,9 @@ class ProgressLog(ProgressReader):
         def create(db: Database) -> list[str]:
             keys = [new.start_key for new in new_runs if new.start_key is not None]
             marks = ", ".join("?" * len(keys))
-            found = db.execute(f"SELECT id FROM runs WHERE start_key IN ({marks}) ORDER BY rowid", keys).fetchall()
+            found = db.execute(
+                f"SELECT id FROM runs WHERE start_key IN ({marks}) AND {_HERE} ORDER BY rowid", keys
+            ).fetchall()
             if found:
                 return [str(run_id) for (run_id,) in found]
             for new in new_runs:
@@ -553,7 +566,7 @@ class ProgressLog(ProgressReader):
         def requeue(db: Database) -> bool:
             statement = (
                 "UPDATE runs SET status = ?, message = ?, error = NULL, error_details = NULL, finished_at = NULL, "
-                "queue_position = ? WHERE id = ? AND " + _may_become(RunStatus.QUEUED)
+                f"queue_position = ? WHERE id = ? AND {_HERE} AND {_may_become(RunStatus.QUEUED)}"
             )
             values = [RunStatus.QUEUED.value, "Waiting for its turn", _end_of_queue(db), run_id]
             return db.execute(statement, values).rowcount == 1
@@ -684,7 +697,7 @@ class ProgressLog(ProgressReader):
 
         def add(db: Database) -> None:
             found = db.execute(
-                "SELECT id FROM models WHERE run_id = ? AND name = ?", [run_id, model.model_name]
+                f"SELECT id FROM models WHERE run_id = ? AND name = ? AND {_HERE}", [run_id, model.model_name]
             ).fetchone()
             model_id = found[0] if found else model.model_id
             db.table("models").upsert(
@@ -706,39 +719,47 @@ class ProgressLog(ProgressReader):
 
     def remove_model(self, model_id: str) -> None:
         """Forget a model and its artifacts; its files are the artifact store's concern."""
-
-        def remove(db: Database) -> None:
-            db.table("artifacts").delete_where("model_id = ?", [model_id])
-            db.table("models").delete_where("id = ?", [model_id])
-
-        self._writer.call(remove)
+        self._writer.call(lambda db: _remove_model(db, model_id))
 
     def remove_run(self, run_id: str) -> None:
         """Forget a run and all that was recorded of it; its files are the artifact store's concern."""
+        self._writer.call(lambda db: _remove_run(db, run_id))
 
-        def remove(db: Database) -> None:
-            db.execute("DELETE FROM artifacts WHERE model_id IN (SELECT id FROM models WHERE run_id = ?)", [run_id])
-            for table in ("models", *_TABLES.values()):
-                db.table(table).delete_where("run_id = ?", [run_id])
-            db.table("runs").delete_where("id = ?", [run_id])
+    def move_to_trash(self, kind: Literal["run", "model"], row_id: str, entry_id: str) -> None:
+        """Have a run or model be seen no more. All its rows stay as they are, until they are put back or forgotten."""
+        statement = f"UPDATE {kind}s SET trash_id = ? WHERE id = ?"
+        self._writer.call(lambda db: db.execute(statement, [entry_id, row_id]))
 
-        self._writer.call(remove)
+    def put_back(self, entry_id: str) -> bool:
+        """Have what lies in the trash under this entry again as it was; False when there are no rows of it."""
+
+        def put_back(db: Database) -> bool:
+            db.execute(
+                "UPDATE runs SET start_key = NULL WHERE trash_id = ? AND start_key IN "
+                f"(SELECT start_key FROM runs WHERE {_HERE})",  # whoever pressed again since has the key
+                [entry_id],
+            )
+            back = [
+                db.execute(f"UPDATE {table} SET trash_id = NULL WHERE trash_id = ?", [entry_id]).rowcount
+                for table in ("runs", "models")
+            ]
+            return any(back)
+
+        return self._writer.call(put_back)
+
+    def forget(self, entry_id: str) -> None:
+        """Remove what lies in the trash under this entry for good."""
+
+        def forget(db: Database) -> None:
+            for table, remove in (("models", _remove_model), ("runs", _remove_run)):
+                for (row_id,) in db.execute(f"SELECT id FROM {table} WHERE trash_id = ?", [entry_id]).fetchall():
+                    remove(db, row_id)
+
+        self._writer.call(forget)
 
     def import_rows(self, rows: Mapping[str, Iterable[Row]]) -> None:
         """Add what `export_run` or `export_model` gave, in one transaction; columns of other versions are left out."""
-
-        def add(db: Database) -> None:
-            for table in ("runs", "models", "artifacts"):
-                known = set(db.table(table).columns_dict)
-                for row in rows.get(table, ()):
-                    values = {column: value for column, value in row.items() if column in known}
-                    if table == "runs" and not _is_free_colour(db, values.get("colour")):
-                        values["colour"] = _next_colour(db)
-                    if table == "runs" and _key_is_used(db, values.get("start_key")):
-                        values["start_key"] = None
-                    db.table(table).insert(values)
-
-        self._writer.call(add)
+        self._writer.call(lambda db: _import(db, rows))
 
     def rename_run(self, run_id: str, name: str) -> None:
         """Call a run otherwise."""
@@ -809,12 +830,45 @@ _TABLES: dict[type[Record], str] = {
 }
 
 
+_HERE = "trash_id IS NULL"  # of a run: it does not lie in the trash
+_MODELS_HERE = (
+    "models JOIN runs ON runs.id = run_id AND runs.trash_id IS NULL AND models.trash_id IS NULL"  # nor does its run
+)
 _ACTIVE = f"status IN ({', '.join(repr(status.value) for status in RunStatus if status.is_active)})"
 
 
 def _may_become(status: RunStatus) -> str:
     """The SQL condition that a run's life leads from where it is to `status`."""
     return f"status IN ({', '.join(repr(source.value) for source in sources(status))})"
+
+
+def _remove_model(db: Database, model_id: str) -> None:
+    db.table("artifacts").delete_where("model_id = ?", [model_id])
+    db.table("models").delete_where("id = ?", [model_id])
+
+
+def _remove_run(db: Database, run_id: str) -> None:
+    db.execute("DELETE FROM artifacts WHERE model_id IN (SELECT id FROM models WHERE run_id = ?)", [run_id])
+    for table in ("models", *_TABLES.values()):
+        db.table(table).delete_where("run_id = ?", [run_id])
+    db.table("runs").delete_where("id = ?", [run_id])
+
+
+def _exported(rows: list[Row]) -> list[Row]:
+    """Rows as they may leave the database: where they lie in its trash is nobody else's concern."""
+    return [{column: value for column, value in row.items() if column != "trash_id"} for row in rows]
+
+
+def _import(db: Database, rows: Mapping[str, Iterable[Row]]) -> None:
+    for table in ("runs", "models", "artifacts"):
+        known = set(db.table(table).columns_dict) - {"trash_id"}
+        for row in rows.get(table, ()):
+            values = {column: value for column, value in row.items() if column in known}
+            if table == "runs" and not _is_free_colour(db, values.get("colour")):
+                values["colour"] = _next_colour(db)
+            if table == "runs" and _key_is_used(db, values.get("start_key")):
+                values["start_key"] = None
+            db.table(table).insert(values)
 
 
 def _next_colour(db: Database) -> int:
@@ -828,7 +882,7 @@ def _is_free_colour(db: Database, colour: object) -> bool:
 
 def _key_is_used(db: Database, start_key: object) -> bool:
     """Whether a run was started with this key since the one that had it went to the trash."""
-    return db.execute("SELECT 1 FROM runs WHERE start_key = ?", [start_key]).fetchone() is not None
+    return db.execute(f"SELECT 1 FROM runs WHERE start_key = ? AND {_HERE}", [start_key]).fetchone() is not None
 
 
 def _end_of_queue(db: Database) -> float:
@@ -852,7 +906,8 @@ def _storable(row: Row) -> Row:
 
 
 def _run(row: Row) -> Run:
-    values = {key: value for key, value in row.items() if key not in ("start_key", "queue_position", "config")}
+    hidden = ("start_key", "queue_position", "trash_id", "config")
+    values = {key: value for key, value in row.items() if key not in hidden}
     report, quote = values["data_report"], values["quote"]
     return Run(
         **{
@@ -869,6 +924,7 @@ def _run(row: Row) -> Run:
 
 def _model(row: Row) -> TrainedModel:
     title = row.pop("title")
+    del row["trash_id"]
     return TrainedModel(
         **{
             **row,

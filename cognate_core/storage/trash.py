@@ -2,7 +2,7 @@
 
 trash/<entry>/
     entry.json    what it was, where it lay, its rows of the database
-    content/      its folder
+    content/      its folder; called removing/ once it is being removed for good
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cognate_core.contracts import utc_now
-from cognate_core.errors import NotFound, RunError, StorageError
-from cognate_core.files import replace_durably, sync_folder
+from cognate_core.errors import DiskFull, NotFound, RunError, StorageError
+from cognate_core.files import is_disk_full, replace_durably, sync_folder
 
 Rows = Mapping[str, Iterable[dict[str, Any]]]
 
@@ -61,21 +61,12 @@ class Trash:
                 resolved.rename(place / "content")  # the last that can fail: what is removed below holds no content
         except OSError as error:
             shutil.rmtree(place, ignore_errors=True)
-            raise StorageError(f"The files of {name} cannot be moved to the trash ({error}).") from error
+            raise _refused(error, f"The files of {name} cannot be moved to the trash") from error
         return entry
 
     def entries(self) -> list[TrashEntry]:
         """What lies in the trash, the newest first. What is not readable there is left out."""
-        found = []
-        for path in self._folder.glob("*/entry.json"):
-            try:
-                values = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
-                entry = TrashEntry(**{**values, "id": path.parent.name})
-                if not all(isinstance(text, str) for text in (entry.name, entry.origin, entry.deleted_at)):
-                    raise TypeError("a name, place or time is no text")
-                found.append(entry)
-            except (OSError, ValueError, TypeError):
-                continue
+        found = filter(None, map(_read, self._folder.glob("*/entry.json")))
         return sorted(found, key=lambda entry: entry.deleted_at, reverse=True)
 
     def put_back(self, entry_id: str) -> TrashEntry:
@@ -87,6 +78,8 @@ class Trash:
         """
         entry = self._entry(entry_id)
         content, target = self._folder / entry.id / "content", (self._home / entry.origin).resolve()
+        if self._removing(entry.id).exists():
+            raise RunError(f"{entry.name} cannot be put back: some of its files are already removed.")
         if not target.is_relative_to(self._home):
             raise StorageError(f"{entry.name} lay outside the studio's data folder and is not put back.")
         if content.is_dir():
@@ -96,35 +89,61 @@ class Trash:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 content.rename(target)
             except OSError as error:
-                raise StorageError(f"The files of {entry.name} cannot be put back ({error}).") from error
+                raise _refused(error, f"The files of {entry.name} cannot be put back") from error
         return entry
 
-    def remove(self, entry_id: str) -> None:
-        """Remove an entry and what it still holds for good. Raises NotFound when there is none."""
-        self._remove(self._entry(entry_id))
-
-    def empty(self) -> int:
-        """Remove all entries for good; how many there were.
+    def remove_content(self, entry_id: str) -> None:
+        """Remove an entry's folder for good. The entry stays: its rows are the caller's concern, and then `remove`.
 
         Raises:
-            StorageError: some cannot be removed; the others are.
+            NotFound: there is no such entry.
+            StorageError: something of it cannot be removed. It is not put back any more; another try may succeed.
         """
-        entries = self.entries()
-        for entry in entries:
-            self._remove(entry)
-        left = [entry.name for entry in entries if (self._folder / entry.id).exists()]
-        if left:
-            raise StorageError(
-                f"{len(left):,} of {len(entries):,} items in the trash cannot be removed, {left[0]} among them. Check "
-                f"the rights of the folder {self._folder}, then try again."
-            )
-        return len(entries)
+        entry = self._entry(entry_id)
+        content, removing = self._folder / entry.id / "content", self._removing(entry.id)
+        try:
+            if content.is_dir():
+                content.rename(removing)
+            if removing.is_dir():
+                shutil.rmtree(removing)
+        except OSError as error:
+            raise _refused(error, f"Not all files of {entry.name} could be removed") from error
 
-    def _remove(self, entry: TrashEntry) -> None:
-        shutil.rmtree(self._folder / entry.id, ignore_errors=True)
+    def remove(self, entry_id: str) -> None:
+        """Remove an entry and what it still holds for good.
+
+        Raises:
+            NotFound: there is none.
+            StorageError: as `remove_content`, and it is still in the trash.
+        """
+        self.remove_content(entry_id)
+        entry = self._entry(entry_id)
+        place = self._folder / entry.id
+        try:
+            (place / "entry.json").unlink()  # from here on it is no longer in the trash
+        except OSError as error:
+            raise _refused(error, f"{entry.name} could not be removed from the trash") from error
+        shutil.rmtree(place, ignore_errors=True)
+
+    def _removing(self, entry_id: str) -> Path:
+        return self._folder / entry_id / "removing"
 
     def _entry(self, entry_id: str) -> TrashEntry:
-        for entry in self.entries():
-            if entry.id == entry_id:
+        for path in self._folder.glob("*/entry.json"):
+            if path.parent.name == entry_id and (entry := _read(path)):
                 return entry
         raise NotFound("This is no longer in the trash.")
+
+
+def _read(path: Path) -> TrashEntry | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8", errors="surrogatepass"))
+        entry = TrashEntry(**{**values, "id": path.parent.name})
+    except (OSError, ValueError, TypeError):
+        return None
+    return entry if all(isinstance(text, str) for text in (entry.name, entry.origin, entry.deleted_at)) else None
+
+
+def _refused(error: OSError, what: str) -> StorageError:
+    kind = DiskFull if is_disk_full(error) else StorageError
+    return kind(f"{what} ({error}).")

@@ -5,7 +5,7 @@ from streamlit.testing.v1 import AppTest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
-from cognate_core.errors import StorageError
+from cognate_core.errors import DiskFull, StorageError
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from tests.pages.conftest import add_runs, button, open_page, texts
@@ -119,3 +119,14 @@ def test_a_trash_that_cannot_be_emptied_says_why(studio: RunManager, monkeypatch
     button(page, "Empty the trash").click().run()
     answer(page, "Empty it")
     assert "The disk refused" in texts(page)
+
+
+def test_why_no_waiting_run_begins_is_said(
+    studio: RunManager, tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> bool:
+        raise DiskFull("The disk is full.")
+
+    monkeypatch.setattr(studio.log, "claim", refuse)
+    studio.start(tiny_config, "mine", ["m"])
+    assert "No waiting run can begin now. The disk is full" in texts(open_page("home"))

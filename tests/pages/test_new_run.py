@@ -115,6 +115,24 @@ def test_start_pressed_twice_is_one_run(idle_studio: RunManager) -> None:
     assert len(idle_studio.log.runs()) == 1
 
 
+def test_name_and_number_of_models_survive_another_page_and_a_reload(idle_studio: RunManager) -> None:
+    page = open_page("new_run")
+    field(page, "Name").set_value("Evening run").run()
+    field(page, "Training steps").set_value("7").run()
+    page.number_input[0].set_value(3).run()
+    page.switch_page("home.py").run()
+    page.switch_page("new_run.py").run()
+    there = (field(page, "Name").value, field(page, "Training steps").value, page.number_input[0].value)
+    assert there == ("Evening run", "7", 3)
+    typed = {"first-run.name": "Evening run", "first-run.max_steps": "7", "model_count": "3"}  # as a browser writes it
+    page = open_page("new_run", **typed)
+    there = (field(page, "Name").value, field(page, "Training steps").value, page.number_input[0].value)
+    assert there == ("Evening run", "7", 3)
+    start_button(page).click().run()
+    (run,) = idle_studio.log.runs()
+    assert run.model_names == ["Evening run 1", "Evening run 2", "Evening run 3"]
+
+
 def test_an_empty_name_gets_a_sentence(idle_studio: RunManager) -> None:
     page = open_page("new_run")
     field(page, "Name").set_value("   ").run()

@@ -14,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,6 +52,7 @@ from cognate_core.errors import (
     StorageError,
     TrainingError,
 )
+from cognate_core.files import replace_durably
 from cognate_core.insight.estimates import estimate
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.records import record_to_json
@@ -64,6 +64,7 @@ from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, TrainingService, seeds_from
 from cognate_core.storage import progress_log
+from cognate_core.storage import trash as trash_module
 from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run
 from cognate_core.storage.trash import TrashEntry
@@ -755,6 +756,46 @@ class TestPauseAndResume:
             ["stopped"] if outcome is RunStatus.STOPPED else []
         )
 
+    @pytest.mark.parametrize("models", ["a", "ab"])
+    def test_stopped_while_it_is_prepared_again_it_saves_what_it_had_learned(
+        self, open_manager: OpenManager, trainer: PatientTrainer, start: Callable[..., str], models: str
+    ) -> None:
+        build = BlockedBuild(trainer)
+        studio = open_manager(build_service=build)
+        build.let_go.set()
+        run_id = start(studio, *models)
+        begin(trainer, "a")
+        paused(studio, run_id)
+        build.begun.clear()
+        build.let_go.clear()
+        studio.resume(run_id)
+        assert build.begun.wait(LONG)
+        assert studio.stop(run_id)
+        build.let_go.set()
+        run = end_of(studio, run_id)
+        assert (run.status, run.message) == (RunStatus.STOPPED, "Stopped and saved")
+        assert [(model.name, model.status) for model in studio.log.models(run_id)] == [("a", "stopped")]
+        assert trainer.order == ["a", "a"]
+
+    def test_stopped_while_its_pause_is_being_saved_it_saves_the_model(
+        self, open_manager: OpenManager, start: Callable[..., str]
+    ) -> None:
+        class StoppedMeanwhile(PatientTrainer):
+            def _train_until_let_go(self, name: str, progress_callback: ProgressCallback) -> str:
+                try:
+                    return super()._train_until_let_go(name, progress_callback)
+                except PauseRequested:
+                    assert studio.stop(run_id)
+                    raise
+
+        trainer = StoppedMeanwhile()
+        studio = open_manager(build_service=services_with(trainer))
+        run_id = start(studio, "a")
+        begin(trainer, "a")
+        assert studio.pause(run_id)
+        assert end_of(studio, run_id).status is RunStatus.STOPPED
+        assert [(model.name, model.status) for model in studio.log.models(run_id)] == [("a", "stopped")]
+
     def test_a_wish_of_an_earlier_life_is_forgotten(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str]
     ) -> None:
@@ -1362,63 +1403,71 @@ class TestStorageErrors:
         trainer.let_all_go()
         assert end_of(studio, waits).status is RunStatus.COMPLETED
 
-    @pytest.mark.parametrize("what", ["run", "model"])
-    def test_what_cannot_be_forgotten_is_not_deleted(
+    @pytest.mark.parametrize("how", ["opened", "started", "resumed", "a sweep"])
+    def test_a_run_that_cannot_be_claimed_waits_that_is_said_and_it_begins_once_it_can(
+        self,
+        open_manager: OpenManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        home: Path,
+        tiny_config: TrainingConfig,
+        monkeypatch: pytest.MonkeyPatch,
+        how: str,
+    ) -> None:
+        def open_studio() -> RunManager:
+            return open_manager(build_service=services_with(trainer), timing=Timing(heartbeat=0.01))
+
+        log = ProgressLog(database_path(home))
+        if how == "opened":
+            add_waiting(log, home, tiny_config, "a")
+        if how == "resumed":
+            add_waiting(log, home, tiny_config, "a")
+            log.claim("a")
+            log.set_status("a", RunStatus.PAUSED)
+        log.close()
+        full, claim = threading.Event(), ProgressLog.claim
+        full.set()
+
+        def claim_where_there_is_room(log: ProgressLog, run_id: str) -> bool:
+            if full.is_set():
+                raise DiskFull(DISK_FULL)
+            return claim(log, run_id)
+
+        monkeypatch.setattr(ProgressLog, "claim", claim_where_there_is_room)
+        studio = open_studio()
+        match how:
+            case "started":
+                start(studio, "a")
+            case "resumed":
+                studio.resume("a")
+            case "a sweep":
+                studio.start_sweep(Sweep(tiny_config, {"seed": "1, 2"}), "a")
+        waiting = studio.log.queued_run_ids()
+        assert waiting and studio.none_begins == DISK_FULL
+        full.clear()
+        trainer.let_all_go()
+        for run_id in waiting:
+            assert end_of(studio, run_id).status is RunStatus.COMPLETED
+        until(lambda: studio.none_begins is None)
+
+    @pytest.mark.parametrize("error", [StorageError(DISK_FULL), OSError(28, "No space left on device"), RuntimeError()])
+    def test_whatever_goes_wrong_once_it_was_claimed_the_run_fails_and_the_next_one_comes(
         self,
         studio: RunManager,
         trainer: PatientTrainer,
         start: Callable[..., str],
         monkeypatch: pytest.MonkeyPatch,
-        what: str,
+        error: Exception,
     ) -> None:
+        def refuse(*_: Any) -> None:
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(manager_module, "tracking_of", refuse)
+            bad = end_of(studio, start(studio, "bad"))
+        assert bad.status is RunStatus.FAILED and bad.error
         trainer.let_all_go()
-        run_id = start(studio, "a")
-        end_of(studio, run_id)
-        (model,) = studio.log.models(run_id)
-        delete = partial(studio.delete_run, run_id) if what == "run" else partial(studio.delete_model, model.id)
-        files = sorted((studio.home / "runs").rglob("*"))
-
-        def refuse(_: str) -> None:
-            raise StorageError("The database is locked by another program.")
-
-        with monkeypatch.context() as locked:
-            locked.setattr(studio.log, f"remove_{what}", refuse)
-            with pytest.raises(StorageError, match="locked"):
-                delete()
-        assert sorted((studio.home / "runs").rglob("*")) == files
-        assert studio.trash.entries() == []
-        delete()
-        assert len(studio.trash.entries()) == 1
-
-    @pytest.mark.parametrize("kind", ["run", "sweep", "resumed"])
-    def test_what_is_queued_is_not_refused_when_its_start_is(
-        self,
-        open_manager: OpenManager,
-        trainer: PatientTrainer,
-        start: Callable[..., str],
-        tiny_config: TrainingConfig,
-        monkeypatch: pytest.MonkeyPatch,
-        kind: str,
-    ) -> None:
-        studio = open_manager(build_service=services_with(trainer), timing=Timing(heartbeat=0.01))
-        run_id = start(studio, "before")
-        begin(trainer, "before")
-        paused(studio, run_id)
-        trainer.let_all_go()
-
-        def refuse(run_id: str) -> bool:
-            raise StorageError("The database is locked by another program.")
-
-        with monkeypatch.context() as locked:
-            locked.setattr(studio.log, "claim", refuse)
-            if kind == "run":
-                run_id = start(studio, "a")
-            elif kind == "sweep":
-                run_id = studio.start_sweep(Sweep(tiny_config, {"seed": [1, 2]}), "sweep")[1][0]
-            else:
-                studio.resume(run_id)
-            assert studio.log.run(run_id).status is RunStatus.QUEUED
-        assert end_of(studio, run_id).status is RunStatus.COMPLETED
+        assert end_of(studio, start(studio, "good")).status is RunStatus.COMPLETED
 
     def test_the_heartbeat_outlasts_one_refusal(
         self,
@@ -1596,6 +1645,47 @@ class TestClosing:
 
 
 class TestOpening:
+    @pytest.mark.parametrize("what", ["interrupt_unfinished", "queued_run_ids", "introduce", "workers"])
+    def test_that_fails_lets_the_folder_go(
+        self, open_manager: OpenManager, trainer: PatientTrainer, home: Path, tiny_config: TrainingConfig, what: str
+    ) -> None:
+        log = ProgressLog(database_path(home))
+        for run_id in "ab":
+            add_waiting(log, home, tiny_config, run_id)
+        log.claim("b")  # interrupted: its worker is looked for
+        log.close()
+        whose = next(each for each in (RunManager, ProgressLog, manager_module) if hasattr(each, what))
+        trainer.let_all_go()
+
+        def refuse(*_: Any) -> None:
+            raise StorageError("The database is locked by another program.")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(whose, what, refuse)
+            with pytest.raises(StorageError, match="locked"):
+                open_manager(build_service=services_with(trainer))
+        assert "heartbeat" not in [thread.name for thread in threading.enumerate()]
+        assert end_of(open_manager(build_service=services_with(trainer)), "a").status is RunStatus.COMPLETED
+
+    def test_on_a_full_disk_what_was_interrupted_is_written_with_the_reserve(
+        self, open_manager: OpenManager, trainer: PatientTrainer, home: Path, tiny_config: TrainingConfig
+    ) -> None:
+        log = ProgressLog(database_path(home))
+        add_waiting(log, home, tiny_config, "a")
+        log.claim("a")
+        log.close()
+        interrupt = ProgressLog.interrupt_unfinished
+
+        def where_there_is_room(log: ProgressLog) -> list[str]:
+            if (home / "reserve").exists():
+                raise DiskFull(DISK_FULL)
+            return interrupt(log)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ProgressLog, "interrupt_unfinished", where_there_is_room)
+            studio = open_manager(build_service=services_with(trainer))
+        assert status_of(studio, "a") is RunStatus.INTERRUPTED
+
     def test_runs_of_a_process_that_was_killed_are_interrupted(
         self, open_manager: OpenManager, trainer: PatientTrainer, home: Path, tiny_config: TrainingConfig
     ) -> None:
@@ -2128,7 +2218,7 @@ class TestDeleteRun:
         )
         assert all(figures.values()), "there is something to lose"
         studio.delete_run(run.id)
-        assert not any(measured(studio.log, run.id).values())
+        assert [each.id for each in studio.log.runs()] == [other.id]
         (entry,) = studio.trash.entries()
         assert studio.put_back(entry.id) == entry
         assert studio.log.export_run(run.id) == rows
@@ -2141,6 +2231,134 @@ class TestDeleteRun:
         assert studio.trash.entries() == []
         with pytest.raises(RunError, match="no longer in the trash"):
             studio.put_back(entry.id)
+
+    def test_removed_for_good_nothing_of_it_is_left(
+        self, open_manager: OpenManager, start: Callable[..., str], home: Path
+    ) -> None:
+        studio = open_manager(build_service=recording_service)
+        run, other = end_of(studio, start(studio, "a", "b")), end_of(studio, start(studio, "other"))
+        others = measured(studio.log, other.id)
+        model = studio.log.models(run.id)[0]
+        studio.delete_model(model.id)
+        studio.delete_run(run.id)
+        for entry in studio.trash.entries():
+            studio.remove_for_good(entry.id)
+        assert not any(measured(studio.log, run.id).values())
+        assert not studio.log.is_taken("runs", run.id) and not studio.log.is_taken("models", model.id)
+        assert list((home / "trash").iterdir()) == []
+        assert measured(studio.log, other.id) == others
+
+    @pytest.mark.parametrize("times", [1, 2, 3])
+    def test_of_which_something_cannot_be_removed_is_told_and_is_tried_again(
+        self, open_manager: OpenManager, start: Callable[..., str], home: Path, times: int
+    ) -> None:
+        """`times`: at the how many-th file."""
+        studio = open_manager(build_service=recording_service)
+        run = end_of(studio, start(studio, "a"))
+        studio.delete_run(run.id)
+        (entry,) = studio.trash.entries()
+        unlink, asked = os.unlink, list[str]()
+
+        def refuse(path: Any, **of: Any) -> None:
+            asked.append(path)
+            if len(asked) == times:
+                raise PermissionError(13, "Permission denied", path)
+            unlink(path, **of)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(os, "unlink", refuse)
+            with pytest.raises(StorageError, match=r"^Not all files of a could be removed \(.*Permission denied"):
+                studio.remove_for_good(entry.id)
+        assert studio.trash.entries() == [entry], "what could not be removed is still there, and shown"
+        with pytest.raises(RunError, match=r"^a cannot be put back: some of its files are already removed\.$"):
+            studio.put_back(entry.id)
+        assert studio.log.runs() == []
+        studio.remove_for_good(entry.id)
+        assert list((home / "trash").iterdir()) == []
+        assert not studio.log.is_taken("runs", run.id)
+
+    def test_is_emptied_but_for_what_cannot_be_removed_and_that_is_told(
+        self, open_manager: OpenManager, start: Callable[..., str], home: Path
+    ) -> None:
+        studio = open_manager(build_service=recording_service)
+        for name in ("first", "stubborn", "last"):
+            studio.delete_run(end_of(studio, start(studio, name)).id)
+        stays = end_of(studio, start(studio, "stays"))
+        (kept,) = [entry for entry in studio.trash.entries() if entry.name == "stubborn"]
+        remove = studio.trash.remove_content
+
+        def refuse(entry_id: str) -> None:
+            if entry_id == kept.id:
+                raise StorageError("The disk refuses.")
+            remove(entry_id)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(studio.trash, "remove_content", refuse)
+            with pytest.raises(StorageError, match=r"^1 of 3 items in the trash cannot be removed\. The disk"):
+                studio.empty_trash()
+        assert studio.trash.entries() == [kept]
+        assert studio.empty_trash() == 1
+        assert studio.empty_trash() == 0
+        assert studio.trash.entries() == [] and list((home / "trash").iterdir()) == []
+        assert [run.id for run in studio.log.runs()] == [stays.id] and Path(stays.folder).is_dir()
+
+    @pytest.mark.parametrize("kind", ["run", "model"])
+    def test_that_the_database_refuses_stays_where_it_is(
+        self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str], monkeypatch: Any, kind: str
+    ) -> None:
+        trainer.let_all_go()
+        run = end_of(studio, start(studio, "a"))
+        (model,) = studio.log.models(run.id)
+        rows, there = studio.log.export_run(run.id), sorted(Path(run.folder).rglob("*"))
+
+        def refuse(*_: Any) -> None:
+            raise StorageError("The database is locked by another program.")
+
+        monkeypatch.setattr(studio.log, "move_to_trash", refuse)
+        with pytest.raises(StorageError, match="locked"):
+            studio.delete_run(run.id) if kind == "run" else studio.delete_model(model.id)
+        assert studio.trash.entries() == []
+        assert (studio.log.export_run(run.id), sorted(Path(run.folder).rglob("*"))) == (rows, there)
+
+    def test_on_a_full_disk_there_is_room_to_delete(
+        self,
+        studio: RunManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        home: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        """Else nobody could make room."""
+        trainer.let_all_go()
+        run = end_of(studio, start(studio, "a"))
+        reserve = home / "reserve"
+
+        def where_there_is_room(write: Callable[..., Any]) -> Callable[..., Any]:
+            def guarded(*values: Any) -> Any:
+                if reserve.exists():
+                    raise OSError(28, "No space left on device")
+                return write(*values)
+
+            return guarded
+
+        monkeypatch.setattr(trash_module, "replace_durably", where_there_is_room(replace_durably))
+        studio.delete_run(run.id)
+        (entry,) = studio.trash.entries()
+        studio.remove_for_good(entry.id)
+        assert reserve.stat().st_size == RESERVE_BYTES
+        assert studio.trash.entries() == []
+
+    def test_a_model_that_has_no_files_is_put_back_too(
+        self, open_manager: OpenManager, start: Callable[..., str]
+    ) -> None:
+        studio = open_manager(build_service=services_with(MockModelTrainer()))
+        run = end_of(studio, start(studio, "a"))
+        before = studio.log.export_run(run.id)
+        studio.delete_model(studio.log.models(run.id)[0].id)
+        assert studio.log.models() == []
+        (entry,) = studio.trash.entries()
+        studio.put_back(entry.id)
+        assert studio.log.export_run(run.id) == before
 
     def test_a_paused_run_that_was_put_back_goes_on(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str]
@@ -2310,6 +2528,28 @@ class TestRealTraining:
             content = (home / file["path"]).read_bytes()
             assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"])
             assert content
+
+    def test_paused_resumed_and_stopped_while_it_prepares_it_has_the_model_of_where_it_was(
+        self, open_manager: OpenManager, tiny_config: TrainingConfig
+    ) -> None:
+        asked: list[Callable[[str], bool]] = []
+
+        def build(context: RunContext) -> TrainingService:
+            if asked:
+                assert asked.pop()(context.run_id)
+            return build_real_service(context)
+
+        studio = open_manager(build_service=build)
+        run_id = studio.start(tiny_config.with_overrides({"max_steps": 100_000, "save_steps": 100}), "a", ["a"])
+        until(lambda: len(studio.log.metrics(run_id)) > 2, "some steps")
+        paused(studio, run_id)
+        step = studio.resume_step(run_id)
+        asked.append(studio.stop)
+        studio.resume(run_id)
+        run = end_of(studio, run_id)
+        assert (run.status, run.message) == (RunStatus.STOPPED, "Stopped and saved")
+        (model,) = studio.log.models(run_id)
+        assert model.status == "stopped" and step <= model.details["training_stats"]["steps"] <= step + 1
 
     def test_closing_in_the_midst_of_training_loses_no_step(
         self, open_manager: OpenManager, tiny_config: TrainingConfig, home: Path

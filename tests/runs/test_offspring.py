@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
-from cognate_core.errors import ConfigError, RunError
+from cognate_core.errors import ConfigError, RunError, StorageError
 from cognate_core.runs import MAX_MODELS, RunManager, numbered_names
 from cognate_core.runs.names import MAX_NAME_LENGTH
 from cognate_core.runs.offspring import branch_config, checkpoint_steps, nearest_checkpoint, twin_config
@@ -86,6 +86,20 @@ def test_a_branch_from_where_there_is_no_checkpoint_is_refused(trained: tuple[Ru
     with pytest.raises(RunError, match="no longer there"):
         manager.start_branch(mother, "Mother", 1, {}, "Branch")
     assert len(manager.log.runs()) == 1
+
+
+def test_a_branch_that_cannot_be_queued_leaves_no_folder(
+    trained: tuple[RunManager, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager, mother = trained
+
+    def refuse(*_: object) -> None:
+        raise StorageError("The database is locked by another program.")
+
+    monkeypatch.setattr(manager.log, "create_run", refuse)
+    with pytest.raises(StorageError, match="locked"):
+        manager.start_branch(mother, "Mother", 4, {}, "Branch")
+    assert [path.name for path in (manager.home / "runs").iterdir()] == [mother]
 
 
 def test_a_twin_differs_in_the_filter_alone_and_is_started_once(trained: tuple[RunManager, str]) -> None:

@@ -191,7 +191,10 @@ def test_it_can_be_deleted_put_back_and_handed_on(trained: Trained, here: RunMan
     assert len(here.log.models(run_id)) == 1
     write_passport(here.log, here.store, run_id, tmp_path / "again.zip")
     here.delete_run(run_id)
-    assert open_passport(here, tmp_path / "again.zip") == run_id
+    again = open_passport(here, tmp_path / "again.zip")
+    assert again != run_id, "that one lies in the trash, and can still be put back"
+    here.put_back(next(entry for entry in here.trash.entries() if entry.kind == "run").id)
+    assert {run.id for run in here.log.runs()} == {run_id, again}
     assert len(here.log.models(run_id)) == 1
 
 

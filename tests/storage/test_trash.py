@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -352,30 +351,3 @@ def test_whatever_is_done_each_run_is_in_one_place_or_removed(
         assert {entry.id: entry.name for entry in trash.entries()} == {place: w for w, place in deleted.items()}
         for w, place in deleted.items():
             assert (home / "trash" / place / "content" / "who").read_text() == w
-
-
-def test_it_is_emptied_at_once(trash: Trash, home: Path) -> None:
-    for number in range(3):
-        (home / "runs" / str(number)).mkdir()
-        trash.put("run", f"run {number}", home / "runs" / str(number), ROWS)
-    (home / "runs" / "stays").mkdir()
-    assert trash.empty() == 3
-    assert trash.entries() == [] and list((home / "trash").iterdir()) == []
-    assert (home / "runs" / "stays").is_dir()
-    assert trash.empty() == 0
-
-
-def test_what_cannot_be_removed_is_told_and_the_rest_goes(
-    trash: Trash, home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    kept = [trash.put("run", name, home / "runs" / name, ROWS) for name in ("first", "stubborn", "last")][1]
-    remove = shutil.rmtree
-
-    def refuse(path: Path, **how: Any) -> None:
-        if path.name != kept.id:
-            remove(path, **how)
-
-    monkeypatch.setattr(shutil, "rmtree", refuse)
-    with pytest.raises(StorageError, match="1 of 3 items in the trash cannot be removed, stubborn among them"):
-        trash.empty()
-    assert trash.entries() == [kept]

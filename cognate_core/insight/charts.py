@@ -484,6 +484,7 @@ def _fit(layout: Figure, traces: Sequence[Trace], labels: Sequence[_Label], *, l
     shown = [y for trace in traces for y in trace["y"] if y is not None] + [label.y for label in labels]
     if log_scale:
         shown = [y for y in shown if y > 0]
+    layout["annotations"] = []
     if not shown:
         return
     axis, low, high = layout["yaxis"], min(shown), max(shown)

@@ -67,11 +67,10 @@ def test_of_two_choices_at_once_the_last_one_is_drawn(page: Page, order: tuple[i
         with page.expect_response("**/live?*"):
             held[place].continue_()
     page.unroute_all()
-    page.wait_for_function(
-        f"""async address => JSON.stringify((await (await fetch(address)).json()).charts[0].figure.data.map(t => t.y))
-            === JSON.stringify({PLOT}.data.map(t => t.y))""",
-        arg=held[1].request.url,
-    )
+    read = "async address => JSON.stringify((await (await fetch(address)).json()).charts[0].figure.data.map(t => t.y))"
+    strong = page.evaluate(read, held[1].request.url)
+    assert strong != page.evaluate(read, held[0].request.url)
+    page.wait_for_function(f"strong => JSON.stringify({PLOT}.data.map(t => t.y)) === strong", arg=strong)
 
 
 def test_what_was_chosen_while_the_studio_was_down_is_drawn_when_it_is_back(page: Page) -> None:

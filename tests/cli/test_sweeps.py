@@ -27,7 +27,7 @@ def test_a_sweep_is_queued_listed_shown_and_cancelled(tmp_path: Path) -> None:
     assert runner.invoke(app, ["sweep", "cancel", sweep["id"]]).stdout.strip() == "2 cancelled"
     table = runner.invoke(app, ["export", sweep["run_ids"][0], str(tmp_path / "steps.csv")])
     assert table.exit_code == 0, table.output
-    assert (tmp_path / "steps.csv").read_text(encoding="utf-8").startswith('"model","step"')
+    assert (tmp_path / "steps.csv").read_text(encoding="utf-8-sig").startswith('"model","step"')
 
 
 def test_a_setting_that_is_not_there_is_told() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cognate_core.errors import RunError
-from cognate_core.insight.axis import Axis, By, axis_by
+from cognate_core.insight.axis import Axis, By, Floats, axis_by
 from cognate_core.insight.charts import (
     Curve,
     Lane,
@@ -50,8 +50,9 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
 
     def small(title: str, unit: str, lines: dict[str, str], explanation: str) -> Chart:
         named = {label: curves.lines[figure] for figure, label in lines.items()}
+        gaps = {label: curves.gaps[figure] for figure, label in lines.items()}
         noisy = "learning_rate" not in lines
-        return _chart(title, explanation, line_chart(named, unit, axis, view, run.colour, noisy=noisy))
+        return _chart(title, explanation, line_chart(named, unit, axis, view, run.colour, noisy=noisy, gaps=gaps))
 
     loss = loss_chart(
         _losses(curves), evaluations, math.log(run.config.choices), axis, view, run.colour, findings=found
@@ -147,7 +148,13 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
 
     def lines(curve: str, *, noisy: bool = True) -> list[Line]:
         return [
-            Line(run.name, run.colour, axes[run.id], _calmed(curves.lines[curve], view.smoothing if noisy else 0.0))
+            Line(
+                run.name,
+                run.colour,
+                axes[run.id],
+                _calmed(curves.lines[curve], view.smoothing if noisy else 0.0),
+                curves.gaps[curve],
+            )
             for run, curves in known
         ]
 
@@ -157,12 +164,13 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
             run.colour,
             axes[run.id],
             _losses(curves).smoothed(view.smoothing) if view.smoothing else curves.lines["loss"],
+            curves.missing_loss,
         )
         for run, curves in known
     ]
     lab = [run for run in runs if run.config.task == "arithmetic"]
     checks = {run.id: log.evaluations(run.id, model_name=run.model_names[0]) for run in runs}
-    unseen = [Line(run.name, run.colour, axes[run.id], _mean_evaluations(checks[run.id])) for run, _ in known]
+    unseen = [Line(run.name, run.colour, axes[run.id], *_mean_evaluations(checks[run.id])) for run, _ in known]
     plain = replace(view, log_scale=False)
     # All runs have a line in each chart: a click tells the run by its number.
     charts = [_accuracy([(*each, checks[each[0].id]) for each in known], axes, view)] if lab else []
@@ -170,13 +178,13 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
         _chart(
             f"How wrong it is on unseen {'problems' if lab else 'text'} (held-out loss)",
             "Mean over the datasets. Lower is better: this is the honest measure.",
-            comparison_chart(unseen, "loss (nats a token)", view, shade=twins, wide=True),
+            comparison_chart(unseen, "loss (nats a token)", view, shade=twins, wide=True, marked=True),
             wide=True,
         ),
         _chart(
             "How wrong it is while learning (training loss)",
             "Lower is better. Smoothed as chosen above.",
-            comparison_chart(losses, "loss (nats a token)", view, shade=twins, wide=True),
+            comparison_chart(losses, "loss (nats a token)", view, shade=twins, wide=True, marked=True),
             wide=True,
         ),
         _chart(
@@ -281,11 +289,12 @@ def _speed(curves: Curves) -> Curve:
     return steps[1:][known], np.diff(tokens)[known] / took[known]
 
 
-def _mean_evaluations(checks: Sequence[dict[str, Any]]) -> Curve:
-    """The mean held-out loss over the datasets, at the steps where all were measured."""
+def _mean_evaluations(checks: Sequence[dict[str, Any]]) -> tuple[Curve, Floats]:
+    """The mean held-out loss over the datasets, and the steps at which one of them was no number."""
     losses: dict[int, list[float | None]] = {}
     for row in checks:
         losses.setdefault(row["step"], []).append(row["loss"])
-    whole = {step: values for step, values in losses.items() if None not in values}
-    means = [float(np.mean(np.array(values, dtype=np.float64))) for values in whole.values()]
-    return np.array(list(whole), dtype=np.float64), np.array(means, dtype=np.float64)
+    steps = np.array(list(losses), dtype=np.float64)
+    means = np.array([np.mean(np.array(values, dtype=np.float64)) for values in losses.values()], dtype=np.float64)
+    known = np.isfinite(means)
+    return (steps[known], means[known]), steps[~known]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import unicodedata
 
 WINDOWS_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 """No folder can have these names there."""
+
+MOST_BYTES = 160  # of a file's name; file systems take 255, endings and all
 
 WORD_JOINER = "\u2060"  # takes no room, and no line breaks there
 _FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")  # the last: as Japanese keyboards have them
@@ -36,6 +39,19 @@ def escape_html(label: str) -> str:
 def escape_csv(label: str) -> str:
     """`label` as a cell of a table: an apostrophe before what a spreadsheet would take for a formula."""
     return f"'{label}" if label.startswith(_FORMULA_SIGNS) else label
+
+
+def escape_cell(label: str) -> str:
+    """`label` for a table that people look at and save: what begins like a formula begins with nothing to be seen."""
+    return f"{WORD_JOINER}{label}" if label.startswith(_FORMULA_SIGNS) else label
+
+
+def file_name(label: str) -> str:
+    """What a file that somebody saves is called after `label`: its letters and digits, of any script."""
+    plain = unicodedata.normalize("NFC", label)
+    kept = "".join(sign if sign == "_" or unicodedata.category(sign)[0] in "LMN" else "-" for sign in plain)
+    name = re.sub("-+", "-", kept).encode()[:MOST_BYTES].decode(errors="ignore").strip("-")
+    return f"run-{name}".rstrip("-") if not name or name.lower() in WINDOWS_DEVICES else name
 
 
 def folder_name(label: str) -> str:

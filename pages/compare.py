@@ -10,14 +10,22 @@ from cognate_core.errors import RunError
 from cognate_core.insight.comparison import FamilyMember, config_difference, family
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.grokking import grokked_at
-from cognate_core.insight.words import duration
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
-from pages.components.layout import page_called, page_header, run_link, shown, status_badge
+from pages.components.layout import (
+    keep_in_address,
+    page_called,
+    page_header,
+    run_link,
+    shown,
+    status_badge,
+    told_apart,
+)
 from pages.components.live_charts import MOST_COMPARED, live_comparison
 from pages.components.run_actions import RELATION_WORDS
 from pages.components.step_dialog import step_dialog
 from pages.components.sweep_results import results_of, sweep_section
+from pages.components.tables import table, time_column
 
 AT_FIRST = 3  # of the newest runs, when the address names none
 
@@ -41,47 +49,47 @@ def choose_sweep(manager: RunManager) -> str | None:
         "Sweep",
         list(groups),
         index=None,
-        format_func=lambda group_id: f"{groups[group_id].name} ({len(groups[group_id].run_ids)} runs)",
+        format_func=told_apart(
+            {group.id: f"{group.name} ({len(group.run_ids)} runs)" for group in groups.values()}
+        ).__getitem__,
         key="sweep_shown",
         placeholder="Choose a sweep to see all its runs",
     )
     if chosen != st.session_state.get("shown_group"):
         st.session_state["shown_group"] = chosen
         if chosen is not None:
-            best = [row.run_id for row in results_of(manager, chosen).rows]
-            st.session_state["compared"] = best[:MOST_COMPARED]
+            st.session_state.pop("compared", None)  # its best runs are, unless the address says otherwise
             if "runs" in st.query_params and named != chosen:
                 del st.query_params["runs"]
     if chosen is not None:
-        st.query_params["group"] = chosen
+        keep_in_address("group", chosen, named)
     else:
         st.query_params.pop("group", None)
     return chosen
 
 
-def choose_runs(log: ProgressLog, runs: dict[str, Run]) -> list[Run]:
-    """Those that the address names, or the newest that have trained; a change is kept in the address."""
+def choose_runs(log: ProgressLog, runs: dict[str, Run], first: list[str]) -> list[Run]:
+    """Those that the address names, or else the `first` ones; a change is kept in the address."""
     named = st.query_params.get("runs")
-    if named is not None and st.session_state.get("addressed_runs") != named:  # came by a link
-        ids = list(dict.fromkeys(each for each in named.split(",") if each))
+    if "compared" not in st.session_state or st.session_state.get("addressed_runs") != named:  # came by a link, or back
+        ids = first if named is None else list(dict.fromkeys(each for each in named.split(",") if each))
         missing = [each for each in ids if each not in runs]
         if missing:
             st.warning("A run of this address is no longer here. It may have been deleted.", icon=":material/warning:")
         if len(ids) > MOST_COMPARED:
             st.caption(f"Curves of {MOST_COMPARED} runs at most are laid over one another: these are the first.")
         st.session_state["compared"] = [each for each in ids if each in runs][:MOST_COMPARED]
-    elif "compared" not in st.session_state:
-        st.session_state["compared"] = [run.id for run in runs.values() if run.step][:AT_FIRST]
     st.session_state["compared"] = [each for each in st.session_state["compared"] if each in runs]
     chosen = st.multiselect(
         "Runs",
         list(runs),
-        format_func=lambda run_id: f"{runs[run_id].name} ({run_id[:4]})",  # two runs may have one name
+        format_func=told_apart({run.id: f"{run.name} ({run.id[:4]})" for run in runs.values()}).__getitem__,
         key="compared",
         max_selections=MOST_COMPARED,
         placeholder="Choose runs to lay over one another",
     )
-    st.session_state["addressed_runs"] = st.query_params["runs"] = ",".join(chosen)
+    keep_in_address("runs", ",".join(chosen), ",".join(first) if named is None else named)
+    st.session_state["addressed_runs"] = st.query_params.get("runs")
     return [log.run(run_id) for run_id in chosen]
 
 
@@ -89,10 +97,10 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
     """The best that each run came to, with its step."""
     st.subheader("What each came to", anchor=False)
     rows = []
-    for run in runs:
+    time, times = time_column("training time", [log.training_seconds(run) for run in runs])
+    for run, worked in zip(runs, times, strict=True):
         best = log.best_evaluation(run.id)
         last = log.last_metrics(run.id, 1)
-        seconds = log.training_seconds(run)
         checks = log.evaluations(run.id, model_name=run.model_names[0])
         rows.append(
             {
@@ -102,7 +110,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
                 "at step": best["step"] if best else None,
                 "last training loss": last[0]["loss"] if last else None,
                 "steps": run.step,
-                "training time": duration(seconds),
+                time: worked,
                 "grokked at step": grokked_at(checks),
                 "parameters": next((model.parameter_count for model in log.models(run.id)), None),
             }
@@ -114,9 +122,8 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
         row["best"] = row["lowest held-out loss"] == best_loss if best_loss is not None else None
     number = st.column_config.NumberColumn
     lab = any(run.config.task == "arithmetic" for run in runs)
-    st.dataframe(
+    table(
         rows,
-        hide_index=True,
         column_config={
             "lowest held-out loss": number(
                 format="%.3f",
@@ -125,6 +132,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
             "at step": number(format="localized"),
             "last training loss": number(format="%.3f"),
             "steps": number(format="localized"),
+            time: number(format="%.1f"),
             "parameters": number(format="compact"),
             # Only runs of the lab can, and a column of nothing tells nobody anything.
             "grokked at step": number(format="localized", help=explained("grokking")) if lab else None,
@@ -152,7 +160,7 @@ def differences(runs: list[Run]) -> None:
         st.caption("Nothing: they have the same settings.")
         return
     fields = form_fields()
-    st.dataframe(
+    table(
         [
             {
                 "setting": f"{fields[name].title} ({name})",
@@ -161,7 +169,6 @@ def differences(runs: list[Run]) -> None:
             }
             for name, values in different.items()
         ],
-        hide_index=True,
     )
 
 
@@ -211,7 +218,10 @@ else:
         sweep = choose_sweep(manager)
         if sweep is not None:
             sweep_section(manager, sweep)
-        chosen = choose_runs(manager.log, all_runs)
+            first = [row.run_id for row in results_of(manager, sweep).rows][:MOST_COMPARED]
+        else:
+            first = [run.id for run in all_runs.values() if run.step][:AT_FIRST]
+        chosen = choose_runs(manager.log, all_runs, first)
         if sweep is not None and len(manager.log.runs_of_group(sweep)) > MOST_COMPARED:
             st.caption(
                 f"Curves of {MOST_COMPARED} runs at most are laid over one another. The table has all of the sweep."

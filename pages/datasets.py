@@ -11,13 +11,13 @@ import streamlit as st
 from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS
 from cognate_core.data.own_files import OwnFile, find_own_file, own_files
 from cognate_core.errors import CognateError, DataError, NotFound
-from cognate_core.insight.words import ago
 from cognate_core.runs import RunManager, current_manager
 from pages.components.data_sources import source_rows
 from pages.components.dataset_cache import rows_of
 from pages.components.dataset_views import lengths_view, mixture_view, overlap_view, rows_view
-from pages.components.layout import page_called, page_header, show_refusal, shown
+from pages.components.layout import keep_in_address, page_called, page_header, show_refusal, shown
 from pages.components.own_files import file_field, keep_uploaded, summary
+from pages.components.tables import table
 
 if TYPE_CHECKING:
     from cognate_core.data.inspection_cache import Choice
@@ -96,10 +96,12 @@ def choose_own_file(manager: RunManager) -> OwnFile | None:
         st.caption("No file was added yet. What you add here can be looked at before anything is trained on it.")
         return None
     by_name = {file.path.name: file for file in files}
-    if named is not None and st.session_state.get("addressed_file") != named:
-        st.session_state["addressed_file"] = st.session_state["chosen_file"] = named  # came by a link or an upload
+    wanted = named or files[0].path.name
+    if st.session_state.get("addressed_file", "") != named:
+        st.session_state["chosen_file"] = wanted  # came by a link or an upload, or back
     chosen = st.selectbox("Your files", list(by_name), format_func=_in_list(files), key="chosen_file")
-    st.session_state["addressed_file"] = st.query_params["file"] = chosen
+    keep_in_address("file", chosen, wanted)
+    st.session_state["addressed_file"] = st.query_params.get("file")
     return by_name[chosen]
 
 
@@ -164,14 +166,14 @@ def prepared_before(cache: Path) -> None:
         return
     st.subheader("Prepared by earlier runs", anchor=False)
     st.caption("What runs really read. The newest eight are kept, so that the same text need not be prepared again.")
-    st.dataframe(
+    table(
         [
-            {"last used": ago(datetime.fromtimestamp(folder.used, UTC).isoformat()), **row}
+            {"last used": datetime.fromtimestamp(folder.used, UTC), **row}
             for folder in folders
             if folder.report is not None
             for row in source_rows(dataclasses.asdict(source) for source in folder.report.sources)
         ],
-        hide_index=True,
+        column_config={"last used": st.column_config.DatetimeColumn(format="distance")},
     )
     damaged = sum(folder.report is None for folder in folders)
     if damaged:

@@ -19,7 +19,7 @@ from cognate_core.runs import RunManager, current_manager, numbered_names
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.config_form import SIGNS, ConfigForm
-from pages.components.layout import page_called, page_header, run_link, show_refusal, shown, status_badge
+from pages.components.layout import page_called, page_header, run_link, show_refusal, shown, status_badge, told_apart
 from pages.components.live_charts import MOST_COMPARED, live_comparison
 from pages.components.run_actions import act
 from pages.components.step_dialog import step_dialog
@@ -226,7 +226,7 @@ else:
                 "Runs",
                 list(lab_runs),
                 [run.id for run in shown_runs],
-                format_func=lambda run_id: f"{lab_runs[run_id].name} ({run_id[:4]})",
+                format_func=told_apart({run.id: f"{run.name} ({run.id[:4]})" for run in lab_runs.values()}).__getitem__,
                 max_selections=MOST_COMPARED,
                 help=explained("grokking"),
             )

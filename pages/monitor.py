@@ -15,11 +15,22 @@ from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.data_sources import source_rows
 from pages.components.hand_on import tracker_files, verification_result
-from pages.components.layout import in_parts, page_called, page_header, run_link, shown, status_badge, sweep_link
+from pages.components.layout import (
+    in_parts,
+    keep_in_address,
+    name_tab,
+    page_called,
+    page_header,
+    run_link,
+    shown,
+    status_badge,
+    sweep_link,
+)
 from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
 from pages.components.run_figures import PACE_STEPS, measured_seconds_left, quote_line, run_seconds
 from pages.components.step_dialog import step_dialog
+from pages.components.tables import table
 from pages.components.tour import watch_hint
 
 # Drawing a part of the page again takes processor time. The charts have their own pace (components/live_charts.js).
@@ -34,16 +45,18 @@ LAST_STEPS = 5  # that are shown of a run that went wrong
 
 def choose_run(log: ProgressLog) -> Run | None:
     """The run that the address names; else the one that is going, or the newest."""
-    wanted = st.query_params.get("run")
+    named = st.query_params.get("run")
+    wanted = named or (None if st.session_state["arrives"] else st.session_state.get("monitored"))
     if wanted is None:
         active = [run for run in log.unfinished_runs() if run.status.is_active]
         runs = active or log.runs(1)
         if not runs:
             return None
         wanted = runs[0].id
-        st.query_params["run"] = wanted
     run = log.run(wanted)
-    st.query_params["run"] = run.id  # a link within the page leaves the address as it was
+    st.session_state["monitored"] = run.id
+    if named is not None:
+        keep_in_address("run", run.id)  # a link within the page leaves it as it was
     return run
 
 
@@ -163,7 +176,7 @@ def data_report(run: Run) -> None:
         return
     lab = run.config.task == "arithmetic"
     with st.expander("Training data", expanded=any(not source["loaded"] for source in report["sources"])):
-        st.dataframe(source_rows(report["sources"]), hide_index=True)
+        table(source_rows(report["sources"]))
         st.caption(
             f"The tokenizer knows {report['vocabulary']:,} {'tokens' if lab else 'word pieces'}. "
             + ("Prepared by an earlier run and used again." if report["from_cache"] else "Prepared for this run.")
@@ -196,7 +209,7 @@ def crash_card(log: ProgressLog, run: Run) -> None:
         return
     with st.expander("The last steps and details"):
         if last:
-            st.dataframe(
+            table(
                 [
                     {
                         "step": row["step"],
@@ -207,7 +220,6 @@ def crash_card(log: ProgressLog, run: Run) -> None:
                     }
                     for row in last
                 ],
-                hide_index=True,
                 column_config={"learning rate": st.column_config.NumberColumn(format="%.3g")},
                 width="content",
             )
@@ -303,6 +315,7 @@ if chosen is None:
         st.info("There is no run yet. Start one, and its curves appear here.", icon=":material/info:")
         st.page_link(page_called("new_run"), label="New run", icon=":material/add_circle:")
 else:
+    name_tab(chosen.name)
     others = [run for run in manager.log.runs(OTHER_RUNS + 1) if run.id != chosen.id]
     st.session_state["drawn_state"] = (chosen.status, bool(chosen.step))
     going = chosen.status.is_active or chosen.status is RunStatus.QUEUED

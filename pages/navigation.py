@@ -5,13 +5,18 @@ from pathlib import Path
 import streamlit as st
 
 from cognate_core.runs import current_manager
-from pages.components.layout import all_pages, shown
+from pages.components.layout import all_pages, has_arrived, name_tab, shown
+from pages.components.theme import follow_theme
 
 # A file, because a Material icon here would be fetched from the network.
 st.set_page_config(page_title="Cognate Studio", page_icon=Path(__file__).with_name("icon.png"), layout="wide")
 st.html(Path(__file__).with_name("accent.css"))
 page = st.navigation(all_pages(), position="top")
+has_arrived(page.url_path)
+if page.url_path:
+    name_tab(page.title)
 read_only = current_manager().read_only
 if read_only:
     st.warning(f"Only looking: {shown(read_only)}", icon=":material/visibility:")
 page.run()
+follow_theme()  # at the foot: it takes a line's room

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -356,6 +357,13 @@ def unsafe_in(source: str, module: str = "sample") -> list[str]:
         if isinstance(node, ast.Attribute) and ast.unparse(node) in ("os.system", "os.popen", "torch.load"):
             found.append(f"{node.lineno}: {ast.unparse(node)}")
     return found
+
+
+def test_pages_show_tables_by_the_one_that_holds_no_formula() -> None:
+    """The table's own "Download as CSV" writes cells as they are."""
+    tables = ROOT / "pages" / "components" / "tables.py"
+    drawn = re.compile(r"st\.(dataframe|table|data_editor)\(")
+    assert [path.name for path in PAGES if drawn.search(path.read_text(encoding="utf-8"))] == [tables.name]
 
 
 @pytest.mark.parametrize("path", [*LIBRARY, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))

@@ -10,7 +10,15 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cognate_core.labels import WORD_JOINER, escape_html, escape_markdown, escape_streamlit
+from cognate_core.labels import (
+    WINDOWS_DEVICES,
+    WORD_JOINER,
+    escape_cell,
+    escape_html,
+    escape_markdown,
+    escape_streamlit,
+    file_name,
+)
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
 READABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
@@ -75,3 +83,34 @@ def test_html_shows_the_label_as_typed(label: str) -> None:
 def test_html_escapes_once() -> None:
     assert escape_html("<b>R&D</b>") == "&lt;b&gt;R&amp;D&lt;/b&gt;"
     assert escape_html("&lt;") == "&amp;lt;"
+
+
+@pytest.mark.parametrize("label", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"])
+def test_a_cell_looks_as_typed_and_is_no_formula(label: str) -> None:
+    assert escape_cell(label) == WORD_JOINER + label
+    assert escape_cell(f"a{label}") == f"a{label}"
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("First run", "First-run"),
+        ("第一次训练", "第一次训练"),
+        ("Größe: 2", "Größe-2"),
+        ("हिन्दी में", "हिन्दी-में"),
+        ("../../etc/passwd", "etc-passwd"),
+        ("CON", "run-CON"),
+        ("?!", "run"),
+        ("", "run"),
+    ],
+)
+def test_a_file_keeps_the_letters_of_what_it_is_called_after(label: str, name: str) -> None:
+    assert file_name(label) == name
+
+
+@given(label=st.text(max_size=80))
+@example(label="字" * 80)
+def test_a_files_name_is_one_on_every_system(label: str) -> None:
+    name = file_name(label)
+    assert name and len(name.encode()) <= 255 - len(".cognate.zip") and name.lower() not in WINDOWS_DEVICES
+    assert not set(name) & set('<>:"/\\|?*. \0') and name.isprintable()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
+from urllib.parse import quote
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi.responses import HTMLResponse, StreamingResponse
@@ -18,7 +19,7 @@ from cognate_core.api.requests import GetManager, GetOwner, RunId
 from cognate_core.api.runs import RunDetails, details
 from cognate_core.errors import DISK_FULL, DiskFull, StorageError
 from cognate_core.files import is_disk_full, require_space
-from cognate_core.labels import folder_name
+from cognate_core.labels import file_name
 
 router = APIRouter(tags=["handing on"])
 
@@ -38,7 +39,7 @@ def report(run_id: RunId, asked: Annotated[ModelWanted, Query()], manager: GetMa
 
     run = manager.log.run(run_id)
     html = report_of_run(manager.log, run, model_name(run, asked.model))
-    return HTMLResponse(html, headers=_as_file(f"{folder_name(run.name)}.html"))
+    return HTMLResponse(html, headers=_as_file(f"{file_name(run.name)}.html"))
 
 
 @router.get(
@@ -50,7 +51,7 @@ def metrics_as_csv(run_id: RunId, manager: GetManager) -> Response:
     """Every step of every model of the run, as a table for other programs."""
     from cognate_core.tracking.export import metrics_csv
 
-    name = folder_name(manager.log.run(run_id).name)
+    name = file_name(manager.log.run(run_id).name)
     return Response(metrics_csv(manager.log, run_id), media_type="text/csv", headers=_as_file(f"{name}.csv"))
 
 
@@ -63,7 +64,7 @@ def metrics_as_parquet(run_id: RunId, manager: GetManager) -> Response:
     """The same as Parquet."""
     from cognate_core.tracking.export import metrics_parquet
 
-    name = folder_name(manager.log.run(run_id).name)
+    name = file_name(manager.log.run(run_id).name)
     return Response(metrics_parquet(manager.log, run_id), media_type=PARQUET, headers=_as_file(f"{name}.parquet"))
 
 
@@ -76,7 +77,7 @@ def passport(run_id: RunId, manager: GetManager) -> StreamingResponse:
     """Everything by which another studio can open this run, and repeat it to verify."""
     from cognate_core.runs.passport import ENDING, open_written_passport
 
-    name = folder_name(manager.log.run(run_id).name)
+    name = file_name(manager.log.run(run_id).name)
     file = open_written_passport(manager, run_id)
     return StreamingResponse(_chunks(file), media_type="application/zip", headers=_as_file(f"{name}{ENDING}"))
 
@@ -121,7 +122,10 @@ async def _receive(request: Request, path: Path) -> None:
 
 def _as_file(name: str) -> dict[str, str]:
     """Headers for what is saved and never shown in the studio's own place."""
-    return {"Content-Disposition": f'attachment; filename="{name}"', "X-Content-Type-Options": "nosniff"}
+    return {
+        "Content-Disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}",
+        "X-Content-Type-Options": "nosniff",
+    }
 
 
 def _chunks(file: BinaryIO) -> Iterator[bytes]:

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from cognate_core.insight.words import time_unit
+
 Floats = npt.NDArray[np.float64]
 By = Literal["step", "time", "tokens"]
 
@@ -66,6 +68,6 @@ def axis_by(
         return Axis("tokens learned from", float(values[-1]), np.r_[steps[0] - 1, steps], np.r_[tokens_before, values])
     seconds = float(values[-1])
     longest = max(longest, seconds)
-    unit, size = ("s", 1.0) if longest < 180 else ("min", 60.0) if longest < 180 * 60 else ("h", 3600.0)
+    unit, size = time_unit(longest)
     start = float(values[0]) if steps[0] > 1 else 0.0  # of a branch: its mother's time counts
     return Axis(f"training time ({unit})", seconds / size, np.r_[steps[0] - 1, steps], np.r_[start, values] / size)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ FONT_SIZE = 14  # readable from the last row
 LABEL_HEIGHT = 19  # least distance of two labels, in pixels
 AROUND = 60  # of a chart's height, what its axis and margins take
 LABEL_LENGTH = 26  # letters of a name that the margin has room for
+FLAT = 1e-6  # a line that moves by less than this share of its height: rounding, which no axis should magnify
+LOG_DECADES = 8  # below the highest loss: what lies deeper is rounding of 32-bit numbers, or 0, which has no place
+FEW_POINTS = 60  # each has a mark
 LOG_AXIS_BEGINS = 10  # steps; before, nothing was checked
 MAX_STEP_TICKS = 8  # numbers on the axis of ponder steps
 DATASET_LOOKS = (("circle", "solid"), ("square", "dash"), ("diamond", "dot"), ("triangle-up", "dashdot"))
@@ -73,12 +77,13 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One run's line in a comparison. `colour` is the run's number."""
+    """One run's line in a comparison. `colour` is the run's number; missing: steps at which there is no number."""
 
     name: str
     colour: int
     axis: Axis
     curve: Curve
+    missing: Floats = field(default_factory=lambda: np.empty(0))
 
 
 def loss_chart(
@@ -104,31 +109,36 @@ def loss_chart(
     labels = [_Label(uniform_loss, "pure guessing", neutral(1, dark=dark))]
     if len(losses.raw[0]):
         opacity = 0.3 if view.smoothing else 1
-        traces.append(_line(axis, losses.raw, "training, each step", hue, 1, opacity=opacity))
+        gaps = losses.missing
+        traces.append(_line(axis, losses.raw, "training, each step", hue, 1, gaps=gaps, opacity=opacity))
         if view.smoothing:
             smooth = losses.smoothed(view.smoothing)
-            traces.append(_line(axis, smooth, "training", hue, 2))
+            traces.append(_line(axis, smooth, "training", hue, 2, gaps=gaps))
         labels.append(_Label(traces[-1]["y"][-1], "training", words))
     if len(losses.missing):
-        height = float(losses.raw[1].max()) if len(losses.raw[1]) else uniform_loss
-        shown = losses.missing[:: -(-len(losses.missing) // MAX_POINTS)]
-        traces.append(_missing(axis, shown, height))
+        traces.append(_missing(axis, losses.missing, losses.raw, uniform_loss))
     for number, dataset in enumerate(dict.fromkeys(row["dataset"] for row in evaluations)):
         points = [(row["step"], row["loss"]) for row in evaluations if row["dataset"] == dataset]
-        known = np.array([point for point in points if point[1] is not None], dtype=np.float64).reshape(-1, 2).T
+        steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+        finite = np.isfinite(values)
+        curve, missing = (steps[finite], values[finite]), steps[~finite]
         name = f"unseen {escape_html(dataset)}"
         symbol, dash = DATASET_LOOKS[number % len(DATASET_LOOKS)]
         tone = neutral(0, dark=dark)
-        marks = {"mode": "lines+markers", "marker": {"size": 6, "symbol": symbol}} if known.shape[1] <= 60 else {}
-        trace = _line(axis, (known[0], known[1]), name, tone, 1.5, dash=dash, **marks)
+        marks: Trace = {}
+        if len(curve[0]) <= FEW_POINTS:
+            marks = {"mode": "lines+markers", "marker": {"size": 6, "symbol": symbol}}
+        trace = _line(axis, curve, name, tone, 1.5, dash=dash, gaps=missing) | marks
         traces.append(trace)
+        if len(missing):
+            traces.append(_missing(axis, missing, curve, uniform_loss, name))
         if trace["y"]:
             labels.append(_Label(trace["y"][-1], name, tone))
     layout = _layout("loss (nats a token)", axis, CHART_HEIGHT, log_scale=view.log_scale)
+    _fit(layout, traces, labels, log_scale=view.log_scale)
     guessing = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": uniform_loss, "y1": uniform_loss}
     layout["shapes"] = [{**guessing, "line": {"color": GREY, "width": 1, "dash": "dot"}}]
     layout["shapes"] += [_band(axis, finding) for finding in findings]
-    layout["annotations"] = _annotations(traces, labels, CHART_HEIGHT, log_scale=view.log_scale)
     layout["annotations"] += [_caption(axis, finding, dark=dark) for finding in findings]
     if findings:
         layout["margin"]["t"] = 34  # room for their titles
@@ -144,10 +154,11 @@ def line_chart(
     *,
     noisy: bool = False,
     height: int = SMALL_CHART_HEIGHT,
+    gaps: Mapping[str, Floats] | None = None,
 ) -> Figure:
     """One line for each of `lines` (label -> curve): the last in the run's colour, those before it in grey.
 
-    `noisy`: each step stands faintly behind the smoothed line.
+    `noisy`: each step stands faintly behind the smoothed line. `gaps`: steps at which a line is broken.
     """
     traces: list[Trace] = []
     labels = []
@@ -157,34 +168,38 @@ def line_chart(
         behind = len(lines) - 1 - number
         hue = neutral(behind, dark=view.dark) if behind else run_colour(colour, dark=view.dark)
         words = neutral(behind, dark=view.dark) if behind else run_word_colour(colour, dark=view.dark)
-        look = {"dash": DATASET_LOOKS[behind][1]}
+        look: Trace = {"dash": DATASET_LOOKS[behind][1], "gaps": (gaps or {}).get(label)}
         if noisy and view.smoothing:
-            traces.append(_line(axis, curve, f"{label}, each step", hue, 1, opacity=0.25))
+            traces.append(_line(axis, curve, f"{label}, each step", hue, 1, opacity=0.25, gaps=look["gaps"]))
             curve = curve[0], smoothed(curve[1], np.ones(len(curve[1])), view.smoothing)
         trace = _line(axis, curve, label, hue, 1.5, **look)
         traces.append(trace)
         labels.append(_Label(trace["y"][-1], label, words))
     layout = _layout(unit, axis, height)
-    if len(lines) > 1:
-        layout["annotations"] = _annotations(traces, labels, height)
-    else:
+    _fit(layout, traces, labels if len(lines) > 1 else [])
+    if len(lines) < 2:
         layout["margin"]["r"] = 16
     return {"data": traces, "layout": layout}
 
 
 def comparison_chart(
-    lines: Sequence[Line], unit: str, view: View, *, shade: bool = False, wide: bool = False
+    lines: Sequence[Line], unit: str, view: View, *, shade: bool = False, wide: bool = False, marked: bool = False
 ) -> Figure:
-    """The same figure of several runs, each in its own colour. `shade`: fill the gap between the first two."""
+    """The same figure of several runs, each in its own colour.
+
+    Args:
+        shade: fill the gap between the first two.
+        marked: mark the steps at which there is no number.
+    """
     traces: list[Trace] = []
     labels = []
     names = _told_apart([line.name for line in lines])
     for number, line in enumerate(lines):
         hue = run_colour(line.colour, dark=view.dark)
-        name = escape_html(line.name)
         filled = shade and number == 1 and traces[0]["y"]
         gap = {"fill": "tonexty", "fillcolor": faint(hue, 0.15)} if filled else {}
-        trace = _line(line.axis, line.curve, name, hue, 2, dash=run_dash(line.colour), **gap)
+        trace = _line(line.axis, line.curve, names[number], hue, 2, dash=run_dash(line.colour), gaps=line.missing)
+        trace |= gap
         traces.append(trace)  # of a run without points, too: a click tells the run by its trace's number
         if trace["y"]:
             labels.append(_Label(trace["y"][-1], names[number], run_word_colour(line.colour, dark=view.dark)))
@@ -192,7 +207,14 @@ def comparison_chart(
     axis = max((line.axis for line in lines), key=lambda axis: (not axis.is_steps, axis.end), default=Axis())
     height = CHART_HEIGHT if wide else SMALL_CHART_HEIGHT
     layout = _layout(unit, axis, height, log_scale=view.log_scale)
-    layout["annotations"] = _annotations(traces, labels, height, log_scale=view.log_scale)
+    if marked:  # after all lines, and without a hover: a click tells the run by its line's number
+        peak = max((float(line.curve[1].max()) for line in lines if len(line.curve[1])), default=1.0)
+        for line, name in zip(lines, names, strict=True):
+            if len(line.missing):
+                mark = _missing(line.axis, line.missing, line.curve, peak, name)
+                mark["marker"] |= {"color": run_colour(line.colour, dark=view.dark)}
+                traces.append(mark | {"hoverinfo": "skip", "hovertemplate": ""})
+    _fit(layout, traces, labels, log_scale=view.log_scale)
     layout["margin"]["r"] = 200
     return {"data": traces, "layout": layout}
 
@@ -240,7 +262,7 @@ def accuracy_chart(lanes: Sequence[Lane], marks: Mapping[str, int], view: View) 
     line = {"color": GREY, "width": 1, "dash": "dot"}
     level = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": GROKKED_ACCURACY, "y1": GROKKED_ACCURACY}
     layout["shapes"] = [{**level, "line": line}]
-    layout["annotations"] = _annotations(traces[: len(lanes)], labels, CHART_HEIGHT)
+    layout["annotations"] = _annotations(labels, 1.0 / (CHART_HEIGHT - AROUND))
     for step in shown.values():
         layout["shapes"].append(
             {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": step, "x1": step, "line": line}
@@ -389,6 +411,7 @@ def _layout(unit: str, axis: Axis, height: int, *, log_scale: bool = False) -> d
             "range": [0, axis.end],
             "showgrid": False,
             "tickformat": ",d" if axis.whole else "",
+            "unifiedhovertitle": {"text": f"{axis.title} %{{x:{',d' if axis.whole else '.4~g'}}}"},
             "tickfont": {"size": FONT_SIZE},
         },
         "yaxis": {
@@ -396,25 +419,55 @@ def _layout(unit: str, axis: Axis, height: int, *, log_scale: bool = False) -> d
             "gridcolor": "rgba(128,128,128,0.18)",
             "zeroline": False,
             "tickfont": {"size": FONT_SIZE},
+            "exponentformat": "power",  # not 300μ for 0.0003
+            "minexponent": 6,
         },
+        "hoverlabel": {"namelength": -1},  # whole names
         "template": "none",
     }
     if log_scale:
-        layout["yaxis"] |= {"type": "log", "dtick": "D1"}  # a number at each digit: one run falls by a few nats
+        layout["yaxis"]["type"] = "log"
     return layout
 
 
-def _line(axis: Axis, curve: Curve, name: str, colour: str, width: float, *, dash: str = "solid", **more: Any) -> Trace:
+def _line(
+    axis: Axis,
+    curve: Curve,
+    name: str,
+    colour: str,
+    width: float,
+    *,
+    dash: str = "solid",
+    gaps: Floats | None = None,
+    **more: Any,
+) -> Trace:
+    """A line that is broken at the steps of `gaps`. A point that stands alone is a dot: no line would show it."""
     steps, y = downsample(*curve)
+    if gaps is not None and len(gaps):
+        gaps = np.sort(gaps)
+        before = np.searchsorted(gaps, steps)  # how many gaps lie before each point
+        broken = np.flatnonzero(np.diff(before)) + 1
+        steps, y = np.insert(steps, broken, gaps[before[broken] - 1]), np.insert(y, broken, np.nan)
+    finite = np.r_[False, np.isfinite(y), False]
+    alone = finite[1:-1] & ~finite[:-2] & ~finite[2:]
     line = {"color": colour, "width": width, **({"dash": dash} if dash != "solid" else {})}
-    return {**_trace(axis, steps, y.tolist(), name, mode="lines", line=line), **more}
+    looks: Trace = {"mode": "lines", "line": line}
+    if alone.any():
+        dots = {"size": np.where(alone, 6, 0).tolist(), "opacity": 1, "line": {"width": 0}}
+        looks = {"mode": "lines+markers", "line": line, "marker": dots}
+    return {**_trace(axis, steps, [None if math.isnan(each) else each for each in y.tolist()], name, **looks), **more}
 
 
-def _trace(axis: Axis, steps: Floats, y: list[float], name: str, **looks: Any) -> Trace:
+def _trace(axis: Axis, steps: Floats, y: list[float | None], name: str, **looks: Any) -> Trace:
+    """`steps` are told beside the pointer: those of lines beside one another need not be the same."""
+    largest = max((abs(each) for each in y if each is not None), default=0.0)
+    number = ",.0f" if 1e4 <= largest < 1e12 else ".4~g"
     trace = {"type": "scatter", "x": axis.at(steps).tolist(), "y": y, "name": name, **looks}
+    place = "x"
     if not axis.is_steps:  # what is clicked is a step
-        trace |= {"customdata": steps.tolist(), "hovertemplate": "%{y:.4g} (step %{customdata:,d})"}
-    return trace
+        place = "customdata"
+        trace["customdata"] = steps.tolist()
+    return {"hovertemplate": f"%{{y:{number}}} (step %{{{place}:,d}})", **trace}
 
 
 @dataclass(frozen=True, slots=True)
@@ -426,52 +479,94 @@ class _Label:
     colour: str
 
 
-def _annotations(
-    traces: Sequence[Trace], labels: Sequence[_Label], chart_height: int, *, log_scale: bool = False
-) -> list[dict[str, Any]]:
-    """The names in the right margin, each at its line's last value, pushed apart where they would overlap."""
+def _fit(layout: Figure, traces: Sequence[Trace], labels: Sequence[_Label], *, log_scale: bool = False) -> None:
+    """Lay the vertical axis around what is drawn where Plotly's own choice would mislead, and the names beside it."""
+    shown = [y for trace in traces for y in trace["y"] if y is not None] + [label.y for label in labels]
+    if log_scale:
+        shown = [y for y in shown if y > 0]
+    layout["annotations"] = []
+    if not shown:
+        return
+    axis, low, high = layout["yaxis"], min(shown), max(shown)
+    if log_scale:
+        low = math.log10(max(low, high / 10**LOG_DECADES))
+        high = math.log10(high)
+        # A number at each digit while there is room: one run falls by a few nats.
+        axis["dtick"] = "D1" if high - low < 1.5 else "D2" if high - low < 3 else 1
+        # Plotly wants the place of words on a logarithmic axis as the logarithm.
+        labels = [replace(label, y=max(low, math.log10(label.y) if label.y > 0 else low)) for label in labels]
+        around = 0.05 * (high - low) or 0.1
+        axis["range"] = [low - around, high + around]
+    elif high - low <= FLAT * max(abs(low), abs(high)):
+        axis["range"] = sorted((0.0, 2 * high)) if high else [-0.05, 1.0]
+    low, high = axis.get("range", (low, high))
+    top = high if "range" in axis else math.inf  # else Plotly makes room for them
+    layout["annotations"] = _annotations(labels, (high - low) / (layout["height"] - AROUND), top)
 
-    def height(y: float) -> float:  # Plotly wants the place of words on a logarithmic axis as the logarithm
-        return math.log10(max(y, 1e-12)) if log_scale else y
 
-    values = [height(y) for trace in traces for y in trace["y"]] + [height(label.y) for label in labels]
-    gap = (max(values) - min(values) or 1.0) * LABEL_HEIGHT / (chart_height - AROUND) if values else 1.0
-    annotations = []
-    lowest = -math.inf
-    for label in sorted(labels, key=lambda label: label.y):
-        lowest = max(height(label.y), lowest + gap)
-        annotations.append(
-            {
-                "xref": "paper",
-                "x": 1,
-                "y": lowest,
-                "text": label.text,
-                "showarrow": False,
-                "xanchor": "left",
-                "xshift": 8,
-                "font": {"color": label.colour, "size": FONT_SIZE},
-            }
-        )
-    return annotations
+def _annotations(labels: Sequence[_Label], pixel: float, top: float = math.inf) -> list[dict[str, Any]]:
+    """The names in the right margin, each at its line's last value, pushed apart where they would overlap.
+
+    Args:
+        pixel: how much of the axis it takes.
+        top: words above it would not be shown.
+    """
+    labels, apart = sorted(labels, key=lambda label: label.y), pixel * LABEL_HEIGHT
+    heights = list(accumulate((label.y for label in labels), lambda below, y: max(y, below + apart)))
+    heights = list(accumulate(reversed(heights), lambda above, y: min(y, above - apart), initial=top + apart))[:0:-1]
+    return [
+        {
+            "xref": "paper",
+            "x": 1,
+            "y": y,
+            "text": label.text,
+            "showarrow": False,
+            "xanchor": "left",
+            "xshift": 8,
+            "font": {"color": label.colour, "size": FONT_SIZE},
+        }
+        for label, y in zip(labels, heights, strict=True)
+    ]
 
 
 def _told_apart(names: Sequence[str]) -> list[str]:
-    """Names for the margin: the parts after a comma that all have in common are left out."""
+    """Names for the margin and beside the pointer: of long ones, what tells them apart is kept.
+
+    The parts after a comma that all have in common are left out.
+    """
     parts = [name.split(", ") for name in names]
     while len(names) > 1 and min(map(len, parts)) > 1 and len({each[-1] for each in parts}) == 1:
         parts = [each[:-1] for each in parts]
-    return [_shortened(", ".join(each)) for each in parts]
+    whole = [", ".join(each) for each in parts]
+    short = [_shortened(each, len(each)) for each in whole]
+    if len(set(short)) < len(set(whole)):  # neither their beginnings nor their ends tell all of them apart
+        short = [_shortened(each, _alone_from(each, whole) + LABEL_LENGTH // 4) for each in whole]
+    return [escape_html(each) for each in short]
 
 
-def _shortened(name: str) -> str:
-    """A name that fits the margin. Of two long ones the ends tell them apart."""
+def _alone_from(name: str, names: Sequence[str]) -> int:
+    """The first letter at which `name` is like none of the others."""
+    apart = (next(n for n, (a, b) in enumerate(zip_longest(name, other)) if a != b) for other in names if other != name)
+    return max(apart)
+
+
+def _shortened(name: str, end: int) -> str:
+    """A name that fits the margin: its beginning, and what stands before its letter `end`."""
     half = LABEL_LENGTH // 2
-    return escape_html(name if len(name) <= LABEL_LENGTH else f"{name[: half - 1].rstrip()}…{name[-half:].lstrip()}")
+    if len(name) <= LABEL_LENGTH:
+        return name
+    end = min(end, len(name))
+    return f"{name[: half - 1].rstrip()}…{name[end - half : end].lstrip()}"
 
 
-def _missing(axis: Axis, steps: Floats, height: float) -> Trace:
+def _missing(axis: Axis, steps: Floats, beside: Curve, height: float, name: str = "") -> Trace:
+    """Crosses where `beside` is no number, at its highest, or at `height` where it has none."""
     looks = {"mode": "markers", "marker": {"color": ALARM, "symbol": "x", "size": 10}}
-    return _trace(axis, steps, [height] * len(steps), "no number (NaN)", **looks)
+    words = f"{name}, no number (NaN)" if name else "no number (NaN)"
+    shown = steps[:: -(-len(steps) // MAX_POINTS)]
+    height = float(beside[1].max(initial=0.0)) or height
+    place = "x" if axis.is_steps else "customdata"
+    return _trace(axis, shown, [height] * len(shown), words, hovertemplate=f"step %{{{place}:,d}}", **looks)
 
 
 def _band(axis: Axis, finding: Finding) -> dict[str, Any]:

@@ -20,6 +20,11 @@ def duration(seconds: float | None) -> str:
     return f"{round(hours / 24)} days"
 
 
+def time_unit(longest: float) -> tuple[str, float]:
+    """The unit in which times up to `longest` seconds are told beside one another, and its seconds."""
+    return ("s", 1.0) if longest < 180 else ("min", 60.0) if longest < 180 * 60 else ("h", 3600.0)
+
+
 def size(count: float) -> str:
     """Bytes with a unit of 1,000s, such as "88.2 MB"."""
     for unit in ("bytes", "KB", "MB"):

@@ -61,7 +61,7 @@ from cognate_core.runs.execution import (
 )
 from cognate_core.runs.fan_out import FanOutEmitter
 from cognate_core.runs.home import Reserve, database_path, made_home, not_writable, owner_sentence
-from cognate_core.runs.names import MAX_NAME_LENGTH, name_after, numbered_names, valid_name
+from cognate_core.runs.names import MAX_NAME_LENGTH, name_after, numbered_names, valid_name, valid_tag
 from cognate_core.runs.offspring import (
     branch_config,
     checkpoint_folder,
@@ -256,7 +256,7 @@ class RunManager:
             DiskFull: the disk has no room for what all of them will keep.
         """
         _require_whole(start_key)
-        group_name, configs = valid_name(name), [config for _, config in sweep.configs()]
+        group_name, configs = valid_name(name, "sweep"), [config for _, config in sweep.configs()]
         names = [valid_name(each) for each in sweep.names(group_name, MAX_NAME_LENGTH)]
         group_id = _new_id()
         new_runs = []
@@ -506,8 +506,8 @@ class RunManager:
         model = self.log.model(model_id)
         if len(note) > MAX_NOTE_LENGTH:
             raise ConfigError({"note": f"The note has {len(note):,} characters; {MAX_NOTE_LENGTH:,} fit. Shorten it."})
-        kept = list(dict.fromkeys(valid_name(tag) for tag in tags))
-        self.log.describe_model(model_id, title=valid_name(title), note=note.strip(), tags=kept)
+        kept = list(dict.fromkeys(valid_tag(tag) for tag in tags))
+        self.log.describe_model(model_id, title=valid_name(title, "model"), note=note.strip(), tags=kept)
         self._keep_run_file(model.run_id)
 
     def kept_steps(self, model_id: str) -> list[int]:
@@ -603,7 +603,7 @@ class RunManager:
     ) -> str:
         run_id = _new_id()
         _require_whole(start_key)
-        run_name, names = valid_name(name), [valid_name(model_name) for model_name in model_names]
+        run_name, names = valid_name(name), [valid_name(each, "model") for each in model_names]
         if len(set(names)) < len(names):
             raise ConfigError({"model_names": "Two models have one name. Give each its own."})
         require_installed(config)

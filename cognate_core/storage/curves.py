@@ -31,6 +31,7 @@ FIGURES = (
     "memory_null_share",
     "accuracy",
 )
+ALWAYS_MEASURED = ("loss", "grad_norm", "filtered_grad_norm")  # without a value it was no number
 _OF_MODEL = "WHERE run_id = ? AND model_name = ?"
 _SPAN_COLUMNS = ["step", "mean_loss", "losses", "missing_step", "elapsed_seconds", "tokens"]
 
@@ -46,6 +47,7 @@ class Curves:
     mean_loss: Curve  # over the rows up to each step
     mean_counts: Floats  # of how many rows each of them is the mean
     missing_loss: Floats  # steps whose loss is no number, one a span at the least
+    gaps: dict[str, Floats]  # steps at which the line of a figure is broken: it would hide what is no number
     elapsed_seconds: Curve  # of training, up to each step
     tokens: Curve  # learned from, up to each step
 
@@ -68,18 +70,24 @@ def read_curves(path: Path, run_id: str, model_name: str, figures: Sequence[str]
         first = _table(connection, ["step", "elapsed_seconds", "tokens"], begins, *model, *model, first_end)
     last_steps, means, counts, missing, elapsed, tokens = spans[: len(_SPAN_COLUMNS)]
     steps, losses = rows[0], rows[3]
-    lines = {}
+    missing = np.r_[missing, steps[np.isnan(losses)]]
+    missing = missing[np.isfinite(missing)]
+    lines, gaps = {}, {}
     for number, figure in enumerate(figures):
         low, low_step, high, high_step = spans[len(_SPAN_COLUMNS) + 4 * number :][:4]
         lines[figure] = _in_order((low_step, high_step, steps), (low, high, rows[3 + number]))
+        gaps[figure] = np.r_[last_steps[np.isnan(low)], steps[np.isnan(rows[3 + number])]]
+        if figure not in ALWAYS_MEASURED:
+            gaps[figure] = np.intersect1d(gaps[figure], gaps["loss"])
+    gaps["loss"] = np.union1d(gaps["loss"], missing)
     mean_loss, mean_counts = np.r_[means, losses], np.r_[counts, np.ones(len(losses))]
     known = np.isfinite(mean_loss)
-    missing = np.r_[missing, steps[np.isnan(losses)]]
     return Curves(
         lines=lines,
         mean_loss=(np.r_[last_steps, steps][known], mean_loss[known]),
         mean_counts=mean_counts[known],
-        missing_loss=missing[np.isfinite(missing)],
+        missing_loss=missing,
+        gaps=gaps,
         elapsed_seconds=(np.r_[first[0], last_steps, steps], np.r_[first[1], elapsed, rows[1]]),
         tokens=(np.r_[first[0], last_steps, steps], np.r_[first[2], np.cumsum(np.r_[tokens, rows[2]])]),
     )

@@ -6,6 +6,7 @@ trackers, the page and other programs alike.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -20,13 +21,15 @@ from cognate_core.storage.progress_log import STEP_COLUMNS, ProgressReader
 def metrics_csv(reader: ProgressReader, run_id: str, model_name: str | None = None) -> bytes:
     """The figures of a run, or of one of its models, as CSV in UTF-8. What was not measured is empty.
 
-    A text that a spreadsheet would take for a formula has an apostrophe before it.
+    It begins with a byte order mark, without which Excel reads other letters than were written. A text that a
+    spreadsheet would take for a formula has an apostrophe before it.
 
     Raises:
         RunError: there is no such run.
         StorageError: the database cannot be read.
     """
     sink = pa.BufferOutputStream()
+    sink.write(BOM_UTF8)
     csv.write_csv(_table(reader, run_id, model_name, escape_csv), sink)
     return bytes(sink.getvalue().to_pybytes())
 

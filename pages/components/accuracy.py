@@ -13,6 +13,7 @@ from cognate_core.runs.accuracy import read_accuracy
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.layout import show_refusal, shown
 from pages.components.live_charts import still_charts
+from pages.components.tables import table
 
 LOOK_SECONDS = 1.0
 
@@ -118,11 +119,12 @@ def result(found: Accuracy) -> None:
         + ("Grey mark and dotted lines" if len(found.steps) > 1 else "Grey mark")
         + ": always giving the answer that is commonest in the training rows, without reading the question."
     )
-    st.dataframe(
+    table(
         [
             {
                 "dataset": score.dataset,
-                "right": f"{score.right} of {score.asked}",
+                "right": score.right,
+                "asked": score.asked,
                 "share": score.share,
                 "95 % interval": f"{score.interval[0]:.1%} to {score.interval[1]:.1%}",
                 "commonest answer": score.commonest,
@@ -130,7 +132,6 @@ def result(found: Accuracy) -> None:
             }
             for score in final
         ],
-        hide_index=True,
         column_config={
             "share": st.column_config.NumberColumn(format="percent"),
             "95 % interval": st.column_config.TextColumn(help="Wilson's score interval."),

@@ -18,6 +18,7 @@ from cognate_core.presets import PRESETS
 from pages.components.batch_view import show_sequence
 from pages.components.dataset_cache import lengths_of, mixture_of, overlap_of, rows_of
 from pages.components.layout import shown
+from pages.components.tables import table
 
 if TYPE_CHECKING:
     from cognate_core.data.inspection_cache import Choice
@@ -58,9 +59,8 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
     )
     if source.skipped:
         st.warning(f"{source.skipped.total():,} rows were skipped.", icon=":material/filter_alt:")
-        st.dataframe(
+        table(
             [{"why": why, "rows": count} for why, count in source.skipped.most_common()],
-            hide_index=True,
             width="content",
         )
     split = st.segmented_control(
@@ -165,7 +165,7 @@ def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
         st.caption("Choose at least one dataset.")
         return
     found = {name: overlap_of(trained[name], choice) for name in names}
-    table: list[dict[str, Any]] = [
+    rows: list[dict[str, Any]] = [
         {
             "training rows of": name,
             "held-out rows": each.heldout_rows,
@@ -174,9 +174,8 @@ def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
         }
         for name, each in found.items()
     ]
-    st.dataframe(
-        table,
-        hide_index=True,
+    table(
+        rows,
         column_config={"together": st.column_config.NumberColumn(format="percent")},
         width="content",
     )
@@ -236,7 +235,7 @@ def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
     if config is None:
         return
     mixture = mixture_of(choices, config)
-    st.dataframe(
+    table(
         [
             {
                 "dataset": share.name,
@@ -248,7 +247,6 @@ def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
             }
             for share in shares(mixture, config)
         ],
-        hide_index=True,
         column_config={
             "share of the sequences": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),
             "share of the tokens learned": st.column_config.ProgressColumn(format="percent", min_value=0, max_value=1),

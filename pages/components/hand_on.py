@@ -11,7 +11,7 @@ import streamlit as st
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError
 from cognate_core.files import replace_durably
-from cognate_core.labels import folder_name
+from cognate_core.labels import file_name
 from cognate_core.report_of_run import report_of_run
 from cognate_core.runs import RunManager
 from cognate_core.runs.verification import compare_runs
@@ -35,7 +35,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
     st.download_button(
         "Save its report (HTML)",
         lambda: report_of_run(manager.log, run, model_name).encode(),
-        file_name=f"{folder_name(run.name)}.html",
+        file_name=f"{file_name(run.name)}.html",
         mime="text/html",
         icon=":material/description:",
         on_click="ignore",
@@ -46,7 +46,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
         st.download_button(
             f"Save its figures ({kind})",
             partial(made, manager.log, run.id),
-            file_name=f"{folder_name(run.name)}.{kind.lower()}",
+            file_name=f"{file_name(run.name)}.{kind.lower()}",
             mime="text/csv" if kind == "CSV" else "application/vnd.apache.parquet",
             icon=":material/table_view:",
             on_click="ignore",
@@ -59,7 +59,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
     st.download_button(
         "Save its passport",
         lambda: open_written_passport(manager, run.id),
-        file_name=f"{folder_name(run.name)}.cognate.zip",
+        file_name=f"{file_name(run.name)}.cognate.zip",
         mime="application/zip",
         icon=":material/badge:",
         on_click="ignore",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -65,6 +66,35 @@ def page_called(name: str) -> st.Page:
 def all_pages() -> list[st.Page]:
     """The pages in the order of the bar at the top."""
     return [page_called(name) for name in _PAGES]
+
+
+def has_arrived(page: str) -> None:
+    """Remember whether the person has just come to this page, or was on it already."""
+    st.session_state["arrives"] = st.session_state.get("page_shown") != page
+    st.session_state["page_shown"] = page
+
+
+def keep_in_address(name: str, value: str, otherwise: str | None = None) -> None:
+    """Write what the page shows into its address, unless the address leads there anyway.
+
+    Args:
+        otherwise: what the page shows when its address does not say.
+    """
+    # Of a page that has just been opened Streamlit writes it behind the address of the page before, so that Back leads
+    # to neither of them as it was.
+    if not st.session_state["arrives"] and value != otherwise:
+        st.query_params[name] = value
+
+
+def told_apart(words: Mapping[str, str]) -> dict[str, str]:
+    """What stands in a list for each id: Streamlit takes entries of the same words for one, and opens the first."""
+    alike = Counter(words.values())
+    return {each: text if alike[text] == 1 else f"{text} ({each})" for each, text in words.items()}
+
+
+def name_tab(name: str) -> None:
+    """Call the browser's tab after what the page shows."""
+    st.set_page_config(page_title=f"{name} - Cognate Studio")
 
 
 def page_header(title: str, sentence: str) -> None:

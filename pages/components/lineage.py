@@ -12,6 +12,7 @@ from cognate_core.storage.progress_log import Run, TrainedModel
 from pages.components.config_form import HIDDEN_FIELDS
 from pages.components.layout import run_link, shown, status_badge
 from pages.components.run_actions import origin_line
+from pages.components.tables import table
 
 
 def lineage(manager: RunManager, model: TrainedModel) -> None:
@@ -34,7 +35,7 @@ def data(run: Run) -> None:
     if not report:
         st.caption("What it read was not recorded.")
         return
-    st.dataframe(
+    table(
         [
             {
                 "data": source["name"],
@@ -44,7 +45,6 @@ def data(run: Run) -> None:
             }
             for source in report["sources"]
         ],
-        hide_index=True,
     )
     if report["fallback"]:
         st.caption("None of the datasets asked for could be had: built-in problems stood in for them.")
@@ -64,7 +64,7 @@ def settings(run: Run) -> None:
         return
     st.caption(f"Settings that differ from the preset it is nearest to, {shown(preset.title)}; all others are equal.")
     fields = form_fields()
-    st.dataframe(
+    table(
         [
             {
                 "setting": fields[name].title,
@@ -73,7 +73,6 @@ def settings(run: Run) -> None:
             }
             for name in names
         ],
-        hide_index=True,
         column_config={name: st.column_config.TextColumn(width="medium") for name in ("setting", "here", "preset")},
         width="content",
     )

@@ -8,6 +8,8 @@ const SMALL_EVERY = 4 // the small charts follow at every fourth update
 // both share the same processor.
 const REST = 4
 const LONGEST_PAUSE_MS = 4000
+const TRY_AGAIN_MS = 1000
+const DOUBLE_CLICK_MS = 300 // a second click within them makes it a double click, which resets the zoom
 const NARROW_LETTERS = 15
 const SILENT_SECONDS = { slow: 5, bad: 30 } // a worker says something each second
 
@@ -25,7 +27,7 @@ function loadPlotly() {
     script.onload = () => resolve(window.Plotly)
     script.onerror = () => {
       plotly = null // the next update tries again
-      reject(new Error("The chart library could not be loaded. Reload the page."))
+      reject(new Error("The chart library could not be loaded. Trying again."))
     }
     document.head.appendChild(script)
   })
@@ -87,7 +89,7 @@ async function draw(root, { charts, findings }, all, component) {
   showFindings(root, findings, (number) => component.setTriggerValue("finding", number))
   const Plotly = await loadPlotly()
   const style = getComputedStyle(root)
-  const config = { responsive: true, displaylogo: false, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] }
+  const config = { responsive: true, displaylogo: false, doubleClickDelay: DOUBLE_CLICK_MS, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] }
   charts.forEach(({ figure, wide }, index) => {
     if (!wide && !all) return
     const place = root.places[index]
@@ -97,7 +99,7 @@ async function draw(root, { charts, findings }, all, component) {
       paper_bgcolor: "transparent",
       plot_bgcolor: "transparent",
       font: { color: style.color, family: style.fontFamily, size: 14 },
-      hoverlabel: { bgcolor: style.getPropertyValue("--st-secondary-background-color"), font: { color: style.color } },
+      hoverlabel: { ...figure.layout.hoverlabel, bgcolor: style.getPropertyValue("--st-secondary-background-color"), font: { color: style.color } },
       modebar: { bgcolor: "transparent", color: "#808080", activecolor: style.color },
     }
     const narrow = root.clientWidth < 620 && layout.annotations?.length
@@ -110,29 +112,36 @@ async function draw(root, { charts, findings }, all, component) {
     place.classList.toggle("clickable", clickable)
     if (clickable && !place.listens) {
       place.listens = true
-      place.on("plotly_click", ({ points }) => {
+      place.on("plotly_click", ({ points, event }) => {
+        clearTimeout(place.clicked)
         const step = points[0]?.customdata ?? points[0]?.x
         const line = points[0]?.curveNumber
-        if (Number.isFinite(step)) place.component.setTriggerValue("step", { step: Math.round(step), line })
+        if (event.detail > 1 || !Number.isFinite(step)) return
+        const open = () => place.component.setTriggerValue("step", { step: Math.round(step), line })
+        place.clicked = setTimeout(open, DOUBLE_CLICK_MS)
       })
     }
     place.component = component
   })
 }
 
-// Names beside the curves, where there is little room; one with an escaped letter is left as it is.
+// Names beside the curves, where there is little room: of two that begin alike the ends tell them apart. One with an
+// escaped letter is left as it is.
 function shortened({ text, xref }) {
   const fits = xref !== "paper" || text.length <= NARROW_LETTERS || text.includes("&")
-  return fits ? text : `${text.slice(0, NARROW_LETTERS - 1)}…`
+  return fits ? text : `${text.slice(0, 5)}…${text.slice(6 - NARROW_LETTERS)}`
 }
 
 function showControls(place, controls, chosen, change) {
+  place.change = change
+  if (JSON.stringify(controls) === place.shown) return // else it would lose the focus
+  place.shown = JSON.stringify(controls)
   place.replaceChildren(
     ...controls.map(({ name, label, choices }) => {
       const wrapped = element("label", label)
       const select = document.createElement("select")
       select.append(...choices.map((choice) => new Option(choice, choice, false, choice === chosen[name])))
-      select.onchange = () => change(name, select.value)
+      select.onchange = () => place.change(name, select.value)
       wrapped.append(select)
       return wrapped
     }),
@@ -157,10 +166,12 @@ function showLights(place, alive, pageSeconds, connected) {
     lights.push(light("Trainer: at rest", "Nobody works on this run just now.", "unknown"))
   } else {
     const { slow, bad } = SILENT_SECONDS
-    const state = alive.trainer > bad ? "bad" : alive.trainer > slow ? "slow" : "good"
-    lights.push(light(`Trainer: heard ${ago(alive.trainer)}`, "The training process gives a sign each second.", state))
+    const silent = alive.trainer + (connected ? 0 : pageSeconds) // what it does since the page was cut off, nobody knows
+    const state = silent > bad ? "bad" : silent > slow ? "slow" : "good"
+    lights.push(light(`Trainer: heard ${ago(silent)}`, "The training process gives a sign each second.", state))
   }
-  lights.push(
+  if (!connected) lights.push(light("Log: not known", "The studio does not answer.", "unknown"))
+  else lights.push(
     alive.log
       ? light(`Log: ${Math.round(alive.log)} s late`, "Figures wait to be written. Training goes on.", "slow")
       : light("Log: up to date", "What was measured is written at once.", "good"),
@@ -174,12 +185,17 @@ function showLights(place, alive, pageSeconds, connected) {
   place.replaceChildren(...lights)
 }
 
-function remembered() {
+// What was chosen of the look, as far as it can still be chosen.
+function remembered(controls) {
+  let look = {}
   try {
-    return JSON.parse(sessionStorage.getItem("cognate-look")) ?? {}
+    look = JSON.parse(sessionStorage.getItem("cognate-look")) ?? {}
   } catch {
-    return {}
+    // nothing that can be read
   }
+  return Object.fromEntries(
+    controls.map(({ name, choices, first }) => [name, choices.includes(look[name]) ? look[name] : first]),
+  )
 }
 
 export default function (component) {
@@ -191,11 +207,13 @@ export default function (component) {
   clearInterval(root.clock)
   const generation = (root.generation = (root.generation ?? 0) + 1)
   const current = () => generation === root.generation && root.isConnected
-  const first = Object.fromEntries(data.controls.map((control) => [control.name, control.first]))
-  const chosen = { ...first, ...remembered() }
-  const asFirst = () => data.controls.every(({ name }) => chosen[name] === first[name])
-  let seen = asFirst() ? data.seen : ""
+  const chosen = remembered(data.controls)
+  // The charts that came with the page, until they are drawn or another look is chosen.
+  let given = data.controls.every(({ name, first }) => chosen[name] === first) ? data : null
+  let seen = ""
+  let drawn = false // whether what is chosen can be seen
   let updates = 0
+  let turn = 0 // of the newest question: what another one is answered is not drawn any more
   let heard = performance.now()
   let alive = null
   let connected = true
@@ -203,8 +221,9 @@ export default function (component) {
   showControls(controls, data.controls, chosen, (name, value) => {
     chosen[name] = value
     sessionStorage.setItem("cognate-look", JSON.stringify(chosen))
+    given = null
     seen = ""
-    clearTimeout(root.timer)
+    drawn = false
     update()
   })
 
@@ -212,46 +231,60 @@ export default function (component) {
     if (alive && data.going) showLights(lights, alive, (performance.now() - heard) / 1000, connected)
   }
 
-  async function update() {
-    let took = 0
+  async function answer() {
     const asked = { ...chosen, after: seen }
+    const reply = await fetch(`${ownAddress(data.address)}&${new URLSearchParams(asked)}`)
+    const news = await reply.json().catch(() => ({})) // not ours when something else answers in the studio's place
+    if (!reply.ok || !news.alive) throw new Error(news.problem ?? "The studio does not answer as expected. Reload the page.")
+    return news
+  }
+
+  function cutOff(error) {
+    const told = error instanceof TypeError ? new Error("The studio cannot be reached. Trying again.") : error
+    throw Object.assign(told, { cutOff: true })
+  }
+
+  async function update() {
+    clearTimeout(root.timer)
+    turn += 1
+    const mine = turn
+    const newest = () => current() && mine === turn
+    let pause = PAUSE_MS
     try {
-      if (!document.hidden) {
-        const reply = await fetch(`${ownAddress(data.address)}&${new URLSearchParams(asked)}`)
-        if (!reply.ok) throw new Error((await reply.json()).problem ?? "The studio does not answer as expected. Reload the page.")
-        const news = await reply.json()
-        if (!current() || asked.after !== seen) return // the person chose another look meanwhile
-        heard = performance.now()
-        alive = news.alive
-        connected = true
+      if (given || !document.hidden) {
+        const news = given ?? (await answer().catch(cutOff))
+        if (!newest()) return
+        const begun = performance.now()
+        if (!given) {
+          heard = begun
+          alive = news.alive
+          connected = true
+        }
         if (news.charts) {
-          await draw(root, news, updates % SMALL_EVERY === 0 || !asked.after, component)
+          await draw(root, news, updates % SMALL_EVERY === 0 || !drawn, component)
+          if (!newest()) return
           seen = news.seen
+          given = null
+          drawn = true
           updates += 1
         }
-        took = performance.now() - heard
+        if (updates > EAGER_UPDATES) pause = Math.max(pause, Math.min((performance.now() - begun) * REST, LONGEST_PAUSE_MS))
       }
       problem.textContent = ""
     } catch (error) {
-      connected = false
-      problem.textContent = error instanceof TypeError ? "The studio cannot be reached. Trying again." : error.message
+      if (!newest()) return
+      if (error.cutOff) connected = false
+      pause = TRY_AGAIN_MS
+      problem.textContent = error.message
     }
     tick()
-    if (current() && data.going) {
-      const rest = updates <= EAGER_UPDATES ? 0 : Math.min(took * REST, LONGEST_PAUSE_MS)
-      root.timer = setTimeout(update, Math.max(PAUSE_MS, rest))
-    }
+    if (data.going || !drawn) root.timer = setTimeout(update, pause) // what was chosen comes to be seen at last
   }
 
   lights.replaceChildren()
   lights.hidden = !data.going
   root.clock = setInterval(tick, 1000)
-  const start = asFirst() ? draw(root, data, true, component) : update()
-  start
-    .then(() => {
-      if (data.going && current() && asFirst()) root.timer = setTimeout(update, PAUSE_MS)
-    })
-    .catch((error) => (problem.textContent = error.message))
+  update()
   return () => {
     clearTimeout(root.timer)
     clearInterval(root.clock)

@@ -15,6 +15,7 @@ from cognate_core.storage.progress_log import TrainedModel
 from pages.components.layout import page_called, show_refusal, shown
 from pages.components.model_choice import was_renamed
 from pages.components.run_actions import act
+from pages.components.tables import table
 
 KIND_WORDS = {
     "weights": "the weights",
@@ -69,7 +70,7 @@ def describe(manager: RunManager, model: TrainedModel) -> None:
     except CognateError as error:
         show_refusal(error)
         return
-    was_renamed()
+    was_renamed(model)
     st.rerun()
 
 
@@ -90,12 +91,11 @@ def figures(model: TrainedModel) -> None:
     if not stats["heldout_loss"]:
         st.caption("Not measured: training was stopped before its end. The run's curves have the last checks.")
         return
-    st.dataframe(
+    table(
         [
             {"dataset": dataset, "loss (nats a token)": loss, "as unsure as choosing among": perplexity(loss)}
             for dataset, loss in stats["heldout_loss"].items()
         ],
-        hide_index=True,
         column_config={
             "loss (nats a token)": st.column_config.NumberColumn(format="%.3f"),
             "as unsure as choosing among": st.column_config.NumberColumn(

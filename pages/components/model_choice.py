@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from cognate_core.storage.progress_log import TrainedModel
+from pages.components.layout import keep_in_address, told_apart
 
 MANY = 8  # with more models than this, there are ways to narrow them down
 CHOSEN, ADDRESSED = "chosen_model", "addressed_model"
@@ -19,25 +20,28 @@ def choose_model(models: list[TrainedModel]) -> TrainedModel:
     if named is not None and named not in by_id:
         st.warning("The model of this address does not exist any more.", icon=":material/warning:")
         named = None
+    wanted = named or models[0].id
     offered = [model.id for model in (narrowed(models) if len(models) > MANY else models)]
-    if named is not None and st.session_state.get(ADDRESSED) != named:  # came by a link
-        st.session_state[ADDRESSED] = st.session_state[CHOSEN] = named
-        if named not in offered:
-            offered.insert(0, named)
+    if st.session_state.get(ADDRESSED, "") != named:  # came by a link, or back
+        st.session_state[CHOSEN] = wanted
+        if wanted not in offered:
+            offered.insert(0, wanted)
     elif st.session_state.get(CHOSEN) not in offered:
         st.session_state[CHOSEN] = offered[0]
-    chosen = st.selectbox("Model", offered, format_func=lambda model_id: label(by_id[model_id]), key=CHOSEN)
-    st.session_state[ADDRESSED] = st.query_params["model"] = chosen
+    chosen = st.selectbox("Model", offered, format_func=labels(models).__getitem__, key=CHOSEN)
+    keep_in_address("model", chosen, wanted)
+    st.session_state[ADDRESSED] = st.query_params.get("model")
     return by_id[chosen]
 
 
-def label(model: TrainedModel) -> str:
-    """The model in a list, with a time that does not change while the page is open: Streamlit knows it by its words."""
-    return f"{model.name}, {model.created_at[:16].replace('T', ' ')} UTC"
+def labels(models: Sequence[TrainedModel]) -> dict[str, str]:
+    """Each model in a list. The time does not change while the page is open: Streamlit knows it by its words."""
+    return told_apart({model.id: f"{model.name}, {model.created_at[:16].replace('T', ' ')} UTC" for model in models})
 
 
-def was_renamed() -> None:
-    """Have the model that the address names chosen again: the list has other words for it now."""
+def was_renamed(model: TrainedModel) -> None:
+    """Have the model chosen again: the list has other words for it now."""
+    st.query_params["model"] = model.id
     st.session_state.pop(ADDRESSED, None)
 
 

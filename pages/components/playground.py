@@ -15,7 +15,7 @@ from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.layout import show_refusal, shown
 from pages.components.lens import lens
-from pages.components.model_choice import label
+from pages.components.model_choice import labels
 
 NOTHING_WRITTEN = "(the model ended its text at once)"
 EXAMPLE = "Maria has 12 apples. She gives 5 apples to her friend. How many apples does she have left?"
@@ -85,17 +85,14 @@ def choose_sides(manager: RunManager, model: TrainedModel) -> list[Side]:
         return [Side(model, choose_step(manager, model, "left"))]
     left, right = st.columns(2, gap="medium")
     with left:
-        st.text_input("This model", label(model), disabled=True)
+        models = {each.id: each for each in manager.log.models() if each.writes_text}
+        words = labels([*models.values()])
+        st.text_input("This model", words[model.id], disabled=True)
         sides = [Side(model, choose_step(manager, model, "left"))]
     with right:
-        models = {each.id: each for each in manager.log.models() if each.writes_text}
         if st.session_state.get("other_model") not in models:
             st.session_state["other_model"] = next((each for each in models if each != model.id), model.id)
-        other = models[
-            st.selectbox(
-                "The other model", list(models), format_func=lambda each: label(models[each]), key="other_model"
-            )
-        ]
+        other = models[st.selectbox("The other model", list(models), format_func=words.__getitem__, key="other_model")]
         return [*sides, Side(other, choose_step(manager, other, "right"))]
 
 

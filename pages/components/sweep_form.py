@@ -11,12 +11,13 @@ from typing import Any, get_args
 import streamlit as st
 from pydantic.fields import FieldInfo
 
-from cognate_core.config import TrainingConfig, as_text, field_extra, field_range
+from cognate_core.config import TrainingConfig, field_extra, field_range
 from cognate_core.contracts import Quote
 from cognate_core.errors import ConfigError
 from cognate_core.insight.words import duration
-from cognate_core.sweep import MAX_RUNS, Changes, Sweep, sweepable_fields
+from cognate_core.sweep import MAX_RUNS, Sweep, sweepable_fields
 from pages.components.layout import shown
+from pages.components.tables import settings_columns, table
 
 EVERY, DRAWS = "Every combination", "Random draws"
 _SAME_TIME = (  # a step takes as long whatever these are
@@ -120,15 +121,18 @@ def _listed(sweep: Sweep, kept: dict[str, Any]) -> Sweep | None:
     if sweep.contradictions:
         count, every = len(sweep.contradictions), len(sweep.contradictions) + len(sweep.runs)
         st.warning(f"{count} of {every} combinations cannot be trained.", icon=":material/warning:")
-        st.dataframe(
-            [{**_row(changes), "why": sentence} for changes, sentence in sweep.contradictions], hide_index=True
+        rows, numbers = settings_columns([changes for changes, _ in sweep.contradictions])
+        table(
+            [{**row, "why": sentence} for row, (_, sentence) in zip(rows, sweep.contradictions, strict=True)],
+            column_config=numbers,
         )
         left_out = st.toggle("Leave these out", key="sweep_leave_out", **kept)
     if not sweep.runs:
         st.caption("There is nothing left to train. Type other values.")
         return None
     st.markdown(f"**{len(sweep.runs)} run{'s' if len(sweep.runs) > 1 else ''}**, one after the other:")
-    st.dataframe([_row(changes) for changes, _ in sweep.runs], hide_index=True, width="content")
+    rows, numbers = settings_columns([changes for changes, _ in sweep.runs])
+    table(rows, column_config=numbers, width="content")
     if "seed" not in sweep.fields:
         st.caption("To learn how much of a difference is chance, vary the seed as well.")
     sweep.leave_out = left_out
@@ -147,10 +151,6 @@ def sweep_time(sweep: Sweep, quote: Quote | None) -> str:
     share = sum(config.max_steps for _, config in sweep.runs) / sweep.base.max_steps
     low, high = duration(quote.low_seconds * share), duration(quote.high_seconds * share)
     return f"All {count} runs, one after the other: {low} to {high}."
-
-
-def _row(changes: Changes) -> dict[str, str]:
-    return {str(TrainingConfig.model_fields[name].title): as_text(value) for name, value in changes.items()}
 
 
 def _example(name: str, info: FieldInfo, *, drawn: bool) -> str:

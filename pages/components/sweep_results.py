@@ -8,16 +8,16 @@ from typing import Any
 
 import streamlit as st
 
-from cognate_core.config import as_text, form_fields
+from cognate_core.config import form_fields
 from cognate_core.errors import RunError
 from cognate_core.insight.charts import View
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.sweep_results import SweepResult, SweepResults, sweep_chart, sweep_results
-from cognate_core.insight.words import duration
 from cognate_core.runs import RunManager
 from pages.components.layout import show_refusal, shown
 from pages.components.live_charts import still_charts
 from pages.components.run_actions import act
+from pages.components.tables import settings_columns, table, time_column
 
 UPDATE_SECONDS = 5.0  # while a run of it goes on
 
@@ -41,14 +41,23 @@ def _section(manager: RunManager, group_id: str) -> None:
         show_refusal(error)
         return
     st.write(shown(results.sentence))
-    st.dataframe(
-        [_row(row) for row in results.rows],
-        hide_index=True,
+    settings, numbers = settings_columns([row.values for row in results.rows])
+    time, times = time_column("time", [row.seconds for row in results.rows])
+    number = st.column_config.NumberColumn
+    table(
+        [
+            {**varied, **_row(row), time: worked}
+            for varied, row, worked in zip(settings, results.rows, times, strict=True)
+        ],
         column_config={
-            "lowest held-out loss": st.column_config.TextColumn(
-                help=explained("held-out loss", "The mean over the datasets, at the checks while it trained.")
+            **numbers,
+            "lowest held-out loss": number(
+                format="%.3f",
+                help=explained("held-out loss", "The mean over the datasets, at the checks while it trained."),
             ),
-            "time": st.column_config.TextColumn(help="How long it was worked on, pauses left out."),
+            "at step": number(format="localized"),
+            "last held-out loss": number(format="%.3f"),
+            time: number(format="%.1f", help="How long it was worked on, pauses left out."),
         },
     )
     if any(row.best_loss is not None for row in results.rows) and results.fields:
@@ -80,17 +89,10 @@ def _chart(results: SweepResults) -> None:
         st.caption(f"{unknown} of {len(results.rows)} runs are not drawn: nothing was measured of them yet.")
 
 
-def _row(row: SweepResult) -> dict[str, str | None]:
-    fields = form_fields()
+def _row(row: SweepResult) -> dict[str, str | float | None]:
     return {
-        **{str(fields[name].title): as_text(value) for name, value in row.values.items()},
         "status": row.status.value,
-        "lowest held-out loss": _loss(row.best_loss),
-        "at step": "unknown" if row.best_step is None else f"{row.best_step:,}",
-        "last held-out loss": _loss(row.last_loss),
-        "time": duration(row.seconds),
+        "lowest held-out loss": row.best_loss,
+        "at step": row.best_step,
+        "last held-out loss": row.last_loss,
     }
-
-
-def _loss(loss: float | None) -> str:
-    return "unknown" if loss is None else f"{loss:.3f}"

@@ -77,6 +77,7 @@ def test_a_description_changes_what_is_named_and_nothing_else(client: TestClient
         {"title": "x" * 81},
         {"note": "x" * 4001},
         {"tags": ["\n"]},
+        {"tags": ["x", ""]},
         {"tags": ["x"] * 51},
         {"name": "x"},
         [],

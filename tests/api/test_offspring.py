@@ -165,13 +165,13 @@ def test_runs_are_compared(api: TestClient, studio: RunManager, real: str) -> No
 def test_the_report_is_saved_and_never_shown_here(api: TestClient, real: str) -> None:
     report = api.get(f"/v1/runs/{real}/report")
     assert report.status_code == 200 and report.text.startswith("<!doctype html>") and ">real<" in report.text
-    assert report.headers["content-disposition"] == 'attachment; filename="real.html"'
+    assert report.headers["content-disposition"] == "attachment; filename*=utf-8''real.html"
     assert report.headers["x-content-type-options"] == "nosniff"
 
 
 def test_a_passport_goes_out_and_comes_in_elsewhere(api: TestClient, studio: RunManager, real: str) -> None:
     passport = api.get(f"/v1/runs/{real}/passport")
-    assert passport.headers["content-disposition"] == 'attachment; filename="real.cognate.zip"'
+    assert passport.headers["content-disposition"] == "attachment; filename*=utf-8''real.cognate.zip"
     assert "passport.json" in zipfile.ZipFile(io.BytesIO(passport.content)).namelist()
     assert list((studio.home / "cache" / "passports").iterdir()) == []
     there = api.post("/v1/passports", content=passport.content, headers=BYTES)

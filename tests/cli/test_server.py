@@ -138,7 +138,7 @@ class TestOneRun:
         assert [row["step"] for row in json.loads(there("metrics", run_id, "--json").stdout)] == [1, 2, 3, 4]
         assert there("metrics", run_id).stdout.splitlines()[0].split()[:3] == ["step", "loss", "learning_rate"]
         assert there("metrics", run_id, "--csv", tmp_path / "figures.csv").exit_code == 0
-        assert (tmp_path / "figures.csv").read_text().splitlines()[0].startswith("step,loss,")
+        assert (tmp_path / "figures.csv").read_text(encoding="utf-8-sig").splitlines()[0].startswith("step,loss,")
         for command in ("evaluations", "samples", "events", "checkpoints", "findings"):
             found, shown = there(command, run_id, "--json"), there(command, run_id)
             assert (found.exit_code, shown.exit_code) == (0, 0), found.output + shown.output

@@ -29,7 +29,7 @@ def test_a_sweep_is_queued_listed_shown_and_cancelled(tmp_path: Path) -> None:
     assert refused.exit_code != 0 and not (tmp_path / "steps.xlsx").exists(), "a table of a kind that its name denies"
     table = runner.invoke(app, ["export", sweep["run_ids"][0], str(tmp_path / "steps.CSV")])
     assert table.exit_code == 0, table.output
-    assert (tmp_path / "steps.CSV").read_text(encoding="utf-8").startswith('"model","step"')
+    assert (tmp_path / "steps.CSV").read_text(encoding="utf-8-sig").startswith('"model","step"')
 
 
 def test_a_setting_that_is_not_there_is_told() -> None:

@@ -83,9 +83,15 @@ def evaluation(dataset: str, loss: float | None, step: int = 5) -> dict[str, Any
 
 
 def trace(figure: go.Figure, words: str) -> Any:
+    """The trace of this name, or else the one whose name has the words."""
     found = [each for each in figure.data if words in each.name]
+    found = [each for each in found if each.name == words] or found
     assert len(found) == 1, [each.name for each in figure.data]
     return found[0]
+
+
+def points(trace: Any) -> list[tuple[float, float | None]]:
+    return list(zip(trace.x, trace.y, strict=True))
 
 
 def texts(figure: go.Figure) -> list[str]:
@@ -184,7 +190,8 @@ def test_losses_that_are_no_number_are_marked_where_they_stand() -> None:
     marked = trace(figure, "NaN")
     assert list(marked.x) == [2.0, 4.0] and marked.mode == "markers"
     assert all(math.isfinite(height) for height in marked.y)
-    assert list(trace(figure, "each step").x) == [1.0, 3.0]
+    assert points(trace(figure, "each step")) == [(1.0, 5.0), (2.0, None), (3.0, 3.0)], "no line leads over it"
+    assert marked.hovertemplate == "step %{x:,d}", "its height is no figure"
 
 
 def test_run_of_nothing_but_nan_is_marked_too() -> None:
@@ -223,9 +230,13 @@ def test_each_dataset_has_its_own_line_with_looks_of_its_own(dark: bool) -> None
     assert trace(figure, "NaN").marker.color == ALARM not in colours
 
 
-def test_held_out_loss_that_was_not_measured_is_left_out() -> None:
-    figure = loss_chart([], [evaluation("SVAMP", 4.0, 0), evaluation("SVAMP", None, 5)], GUESSING, 5)
-    assert list(trace(figure, "SVAMP").x) == [0]
+def test_held_out_loss_that_is_no_number_is_marked_and_breaks_its_line() -> None:
+    checks = [evaluation("SVAMP", loss, step) for step, loss in ((0, 4.0), (5, None), (10, 3.0))]
+    figure = loss_chart([], [*checks, evaluation("GSM8K", 4.0), evaluation("HotpotQA", None)], GUESSING, 10)
+    assert points(trace(figure, "unseen SVAMP")) == [(0, 4.0), (5, None), (10, 3.0)]
+    assert points(trace(figure, "SVAMP, no number (NaN)")) == [(5, 4.0)]
+    assert points(trace(figure, "HotpotQA, no number (NaN)")) == [(5, GUESSING)], "of nothing but NaN, too"
+    assert not [each for each in figure.data if "GSM8K, no" in each.name]
 
 
 def test_guessing_is_drawn_as_a_line() -> None:
@@ -469,6 +480,41 @@ def test_names_of_runs_are_never_read_as_markup_and_fit_the_margin() -> None:
     assert "x" * charts.LABEL_LENGTH in shown
 
 
+@pytest.mark.parametrize("ends", [("{} and an end that all of them have", "the middle"), ("{}", "the end")])
+def test_names_that_begin_alike_stay_apart_beside_the_lines_and_the_pointer(ends: tuple[str, str]) -> None:
+    names = [ends[0].format(f"A sweep of learning rates and layers, learning rate {n}e-4") for n in range(12)]
+    figure = comparison_chart([run_line(name, [5.0, 4.0 + n]) for n, name in enumerate(names)])
+    assert len(set(texts(figure))) == len({each.name for each in figure.data}) == 12, ends[1]
+    assert all(len(unescape(text)) <= charts.LABEL_LENGTH for text in texts(figure))
+    assert figure.layout.hoverlabel.namelength == -1, "else Plotly cuts them after 15 letters"
+
+
+@settings(deadline=None)
+@given(names=st.lists(st.text("ab, ", min_size=1, max_size=80), min_size=1, max_size=6))
+def test_other_names_have_other_words(names: list[str]) -> None:
+    figure = comparison_chart([run_line(name, [5.0]) for name in names])
+    assert all(len(each.name) <= charts.LABEL_LENGTH for each in figure.data)
+    if len(set(names)) <= 2:  # of more, each may be unlike another one in another place
+        assert len({each.name for each in figure.data}) == len(set(names))
+
+
+def test_one_check_of_each_run_can_be_seen() -> None:
+    dots = comparison_chart([run_line("one", [5.0], 0), run_line("two", [4.0], 1), run_line("three", [4.0, 3.0], 2)])
+    assert [each.mode for each in dots.data] == ["lines+markers", "lines+markers", "lines"]
+    assert [list(each.marker.size) for each in dots.data[:2]] == [[6], [6]]
+
+
+def test_what_is_no_number_is_marked_in_a_comparison_behind_all_lines() -> None:
+    missing = np.array([2.0, 4.0])
+    broken = Line("one", 0, Axis(end=5), (np.array([1.0, 3.0, 5.0]), np.array([5.0, 4.0, 3.0])), missing)
+    figure = comparison_chart([broken, run_line("two", [4.0, 3.0], 1)], marked=True)
+    assert [each.name for each in figure.data[:2]] == ["one", "two"], "a click tells the run by its line's number"
+    assert points(figure.data[0]) == [(1, 5.0), (2, None), (3, 4.0), (4, None), (5, 3.0)]
+    assert list(figure.data[0].marker.size) == [6, 0, 6, 0, 6], "what stands alone between two of them can be seen"
+    (marked,) = figure.data[2:]
+    assert (list(marked.x), marked.hoverinfo) == ([2.0, 4.0], "skip")
+
+
 @pytest.mark.parametrize("log_scale", [False, True])
 def test_names_of_twelve_runs_do_not_cover_each_other(log_scale: bool) -> None:
     lines = [run_line(f"run {n}", [8.0, 2.0 + n / 1000], n) for n in range(12)]
@@ -502,6 +548,51 @@ def test_nothing_measured_yet_gives_an_empty_chart(dark: bool) -> None:
     for lines in (LINES, {"learning_rate": "learning rate"}, {}):
         empty = line_chart([], lines, "norm", 100, view)
         assert len(empty.data) == 0 and texts(empty) == []
+
+
+@pytest.mark.parametrize("value", [3e-4, 1.0, 1e9, 3e-4 * (1 + 1e-12), -2.0, 0.0])
+def test_what_never_changes_stands_in_the_middle_of_an_axis_of_its_size(value: float) -> None:
+    steps, values = np.arange(1.0, 51.0), np.full(50, value)
+    values[::2] = 3e-4 if value == 3e-4 * (1 + 1e-12) else value
+    for lines in ({"rate": (steps, values)}, {"before": (steps, values), "after": (steps, values)}):
+        figure = go.Figure(charts.line_chart(lines, "", Axis(end=50), PLAIN))
+        low, high = figure.layout.yaxis.range
+        assert low <= value <= high
+        assert high - low == pytest.approx(2 * abs(value) or 1.05)
+        assert all(low <= note.y <= high for note in figure.layout.annotations)
+    moves = go.Figure(charts.line_chart({"rate": (steps, np.maximum(values, 1) * steps)}, "", Axis(end=50), PLAIN))
+    assert moves.layout.yaxis.range is None
+
+
+def test_losses_that_reach_nothing_do_not_stretch_a_logarithmic_axis() -> None:
+    losses: list[float | None] = [5 * math.exp(-step / 4) if step < 150 else 0.0 for step in range(200)]
+    for figure in (
+        loss_chart(metrics(losses), [evaluation("SVAMP", 0.0)], GUESSING, 200, LOG),
+        comparison_chart([run_line("one", [5 * math.exp(-step / 4) for step in range(200)])], LOG),
+    ):
+        low, high = figure.layout.yaxis.range
+        assert 0 < high - low < 10 and figure.layout.yaxis.dtick == 1
+        assert all(low <= note.y <= high for note in figure.layout.annotations)
+
+
+@pytest.mark.parametrize(("lowest", "ticks"), [(2.0, "D1"), (0.05, "D2"), (1e-4, 1)])
+def test_numbers_on_a_logarithmic_axis_have_room(lowest: float, ticks: str | int) -> None:
+    figure = loss_chart(metrics([6.0, lowest]), [], 6.0, 2, LOG)
+    assert figure.layout.yaxis.dtick == ticks
+    low, high = figure.layout.yaxis.range
+    assert low < math.log10(lowest) and high > math.log10(6.0)
+
+
+@pytest.mark.parametrize("by", BY)
+def test_beside_the_pointer_stands_a_number_and_its_own_step(by: By) -> None:
+    place = "%{x:,d}" if by == "step" else "%{customdata:,d}"
+    axis = square_axis(by)
+    figure = loss_chart(metrics([5.0] * 9), [evaluation("SVAMP", 4.0, 5)], GUESSING, 100, axis=axis)
+    assert {each.hovertemplate for each in figure.data} == {f"%{{y:.4~g}} (step {place})"}
+    speed = np.arange(1.0, 10.0), np.full(9, 12_345.6)
+    fast = go.Figure(charts.line_chart({"speed": speed}, "tokens/s", axis, PLAIN))
+    assert fast.data[0].hovertemplate == f"%{{y:,.0f}} (step {place})", "not 1.235e+4"
+    assert fast.layout.yaxis.exponentformat == "power", "not 12k or 300μ"
 
 
 def test_step_axis_reaches_from_the_start_to_the_last_step_of_the_run() -> None:

@@ -69,10 +69,16 @@ def texts(page: AppTest) -> str:
     return "\n".join(str(element.value) for group in (*groups, *boxes) for element in group)
 
 
+def sent(page: AppTest, what: str) -> list[Any]:
+    """What each component that is sent such data has of it, such as "charts"."""
+    data = [json.loads(component.proto.json or "null") or {} for component in page.get("bidi_component")]
+    return [each[what] for each in data if what in each]
+
+
 def charts(page: AppTest) -> list[dict[str, Any]]:
     """The figures as they are sent to the browser."""
-    (component,) = page.get("bidi_component")
-    return [chart["figure"] for chart in json.loads(component.proto.json)["charts"]]
+    (shown,) = sent(page, "charts")
+    return [chart["figure"] for chart in shown]
 
 
 def add_runs(

@@ -52,7 +52,7 @@ def test_without_a_run_it_says_what_to_do(studio: RunManager) -> None:
     assert not page.multiselect
 
 
-def test_at_first_the_newest_that_have_trained_are_shown_and_kept_in_the_address(
+def test_at_first_the_newest_are_shown_and_a_choice_is_kept_in_the_address(
     studio: RunManager, tiny_config: TrainingConfig
 ) -> None:
     for run_id in "abcd":
@@ -61,7 +61,12 @@ def test_at_first_the_newest_that_have_trained_are_shown_and_kept_in_the_address
     page = open_page("compare")
     assert page.multiselect[0].value == ["d", "c", "b"]
     assert drawn(page) == ["run d", "run c", "run b"]
-    assert page.query_params["runs"] == "d,c,b"
+    assert "runs" not in page.query_params, "Back leads to the page before this one"
+    page.multiselect[0].unselect("c").run()
+    assert page.query_params["runs"] == "d,b"
+    del page.query_params["runs"]  # Back
+    page.run()
+    assert page.multiselect[0].value == ["d", "c", "b"]
 
 
 def test_where_nothing_has_trained_nothing_is_chosen(studio: RunManager, tiny_config: TrainingConfig) -> None:
@@ -71,7 +76,7 @@ def test_where_nothing_has_trained_nothing_is_chosen(studio: RunManager, tiny_co
     page.multiselect[0].select("waiting").run()
     assert not page.exception and drawn(page) == ["waiting"]
     (row,) = page.dataframe[0].value.to_dict("records")
-    assert (row["lowest held-out loss"], row["last training loss"], row["training time"]) == (None, None, "unknown")
+    assert (row["lowest held-out loss"], row["last training loss"], row["training time (s)"]) == (None, None, None)
 
 
 def test_one_run_has_its_best_and_nothing_to_differ_from(studio: RunManager, tiny_config: TrainingConfig) -> None:
@@ -159,7 +164,8 @@ def test_a_run_that_was_deleted_is_told_and_the_others_are_shown(
     page = open_page("compare", runs=runs)
     assert "no longer here" in page.warning[0].value
     assert drawn(page) == ["run a"]
-    assert page.query_params["runs"] == "a"
+    page.run()
+    assert page.query_params["runs"] == "a" and not page.warning
 
 
 def test_an_address_of_none_that_is_left_shows_none(studio: RunManager, tiny_config: TrainingConfig) -> None:
@@ -193,6 +199,16 @@ def test_a_run_that_is_deleted_meanwhile_leaves_the_choice(studio: RunManager, t
     studio.log.remove_run("a")
     page.run()
     assert not page.exception and drawn(page) == ["run b"]
+
+
+def test_no_table_holds_a_formula_that_a_spreadsheet_would_run(studio: RunManager, tiny_config: TrainingConfig) -> None:
+    """Its own "Download as CSV" writes cells and headings as they are."""
+    add_run(studio, tiny_config, "a", [3.0], "=1+1")
+    add_run(studio, tiny_config.with_overrides({"max_steps": 9}), "b", [3.0], "@SUM(A1)")
+    page = open_page("compare", runs="a,b")
+    best, different = (table.value for table in page.dataframe)
+    assert best["run"].tolist() == [f"{WORD_JOINER}=1+1", f"{WORD_JOINER}@SUM(A1)"], "which looks the same"
+    assert list(different.columns) == ["setting", f"{WORD_JOINER}=1+1 (a)", f"{WORD_JOINER}@SUM(A1) (b)"]
 
 
 def test_hostile_names_are_shown_as_typed(studio: RunManager, tiny_config: TrainingConfig) -> None:

@@ -10,12 +10,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cognate_core.contracts import MEMORY_FILE
+from cognate_core.errors import ConfigError
 from cognate_core.labels import escape_streamlit
 from cognate_core.playground import Playground, opened, problem_prompt
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE
 from cognate_core.storage.progress_log import TrainedModel
-from tests.pages.conftest import open_page, texts
+from tests.pages.conftest import open_page, sent, texts
 from tests.there import there
 from tests.waiting import until
 
@@ -49,8 +50,7 @@ def test_the_model_writes_and_the_same_seed_writes_the_same(trained_studio: RunM
 
 def lenses(page: AppTest) -> list[list[dict[str, Any]]]:
     """What each lens shows."""
-    components = (json.loads(component.proto.json) for component in page.get("bidi_component"))
-    return [component["words"] for component in components if "words" in component]
+    return sent(page, "words")
 
 
 def lens_words(page: AppTest) -> list[dict[str, Any]]:
@@ -284,6 +284,33 @@ def test_one_of_many_is_found_by_tag_and_text(trained_studio: RunManager) -> Non
     assert page.header[0].value == "Copy 5"
 
 
+def test_models_of_one_name_and_minute_can_each_be_reached(trained_studio: RunManager) -> None:
+    for model in many(trained_studio, 2):
+        trained_studio.describe_model(model.id, title="One name", note=f"I am {model.id}", tags=[])
+    ids = [model.id for model in trained_studio.log.models()]
+    page = open_page("models")
+    assert len(set(page.selectbox[0].options)) == len(ids) == 3
+    for model_id in (ids[2], ids[0], ids[1]):
+        page.selectbox[0].set_value(model_id).run()
+        assert f"I am {model_id}" in [text.value for text in page.text]
+        assert page.query_params["model"] in (model_id, [model_id])
+    del page.query_params["model"]  # Back to where no model was chosen yet
+    page.run()
+    assert f"I am {ids[0]}" in [text.value for text in page.text], "the newest"
+    page.toggle(key="beside").set_value(True).run()
+    assert len(set(page.selectbox(key="other_model").options)) == 3
+
+
+def test_an_empty_tag_is_told_of_as_a_tag(trained_studio: RunManager) -> None:
+    model = trained_studio.log.models()[0]
+    for tags, words in ((["good", " "], "A tag is empty"), (["x" * 81], "The tag has 81 characters")):
+        with pytest.raises(ConfigError, match=words) as refusal:
+            trained_studio.describe_model(model.id, title=model.name, note="", tags=tags)
+        assert list(refusal.value.problems) == ["tags"]
+    with pytest.raises(ConfigError, match="Give the model a name"):
+        trained_studio.describe_model(model.id, title="", note="", tags=[])
+
+
 # How often it is right
 
 
@@ -308,10 +335,11 @@ def test_accuracy_is_unknown_until_it_was_measured(trained_studio: RunManager) -
     (weights_folder(trained_studio) / ACCURACY_FILE).write_text(json.dumps(kept))
     page = open_page("models")
     assert "Unknown" not in texts(page)
-    (charts,) = (json.loads(component.proto.json)["charts"] for component in page.get("bidi_component"))
+    (charts,) = sent(page, "charts")
     assert [chart["title"] for chart in charts] == ["Right answers", "Right answers while it learned"]
     table = next(table.value for table in page.dataframe if "95 % interval" in table.value)
-    assert (table["right"][0], table["share"][0], table["that one alone"][0]) == ("3 of 50", 0.06, 0.1)
+    assert (table["right"][0], table["asked"][0]) == (3, 50)
+    assert (table["share"][0], table["that one alone"][0]) == (0.06, 0.1)
     assert table["95 % interval"][0] == "2.1% to 16.2%"
     assert "Other" in texts(page)
     (weights_folder(trained_studio) / ACCURACY_FILE).write_text(json.dumps({**kept, "weights_sha256": "other"}))
@@ -328,7 +356,7 @@ def test_it_is_measured_in_the_background_and_shown(trained_studio: RunManager) 
     until(lambda: there(trained_studio.measurement()).ended, "the end of the measurement")
     page = open_page("models")
     table = next(table.value for table in page.dataframe if "95 % interval" in table.value)
-    assert table["right"][0].endswith("of 2")
+    assert table["asked"][0] == 2
 
 
 def test_changed_weights_are_opened_anew(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import math
 from typing import Any
 
 import pytest
@@ -15,7 +15,7 @@ from cognate_core.runs import RunManager
 from cognate_core.sweep import Sweep
 from pages.components.live_charts import MOST_COMPARED
 from pages.components.sweep_form import sweep_time
-from tests.pages.conftest import open_page, texts
+from tests.pages.conftest import open_page, sent, texts
 from tests.pages.test_compare import links, plain
 
 
@@ -68,7 +68,7 @@ class TestNewRun:
         type_values(page, "n_layers", "2, 3")
         (table,) = page.dataframe
         assert table.value.to_dict("records") == [
-            {"Learning rate": rate, "Layers": layers} for rate in ("0.001", "0.002") for layers in ("2", "3")
+            {"Learning rate": rate, "Layers": layers} for rate in (0.001, 0.002) for layers in (2, 3)
         ]
         assert start_button(page).label == "Start 4 runs"
         assert "All 4 runs: not measured yet." in texts(page)
@@ -135,13 +135,14 @@ class TestCompare:
         assert "Lowest held-out loss: Learning rate 0.01 with 3.620, against 3.900" in plain(page)
         rows = page.dataframe[0].value.to_dict("records")
         assert [(row["Learning rate"], row["status"], row["lowest held-out loss"]) for row in rows] == [
-            ("0.01", "completed", "3.620"),
-            ("0.001", "completed", "3.900"),
-            ("0.1", "diverged", "unknown"),
-        ]
+            (0.01, "completed", 3.62),
+            (0.001, "completed", 3.9),
+            (0.1, "diverged", pytest.approx(math.nan, nan_ok=True)),
+        ], "numbers, which sort as such"
+        assert "time (s)" in page.dataframe[0].value.columns
         assert page.multiselect[0].value == [run_ids[1], run_ids[0], run_ids[2]]
         assert "1 of 3 runs are not drawn" in plain(page)
-        chart, curves = (json.loads(component.proto.json)["charts"] for component in page.get("bidi_component"))
+        chart, curves = sent(page, "charts")
         assert [each["title"] for each in chart] == ["Lowest held-out loss by Learning rate"] and len(curves) > 1
 
     def test_goes_to_another_sweep_and_back_to_none(self, idle_studio: RunManager, tiny_config: TrainingConfig) -> None:

@@ -128,8 +128,24 @@ def test_a_loss_that_is_no_number_is_told_of_and_bends_nothing(
     assert found.missing_loss.tolist() == sorted(found.missing_loss.tolist())
     assert np.isfinite(np.concatenate([*found.lines["loss"], *found.mean_loss])).all()
     assert found.mean_counts.sum() == 350 - 102
+    assert set(found.gaps["loss"].tolist()) >= set(found.missing_loss.tolist())
+    assert not len(found.gaps["learning_rate"]), "it was measured all the same"
     assert not set(range(101, 201)) & points(found, "loss").keys()
     assert {step for step in points(found, "grad_norm") if 100 < step <= 200}, "the other figures are there"
+
+
+@pytest.mark.parametrize("short_run", [0, 10_000])
+def test_a_gradient_that_is_no_number_breaks_its_own_line(
+    path: Path, log: ProgressLog, short_run: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curves, "SHORT_RUN", short_run)
+    for step in range(1, 351):
+        norm = math.nan if 101 <= step <= 200 or step == 349 else 1.0
+        log.record("r", StepMetrics("m", step, 5.0, 0.1, norm, 1.0, 10, 0.1, 0.1 * step))
+    log.raise_refused("r")
+    found = read_curves(path, "r", "m")
+    assert {200.0, 349.0} <= set(found.gaps["grad_norm"].tolist()) <= {*range(101, 201), 349.0}
+    assert not len(found.gaps["loss"]) and not len(found.gaps["filtered_grad_norm"])
 
 
 @pytest.mark.usefixtures("every_run_is_long")

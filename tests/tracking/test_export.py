@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def log(tmp_path: Path) -> Iterator[ProgressLog]:
 
 
 def read_csv(content: bytes) -> list[dict[str, str]]:
-    return list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+    return list(csv.DictReader(io.StringIO(content.decode("utf-8-sig"))))
 
 
 def test_both_formats_hold_every_row_of_every_model_in_order(log: ProgressLog) -> None:
@@ -65,6 +66,11 @@ def test_a_name_is_never_a_formula_and_a_number_stays_one(log: ProgressLog) -> N
     rows = read_csv(metrics_csv(log, "r1"))
     assert {row["model"] for row in rows} == {f"'{FORMULA}", "b"}
     assert rows[1]["loss"] == repr(-1 / 3)
+
+
+def test_a_spreadsheet_is_told_that_it_is_utf8(log: ProgressLog) -> None:
+    """Excel takes a file without the mark for one of the computer's own old code page."""
+    assert metrics_csv(log, "r1").startswith(BOM_UTF8 + b'"model"')
 
 
 @pytest.mark.parametrize("label", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"])

@@ -102,7 +102,7 @@ def check_tables(manager: RunManager, run_id: str, model: str) -> None:
     wanted = rows_of(manager, run_id, model)
     checks = {row["step"]: row["loss"] for row in manager.log.evaluations(run_id, model_name=model)}
     from_parquet = pq.read_table(folder / "metrics.parquet").to_pylist()
-    from_csv = list(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text(encoding="utf-8"))))
+    from_csv = list(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text(encoding="utf-8-sig"))))
     before = from_parquet.pop(0)  # what it knew before it learned anything
     assert (before["step"], before["loss"], before["heldout/Synthetic"]) == (0, None, checks[0])
     assert from_csv.pop(0)["loss"] == ""

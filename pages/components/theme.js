@@ -1,0 +1,20 @@
+// Tells the studio when the colours of the page became others. Colours that CSS has are not concerned.
+
+const WAIT_MS = 1000 // while a dialog is open: drawing the page again would close it
+
+export default function ({ parentElement, setTriggerValue }) {
+  const probe = parentElement.querySelector("span")
+  // What changes its colour within a moment says so.
+  Object.assign(probe.style, { color: "var(--st-text-color)", transition: "color 1ms", position: "absolute" })
+  let timer = null
+  function tell() {
+    clearTimeout(timer)
+    if (document.querySelector("[role=dialog]")) timer = setTimeout(tell, WAIT_MS)
+    else setTriggerValue("change", true)
+  }
+  probe.addEventListener("transitionend", tell)
+  return () => {
+    clearTimeout(timer)
+    probe.removeEventListener("transitionend", tell)
+  }
+}

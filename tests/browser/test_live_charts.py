@@ -1,0 +1,116 @@
+"""Charts that are true to what was chosen of them, whatever comes late, fails, or is clicked twice, in Chromium."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, Route, expect
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import Evaluation, RunStatus, StepMetrics
+from cognate_core.insight.palette import neutral
+from cognate_core.runs import RunManager
+from tests.browser.studio import Studio, page_on, running_studio
+from tests.waiting import until
+
+pytestmark = pytest.mark.browser
+
+PLOT = "document.querySelector('.js-plotly-plot')"
+ENDED = "0123456789ab"
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig) -> Iterator[Studio]:
+    """A studio with a run that has ended."""
+    home = tmp_path_factory.mktemp("charts") / "home"
+    manager = RunManager(home, executor="thread")
+    config = tiny_config.with_overrides({"max_steps": 40})
+    manager.log.create_run(ENDED, "Ended", config, ["m"], home / "runs" / ENDED, None)
+    for step in range(1, 41):
+        manager.log.record(ENDED, StepMetrics("m", step, 6 - step % 7 / 4, 0.3, 1, 1, 100, 0.1, step / 10))
+    manager.log.record(ENDED, Evaluation("m", 20, "SVAMP", 5.0, 9))
+    manager.log.record(ENDED, Evaluation("m", 40, "SVAMP", 4.0, 9))
+    manager.log.claim(ENDED)
+    manager.log.set_status(ENDED, RunStatus.COMPLETED, step=40, total_steps=40)
+    manager.close()
+    with running_studio(home) as studio:
+        yield studio
+
+
+@pytest.fixture
+def page(context: BrowserContext, known: Studio) -> Iterator[Page]:
+    with page_on(context, known) as page:
+        page.goto(f"{known.url}/monitor?run={ENDED}")
+        page.wait_for_function(f"{PLOT}?.data?.some(t => t.name === 'training')")
+        yield page
+
+
+def held_answers(page: Page) -> list[Route]:
+    """The questions of the charts from now on, none of which is answered before it is continued."""
+    held: list[Route] = []
+    page.route("**/live?*", lambda route: held.append(route))
+    return held
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["in order", "the older one last"])
+def test_of_two_choices_at_once_the_last_one_is_drawn(page: Page, order: tuple[int, int]) -> None:
+    held = held_answers(page)
+    page.get_by_label("Smoothing").focus()
+    page.keyboard.press("ArrowDown")
+    until(lambda: page.evaluate("true") and len(held) == 1)
+    page.keyboard.press("ArrowDown")
+    until(lambda: page.evaluate("true") and len(held) == 2)
+    expect(page.get_by_label("Smoothing")).to_have_value("strong")
+    assert ["smoothing=medium" in route.request.url for route in held] == [True, False]
+    for place in order:
+        with page.expect_response("**/live?*"):
+            held[place].continue_()
+    page.unroute_all()
+    read = "async address => JSON.stringify((await (await fetch(address)).json()).charts[0].figure.data.map(t => t.y))"
+    strong = page.evaluate(read, held[1].request.url)
+    assert strong != page.evaluate(read, held[0].request.url)
+    page.wait_for_function(f"strong => JSON.stringify({PLOT}.data.map(t => t.y)) === strong", arg=strong)
+
+
+def test_what_was_chosen_while_the_studio_was_down_is_drawn_when_it_is_back(page: Page) -> None:
+    page.route("**/live?*", lambda route: route.abort("connectionrefused"))
+    page.get_by_label("Loss scale").select_option("logarithmic")
+    problem = page.locator(".live-problem")
+    expect(problem).to_have_text("The studio cannot be reached. Trying again.")
+    page.unroute_all()
+    page.wait_for_function(f"{PLOT}.layout.yaxis.type === 'log'")
+    expect(problem).to_have_text("")
+
+
+def test_what_answers_in_the_studios_place_is_told_in_words(page: Page) -> None:
+    page.route("**/live?*", lambda route: route.fulfill(status=502, body="<html>Bad Gateway"))
+    page.get_by_label("Loss scale").select_option("logarithmic")
+    expect(page.locator(".live-problem")).to_contain_text("The studio does not answer as expected")
+
+
+def test_lines_follow_from_light_to_dark_and_back(page: Page) -> None:
+    unseen = f"{PLOT}.data.find(t => t.name === 'unseen SVAMP').line.color"
+    for scheme in ("dark", "light"):
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+        page.wait_for_function(f"{unseen} === '{neutral(0, dark=scheme == 'dark')}'")
+
+
+def test_a_double_click_resets_the_zoom_and_opens_no_step(page: Page) -> None:
+    box = page.locator(".live-charts .place").first.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 300, box["y"] + 150)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 600, box["y"] + 150, steps=5)
+    page.mouse.up()
+    page.wait_for_function(f"{PLOT}.layout.xaxis.range[0] > 0")
+    page.mouse.move(box["x"] + 450, box["y"] + 150)
+    page.locator(".hoverlayer text").first.wait_for()
+    page.evaluate("window.clicks = 0")
+    page.evaluate(f"{PLOT}.on('plotly_click', () => {{ window.clicks += 1 }})")
+    page.mouse.dblclick(box["x"] + 450, box["y"] + 150)
+    page.wait_for_function(f"{PLOT}.layout.xaxis.range[0] === 0")
+    assert page.evaluate("window.clicks") > 0, "Plotly tells of clicks all the same"
+    page.get_by_role("button", name="Look at one step").click()
+    expect(page.get_by_role("dialog")).to_have_count(1)
+    expect(page.get_by_role("dialog").get_by_text("Which step?")).to_be_visible()

@@ -331,6 +331,6 @@ def pick(choices: list[str], which: int) -> str:
 
 
 Histories.TestCase.settings = settings(
-    max_examples=25, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestHistories = cast(Any, Histories.TestCase)

@@ -17,7 +17,7 @@ from pathlib import Path
 from cognate_core.config import TrainingConfig
 from cognate_core.data.files import SUFFIXES
 from cognate_core.data.sources import own_file_source
-from cognate_core.errors import DataError, DiskFull, NotFound
+from cognate_core.errors import DataError, DiskFull, NotFound, StorageError
 from cognate_core.files import is_disk_full, replace_durably, sync_file, sync_folder
 
 UPLOADS = "uploads"  # below the data folder
@@ -99,9 +99,12 @@ def find_own_file(home: Path, name: str) -> OwnFile:
 
 
 def remove(file: OwnFile) -> None:
-    """Remove a kept file for good."""
-    file.path.unlink(missing_ok=True)
-    _note(file.path).unlink(missing_ok=True)
+    """Remove a kept file for good. Raises StorageError when the disk refuses."""
+    try:
+        file.path.unlink(missing_ok=True)
+        _note(file.path).unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(f"{file.label} could not be removed ({error.strerror or error}).") from error
 
 
 @functools.lru_cache(maxsize=20)

@@ -174,6 +174,20 @@ def test_only_two_come_in_at_once(api: TestClient) -> None:
     assert send(api).status_code == 201
 
 
+def test_one_that_cannot_be_removed_is_told_and_stays(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = send(api).json()["name"]
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuse)
+        answer = api.delete(f"{FILES}/{name}")
+    sentence = "mine.jsonl could not be removed (Permission denied)."
+    assert (answer.status_code, answer.json()["detail"]) == (503, sentence)
+    assert api.delete(f"{FILES}/{name}").status_code == 204
+
+
 def test_who_only_looks_keeps_and_removes_nothing(api: TestClient, studio: RunManager) -> None:
     name = send(api).json()["name"]
     looking = TestClient(create_api(lambda: ReadOnlyManager(studio.home)))

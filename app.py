@@ -6,6 +6,7 @@ Start it with `python app.py`, `streamlit run app.py` or `cognate run`.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import threading
 import traceback
@@ -36,7 +37,7 @@ def policy() -> Policy:
     """
     address = st.get_option("server.address")
     hosts = frozenset(host.lower() for host in st.get_option("server.allowedHosts"))
-    if is_open() and (hosts - OWN_HOSTS or not is_near(address)):
+    if is_open() and not all(map(is_near, [address, *hosts])):
         raise RunError(
             "An open studio is for this computer alone. Take COGNATE_OPEN away, or server.address and the names in "
             "server.allowedHosts."
@@ -66,15 +67,23 @@ def address() -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{st.get_option('server.port')}"
 
 
+def own_command() -> str:
+    """How `cognate` is called from the folder where the studio was started."""
+    if shutil.which("cognate"):
+        return "cognate"
+    command = Path(sys.executable).with_name("cognate")
+    return str(command.relative_to(Path.cwd()) if command.is_relative_to(Path.cwd()) else command)
+
+
 def welcome() -> None:
     """Say where the pages are, and open them. Streamlit's own message is off, and it opens no browser for an App."""
     if is_open():
-        said = f"Cognate Studio is open at {address()}, to everybody on this computer. Press Ctrl+C to close it."
+        said = f"Anyone on this computer can use Cognate Studio at {address()}. Press Ctrl+C to close it."
     else:
         said = (
-            f"Cognate Studio is ready. This link opens it in one browser, which is then remembered:\n"
+            "Cognate Studio is ready. Open this link in your browser. It works once; the browser is then remembered.\n"
             f"  {address()}{links.new()}\n"
-            "For another browser, `cognate link` gives a new one. Press Ctrl+C to close the studio."
+            f"For another browser, `{own_command()} link` prints a new link. Press Ctrl+C to close the studio."
         )
     print(said, flush=True)  # noqa: T201
     if not st.get_option("server.headless"):

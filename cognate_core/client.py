@@ -79,8 +79,8 @@ class Client:
 
     Args:
         url: where it is, such as `http://127.0.0.1:8501`.
-        token: what its `cognate token` prints. Default: COGNATE_TOKEN; else, for a studio on this computer and for no
-            other, the one in the data directory.
+        token: what its `cognate token` prints. Default: COGNATE_TOKEN; else, for the studio that is open on this
+            computer's data directory and for no other, the one that lies there.
 
     Raises:
         ConfigError: the address cannot be used. Each method raises a CognateError: Unreachable when no studio answers,
@@ -89,7 +89,7 @@ class Client:
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url, own = _address(url)
-        token = token or os.environ.get("COGNATE_TOKEN", "").strip() or (_kept_token() if own else None)
+        token = token or os.environ.get("COGNATE_TOKEN", "").strip() or (_kept_token(self.url) if own else None)
         if token is not None and not token.isascii():
             raise ConfigError({"token": "The token holds a letter that no token has. `cognate token` prints it."})
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
@@ -266,10 +266,13 @@ class Client:
 
     def save_metrics(self, run_id: str, file: Path) -> None:
         """Save every step of every model of the run as a table, Parquet or CSV, as `file` ends."""
-        kind = file.suffix.lower()
-        if kind not in (".parquet", ".csv"):
-            raise ConfigError({"file": f"{file.name} must end in .csv or .parquet, which says what is written."})
-        self._save(f"/runs/{{}}/metrics{kind}", run_id, file=file)
+        match file.suffix.lower():
+            case ".parquet":
+                self._save("/runs/{}/metrics.parquet", run_id, file=file)
+            case ".csv":
+                self._save("/runs/{}/metrics.csv", run_id, file=file)
+            case _:
+                raise ConfigError({"file": f"{file.name} must end in .csv or .parquet, which says what is written."})
 
     def start_sweep(
         self,
@@ -706,7 +709,7 @@ class Client:
         if status == HTTPStatus.UNAUTHORIZED and self._headers:
             raise RunError(
                 f"The studio at {self.url} does not take this token. `cognate token` prints it on the studio's "
-                "computer; give it with COGNATE_TOKEN."
+                "computer; give it with COGNATE_TOKEN. If the studio was started with a COGNATE_TOKEN, use the same."
             )
         if problems:
             refused = ConfigError(problems)
@@ -757,12 +760,15 @@ def rests(run: Row) -> bool:
     return status.is_terminal or status is RunStatus.PAUSED
 
 
-def _kept_token() -> str | None:
-    """The token that the data directory of this computer has."""
-    from cognate_core.runs import default_home
+def _kept_token(url: str) -> str | None:
+    """The token of the data directory, for the port at which its own studio listens: at others, anybody may."""
+    from cognate_core.runs import default_home, running_address
     from cognate_core.runs.token import studio_token
 
-    return studio_token(default_home()) if default_home().is_dir() else None
+    address = running_address(default_home())
+    if address is None or httpx2.URL(address).port != httpx2.URL(url).port:
+        return None
+    return studio_token(default_home())
 
 
 def _not_writable(file: Path, error: OSError) -> StorageError:

@@ -47,7 +47,7 @@ def choose_run(log: ProgressLog) -> Run | None:
     """The run that the address names; else the one that is going, or the newest."""
     named = st.query_params.get("run")
     wanted = named or (None if st.session_state["arrives"] else st.session_state.get("monitored"))
-    if wanted is None:
+    if wanted is None or (named is None and not log.is_here(wanted)):
         active = [run for run in log.unfinished_runs() if run.status.is_active]
         runs = active or log.runs(1)
         if not runs:

@@ -100,4 +100,4 @@ def test_a_browser_is_opened_where_there_is_a_screen(
     monkeypatch.setenv("COGNATE_OPEN", "1")
     app.welcome()
     said = capsys.readouterr().out
-    assert "http://127.0.0.1:8599, to everybody on this computer" in said and "key=" not in said
+    assert "Anyone on this computer can use Cognate Studio at http://127.0.0.1:8599." in said and "key=" not in said

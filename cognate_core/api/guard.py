@@ -41,6 +41,7 @@ MOST_FILE_BYTES = 1000 << 20  # as Streamlit counts in .streamlit/config.toml
 REQUESTS_A_SECOND, REQUESTS_AT_ONCE = 100.0, 400.0
 SOCKETS_A_SECOND, SOCKETS_AT_ONCE = 100.0, 2000.0
 GUESSES_A_SECOND, GUESSES_AT_ONCE = 0.2, 10.0
+NOBODY_GUESSES = 32  # so long a token: who knows it is never kept waiting for those who guess
 ON_EVERY_ANSWER = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -53,12 +54,16 @@ ON_EVERY_ANSWER = {
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """hosts: the names under which the studio is asked for. open: whether everybody on this computer may see the pages
+    """hosts: the names under which the studio is asked for. open: whether everybody on this computer may use the pages
     and read. token: while it is empty, whatever needs it is refused."""
 
     token: str
     hosts: frozenset[str] = OWN_HOSTS
     open: bool = False
+
+    @property
+    def guessable(self) -> bool:
+        return len(self.token) < NOBODY_GUESSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,10 @@ def known_host(asked: Asked) -> Refusal | None:
     """The Host is one of the studio's names: another site's name may be made to point to this computer."""
     if _hostname(asked.headers.get("host", "")) in asked.policy.hosts:
         return None
-    return Refusal(HTTPStatus.FORBIDDEN, "The studio is not served under this name. Ask for http://127.0.0.1.")
+    return Refusal(
+        HTTPStatus.FORBIDDEN,
+        "The studio does not answer to this name. Use the address that it printed, or add the name with --host-name.",
+    )
 
 
 def own_origin(asked: Asked) -> Refusal | None:
@@ -264,7 +272,7 @@ class Guard:
         """The answer to a link that was followed, or to a token that was typed."""
         token, secure = asked.policy.token, scope["scheme"] == "https"
         if asked.method == "POST":
-            if not self._guesses.has(asked.client):
+            if asked.policy.guessable and not self._guesses.has(asked.client):
                 return _told(SLOWER)
             given, wanted = await login.filled_in(receive)
             if _is_token(given, asked.policy):
@@ -272,16 +280,18 @@ class Guard:
             self._guesses.take(asked.client)
             return login.login_page(scope, "That is not the token.", wanted)
         key = QueryParams(scope["query_string"]).get("key", "")
-        followed = asked.method == "GET" and "prefetch" not in asked.headers.get("sec-purpose", "")
+        followed = asked.method == "GET" and not any(
+            "pre" in asked.headers.get(name, "") for name in ("sec-purpose", "purpose", "x-moz")
+        )
         if followed and self._links.use(key):
             return login.entered(token, secure=secure)
-        if _has_cookie(asked):
+        if _has_cookie(asked) or asked.policy.open:
             return login.entered(None)
         return login.login_page(scope, login.USED if key and followed else "")
 
     def _answer(self, asked: Asked, scope: Scope) -> Response | None:
         """What is said instead of the app's answer, None when the request goes on."""
-        guessed = shown_token(asked) is not None and asked.needs_token
+        guessed = shown_token(asked) is not None and asked.needs_token and asked.policy.guessable
         if guessed and not self._guesses.has(asked.client):  # before the token is looked at: or guessing would go on
             return _told(SLOWER)
         refusal = next((no for rule in self._rules if (no := rule(asked))), None)
@@ -323,7 +333,7 @@ def _has_cookie(asked: Asked) -> bool:
     if not asked.policy.token:
         return False
     name, value = login.session_cookie(asked.policy.token)
-    sent = (part.strip().partition("=") for part in asked.headers.get("cookie", "").split(";"))
+    sent = (part.strip().partition("=") for line in asked.headers.getlist("cookie") for part in line.split(";"))
     return any(each == name and hmac.compare_digest(held.encode(), value.encode()) for each, _, held in sent)
 
 

@@ -16,9 +16,10 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 PATH = "/login"
 MOST_BYTES = 8192  # of what the form sends
+MOST_WANTED = 2000  # of an address that is kept meanwhile
 REMEMBERED_SECONDS = 365 * 24 * 3600
 NOT_KEPT = {"Cache-Control": "no-store"}
-USED = "This link has been used, or the studio was started again since."
+USED = "This link no longer works: it has been used, or the studio was restarted."
 
 
 class Links:
@@ -64,6 +65,7 @@ def login_page(scope: Mapping[str, Any], sentence: str = "", wanted: str | None 
         query = scope.get("query_string", b"").decode("latin-1")
         path = scope["raw_path"].decode("latin-1").lstrip("/")
         wanted = "" if path == PATH[1:] else path + (f"?{query}" if query else "")
+        wanted = wanted if len(wanted) <= MOST_WANTED else ""
     policy = f"default-src 'none'; style-src '{_STYLE_HASH}'; form-action 'self'; frame-ancestors 'none'"
     values = {"SENTENCE": sentence, "ACTION": root_of(scope) + PATH[1:], "WANTED": wanted}
     text = _PAGE
@@ -115,9 +117,9 @@ _STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).diges
 _PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Cognate Studio</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>{_STYLE}</style>
-<h1>Cognate Studio</h1><p>This studio is private. Open the link that it printed in the terminal, or run
-<code>cognate link</code> there for a new one.</p>
+<h1>Cognate Studio</h1><p>This studio is private. Open the link shown in its terminal. If it has been used, run
+<code>cognate link</code> on the same computer for a new one.</p>
 <form method="post" action="ACTION"><input name="wanted" type="hidden" value="WANTED">
-<p role="alert">SENTENCE</p><label>Or enter its token, which <code>cognate token</code> prints
+<p role="alert">SENTENCE</p><label>Or enter the token (<code>cognate token</code> prints it)
 <input name="token" type="password" autocomplete="current-password" autofocus required></label>
 <button>Open the studio</button></form></html>"""

@@ -38,7 +38,8 @@ MESSAGES = (
 @router.get("/v1")
 def page(request: Request) -> HTMLResponse:
     """The page."""
-    folder = request.headers.get("x-forwarded-prefix", "").rstrip("/")  # where a proxy serves the studio
+    told = re.fullmatch(r"(/[\w.~-]+)+/?", request.headers.get("x-forwarded-prefix", ""), re.ASCII)
+    folder = told[0].rstrip("/") if told else ""  # below which a proxy serves the studio
     address = f"{request.url.scheme}://{request.url.netloc}{folder}{request.scope.get('root_path', '')}"
     return HTMLResponse(_page(request.app.openapi(), address), headers={"Content-Security-Policy": POLICY})
 
@@ -80,7 +81,7 @@ def _page(schema: Schema, address: str) -> str:
 def _asking(address: str) -> str:
     return (
         '<section id="asking"><h2>How to ask</h2>'
-        "<p>Every request shows the studio's token, which lies in the data folder and is readable by you alone:</p>"
+        "<p>Programs show the studio's token, which lies in the data folder and is readable by you alone:</p>"
         '<pre tabindex="0">TOKEN=$(cognate token)</pre>'
         "<p>What is sent is JSON, declared as such, also where nothing is sent; files are "
         "<code>application/octet-stream</code>. Long lists come in parts: send <code>next</code> of an answer as "

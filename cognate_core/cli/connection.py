@@ -9,10 +9,9 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from cognate_core.client import Client
-from cognate_core.errors import CognateError, RunError
-from cognate_core.runs import ReadOnlyManager, RunManager, database_path, default_home
-from cognate_core.service import COORDINATION_KEY
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+from cognate_core.errors import RunError
+from cognate_core.runs import ReadOnlyManager, RunManager, database_path, default_home, running_address
+from cognate_core.storage.progress_log import ProgressLog
 
 _server: ContextVar[str | None] = ContextVar("server", default=None)
 _LOOKS = "This command only looks, and changes nothing."
@@ -71,17 +70,8 @@ def _owner(max_parallel: int) -> RunManager:
     try:
         return RunManager(default_home(), max_parallel)
     except RunError as error:
-        address = running_address()
+        address = running_address(default_home())
         raise RunError(f"{error} Or add --server {address}." if address else str(error)) from error
-
-
-def running_address() -> str | None:
-    """Where the studio that manages the data directory is reached, if it has said so."""
-    try:
-        record = ProgressReader(database_path(default_home())).coordination(COORDINATION_KEY) or {}
-    except CognateError:
-        return None
-    return record.get("address") if record.get("open") else None
 
 
 def _reader(nothing: Path) -> RunManager:

@@ -8,13 +8,14 @@ from typing import Annotated
 
 import typer
 
-from cognate_core.cli.connection import chosen_server, looking, running_address
+from cognate_core.cli.connection import chosen_server, looking
 from cognate_core.cli.following import progress_bar
 from cognate_core.cli.output import JsonOption, moment, print_facts, print_json, print_rows, say
 from cognate_core.cli.train import RunIdArgument
 from cognate_core.client import Client, Row, rests
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
+from cognate_core.runs import default_home, running_address
 
 app = typer.Typer()
 
@@ -104,7 +105,7 @@ def _words(event: Row) -> str:
 @contextmanager
 def _hearing() -> Iterator[Client]:
     """Where it can be heard what happens: the studio that is open, since none of our own would do anything."""
-    address = chosen_server() or running_address()
+    address = chosen_server() or running_address(default_home())
     if address is None:
         with looking() as studio:
             yield studio

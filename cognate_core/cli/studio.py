@@ -11,11 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cognate_core.cli.connection import chosen_server, looking, running_address
+from cognate_core.cli.connection import chosen_server, looking
 from cognate_core.cli.output import JsonOption, print_facts, print_json, print_line, say
 from cognate_core.client import Client
 from cognate_core.errors import RunError
-from cognate_core.runs import current_manager, default_home
+from cognate_core.runs import current_manager, default_home, running_address
 from cognate_core.runs.token import OPEN_VARIABLE, TOKEN_VARIABLE, chosen_token, is_open, studio_token
 
 app = typer.Typer()
@@ -41,7 +41,7 @@ def run(
         ),
     ] = None,
     open_to_all: Annotated[
-        bool, typer.Option("--open", help="For demos: everybody on this computer may see the pages, without a link.")
+        bool, typer.Option("--open", help="For demos: anyone on this computer can use the pages, without a link.")
     ] = False,
 ) -> None:
     """Start the studio and open its page."""
@@ -80,6 +80,7 @@ def _bound(address: str, names: list[str], open_to_all: bool) -> dict[str, Any]:
     Raises:
         RunError: other computers would reach it, and it is open, or there is no token or no name under which they ask.
     """
+    names = [_valid_host(name) for name in names]
     own, one = _kind_of(address)
     if open_to_all and (names or not own):
         raise RunError(
@@ -87,7 +88,7 @@ def _bound(address: str, names: list[str], open_to_all: bool) -> dict[str, Any]:
             "COGNATE_HOST_NAME."
         )
     if own and not names:
-        return {"server.address": address}
+        return {"server.address": address, "server.allowedHosts": sorted({*OWN_NAMES, address})}
     if not own and chosen_token() is None:
         raise RunError(
             f"At {address} other computers would reach the studio. Choose a token of 16 or more letters and digits "
@@ -100,6 +101,20 @@ def _bound(address: str, names: list[str], open_to_all: bool) -> dict[str, Any]:
         )
     hosts = {*OWN_NAMES, *names, *([address] if one else [])}
     return {"server.address": address, "server.allowedHosts": sorted(hosts)}
+
+
+def _valid_host(name: str) -> str:
+    """A host name as browsers send it. Raises RunError when it is more than a name."""
+    try:
+        return (
+            name.strip().rstrip(".").lower().encode("idna").decode()
+            if not set(name) & set("/: ")
+            else str(ipaddress.IPv6Address(name))
+        )
+    except (UnicodeError, ValueError) as error:
+        raise RunError(
+            f"{name} is no host name. Give the name alone, such as studio.example, without https:// and port."
+        ) from error
 
 
 def _kind_of(address: str) -> tuple[bool, bool]:
@@ -123,7 +138,7 @@ def token() -> None:
 def link() -> None:
     """Print a link that opens the studio in one browser, once."""
     server = chosen_server()
-    own = running_address()
+    own = running_address(default_home())
     if server is None and own is None:
         raise RunError("No studio is open on this data folder. `cognate run` starts one.")
     with Client(server or str(own), None if server else studio_token(default_home())) as studio:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 from cognate_core.errors import RunError
-from cognate_core.runs.home import database_path, default_home
+from cognate_core.runs.home import database_path, default_home, running_address
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.names import MAX_MODELS, name_after, numbered_names
 from cognate_core.runs.offspring import nearest_checkpoint, twin_key
@@ -58,5 +58,6 @@ __all__ = [
     "name_after",
     "nearest_checkpoint",
     "numbered_names",
+    "running_address",
     "twin_key",
 ]

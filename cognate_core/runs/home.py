@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from datetime import datetime
 from pathlib import Path
 
 import platformdirs
+import psutil
 
-from cognate_core.errors import StorageError
+from cognate_core.errors import CognateError, StorageError
 from cognate_core.service import COORDINATION_KEY
 from cognate_core.storage.progress_log import ProgressReader
 
@@ -51,7 +53,7 @@ def default_home() -> Path:
 def made_home(home: Path) -> Path:
     """The data directory, which is made if need be. Raises StorageError when it cannot be."""
     try:
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)  # what lies there is nobody else's on this computer
     except OSError as error:
         raise StorageError(f"The data folder {home} cannot be made ({error}). Check COGNATE_HOME.") from error
     return home.resolve()
@@ -60,6 +62,18 @@ def made_home(home: Path) -> Path:
 def not_writable(home: Path, error: OSError) -> str:
     """Why nothing can be kept there."""
     return f"The data folder {home} cannot be written ({error}). Make it writable, or choose another with COGNATE_HOME."
+
+
+def running_address(home: Path) -> str | None:
+    """Where the studio that manages a data directory is reached; None when none is open, or it has not said so."""
+    try:
+        record = ProgressReader(database_path(home)).coordination(COORDINATION_KEY) or {}
+        began = psutil.Process(record["pid"]).create_time()
+    except (CognateError, KeyError, TypeError, ValueError, psutil.Error):
+        return None
+    # Of one that was killed the record stays, and another program may have its port: it must not be given the token.
+    is_its_own = began <= datetime.fromisoformat(record["started_at"]).timestamp()
+    return record.get("address") if record.get("open") and is_its_own else None
 
 
 def owner_sentence(home: Path) -> str:

@@ -151,7 +151,7 @@ class RunManager:
             self._measuring = Measuring()
             self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
             self._lock = threading.Lock()
-            self._ending = threading.Lock()  # what has ended is deleted only once all of its end is written
+            self._ending = threading.RLock()  # what has ended is deleted only once all of its end is written
             self._executions: dict[str, Execution] = {}
             self._tracking: dict[str, Tracking] = {}  # of each execution
             self._threads: dict[str, threading.Thread] = {}
@@ -394,11 +394,10 @@ class RunManager:
             RunError: it is no longer there.
             StorageError: it could not be removed, and is still in the trash.
         """
-        with self._ending:
-            self.trash.remove_content(entry_id)
+        with self._ending, self.trash.given_up(entry_id):
             self._with_reserve(lambda: self.log.forget(entry_id))
-            self.trash.remove(entry_id)
-            self._reserve.keep()
+        self.trash.remove(entry_id)  # this may take long
+        self._reserve.keep()
 
     def empty_trash(self) -> int:
         """Remove all that lies in the trash for good; how many entries there were.
@@ -406,17 +405,20 @@ class RunManager:
         Raises:
             StorageError: some cannot be removed; the others are.
         """
-        entries, refused = self.trash.entries(), list[StorageError]()
+        entries, removed, refused = self.trash.entries(), 0, list[StorageError]()
         for entry in entries:
             try:
                 self.remove_for_good(entry.id)
+                removed += 1
+            except NotFound:
+                continue  # somebody else removed it, or put it back
             except StorageError as error:
                 refused.append(error)
         if refused:
             raise StorageError(
                 f"{len(refused):,} of {len(entries):,} items in the trash cannot be removed. {refused[0]}"
             ) from refused[0]
-        return len(entries)
+        return removed
 
     def silent_seconds(self, run_id: str) -> float | None:
         """How long nothing was heard of who works on the run; None when nobody does, or not for this process."""
@@ -657,7 +659,12 @@ class RunManager:
                     self._executions[run_id] = RefusedExecution(error)
                 thread = threading.Thread(target=self._execute, args=(run,), name=f"run-{run_id}", daemon=True)
                 self._threads[run_id] = thread
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:  # this computer gives no more threads
+                    del self._threads[run_id], self._executions[run_id]
+                    sentence = plain_sentence(error)
+                    self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
 
     def _execution(self, run: Run, models: Sequence[TrainedModel]) -> Execution:
         if run.config_error:
@@ -733,7 +740,8 @@ class RunManager:
         try:
             self._start_waiting()
         except StorageError as error:
-            _log.warning("The next run could not be started yet: %s", error)
+            if str(error) != self.none_begins:  # it is tried again and again
+                _log.warning("The next run could not be started yet: %s", error)
             self.none_begins = str(error)
             return False
         self.none_begins = None
@@ -845,7 +853,8 @@ class RunManager:
     def _keep_run_file(self, run_id: str) -> None:
         """Should the database be lost, this is what the run is known by. Without it, the run goes on none the less."""
         try:
-            write_run_file(self.log, run_id, self._folder(run_id))
+            with self._ending:  # it is not just being deleted
+                write_run_file(self.log, run_id, self._folder(run_id))
         except (OSError, StorageError) as error:
             _log.warning("The record beside run %s could not be written: %s", run_id, error)
 
@@ -936,7 +945,10 @@ class RunManager:
         while not ends:
             self._say_state()
             if self.none_begins is not None:
-                self._start_next()
+                try:
+                    self._start_next()
+                except Exception:  # noqa: BLE001  (whatever it was, the heart goes on)
+                    _log.exception("What waits could not be started")
             ends = self._heartbeat_ends.wait(self._timing.heartbeat)
         self._say_state()
 

@@ -16,9 +16,11 @@ RUN_FILE = "run.json"
 
 
 def write_run_file(log: ProgressReader, run_id: str, folder: Path) -> None:
-    """Keep a run's rows beside its files. Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_durably(folder / RUN_FILE, json.dumps(log.export_run(run_id), indent=1).encode())
+    """Keep a run's rows beside its files; of one that was deleted there is nothing to keep. Raises OSError."""
+    rows = log.export_run(run_id)
+    if rows["runs"]:
+        folder.mkdir(parents=True, exist_ok=True)
+        replace_durably(folder / RUN_FILE, json.dumps(rows, indent=1).encode())
 
 
 def add_missing_runs(log: ProgressLog, runs_folder: Path) -> tuple[int, list[str]]:

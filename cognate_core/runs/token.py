@@ -19,10 +19,10 @@ HUB_TOKEN_VARIABLES = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
 def is_open() -> bool:
-    """Whether everybody on this computer may see the pages and read. Raises ConfigError for anything but 0 and 1."""
+    """Whether everybody on this computer may use the pages and read. Raises ConfigError for anything but 0 and 1."""
     chosen = os.environ.get(OPEN_VARIABLE, "").strip() or "0"
     if chosen not in ("0", "1"):
-        raise ConfigError({"open": f"{OPEN_VARIABLE} is 0 or 1. It lets everybody on this computer see the studio."})
+        raise ConfigError({"open": f"{OPEN_VARIABLE} is 0 or 1. With 1, anyone on this computer can use the studio."})
     return chosen == "1"
 
 

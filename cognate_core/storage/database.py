@@ -543,6 +543,8 @@ def storage_error(error: Exception) -> StorageError:
         )
     if code == sqlite3.SQLITE_READONLY:
         return StorageError("The data folder is read-only. Make it writable, or choose another with COGNATE_HOME.")
+    if str(error).startswith(("no such column", "no such table")):
+        return StorageError("The data folder is of an earlier version. Open the studio on it once: `cognate run`.")
     return StorageError(f"The database refused ({error}).")
 
 

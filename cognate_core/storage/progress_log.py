@@ -459,6 +459,10 @@ class ProgressReader:
             "artifacts": self.artifacts(model_id),
         }
 
+    def is_here(self, run_id: str) -> bool:
+        """Whether there is such a run, and not in the trash."""
+        return bool(self._rows(f"SELECT 1 FROM runs WHERE id = ? AND {_HERE}", run_id))
+
     def is_taken(self, table: Literal["runs", "models"], row_id: str) -> bool:
         """Whether a run or model has this id, also one in the trash."""
         return bool(self._rows(f"SELECT 1 FROM {table} WHERE id = ?", row_id))

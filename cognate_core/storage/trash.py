@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -92,37 +93,46 @@ class Trash:
                 raise _refused(error, f"The files of {entry.name} cannot be put back") from error
         return entry
 
-    def remove_content(self, entry_id: str) -> None:
-        """Remove an entry's folder for good. The entry stays: its rows are the caller's concern, and then `remove`.
+    @contextmanager
+    def given_up(self, entry_id: str) -> Iterator[None]:
+        """From here on the entry cannot be put back, unless the block raises. The caller removes its rows, then it.
 
         Raises:
             NotFound: there is no such entry.
-            StorageError: something of it cannot be removed. It is not put back any more; another try may succeed.
+            StorageError: its folder refuses.
         """
         entry = self._entry(entry_id)
         content, removing = self._folder / entry.id / "content", self._removing(entry.id)
+        fresh = not removing.exists()  # else an earlier try came as far as this
         try:
             if content.is_dir():
                 content.rename(removing)
-            if removing.is_dir():
-                shutil.rmtree(removing)
+            removing.mkdir(exist_ok=True)
         except OSError as error:
-            raise _refused(error, f"Not all files of {entry.name} could be removed") from error
+            raise _refused(error, f"{entry.name} cannot be removed") from error
+        try:
+            yield
+        except BaseException:
+            if fresh:
+                removing.rename(content)
+            raise
 
     def remove(self, entry_id: str) -> None:
         """Remove an entry and what it still holds for good.
 
         Raises:
             NotFound: there is none.
-            StorageError: as `remove_content`, and it is still in the trash.
+            StorageError: something of it cannot be removed. It is still in the trash; another try may succeed.
         """
-        self.remove_content(entry_id)
         entry = self._entry(entry_id)
         place = self._folder / entry.id
         try:
+            for part in (each for each in place.iterdir() if each.is_dir()):
+                for inner in part.iterdir():  # the folder itself says that it cannot be put back any more
+                    shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
             (place / "entry.json").unlink()  # from here on it is no longer in the trash
         except OSError as error:
-            raise _refused(error, f"{entry.name} could not be removed from the trash") from error
+            raise _refused(error, f"Not all files of {entry.name} could be removed") from error
         shutil.rmtree(place, ignore_errors=True)
 
     def _removing(self, entry_id: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import socketserver
 import threading
@@ -21,6 +22,7 @@ from cognate_core import client as client_module
 from cognate_core.api.serving import serving
 from cognate_core.client import Client
 from cognate_core.config import TrainingConfig
+from cognate_core.contracts import utc_now
 from cognate_core.errors import (
     ConfigError,
     DatasetUnavailable,
@@ -30,7 +32,9 @@ from cognate_core.errors import (
     StorageError,
     Unreachable,
 )
-from cognate_core.runs import RunManager
+from cognate_core.runs import RunManager, database_path
+from cognate_core.service import COORDINATION_KEY
+from cognate_core.storage.progress_log import ProgressLog
 from tests.api.conftest import mock_service, model_called
 from tests.waiting import LONG
 
@@ -292,13 +296,14 @@ def tokens_from(client: Client, kept_back: list[httpx2.Headers]) -> list[str | N
 
 class TestToken:
     @pytest.fixture
-    def kept(self, tmp_path: Path) -> str:
-        (tmp_path / "home").mkdir()
-        (tmp_path / "home" / "token").write_text(TOKEN)
+    def kept(self, open_manager: Callable[..., RunManager]) -> str:
+        studio = open_manager()
+        studio.say_address("http://127.0.0.1:8501")
+        (studio.home / "token").write_text(TOKEN)
         return TOKEN
 
     @pytest.mark.parametrize(
-        "url", ["http://127.0.0.1:1", "http://localhost:1", "http://[::1]:1", "127.0.0.1:1", "http://127.9.9.9"]
+        "url", ["http://127.0.0.1:8501", "http://localhost:8501", "http://[::1]:8501/studio", "127.0.0.1:8501"]
     )
     def test_of_the_data_directory_is_for_this_computer(
         self, kept: str, url: str, kept_back: list[httpx2.Headers]
@@ -308,15 +313,17 @@ class TestToken:
     @pytest.mark.parametrize(
         "url",
         [
-            "http://example.org",
+            "http://example.org:8501",
             "http://192.168.1.5:8501",
-            "http://127.0.0.1.example.org",
-            "http://localhost.example.org",
-            "https://0.0.0.0",
-            "http://127.0.0.1@example.org",
+            "http://127.0.0.1.example.org:8501",
+            "http://localhost.example.org:8501",
+            "https://0.0.0.0:8501",
+            "http://127.0.0.1@example.org:8501",
+            "http://127.0.0.1:8502",
+            "http://localhost",
         ],
     )
-    def test_of_the_data_directory_goes_to_no_other_computer(
+    def test_of_the_data_directory_goes_to_no_other_computer_or_program(
         self, kept: str, url: str, kept_back: list[httpx2.Headers]
     ) -> None:
         try:
@@ -325,6 +332,20 @@ class TestToken:
             return
         assert tokens_from(asking, kept_back) == [None] * 2
         assert TOKEN not in str([headers.raw for headers in kept_back])
+
+    def test_does_not_go_to_who_took_the_port_of_a_studio_that_was_killed(
+        self, tmp_path: Path, kept_back: list[httpx2.Headers]
+    ) -> None:
+        home, url = tmp_path / "home", "http://127.0.0.1:8501"
+        home.mkdir()
+        (home / "token").write_text(TOKEN)
+        record = {"open": True, "address": url, "pid": os.getpid(), "started_at": utc_now()}
+        with closing(ProgressLog(database_path(home))) as log:
+            log.set_coordination(COORDINATION_KEY, record)
+            assert tokens_from(Client(url), kept_back) == [f"Bearer {TOKEN}"] * 2
+            for changed in ({"pid": 2**22 + 1}, {"started_at": "2001-01-01T00:00:00+00:00"}):  # its number is another's
+                log.set_coordination(COORDINATION_KEY, {**record, **changed})
+                assert tokens_from(Client(url), kept_back) == [None] * 2
 
     def test_is_not_made_by_asking(self, tmp_path: Path, kept_back: list[httpx2.Headers]) -> None:
         assert tokens_from(Client("http://127.0.0.1:1"), kept_back) == [None] * 2

@@ -342,6 +342,7 @@ def test_health_is_told_to_everybody(path: str) -> None:
 @pytest.mark.parametrize("path", ["/", "/monitor", "/live", "/api/v1/runs", "/static/main.js"])
 def test_an_open_studio_asks_nobody_on_this_computer(path: str) -> None:
     assert asking(OPEN).get(path).status_code == 200
+    assert asking(OPEN).get("/login?key=old").headers["location"] == "./"
     assert asking(OPEN, client="192.168.1.7").get(path).status_code == 403
 
 
@@ -478,6 +479,19 @@ def test_guessing_the_token_is_soon_refused_even_if_right(monkeypatch: pytest.Mo
     ]
 
 
+def test_who_knows_a_long_token_never_waits_for_those_who_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "GUESSES_AT_ONCE", 1.0)
+    monkeypatch.setattr(guard, "GUESSES_A_SECOND", 0.0)
+    token = "t" * guard.NOBODY_GUESSES
+    client = asking(Policy(token))
+    codes = [
+        client.get("/api/v1/runs", headers={"Authorization": f"Bearer {each}"}).status_code
+        for each in ("a", "b", "c", token)
+    ]
+    assert codes == [401, 401, 401, 200]
+    assert [client.post("/login", data={"token": each}).status_code for each in ("a", "b", token)] == [401, 401, 303]
+
+
 def test_permissions_come_back_with_time_and_addresses_are_forgotten() -> None:
     now = 0.0
     buckets = Buckets(2.0, 2.0, clock=lambda: now)
@@ -516,7 +530,7 @@ def test_a_link_lets_one_browser_in_and_it_stays(policy: Policy) -> None:
     assert "path" not in cookie and "secure" not in cookie and TOKEN not in cookie
     assert is_let_in(first)
     again = second.get(link, headers=HTML)
-    assert again.status_code == 401 and "This link has been used" in again.text and "set-cookie" not in again.headers
+    assert again.status_code == 401 and "This link no longer works" in again.text and "set-cookie" not in again.headers
     assert not is_let_in(second)
     assert first.get(link, headers=HTML).status_code == 303, "who is in need not read that"
     restarted = asking(policy)
@@ -531,7 +545,8 @@ def test_a_link_is_not_used_up_by_what_only_looks_at_it() -> None:
     links = Links()
     client, link = asking(links=links), links.new()
     assert client.head(link).status_code == 401
-    assert client.get(link, headers={**HTML, "Sec-Purpose": "prefetch;prerender"}).status_code == 401
+    for header in ({"Sec-Purpose": "prefetch;prerender"}, {"Purpose": "prefetch"}, {"X-Moz": "prefetch"}):
+        assert client.get(link, headers={**HTML, **header}).status_code == 401
     assert client.get("/login?key=guessed").status_code == client.get("/login?key=").status_code == 401
     assert not is_let_in(client)
     assert client.get(link).status_code == 303 and is_let_in(client)
@@ -572,6 +587,7 @@ class Form(HTMLParser):
         ("/%2F/evil.example", "/%2F/evil.example"),
         ("//evil.example/x", "/evil.example/x"),
         ("/login?key=old", "/"),
+        ("/compare?runs=" + "a" * 3000, "/"),
     ],
 )
 def test_after_the_token_the_browser_is_where_it_wanted_to_be(below: str, asked: str, wanted: str) -> None:

@@ -61,6 +61,7 @@ from cognate_core.runs.execution import BuildService, Outcome, RunContext, Threa
 from cognate_core.runs.home import RESERVE_BYTES, database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.read_only import ReadOnlyManager
+from cognate_core.runs.recovery import write_run_file
 from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, TrainingService, seeds_from
 from cognate_core.storage import progress_log
@@ -1645,7 +1646,7 @@ class TestClosing:
 
 
 class TestOpening:
-    @pytest.mark.parametrize("what", ["interrupt_unfinished", "queued_run_ids", "introduce", "workers"])
+    @pytest.mark.parametrize("what", ["interrupt_unfinished", "unfinished_runs", "workers"])
     def test_that_fails_lets_the_folder_go(
         self, open_manager: OpenManager, trainer: PatientTrainer, home: Path, tiny_config: TrainingConfig, what: str
     ) -> None:
@@ -2277,6 +2278,49 @@ class TestDeleteRun:
         assert list((home / "trash").iterdir()) == []
         assert not studio.log.is_taken("runs", run.id)
 
+    def test_that_was_deleted_leaves_no_folder_when_it_is_told_of_late(
+        self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str], home: Path
+    ) -> None:
+        """What is written beside a run's files would stand where they are to be put back."""
+        trainer.let_all_go()
+        run = end_of(studio, start(studio, "a"))
+        studio.delete_run(run.id)
+        write_run_file(studio.log, run.id, Path(run.folder))
+        assert not Path(run.folder).exists()
+        (entry,) = studio.trash.entries()
+        studio.put_back(entry.id)
+        assert studio.log.run(run.id) == run
+
+    def test_of_which_the_rows_cannot_be_forgotten_stays_whole(
+        self, open_manager: OpenManager, start: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        studio = open_manager(build_service=recording_service)
+        run = end_of(studio, start(studio, "a"))
+        files = sorted(Path(run.folder).rglob("*"))
+        studio.delete_run(run.id)
+        (entry,) = studio.trash.entries()
+
+        def refuse(_: str) -> None:
+            raise StorageError("The database is locked by another program.")
+
+        with monkeypatch.context() as locked:
+            locked.setattr(studio.log, "forget", refuse)
+            with pytest.raises(StorageError, match="locked"):
+                studio.remove_for_good(entry.id)
+        studio.put_back(entry.id)
+        assert sorted(Path(run.folder).rglob("*")) == files and files
+
+    def test_is_emptied_though_somebody_else_empties_it_too(
+        self, open_manager: OpenManager, start: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        studio = open_manager(build_service=recording_service)
+        for name in ("first", "gone", "last"):
+            studio.delete_run(end_of(studio, start(studio, name)).id)
+        entries = studio.trash.entries()
+        studio.remove_for_good(next(entry.id for entry in entries if entry.name == "gone"))
+        monkeypatch.setattr(studio.trash, "entries", lambda: entries)  # as they were a moment ago
+        assert studio.empty_trash() == 2
+
     def test_is_emptied_but_for_what_cannot_be_removed_and_that_is_told(
         self, open_manager: OpenManager, start: Callable[..., str], home: Path
     ) -> None:
@@ -2285,7 +2329,7 @@ class TestDeleteRun:
             studio.delete_run(end_of(studio, start(studio, name)).id)
         stays = end_of(studio, start(studio, "stays"))
         (kept,) = [entry for entry in studio.trash.entries() if entry.name == "stubborn"]
-        remove = studio.trash.remove_content
+        remove = studio.trash.remove
 
         def refuse(entry_id: str) -> None:
             if entry_id == kept.id:
@@ -2293,7 +2337,7 @@ class TestDeleteRun:
             remove(entry_id)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(studio.trash, "remove_content", refuse)
+            patch.setattr(studio.trash, "remove", refuse)
             with pytest.raises(StorageError, match=r"^1 of 3 items in the trash cannot be removed\. The disk"):
                 studio.empty_trash()
         assert studio.trash.entries() == [kept]

@@ -414,6 +414,9 @@ def pieces(count: int) -> Iterator[bytes]:
 def test_a_body_of_undeclared_length_is_cut_off() -> None:
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     client = asking()
+    assert client.post("/api/v1/runs", headers=headers, content=b"x" * 1_000_000).json()["bytes"] == 1_000_000, (
+        "declared"
+    )
     assert client.post("/api/v1/runs", headers=headers, content=pieces(10)).json()["bytes"] == 1_000_000
     refused = client.post("/api/v1/runs", headers=headers, content=pieces(11))
     assert refused.status_code == 413 and "1,000,000 bytes" in refused.json()["detail"]

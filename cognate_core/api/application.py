@@ -38,10 +38,9 @@ SERVED_BELOW = "/api"
 
 def served(get_manager: Callable[[], RunManager], links: Links) -> list[BaseRoute]:
     """What a server with pages has to have the API below /api."""
+    to_page = f"{SERVED_BELOW[1:]}/v1/"  # relative: a proxy may add a folder
     return [
-        Route(
-            SERVED_BELOW, lambda _: RedirectResponse(f"{SERVED_BELOW[1:]}/v1/")
-        ),  # relative: a proxy may add a folder
+        Route(SERVED_BELOW, lambda _: RedirectResponse(to_page)),
         Mount(SERVED_BELOW, create_api(get_manager, links=links)),
     ]
 

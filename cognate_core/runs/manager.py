@@ -372,8 +372,8 @@ class RunManager:
             RunError: it is no longer there, or (a model) its run is not.
         """
         with self._ending:
-            entry = next((each for each in self.trash.entries() if each.id == entry_id), None)
-            if entry is not None and entry.kind == "model":
+            entry = self.trash.entry(entry_id)
+            if entry.kind == "model":
                 for row in entry.rows["models"]:
                     self.log.run(row["run_id"])
             entry = self.trash.put_back(entry_id)

@@ -77,7 +77,7 @@ class Trash:
             RunError: there is no such entry, or something else lies there now.
             StorageError: it cannot be moved.
         """
-        entry = self._entry(entry_id)
+        entry = self.entry(entry_id)
         content, target = self._folder / entry.id / "content", (self._home / entry.origin).resolve()
         if self._removing(entry.id).exists():
             raise RunError(f"{entry.name} cannot be put back: some of its files are already removed.")
@@ -101,7 +101,7 @@ class Trash:
             NotFound: there is no such entry.
             StorageError: its folder refuses.
         """
-        entry = self._entry(entry_id)
+        entry = self.entry(entry_id)
         content, removing = self._folder / entry.id / "content", self._removing(entry.id)
         fresh = not removing.exists()  # else an earlier try came as far as this
         try:
@@ -124,7 +124,7 @@ class Trash:
             NotFound: there is none.
             StorageError: something of it cannot be removed. It is still in the trash; another try may succeed.
         """
-        entry = self._entry(entry_id)
+        entry = self.entry(entry_id)
         place = self._folder / entry.id
         try:
             for part in (each for each in place.iterdir() if each.is_dir()):
@@ -138,7 +138,8 @@ class Trash:
     def _removing(self, entry_id: str) -> Path:
         return self._folder / entry_id / "removing"
 
-    def _entry(self, entry_id: str) -> TrashEntry:
+    def entry(self, entry_id: str) -> TrashEntry:
+        """What lies in the trash under this id. Raises NotFound when there is nothing."""
         for path in self._folder.glob("*/entry.json"):
             if path.parent.name == entry_id and (entry := _read(path)):
                 return entry

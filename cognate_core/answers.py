@@ -52,6 +52,12 @@ def same_form(answer: str, dataset: str) -> str:
     return " ".join(_ARTICLE.sub(" ", words).split())
 
 
+def is_right(text: str, answer: str, dataset: str) -> bool:
+    """Whether what a model wrote ends in `answer`."""
+    given = answer_of(text)
+    return given is not None and same_form(given, dataset) == same_form(answer, dataset)
+
+
 def commonest(answers: Iterable[str], dataset: str) -> str | None:
     """The answer that comes most often, spelt as it first is; of several, the first. None when there are none."""
     spelt: dict[str, str] = {}

@@ -22,11 +22,13 @@ from cognate_core.insight.charts import (
     line_chart,
     loss_chart,
     ponder_chart,
+    share_chart,
     smoothed,
 )
 from cognate_core.insight.detectors import findings
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.grokking import published_steps
+from cognate_core.labels import escape_html
 from cognate_core.storage.curves import Curves, read_curves
 from cognate_core.storage.progress_log import ProgressReader, Run
 
@@ -59,6 +61,21 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
     )
     lab = run.config.task == "arithmetic"
     charts = [] if not lab else [_accuracy([(run, curves, evaluations)], {run.id: axis}, view)]
+    answered = [row["dataset"] for row in evaluations if row["accuracy"] is not None]
+    if answered and not lab:
+        shares = {
+            escape_html(dataset): _heldout_accuracy([row for row in evaluations if row["dataset"] == dataset])
+            for dataset in dict.fromkeys(reversed(answered))  # the last one has the run's colour
+        }
+        charts.append(
+            _chart(
+                "Right answers, to questions that it never saw",
+                f"At each check it answers {run.config.check_questions:,} held-out questions of each dataset. Every "
+                "answer is compared with the right one.",
+                share_chart(shares, "right answers", axis, view, run.colour),
+                wide=True,
+            )
+        )
     charts += [
         _chart(
             "How wrong it is (loss)",

@@ -136,6 +136,14 @@ class TrainingConfig(BaseModel):
         ge=16,
         le=16384,
     )
+    word_problems: Literal["sums-to-20", "one-step-to-100", "two-steps", "all"] = _setting(
+        "all",
+        title="Built-in problems",
+        help="How hard the built-in word problems (Synthetic) are. sums-to-20: one sum or difference of numbers up to "
+        "20. one-step-to-100: one step of any kind, numbers up to 100. two-steps: one or two sums and differences. "
+        "all: up to four steps of any kind, in fewer wordings.",
+        section="Data",
+    )
     loss_on_answer_only: bool = _setting(
         False,
         title="Learn the answers only",
@@ -543,6 +551,16 @@ class TrainingConfig(BaseModel):
         ge=1,
         le=10_000_000,
     )
+    check_questions: int = _setting(
+        0,
+        title="Questions at each check",
+        help="At each check the model answers this many held-out questions of each dataset, and Monitor draws the "
+        "share that is right. 0: none. Long solutions take their time.",
+        section="Checking and saving",
+        unit="questions",
+        ge=0,
+        le=10_000,
+    )
     sample_tokens: int = _setting(
         60,
         title="Sample length",
@@ -868,6 +886,7 @@ _OF_TEXT_ALONE = (
     "precision",
     "gradient_checkpointing",
     "sample_tokens",
+    "check_questions",
 )
 _OF_BOTH_MODELS = ("d_model", "n_layers", "n_heads")
 

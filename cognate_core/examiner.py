@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cognate_core.answers import Accuracy, Score, StepScores, answer_of, is_answered, same_form
+from cognate_core.answers import Accuracy, Score, StepScores, is_answered, is_right, same_form
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import utc_now
 from cognate_core.data.loader import MixtureLoader
@@ -109,8 +109,7 @@ def _is_right(player: Playground, prompt: str, answer: str, asked: Examination) 
         text += piece.text
         if is_answered(text):
             break
-    given = answer_of(text)
-    return given is not None and same_form(given, asked.dataset) == same_form(answer, asked.dataset)
+    return is_right(text, answer, asked.dataset)
 
 
 def _score(asked: Examination, right: int) -> Score:

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from tokenizers import Tokenizer
 
 from cognate_core.contracts import CHECKPOINT_MANIFEST, END_OF_TEXT_ID
-from cognate_core.data.documents import SOLUTION_MARK
+from cognate_core.data.documents import QUESTION_MARK, SOLUTION_MARK
 from cognate_core.data.tokenizer import load_tokenizer
 from cognate_core.errors import StorageError
 from cognate_core.model import CognateModel, CognateState, MemoryBank, MemoryReads, kept_notes, load_memory, save_memory
@@ -259,4 +259,4 @@ def opened(folder: Path, weights_sha256: str, step: int | None) -> Playground:
 
 def problem_prompt(question: str) -> str:
     """A question in the layout of the training text."""
-    return f"Problem: {question.strip()}{SOLUTION_MARK}"
+    return f"{QUESTION_MARK}{question.strip()}{SOLUTION_MARK}"

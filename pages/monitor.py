@@ -4,9 +4,11 @@ from typing import Any
 
 import streamlit as st
 
+from cognate_core.answers import answer_of, is_right
 from cognate_core.charts_of_runs import run_findings
 from cognate_core.config import as_text
 from cognate_core.contracts import RunStatus
+from cognate_core.data.documents import question_of
 from cognate_core.errors import RunError
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import ago, duration
@@ -160,13 +162,26 @@ def samples(log: ProgressLog, run: Run, model_name: str) -> None:
         step = st.select_slider("At step", steps, value=steps[-1], key=f"sample-{run.id}-{model_name}-{len(known)}")
     else:
         step = steps[0]
+    datasets: dict[str, list[dict[str, Any]]] = {}
     for row in log.samples_at(run.id, model_name, step):
-        with st.container(border=True):
-            st.caption(f"{row['dataset']}, a problem it never saw")
-            st.text(row["prompt"])
-            st.text(row["text"] or "(nothing)")
-            with st.expander("What the dataset has there"):
-                st.text(row["expected"])
+        datasets.setdefault(row["dataset"], []).append(row)
+    for dataset, rows in datasets.items():
+        for column, row in zip(st.columns(len(rows)), rows, strict=True):
+            with column.container(border=True, height="stretch"):
+                sample(dataset, row)
+
+
+def sample(dataset: str, row: dict[str, Any]) -> None:
+    """One problem, what the model wrote to it, and whether that is right, where an answer is asked for."""
+    st.caption(f"{dataset}, a problem it never saw")
+    st.text(question_of(row["prompt"]))
+    st.text(row["text"].strip() or "(nothing)")
+    answer = answer_of(row["expected"])
+    if answer is not None:
+        right = is_right(row["text"], answer, dataset)
+        st.badge("right" if right else "wrong", color="green" if right else "red")
+    with st.expander("What the dataset has there"):
+        st.text(row["expected"].strip())
 
 
 def data_report(run: Run) -> None:
@@ -249,8 +264,10 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     verification_result(manager, run)
     messages(log, run)
     metrics = log.last_metrics(run.id, PACE_STEPS, model_name=model_name)
-    checks = log.evaluations(run.id, model_name=model_name) if run.config.task == "arithmetic" else []
-    figures(run, metrics, log.newest_evaluations(run.id, model_name), checks[-1]["accuracy"] if checks else None)
+    asks = run.config.task == "arithmetic" or run.config.check_questions
+    checks = log.evaluations(run.id, model_name=model_name) if asks else []
+    shares = [check["accuracy"] for check in checks if check["step"] == checks[-1]["step"]]
+    figures(run, metrics, log.newest_evaluations(run.id, model_name), shares[0] if shares else None)
 
 
 def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> None:

@@ -13,6 +13,7 @@ from cognate_core.data.word_problems import WordProblem
 
 Row = Mapping[str, Any]
 
+QUESTION_MARK = "Problem: "
 SOLUTION_MARK = "\nSolution:"
 """Ends the prompt: what a model should write comes behind it."""
 
@@ -103,7 +104,12 @@ RowFormat = Callable[[Row, TrainingConfig], Document]
 
 
 def _problem(question: str, solution: str) -> Document:
-    return Document(f"Problem: {question.strip()}{SOLUTION_MARK}", f" {solution.strip()}")
+    return Document(f"{QUESTION_MARK}{question.strip()}{SOLUTION_MARK}", f" {solution.strip()}")
+
+
+def question_of(prompt: str) -> str:
+    """The question alone, without the marks around it."""
+    return prompt.removeprefix(QUESTION_MARK).removesuffix(SOLUTION_MARK)
 
 
 def _text(row: Row, column: str) -> str:

@@ -17,7 +17,14 @@ from cognate_core.contracts import DataReport, DatasetLoader, Event, RecordSink,
 from cognate_core.data.documents import Document
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import HeldoutPrompt, prepared_before, put_in_place, write_prepared, write_report
-from cognate_core.data.sources import SourceDocuments, Tell, load_source, own_file_source, synthetic_source
+from cognate_core.data.sources import (
+    SourceDocuments,
+    Tell,
+    load_source,
+    new_wording_source,
+    own_file_source,
+    synthetic_source,
+)
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable
 
@@ -84,6 +91,8 @@ class MixtureLoader(DatasetLoader):
             sources = [synthetic_source(self._config)]
         for source in sources:
             remove_overlap(source)
+        if self._config.word_problems != "all" and any(source.name == "Synthetic" for source in sources):
+            sources.append(new_wording_source(self._config))
         key = self._content_hash(sources)
         folder = self._cache / "prepared" / key
         cached = prepared_before(folder)

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from cognate_core.data.documents import Document
+from cognate_core.data.documents import Document, question_of
 
 Words = tuple[str, ...]
 Kind = Literal["same", "numbers", "passage"]
@@ -86,7 +86,7 @@ def overlap(train: Iterable[Document], heldout: Sequence[Document]) -> Overlap:
 
 def compared_text(document: Document) -> str:
     """The question without the words that the layout puts around it; of plain text, all."""
-    return document.prompt.removesuffix("\nSolution:").removeprefix("Problem: ") or document.answer
+    return question_of(document.prompt) or document.answer
 
 
 def words(text: str) -> Words:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from cognate_core.answers import answer_of, commonest
@@ -14,9 +14,10 @@ from cognate_core.data.prepared import PreparedData
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`prompt` is the text before the solution, `answer` the right one."""
+    """`prompt` is the text before the solution; `solution` is the one of the dataset, which ends in `answer`."""
 
     prompt: str
+    solution: str
     answer: str
 
 
@@ -38,21 +39,33 @@ class Examination:
 
 def examination(data: PreparedData, source: str, limit: int, seed: int) -> Examination | None:
     """At most `limit` held-out questions of a source, drawn by `seed`; None when its rows hold no such answers."""
-    held_out = [Question(prompt, answer) for prompt, answer, _ in _solved(data, source, "heldout")]
-    trained = list(_solved(data, source, "train"))
-    most = commonest((answer for _, answer, _ in trained), source)
-    if not held_out or most is None:
+    questions = heldout_questions(data, source, limit, seed)
+    # Nothing is learned from a source whose every row is held out: its answers are those of the others.
+    learned = [source] if len(data.packed(source, "train").tokens) else data.sources
+    trained = [question for each in learned for question in _solved(data, each, "train")]
+    most = commonest((question.answer for question in trained), source)
+    if not questions or most is None:
         return None
-    drawn = random.Random(seed).sample(held_out, min(limit, len(held_out)))
-    return Examination(source, drawn, most, max(tokens for _, _, tokens in trained))
+    return Examination(source, questions, most, longest_solution(data, trained))
 
 
-def _solved(data: PreparedData, source: str, split: str) -> Iterator[tuple[str, str, int]]:
-    """Prompt, answer and tokens of the solution of each document that has an answer."""
+def heldout_questions(data: PreparedData, source: str, limit: int, seed: int) -> list[Question]:
+    """At most `limit` held-out questions of a source, drawn by `seed`."""
+    held_out = list(_solved(data, source, "heldout"))
+    return random.Random(seed).sample(held_out, min(limit, len(held_out)))
+
+
+def longest_solution(data: PreparedData, questions: Sequence[Question]) -> int:
+    """Tokens of the longest of their solutions, of which there is one at least."""
+    return max(len(each.ids) for each in data.tokenizer().encode_batch([each.solution for each in questions]))
+
+
+def _solved(data: PreparedData, source: str, split: str) -> Iterator[Question]:
+    """The documents that have an answer."""
     tokenizer = data.tokenizer()
     documents = [each for sequence in data.packed(source, split).tokens.tolist() for each in documents_in(sequence)]
     for text in tokenizer.decode_batch(documents):
         prompt, mark, solution = text.partition(SOLUTION_MARK)  # the first: nothing of a solution is ever shown
         answer = answer_of(solution)
         if mark and answer is not None:
-            yield prompt + mark, answer, len(tokenizer.encode(solution).ids)
+            yield Question(prompt + mark, solution, answer)

@@ -45,6 +45,10 @@ WAIT_SECONDS = 1.0  # for a row, before the person is told how long it was waite
 HUB_SILENCE_SECONDS = 60.0  # without a row, a try is given up: the hub's client would go on for half an hour
 MAX_BAD_SHARE = 0.01
 OWN_FILE_HELDOUT_SHARE = 0.05
+MOST_MADE = 50_000  # built-in problems
+MOST_NEW_WORDING = 1000
+NEW_WORDING = "Synthetic, new wording"
+"""Easy built-in problems whose names, pairs of numbers and wordings are all held out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +161,8 @@ def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
 
 def synthetic_source(config: TrainingConfig) -> SourceDocuments:
     """Word problems made here: always the same for the same numbers of rows."""
-    wanted = config.max_eval_samples + config.max_train_samples
-    documents = [word_problem_document(problem) for problem in word_problems(min(wanted, 50_000), seed=0)]
+    wanted = min(config.max_eval_samples + config.max_train_samples, MOST_MADE)
+    documents = [word_problem_document(problem) for problem in word_problems(wanted, 0, config.word_problems)]
     kept_apart = min(config.max_eval_samples, max(1, len(documents) // 2))
     return SourceDocuments(
         name="Synthetic",
@@ -166,6 +170,18 @@ def synthetic_source(config: TrainingConfig) -> SourceDocuments:
         origin="made on this computer",
         train=documents[kept_apart:],
         heldout=documents[:kept_apart],
+    )
+
+
+def new_wording_source(config: TrainingConfig) -> SourceDocuments:
+    """Easy word problems made of what the training problems never have. None of them is learned from."""
+    problems = word_problems(min(config.max_eval_samples, MOST_NEW_WORDING), 0, config.word_problems, heldout=True)
+    return SourceDocuments(
+        name=NEW_WORDING,
+        asked_for=DATASETS["Synthetic"],
+        origin="made on this computer",
+        train=[],
+        heldout=[word_problem_document(problem) for problem in problems],
     )
 
 

@@ -66,8 +66,13 @@ _IRREGULAR = {
     "child": "children",
     "goose": "geese",
     "sheep": "sheep",
-    "loaf of bread": "loaves of bread",
-    "jar of honey": "jars of honey",
+    "fish": "fish",
+    "goldfish": "goldfish",
+    "deer": "deer",
+    "mouse": "mice",
+    "person": "people",
+    "leaf": "leaves",
+    "loaf": "loaves",
     "scarf": "scarves",
     "mango": "mangoes",
     "potato": "potatoes",
@@ -77,7 +82,11 @@ _IRREGULAR = {
 }
 
 
-def _plural(one: str) -> str:
+def plural(one: str) -> str:
+    """The plural of one thing; of "slice of bread" that of its first word."""
+    head, of, rest = one.partition(" of ")
+    if of:
+        return f"{plural(head)} of {rest}"
     if one in _IRREGULAR:
         return _IRREGULAR[one]
     if one.endswith("y") and one[-2] not in "aeiou":
@@ -86,7 +95,7 @@ def _plural(one: str) -> str:
 
 
 def _thing(one: str) -> Thing:
-    return Thing(one, _plural(one))
+    return Thing(one, plural(one))
 
 
 def _things(words: str) -> tuple[Thing, ...]:

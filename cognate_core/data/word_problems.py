@@ -1,18 +1,25 @@
 """School word problems made by a grammar: the training text when no public problem set can be had.
 
-Inside: `word_problems`. The templates and the words they use stand beside it. It knows nothing of files, of tokens or
-of the '#### N' line that a training text may want at the end. It sets no limit on the number of problems; a million can
-be had, and nobody has looked for the end.
+Inside: `word_problems`. Easy ones come from `easy_problems.py`; those of up to four steps from
+`word_problem_templates.py`. It knows nothing of files, of tokens or of the '#### N' line that a training text may want
+at the end. It sets no limit on the number of problems; a million can be had, and nobody has looked for the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
 
+from cognate_core.data.easy_problems import Level, easy_problem
 from cognate_core.data.story import Story
 from cognate_core.data.word_problem_templates import TEMPLATES
+
+LEVELS: dict[str, Level] = {
+    "sums-to-20": Level(("+", "-"), 20),
+    "one-step-to-100": Level(("+", "-", "*", "/"), 100),
+    "two-steps": Level(("+", "-"), 20, steps=(1, 2, 2)),
+}
+"""The easy ones of the settings' `word_problems`; "all" stands for the templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +32,35 @@ class WordProblem:
     steps: int
 
 
-def word_problems(count: int, seed: int) -> list[WordProblem]:
-    """The first `count` problems of the series that `seed` names; no question comes twice."""
+def word_problems(count: int, seed: int, level: str = "all", *, heldout: bool = False) -> list[WordProblem]:
+    """The first `count` problems of the series that `seed` names; no question comes twice.
+
+    Args:
+        level: how hard they are, one of LEVELS or "all".
+        heldout: of a level, problems made of names, pairs of numbers and wordings that its other problems never have.
+
+    Raises:
+        ValueError: count is negative, or wordings of "all" are to be held out, which has none apart.
+    """
     if count < 0:
         raise ValueError(f"The number of word problems must be 0 or more, not {count}.")
+    if heldout and level == "all":
+        raise ValueError("Among all problems no wording is held out; choose a level.")
     rng = Random(seed)
     problems: dict[str, WordProblem] = {}
     while len(problems) < count:
-        problem = _tell(rng.choice(TEMPLATES), rng)
+        problem = _told(rng) if level == "all" else _easy(rng, LEVELS[level], heldout=heldout)
         problems.setdefault(problem.question, problem)
     return list(problems.values())
 
 
-def _tell(template: Callable[[Story], str], rng: Random) -> WordProblem:
+def _told(rng: Random) -> WordProblem:
+    template = rng.choice(TEMPLATES)
     story = Story(rng)
     question = story.phrase(template(story))
     return WordProblem(question, "\n".join(story.lines), str(story.result), len(story.lines))
+
+
+def _easy(rng: Random, level: Level, *, heldout: bool) -> WordProblem:
+    question, sums = easy_problem(rng, level, heldout=heldout)
+    return WordProblem(question, "\n".join(map(str, sums)), str(sums[-1].result), len(sums))

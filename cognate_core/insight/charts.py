@@ -182,6 +182,15 @@ def line_chart(
     return {"data": traces, "layout": layout}
 
 
+def share_chart(lines: Mapping[str, Curve], unit: str, axis: Axis, view: View, colour: int = 0) -> Figure:
+    """Shares between 0 and 1, in percent, each point marked; lines as in `line_chart`."""
+    figure = line_chart(lines, unit, axis, view, colour, height=CHART_HEIGHT)
+    for trace in figure["data"]:
+        trace |= {"mode": "lines+markers", "marker": {"size": 6}}
+    figure["layout"]["yaxis"] |= {"range": [-0.02, 1.04], "tickformat": ".0%"}
+    return figure
+
+
 def comparison_chart(
     lines: Sequence[Line], unit: str, view: View, *, shade: bool = False, wide: bool = False, marked: bool = False
 ) -> Figure:

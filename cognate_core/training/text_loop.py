@@ -10,15 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cognate_core.answers import is_right
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID, Evaluation, PonderHistogram, Sample
 from cognate_core.data.packing import Packed
 from cognate_core.data.prepared import Batches, HeldoutPrompt
+from cognate_core.data.questions import heldout_questions, longest_solution
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, loss_counts_of
+from cognate_core.training.answering import answers
 from cognate_core.training.introspection import Introspection
 from cognate_core.training.loop import StepFigures, TrainingLoop
 
 PONDER_RAMP = 0.2  # over this share of the steps the price of pondering grows to its full value
+SHOWN_ANSWERS = 3  # of those asked at a check, that Monitor shows
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
 
 
@@ -42,6 +46,10 @@ class TextLoop(TrainingLoop):
         )
         self._heldout = {name: data.packed(name, "heldout") for name in data.sources}
         self._since_check = Introspection()
+        self._asked = {
+            name: heldout_questions(data, name, config.check_questions, seed=0) if config.check_questions else []
+            for name in data.sources
+        }
         if self.model.writer is not None and self._peers.size > 1:
             self.model.writer.over_all = self._peers.sum_
         matrices = [p for p in self.model.parameters() if p.dim() > 1]
@@ -116,13 +124,29 @@ class TextLoop(TrainingLoop):
         for name, packed in self._heldout.items():
             loss, tokens = self._loss_over(packed, CHECK_TOKENS)
             if tokens:
-                self._record(Evaluation(self._name, self.step, name, loss, tokens))
+                self._record(Evaluation(self._name, self.step, name, loss, tokens, self._share_right(name)))
                 losses.append(loss)
         if self._config.sample_tokens:
             for prompt in {prompt.dataset: prompt for prompt in reversed(self._data.prompts)}.values():
-                self._record(self._sample(prompt))
+                if not self._asked[prompt.dataset]:
+                    self._record(self._sample(prompt))
         mean = sum(losses) / len(losses) if losses else math.nan
         return mean if math.isfinite(mean) else None
+
+    def _share_right(self, dataset: str) -> float | None:
+        """Have the model answer the questions asked at each check, and record what it writes to the first of them."""
+        asked = self._asked[dataset]
+        if not asked:
+            return None
+        prompts = [[END_OF_TEXT_ID, *self._tokenizer.encode(question.prompt).ids] for question in asked]
+        self.model.eval()
+        written = answers(self.model, prompts, longest_solution(self._data, asked), self._poll)
+        self.model.train()
+        texts = self._tokenizer.decode_batch(written)
+        for question, text in list(zip(asked, texts, strict=True))[:SHOWN_ANSWERS]:
+            self._record(Sample(self._name, self.step, dataset, question.prompt, text, question.solution))
+        right = sum(is_right(text, each.answer, dataset) for each, text in zip(asked, texts, strict=True))
+        return right / len(asked)
 
     def _record_ponder_counts(self) -> None:
         """The histogram since the last one; at most one a step."""

@@ -7,7 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from cognate_core.data.easy_words import AT_HOME, GOODS, INCH, LAP, LOOKS, PLACES, WHEN, Goods, Who, past_of, third_of
+from cognate_core.data.easy_words import (
+    AT_HOME,
+    GOODS,
+    INCH,
+    LAP,
+    LOOKS,
+    OUT,
+    PLACES,
+    WHEN,
+    Goods,
+    Who,
+    past_of,
+    third_of,
+)
 from cognate_core.data.teller import Operation, Sum, Teller
 from cognate_core.data.vocabulary import CENTIMETER, DEGREE, KILOGRAM, KILOMETER, METER, MILE, PACKED, PAGE, YEAR, Thing
 
@@ -93,7 +106,7 @@ def _change(t: Teller, sum_: Sum) -> str:
     goods, who, past = t.pick(GOODS), t.who(), t.perhaps(0.5)
     thing = t.thing(goods.things)
     deed = _deed(t, who, goods, thing, sum_.operation, sum_.b, past=past)
-    when = f" {t.pick(WHEN)}" if t.perhaps(0.2) else ""
+    when = f" {t.pick(WHEN + OUT)}" if t.perhaps(0.2) else ""
     first = f"{who.name} {_has(t, who, past=past)} {thing.count(sum_.a)}" + (
         f" {t.pick(AT_HOME)}" if t.perhaps(0.1) else ""
     )

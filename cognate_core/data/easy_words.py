@@ -336,6 +336,7 @@ LOOKS = _split(
 AT_HOME = _split("at home, in a bag, in the kitchen, in a box, at school, in the yard, in a basket, in a drawer")
 INCH, LAP = _things("inch, lap")
 WHEN = _split(
-    "today, yesterday, this morning, on Monday, last week, later, after lunch, in the afternoon, at the market, "
-    "at the store, in the park, on Friday, at school, the next day, in the evening"
+    "today, yesterday, this morning, on Monday, last week, later, after lunch, in the afternoon, on Friday, "
+    "the next day, in the evening"
 )
+OUT = _split("at the market, at the store, in the park, at school")

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from cognate_core.arithmetic import answer_loss, beginning, evaluate, optimizers_for, orthogonalise_
+from cognate_core.arithmetic import answer_loss, beginning, evaluate
+from cognate_core.training.muon import Muon
+from cognate_core.training.optimizers import optimizers_for, orthogonalise_
 from tests.arithmetic.tiny import config_of
 from tests.rounding import sum_differs
 
@@ -52,7 +54,7 @@ def test_muon_moves_the_matrices_between_the_layers_alone() -> None:
     model = beginning(config).model
     names = {id(weight): name for name, weight in model.named_parameters()}
     muon = optimizers_for(model, config)[0]
-    assert isinstance(muon, torch.optim.Muon)
+    assert isinstance(muon, Muon)
     by_muon = [names[id(weight)] for weight in muon.param_groups[0]["params"]]
     of_layer = ["attn.in_proj_weight", "attn.out_proj.weight", "mlp.0.weight", "mlp.2.weight"]
     assert sorted(by_muon) == [f"layers.{layer}.{part}" for layer in range(2) for part in of_layer]

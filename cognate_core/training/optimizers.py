@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
+from cognate_core.training.muon import Muon
 
 
 def optimizers_for(model: ArithmeticModel, config: TrainingConfig) -> list[torch.optim.Optimizer]:
@@ -30,7 +31,7 @@ def optimizers_for(model: ArithmeticModel, config: TrainingConfig) -> list[torch
             matrix_ids = {id(weight) for weight in matrices}
             others = [weight for weight in model.parameters() if id(weight) not in matrix_ids]
             return [
-                torch.optim.Muon(matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"),
+                Muon(matrices, lr=rate, weight_decay=decay),
                 torch.optim.AdamW(others, lr=rate, weight_decay=decay, betas=betas, fused=True),
             ]
         case unknown:

@@ -47,6 +47,9 @@ TRACKERS: dict[TrackerName, str] = {
 }
 """Where a run's figures can be kept beside the studio's own database, and what each is called."""
 
+OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "muon": "Muon"}
+"""What each optimizer is called."""
+
 Section = Literal[
     "Data",
     "Model",
@@ -343,6 +346,15 @@ class TrainingConfig(BaseModel):
         ge=1,
         le=1024,
     )
+    optimizer: Literal["adamw", "adam", "muon"] = _setting(
+        "adamw",
+        title="Optimizer",
+        help="How gradients move the weights. adamw: the usual choice. muon: the step of each weight matrix in the "
+        "layers is made orthogonal (arXiv 2502.16982), AdamW moves the rest; it learns more from a step, and stands "
+        "higher learning rates. adam: weight decay goes through the gradient, as in the published experiments of the "
+        "Grokking lab.",
+        section="Training",
+    )
     learning_rate: float = _setting(
         2e-4,
         title="Learning rate",
@@ -509,14 +521,6 @@ class TrainingConfig(BaseModel):
         section="Grokking lab",
         ge=0.05,
         le=0.95,
-    )
-    optimizer: Literal["adamw", "adam", "muon"] = _setting(
-        "adamw",
-        title="Optimizer",
-        help="adam is that of the published experiments, whose weight decay goes through the gradient; adamw decays "
-        "the weights directly; muon (arXiv 2504.16041) makes the updates of matrices orthogonal. Language models are "
-        "trained with adamw.",
-        section="Grokking lab",
     )
     stable_max: bool = _setting(
         False,
@@ -728,10 +732,11 @@ class TrainingConfig(BaseModel):
                 f"arithmetic_train_share: A share of {self.arithmetic_train_share:g} of the problems modulo "
                 f"{self.arithmetic_modulus} is not even one. Choose a larger share or prime."
             )
-        if not lab and (self.optimizer != "adamw" or self.stable_max or self.orthogonal_gradient):
+        if not lab and (self.stable_max or self.orthogonal_gradient):
+            name = "stable_max" if self.stable_max else "orthogonal_gradient"
             raise ValueError(
-                "optimizer: Language models are trained with adamw, without StableMax and orthogonal gradients; these "
-                "are for the Grokking lab (task = arithmetic)."
+                f"{name}: Language models are trained without StableMax and orthogonal gradients; these are for the "
+                "Grokking lab (task = arithmetic)."
             )
         if self.engine == "ray" and self.ray_workers > self.batch_size:
             raise ValueError(
@@ -894,7 +899,7 @@ def branch_fields(task: str) -> dict[str, FieldInfo]:
         if name == "act_ponder_weight"
         or (
             field_extra(info)["section"] not in FIXED_ON_A_BRANCH
-            and name not in ("seed", "precision", "threads", "output_dir")
+            and name not in ("optimizer", "seed", "precision", "threads", "output_dir")
         )
     }
 

@@ -26,7 +26,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     (Gram Newton-Schulz, dao-lab.ai/blog/2026/gram-newton-schulz; in fp32 it needs no restart). What X X^T rounds off
     changed no result by more than 6e-4 (spectral norm).
     """
-    x = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+    x: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
     x = x / x.norm().clamp_min(TINY)
     gram = x @ x.T
     product = factor = _factor(gram)

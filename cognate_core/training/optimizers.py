@@ -1,41 +1,48 @@
-"""The optimizers of the Grokking lab, and the orthogonal gradient."""
+"""Which optimizer moves which weights, and the orthogonal gradient."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import assert_never
+from typing import Any, assert_never
 
 import torch
 from torch import Tensor
 
 from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
+from cognate_core.model import CognateModel
 from cognate_core.training.muon import Muon
 
 
-def optimizers_for(model: ArithmeticModel, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+def optimizers_for(model: ArithmeticModel | CognateModel, config: TrainingConfig) -> list[torch.optim.Optimizer]:
     """One optimizer, or for "muon" two. All groups take the schedule's learning rate as it is.
 
     "adam" adds the decay to the gradient (L2), as published in arXiv 2405.20233; "adamw" takes it off the weights.
-    "muon" (arXiv 2502.16982, whose scale lets it share AdamW's rate and decay) moves the matrices between the layers;
-    embeddings, head, norms and biases are left to AdamW.
+    "muon" moves the weight matrices of the layers; embeddings, head, gates, norms and biases are left to AdamW.
+    Norms and biases of a language model do not decay.
     """
-    rate, decay, betas = config.learning_rate, config.weight_decay, (config.beta1, config.beta2)
+    settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
+    weights, matrices = list(model.parameters()), list[Tensor]()
     match config.optimizer:
         case "adam":
-            return [torch.optim.Adam(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)]
+            kind: type[torch.optim.Adam] = torch.optim.Adam
         case "adamw":
-            return [torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=decay, betas=betas, fused=True)]
+            kind = torch.optim.AdamW
         case "muon":
-            matrices = [weight for weight in model.layers.parameters() if weight.dim() == 2]
-            matrix_ids = {id(weight) for weight in matrices}
-            others = [weight for weight in model.parameters() if id(weight) not in matrix_ids]
-            return [
-                Muon(matrices, lr=rate, weight_decay=decay),
-                torch.optim.AdamW(others, lr=rate, weight_decay=decay, betas=betas, fused=True),
-            ]
+            kind = torch.optim.AdamW
+            layers = model.blocks if isinstance(model, CognateModel) else model.layers
+            matrices = [p for name, p in layers.named_parameters() if p.dim() == 2 and ".gate." not in name]
+            by_muon = set(map(id, matrices))
+            weights = [p for p in weights if id(p) not in by_muon]
         case unknown:
             assert_never(unknown)
+    undecayed = [p for p in weights if p.dim() <= 1] if isinstance(model, CognateModel) else []
+    kept = set(map(id, undecayed))
+    groups: list[dict[str, Any]] = [{"params": [p for p in weights if id(p) not in kept]}]
+    if undecayed:
+        groups.append({"params": undecayed, "weight_decay": 0.0})
+    rest = kind(groups, **settings, betas=(config.beta1, config.beta2), fused=True)
+    return [Muon(matrices, **settings), rest] if matrices else [rest]
 
 
 @torch.no_grad()

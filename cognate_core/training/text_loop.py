@@ -17,6 +17,7 @@ from cognate_core.data.prepared import Batches, HeldoutPrompt
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, loss_counts_of
 from cognate_core.training.introspection import Introspection
 from cognate_core.training.loop import StepFigures, TrainingLoop
+from cognate_core.training.optimizers import optimizers_for
 
 PONDER_RAMP = 0.2  # over this share of the steps the price of pondering grows to its full value
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
@@ -44,19 +45,7 @@ class TextLoop(TrainingLoop):
         self._since_check = Introspection()
         if self.model.writer is not None and self._peers.size > 1:
             self.model.writer.over_all = self._peers.sum_
-        matrices = [p for p in self.model.parameters() if p.dim() > 1]
-        others = [p for p in self.model.parameters() if p.dim() <= 1]
-        self.optimizers = [
-            torch.optim.AdamW(
-                [
-                    {"params": matrices, "weight_decay": config.weight_decay},
-                    {"params": others, "weight_decay": 0.0},
-                ],
-                lr=config.learning_rate,
-                betas=(config.beta1, config.beta2),
-                fused=True,
-            )
-        ]
+        self.optimizers = optimizers_for(self.model, config)
 
     def full_heldout_loss(self) -> dict[str, float]:
         losses = {}

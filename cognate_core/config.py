@@ -381,6 +381,16 @@ class TrainingConfig(BaseModel):
         ge=0,
         le=1,
     )
+    decay_ratio: float = _setting(
+        1.0,
+        title="Decay",
+        help="Over this last share of the steps the learning rate falls; between warm-up and decay it stays at its "
+        "full value (arXiv 2404.06395). 1: it falls as soon as the warm-up ends. 0: it never falls. A run with a flat "
+        "stretch can be branched off there and brought to an end after any number of steps.",
+        section="Training",
+        ge=0,
+        le=1,
+    )
     weight_decay: float = _setting(
         0.1,
         title="Weight decay",
@@ -870,6 +880,7 @@ _OF_TEXT_ALONE = (
     "gradient_accumulation_steps",
     "warmup_ratio",
     "min_lr_ratio",
+    "decay_ratio",
     "precision",
     "gradient_checkpointing",
     "sample_tokens",

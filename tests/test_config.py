@@ -62,6 +62,7 @@ DECIMALS = {  # name -> lowest and highest allowed
     "learning_rate": (ABOVE_ZERO, 1.0),
     "warmup_ratio": (0.0, 1.0),
     "min_lr_ratio": (0.0, 1.0),
+    "decay_ratio": (0.0, 1.0),
     "weight_decay": (0.0, 10.0),
     "beta1": (0.0, BELOW_ONE),
     "beta2": (0.0, BELOW_ONE),

@@ -120,7 +120,7 @@ GLOSSARY: dict[str, Term] = {
             "learning rate",
             "how far each step moves the weights",
             "Too high, and the loss jumps or climbs; too low, and nothing is learned. Here it first grows (warm-up), "
-            "then falls along a cosine.",
+            "stays there for a while if you wish, and falls along a cosine.",
             ("warm-up", "step"),
         ),
         Term(

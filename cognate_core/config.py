@@ -47,6 +47,9 @@ TRACKERS: dict[TrackerName, str] = {
 }
 """Where a run's figures can be kept beside the studio's own database, and what each is called."""
 
+OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "muon": "Muon"}
+"""What each optimizer is called."""
+
 Section = Literal[
     "Data",
     "Model",
@@ -351,6 +354,15 @@ class TrainingConfig(BaseModel):
         ge=1,
         le=1024,
     )
+    optimizer: Literal["adamw", "adam", "muon"] = _setting(
+        "adamw",
+        title="Optimizer",
+        help="How gradients move the weights. adamw: the usual choice. muon: the step of each weight matrix in the "
+        "layers is made orthogonal (arXiv 2502.16982), AdamW moves the rest; it learns more from a step, and stands "
+        "higher learning rates. adam: weight decay goes through the gradient, as in the published experiments of the "
+        "Grokking lab.",
+        section="Training",
+    )
     learning_rate: float = _setting(
         2e-4,
         title="Learning rate",
@@ -373,6 +385,16 @@ class TrainingConfig(BaseModel):
         0.1,
         title="Final learning rate",
         help="After the warm-up the learning rate falls along a cosine to this share of its full value.",
+        section="Training",
+        ge=0,
+        le=1,
+    )
+    decay_ratio: float = _setting(
+        1.0,
+        title="Decay",
+        help="Over this last share of the steps the learning rate falls; between warm-up and decay it stays at its "
+        "full value (arXiv 2404.06395). 1: it falls as soon as the warm-up ends. 0: it never falls. A run with a flat "
+        "stretch can be branched off there and brought to an end after any number of steps.",
         section="Training",
         ge=0,
         le=1,
@@ -517,14 +539,6 @@ class TrainingConfig(BaseModel):
         section="Grokking lab",
         ge=0.05,
         le=0.95,
-    )
-    optimizer: Literal["adamw", "adam", "muon"] = _setting(
-        "adamw",
-        title="Optimizer",
-        help="adam is that of the published experiments, whose weight decay goes through the gradient; adamw decays "
-        "the weights directly; muon (arXiv 2504.16041) makes the updates of matrices orthogonal. Language models are "
-        "trained with adamw.",
-        section="Grokking lab",
     )
     stable_max: bool = _setting(
         False,
@@ -746,10 +760,11 @@ class TrainingConfig(BaseModel):
                 f"arithmetic_train_share: A share of {self.arithmetic_train_share:g} of the problems modulo "
                 f"{self.arithmetic_modulus} is not even one. Choose a larger share or prime."
             )
-        if not lab and (self.optimizer != "adamw" or self.stable_max or self.orthogonal_gradient):
+        if not lab and (self.stable_max or self.orthogonal_gradient):
+            name = "stable_max" if self.stable_max else "orthogonal_gradient"
             raise ValueError(
-                "optimizer: Language models are trained with adamw, without StableMax and orthogonal gradients; these "
-                "are for the Grokking lab (task = arithmetic)."
+                f"{name}: Language models are trained without StableMax and orthogonal gradients; these are for the "
+                "Grokking lab (task = arithmetic)."
             )
         if self.engine == "ray" and self.ray_workers > self.batch_size:
             raise ValueError(
@@ -883,6 +898,7 @@ _OF_TEXT_ALONE = (
     "gradient_accumulation_steps",
     "warmup_ratio",
     "min_lr_ratio",
+    "decay_ratio",
     "precision",
     "gradient_checkpointing",
     "sample_tokens",
@@ -913,7 +929,7 @@ def branch_fields(task: str) -> dict[str, FieldInfo]:
         if name == "act_ponder_weight"
         or (
             field_extra(info)["section"] not in FIXED_ON_A_BRANCH
-            and name not in ("seed", "precision", "threads", "output_dir")
+            and name not in ("optimizer", "seed", "precision", "threads", "output_dir")
         )
     }
 

@@ -17,13 +17,20 @@ def peak_learning_rate(config: TrainingConfig) -> float:
 
 
 def learning_rate_at(step: int, config: TrainingConfig) -> float:
-    """The rate of optimizer step 1 .. max_steps: a linear warm-up, then a cosine down to min_lr_ratio of the peak."""
+    """The rate of optimizer step 1 .. max_steps: a linear warm-up, a flat stretch, a cosine down to min_lr_ratio."""
     peak = peak_learning_rate(config)
     if config.task == "arithmetic":  # as published: constant, and the very first update does not move anything
         return peak * min(1.0, (step - 1) / ARITHMETIC_WARMUP_UPDATES)
     warmup_steps = round(config.warmup_ratio * config.max_steps)
     if step <= warmup_steps:
         return peak * step / warmup_steps
-    progress = (step - warmup_steps) / max(1, config.max_steps - warmup_steps)
+    begin = decay_begin(config)
+    progress = max(0, step - begin) / max(1, config.max_steps - begin)
     cosine = 0.5 * (1 + math.cos(math.pi * progress))
     return peak * (config.min_lr_ratio + (1 - config.min_lr_ratio) * cosine)
+
+
+def decay_begin(config: TrainingConfig) -> int:
+    """After this step the rate falls."""
+    flat_until = config.max_steps - round(config.decay_ratio * config.max_steps)
+    return max(round(config.warmup_ratio * config.max_steps), flat_until)

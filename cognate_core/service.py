@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.config import DATASETS, OPTIMIZERS, TrainingConfig
 from cognate_core.contracts import (
     ARITHMETIC,
     DatasetLoader,
@@ -43,7 +43,6 @@ from cognate_core.errors import (
 COORDINATION_KEY = "swarm/phase2/services/training"
 """Under this key the storage layer keeps which sessions run, where the database is, and a heartbeat."""
 
-OPTIMIZER_NAMES = {"adamw": "AdamW", "adam": "Adam", "muon": "Muon"}
 DEFAULT_MODEL_NAMES = ("cognate_foundation_1", "cognate_foundation_2", "cognate_foundation_3")
 DEFAULT_SEEDS = (42, 1337, 2023)
 
@@ -423,7 +422,7 @@ def _artifacts(name: str, config: TrainingConfig, result: Mapping[str, Any]) -> 
         created_at=utc_now(),
         training_status=result["training_status"],
         focus=", ".join(result["datasets_used"]),
-        training_mode="GrokFast" if result["grokfast_enabled"] else OPTIMIZER_NAMES[config.optimizer],
+        training_mode="GrokFast" if result["grokfast_enabled"] else OPTIMIZERS[config.optimizer],
         datasets_used=list(result["datasets_used"]),
         training_stats=dict(result["training_stats"]),
         grokfast_enabled=result["grokfast_enabled"],

@@ -1,4 +1,4 @@
-"""The learning rate: up in a straight line, down along a cosine, never below zero."""
+"""The learning rate: up in a straight line, flat if so wished, down along a cosine, never below zero."""
 
 import itertools
 import math
@@ -25,6 +25,7 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
         learning_rate=draw(st.floats(1e-8, 1)),
         warmup_ratio=draw(st.sampled_from([0.0, 1.0]) | st.floats(0, 1)),
         min_lr_ratio=draw(st.sampled_from([0.0, 1.0]) | st.floats(0, 1)),
+        decay_ratio=draw(st.sampled_from([0.0, 1.0]) | st.floats(0, 1)),
         grokfast_enabled=draw(st.booleans()),
         grokfast_keep_step_size=draw(st.booleans()),
         grokfast_lamb=draw(st.floats(0, 100)),
@@ -41,24 +42,32 @@ def test_the_rate_stays_between_zero_and_its_peak(config: TrainingConfig) -> Non
 
 @settings(max_examples=100, deadline=None)
 @given(config=configs())
-def test_up_in_a_straight_line_then_down_along_a_cosine(config: TrainingConfig) -> None:
+def test_up_in_a_straight_line_flat_then_down_along_a_cosine(config: TrainingConfig) -> None:
     found, peak, steps = rates(config), peak_learning_rate(config), config.max_steps
     warmup = round(config.warmup_ratio * steps)
     for n in range(1, warmup + 1):
         assert found[n - 1] == pytest.approx(n * peak / warmup)
     floor = config.min_lr_ratio * peak
-    for n in range(warmup + 1, steps + 1):
-        angle = math.pi * (n - warmup) / (steps - warmup)
+    flat = max(warmup, steps - round(config.decay_ratio * steps))
+    assert found[warmup:flat] == [peak] * (flat - warmup)
+    for n in range(flat + 1, steps + 1):
+        angle = math.pi * (n - flat) / (steps - flat)
         assert found[n - 1] == pytest.approx(floor + (peak - floor) * (math.cos(angle / 2) ** 2), abs=peak * 1e-12)
     down = found[max(warmup, 1) - 1 :]
     assert all(later <= earlier + peak * 1e-12 for earlier, later in itertools.pairwise(down))
-    if warmup < steps:
+    if flat < steps:
         assert found[-1] == pytest.approx(floor, abs=peak * 1e-12)
 
 
 def test_a_schedule_of_ten_steps_in_figures() -> None:
     config = TrainingConfig(max_steps=10, learning_rate=0.1, warmup_ratio=0.4, min_lr_ratio=0.2, **PLAIN)
     expected = [0.025, 0.05, 0.075, 0.1, 0.0946410, 0.08, 0.06, 0.04, 0.0253590, 0.02]
+    assert rates(config) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_rate_stays_flat_until_the_last_share_of_the_steps() -> None:
+    config = TrainingConfig(max_steps=10, learning_rate=0.1, warmup_ratio=0.2, min_lr_ratio=0, decay_ratio=0.4, **PLAIN)
+    expected = [0.05, 0.1, 0.1, 0.1, 0.1, 0.1, 0.0853553, 0.05, 0.0146447, 0.0]
     assert rates(config) == pytest.approx(expected, abs=1e-6)
 
 

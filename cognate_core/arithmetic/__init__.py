@@ -1,7 +1,6 @@
 """Calculating modulo a prime, the task on which grokking is watched. Importing this loads torch."""
 
 from cognate_core.arithmetic.model import ArithmeticModel, answer_loss, evaluate
-from cognate_core.arithmetic.optimizers import optimizers_for, orthogonalise_
 from cognate_core.arithmetic.problems import ArithmeticBatches, Beginning, Problems, beginning, tokenizer
 
 __all__ = [
@@ -12,7 +11,5 @@ __all__ = [
     "answer_loss",
     "beginning",
     "evaluate",
-    "optimizers_for",
-    "orthogonalise_",
     "tokenizer",
 ]

@@ -120,7 +120,7 @@ GLOSSARY: dict[str, Term] = {
             "learning rate",
             "how far each step moves the weights",
             "Too high, and the loss jumps or climbs; too low, and nothing is learned. Here it first grows (warm-up), "
-            "then falls along a cosine.",
+            "stays there for a while if you wish, and falls along a cosine.",
             ("warm-up", "step"),
         ),
         Term(
@@ -153,8 +153,9 @@ GLOSSARY: dict[str, Term] = {
         Term(
             "optimizer",
             "what moves the weights",
-            "The rule that turns gradients into changes of the weights; here AdamW. It remembers the direction and the "
-            "size of past gradients.",
+            "The rule that turns gradients into changes of the weights. AdamW remembers the direction and the size of "
+            "past gradients. Muon makes the remembered direction of each weight matrix orthogonal, so that no few "
+            "directions outweigh the others.",
             ("gradient norm", "weight decay"),
         ),
         Term(

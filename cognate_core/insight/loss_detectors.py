@@ -15,6 +15,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.insight.charts import Curve, Floats
 from cognate_core.insight.finding import Finding, clipping_on, scaled_rate
 from cognate_core.insight.trend import WINDOW, Buckets, buckets, groups, local_noise, surroundings
+from cognate_core.schedule import decay_begin
 
 STRETCHES = 40  # or up to twice as many: the shortest of which a level is told
 
@@ -44,9 +45,9 @@ UNIFORM_SHARE = 0.02  # about the loss of guessing evenly
 
 
 def rate_shares(steps: Floats, config: TrainingConfig) -> Floats:
-    """The learning rate at each step over its peak: a linear warm-up, then a cosine (schedule.py)."""
-    warmup = round(config.warmup_ratio * config.max_steps)
-    progress = np.clip((steps - warmup) / max(1, config.max_steps - warmup), 0.0, 1.0)
+    """The learning rate at each step over its peak: a linear warm-up, flat, then a cosine (schedule.py)."""
+    warmup, begin = round(config.warmup_ratio * config.max_steps), decay_begin(config)
+    progress = np.clip((steps - begin) / max(1, config.max_steps - begin), 0.0, 1.0)
     falling = config.min_lr_ratio + (1 - config.min_lr_ratio) * 0.5 * (1 + np.cos(math.pi * progress))
     return np.where(steps <= warmup, steps / max(1, warmup), falling)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from cognate_core.arithmetic.model import ArithmeticModel, answer_loss, evaluate
-from cognate_core.arithmetic.optimizers import optimizers_for, orthogonalise_
 from cognate_core.arithmetic.problems import ArithmeticBatches, beginning
 from cognate_core.contracts import ARITHMETIC, Evaluation
 from cognate_core.training.loop import StepFigures, TrainingLoop
+from cognate_core.training.optimizers import optimizers_for, orthogonalise_
 
 
 class ArithmeticLoop(TrainingLoop):

@@ -2,7 +2,7 @@
 
 step-00000400/
     model.safetensors      weights
-    optimizer.safetensors  AdamW and GrokFast tensors
+    optimizer.safetensors  optimizer and GrokFast tensors
     state.json             step, data position, scalars
     manifest.json          sha256 of each of them, written last
 

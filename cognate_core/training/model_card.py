@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import OPTIMIZERS, TrainingConfig
 from cognate_core.contracts import DataReport, perplexity
 from cognate_core.labels import escape_markdown
 
@@ -78,8 +78,8 @@ def model_card(
         lines += [
             f"{shape} (the tokenizer uses {data.vocabulary:,})",
             f"- attention over {config.attention_window:,} tokens; {_pondering(config)}; {_memory(config)}",
-            f"- AdamW, {rate}, {config.batch_size} x {config.gradient_accumulation_steps} sequences of "
-            f"{config.train_seq_len} tokens a step, seed {stats['seed']}",
+            f"- {OPTIMIZERS[config.optimizer]}, {rate}, {config.batch_size} x {config.gradient_accumulation_steps} "
+            f"sequences of {config.train_seq_len} tokens a step, seed {stats['seed']}",
         ]
     lines += [
         f"- {stats['tokens']:,} {'problems' if lab else 'tokens'} in {stats['seconds']:,.0f} s "

@@ -20,6 +20,7 @@ from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, loss
 from cognate_core.training.answering import answers
 from cognate_core.training.introspection import Introspection
 from cognate_core.training.loop import StepFigures, TrainingLoop
+from cognate_core.training.optimizers import optimizers_for
 
 PONDER_RAMP = 0.2  # over this share of the steps the price of pondering grows to its full value
 SHOWN_ANSWERS = 3  # of those asked at a check, that Monitor shows
@@ -52,19 +53,7 @@ class TextLoop(TrainingLoop):
         }
         if self.model.writer is not None and self._peers.size > 1:
             self.model.writer.over_all = self._peers.sum_
-        matrices = [p for p in self.model.parameters() if p.dim() > 1]
-        others = [p for p in self.model.parameters() if p.dim() <= 1]
-        self.optimizers = [
-            torch.optim.AdamW(
-                [
-                    {"params": matrices, "weight_decay": config.weight_decay},
-                    {"params": others, "weight_decay": 0.0},
-                ],
-                lr=config.learning_rate,
-                betas=(config.beta1, config.beta2),
-                fused=True,
-            )
-        ]
+        self.optimizers = optimizers_for(self.model, config)
 
     def full_heldout_loss(self) -> dict[str, float]:
         losses = {}

@@ -24,6 +24,7 @@ _SAME_TIME = (  # a step takes as long whatever these are
     "learning_rate",
     "warmup_ratio",
     "min_lr_ratio",
+    "decay_ratio",
     "weight_decay",
     "beta1",
     "beta2",

@@ -256,7 +256,7 @@ def test_a_short_rest_is_no_plateau() -> None:
 
 
 def test_the_schedule_is_that_of_the_training() -> None:
-    for changes in ({}, {"warmup_ratio": 0.0}, {"warmup_ratio": 1.0}, {"min_lr_ratio": 0.0}):
+    for changes in ({}, {"warmup_ratio": 0.0}, {"warmup_ratio": 1.0}, {"min_lr_ratio": 0.0}, {"decay_ratio": 0.3}):
         changed = config(40, grokfast_enabled=False, **changes)
         shares = rate_shares(np.arange(1.0, 41), changed)
         assert shares == pytest.approx([learning_rate_at(step, changed) / 2e-3 for step in range(1, 41)])

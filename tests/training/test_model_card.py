@@ -105,9 +105,10 @@ def test_a_stopped_model_says_so_and_guesses_no_loss() -> None:
     [
         ({"grokfast_enabled": False}, "AdamW, no GrokFast, learning"),
         ({"grokfast_method": "ma", "grokfast_lamb": 5.0}, "AdamW, GrokFast MA, lambda 5, learning"),
+        ({"optimizer": "muon"}, "Muon, GrokFast EMA, lambda 2, learning"),
     ],
 )
-def test_the_filter_is_named(change: dict[str, Any], words: str) -> None:
+def test_optimizer_and_filter_are_named(change: dict[str, Any], words: str) -> None:
     assert words in card(config=CONFIG.with_overrides(change))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cognate_core.arithmetic import beginning, optimizers_for
+from cognate_core.arithmetic import beginning
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARITHMETIC, Record
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
@@ -19,6 +19,7 @@ from cognate_core.mocks import MockProgressEmitter
 from cognate_core.runs.execution import RunContext, build_real_service
 from cognate_core.training.arithmetic_loop import ArithmeticLoop
 from cognate_core.training.hardware import precision_for
+from cognate_core.training.optimizers import optimizers_for
 from cognate_core.training.tasks import loop_for
 from tests.arithmetic.tiny import config_of
 from tests.tiny import TINY

@@ -59,6 +59,7 @@ ARITHMETIC = PRESETS["grokking"].config.with_overrides(
 KINDS: dict[str, TrainingConfig] = {
     "text, pondering and memory": TEXT,
     "text, plain, MA": TEXT.with_overrides({"act_enabled": False, "ltm_enabled": False, "grokfast_method": "ma"}),
+    "text, Muon": TEXT.with_overrides({"optimizer": "muon", "act_enabled": False}),
     "arithmetic": ARITHMETIC,
     "arithmetic, orthogonal": ARITHMETIC.with_overrides({"orthogonal_gradient": True, "stable_max": True}),
     "arithmetic, Muon": ARITHMETIC.with_overrides({"optimizer": "muon", "batch_size": 54}),  # epochs of 54 and 1

@@ -7,9 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from cognate_core.arithmetic import answer_loss, beginning, evaluate, optimizers_for, orthogonalise_
+from cognate_core.arithmetic import answer_loss, beginning, evaluate
+from cognate_core.model import CognateModel
+from cognate_core.training.muon import Muon
+from cognate_core.training.optimizers import optimizers_for, orthogonalise_
 from tests.arithmetic.tiny import config_of
 from tests.rounding import sum_differs
+from tests.tiny import TINY
 
 
 def learn(steps: int, **changes: Any) -> float:
@@ -39,23 +43,44 @@ def test_stable_max_with_orthogonal_gradients_learns() -> None:
     assert learn(300, stable_max=True, orthogonal_gradient=True) > 0.85
 
 
+def names_moved(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[list[str]]:
+    """The weights of each of an optimizer's groups."""
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    return [[names[id(weight)] for weight in group["params"]] for group in optimizer.param_groups]
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "muon"])
-def test_each_weight_has_one_optimizer(optimizer: str) -> None:
-    config = config_of(optimizer=optimizer)
-    model = beginning(config).model
-    moved = [p for each in optimizers_for(model, config) for group in each.param_groups for p in group["params"]]
-    assert sorted(map(id, moved)) == sorted(map(id, model.parameters()))
+@pytest.mark.parametrize("task", ["arithmetic", "text"])
+def test_each_weight_has_one_optimizer(task: str, optimizer: str) -> None:
+    config = (TINY if task == "text" else config_of()).with_overrides({"optimizer": optimizer})
+    model = CognateModel(config) if task == "text" else beginning(config).model
+    moved = [name for each in optimizers_for(model, config) for names in names_moved(model, each) for name in names]
+    assert sorted(moved) == sorted(name for name, _ in model.named_parameters())
 
 
 def test_muon_moves_the_matrices_between_the_layers_alone() -> None:
     config = config_of(optimizer="muon")
     model = beginning(config).model
-    names = {id(weight): name for name, weight in model.named_parameters()}
     muon = optimizers_for(model, config)[0]
-    assert isinstance(muon, torch.optim.Muon)
-    by_muon = [names[id(weight)] for weight in muon.param_groups[0]["params"]]
+    assert isinstance(muon, Muon)
     of_layer = ["attn.in_proj_weight", "attn.out_proj.weight", "mlp.0.weight", "mlp.2.weight"]
-    assert sorted(by_muon) == [f"layers.{layer}.{part}" for layer in range(2) for part in of_layer]
+    (moved,) = names_moved(model, muon)
+    assert sorted(moved) == [f"layers.{layer}.{part}" for layer in range(2) for part in of_layer]
+
+
+def test_of_a_language_model_muon_moves_the_matrices_of_the_blocks_and_norms_do_not_decay() -> None:
+    config = TINY.with_overrides({"optimizer": "muon", "weight_decay": 0.3})
+    model = CognateModel(config)
+    muon, rest = optimizers_for(model, config)
+    assert isinstance(muon, Muon) and isinstance(rest, torch.optim.AdamW)
+    of_block = ["attention.qkv", "attention.out", "feed_forward.gate_up", "feed_forward.down"]
+    of_block += [f"memory.{part}" for part in ("query", "key", "value", "out")]
+    (moved,) = names_moved(model, muon)
+    assert sorted(moved) == sorted(f"blocks.{layer}.{part}.weight" for layer in range(2) for part in of_block)
+    decayed, undecayed = names_moved(model, rest)
+    assert {"embedding.weight", "head.weight", "blocks.0.memory.gate.weight"} <= set(decayed)
+    assert {"final_norm.weight", "blocks.0.memory.gate.bias"} <= set(undecayed)
+    assert [group["weight_decay"] for each in (muon, rest) for group in each.param_groups] == [0.3, 0.3, 0.0]
 
 
 def test_decay_of_adam_goes_through_the_gradient_and_that_of_adamw_does_not() -> None:

@@ -12,11 +12,13 @@ import pytest
 from cognate_core import examiner
 from cognate_core.answers import answer_of
 from cognate_core.config import TrainingConfig
+from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.data.questions import examination
-from cognate_core.data.sources import synthetic_source
+from cognate_core.data.sources import NEW_WORDING, synthetic_source
 from cognate_core.errors import DataError, StorageError
 from cognate_core.playground import Piece, Playground
+from tests.there import there
 
 CONFIG = TrainingConfig(
     dataset_sources=["Synthetic"], max_train_samples=60, max_eval_samples=10, train_seq_len=256, vocab_size=400
@@ -98,6 +100,23 @@ def test_the_baseline_is_the_commonest_training_answer_counted_among_the_held_ou
     assert (score.right, score.interval[0]) == (0, 0.0)
     always, _ = ask(home, Doctored(dict.fromkeys(RIGHT, f" so\n#### {score.commonest}")), monkeypatch)
     assert always.steps[-1].scores[0].right == score.commonest_right
+
+
+def test_questions_of_a_source_that_is_all_held_out_have_the_commonest_answer_of_the_others(tmp_path: Path) -> None:
+    import asyncio
+
+    config = CONFIG.with_overrides({"word_problems": "sums-to-20"})
+
+    async def prepare() -> PreparedData:
+        loader = MixtureLoader(config, tmp_path, lambda _: None, lambda _: None)
+        await loader.download_dataset("Synthetic", "built in")
+        return PreparedData(Path(await loader.create_mixed_training_data()))
+
+    data = asyncio.run(prepare())
+    usual, new = (there(examination(data, name, 50, seed=0)) for name in ("Synthetic", NEW_WORDING))
+    assert len(new.questions) == len(usual.questions) == 10
+    assert new.commonest == usual.commonest
+    assert new.longest == usual.longest
 
 
 def test_it_may_write_as_much_as_the_longest_training_solution(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

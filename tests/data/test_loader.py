@@ -16,9 +16,12 @@ from tokenizers import Tokenizer
 from cognate_core.config import DATASETS, TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID, DataReport, Event, Record
 from cognate_core.data import loader as loader_module
+from cognate_core.data.documents import word_problem_document
 from cognate_core.data.loader import CACHED_PREPARATIONS, PROMPTS_PER_SOURCE, MixtureLoader
 from cognate_core.data.prepared import MANIFEST, PreparedData, write_prepared
+from cognate_core.data.sources import NEW_WORDING
 from cognate_core.data.tokenizer import train_tokenizer
+from cognate_core.data.word_problems import word_problems
 from cognate_core.errors import CancelRequested, DataError
 
 SMALL = TrainingConfig(
@@ -125,6 +128,23 @@ def no_tokenizer_training(*arguments: object) -> Tokenizer:
 
 
 # What goes in
+
+
+def test_easy_built_in_problems_come_with_new_wordings_that_nothing_is_learned_from(tmp_path: Path) -> None:
+    config = TrainingConfig(
+        dataset_sources=["Synthetic"], word_problems="sums-to-20", max_train_samples=50, max_eval_samples=20,
+        train_seq_len=128, vocab_size=400,
+    )  # fmt: skip
+    outcome = prepare(config, tmp_path)
+    data = PreparedData(outcome.folder)
+    assert data.sources == ["Synthetic", NEW_WORDING]
+    assert [(each.train_rows, each.heldout_rows) for each in data.report.sources] == [(50, 20), (0, 20)]
+    assert not len(data.packed(NEW_WORDING, "train").tokens)
+    new = word_problems(20, 0, "sums-to-20", heldout=True)
+    assert texts_in(data, NEW_WORDING, "heldout") == Counter(word_problem_document(each).text for each in new)
+    assert outcome.results == {"Synthetic": True}
+    every_kind = prepare(config.with_overrides({"word_problems": "all"}), tmp_path)
+    assert PreparedData(every_kind.folder).sources == ["Synthetic"]
 
 
 def test_every_row_is_in_the_prepared_data_to_the_letter(local: Path, tmp_path: Path) -> None:

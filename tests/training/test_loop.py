@@ -29,6 +29,7 @@ from cognate_core.contracts import (
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import Batches, HeldoutPrompt, PreparedData, write_prepared
+from cognate_core.data.questions import heldout_questions
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import CancelRequested, DataError, Diverged, StopRequested
 from cognate_core.model import CognateModel, CognateOutput
@@ -460,12 +461,33 @@ def test_samples_continue_a_held_out_problem_as_the_playground_would(data: Prepa
     assert first.text != last.text
 
 
+def test_questions_asked_at_a_check_are_counted_and_the_first_are_kept(
+    monkeypatch: pytest.MonkeyPatch, data: PreparedData, tmp_path: Path
+) -> None:
+    """A model that has learned one answer by heart is right where that is the answer, and nowhere else."""
+    asked = heldout_questions(data, "Synthetic", 6, seed=0)
+    told = asked[1].solution
+
+    def by_heart(model: Any, prompts: list[list[int]], most: int, poll: Callable[[], None]) -> list[list[int]]:
+        poll()
+        assert most >= max(len(data.tokenizer().encode(each.solution).ids) for each in asked)
+        return [data.tokenizer().encode(told).ids for _ in prompts]
+
+    monkeypatch.setattr(text_loop_module, "answers", by_heart)
+    trained = Trained(data, tmp_path, {"check_questions": 6, "max_steps": 1}).run()
+    right = sum(each.answer == asked[1].answer for each in asked) / 6
+    assert [check.accuracy for check in trained.of(Evaluation)] == [right, right]
+    kept = [(each.prompt, each.text, each.expected) for each in trained.of(Sample) if each.step == 1]
+    assert kept == [(each.prompt, told, each.solution) for each in asked[:3]]
+
+
 def test_no_samples_when_none_are_wanted(data: PreparedData, tmp_path: Path) -> None:
     assert Trained(data, tmp_path, {"sample_tokens": 0}).run().of(Sample) == []
 
 
 def test_checking_and_sampling_do_not_change_what_is_learned(data: PreparedData, tmp_path: Path) -> None:
-    often = Trained(data, tmp_path / "a", {"eval_interval": 1, "sample_tokens": 5, "save_steps": 1}).run()
+    checks = {"eval_interval": 1, "sample_tokens": 5, "save_steps": 1, "check_questions": 2}
+    often = Trained(data, tmp_path / "a", checks).run()
     never = Trained(data, tmp_path / "b").run()
     assert often.losses == never.losses
     assert same(often.weights, never.weights)

@@ -265,10 +265,19 @@ class TrainingConfig(BaseModel):
         0.003,
         title="Price of a step",
         help="How much a ponder step costs in the loss (tau). Higher: the model thinks less. It grows from zero over "
-        "the first fifth of training.",
+        "the first fifth of the training that ponders.",
         section="Pondering",
         ge=0,
         le=10,
+    )
+    act_from: float = _setting(
+        0.0,
+        title="Pondering begins",
+        help="After this share of the training steps pondering begins; until then each token goes through the layers "
+        "once, which is quicker. 0: from the first step on. 0.5: in the second half.",
+        section="Pondering",
+        ge=0,
+        le=1,
     )
 
     # Memory

@@ -72,6 +72,7 @@ DECIMALS = {  # name -> lowest and highest allowed
     "arithmetic_train_share": (0.05, 0.95),
     "act_threshold": (ABOVE_ZERO, 1.0),
     "act_ponder_weight": (0.0, 10.0),
+    "act_from": (0.0, 1.0),
 }
 NUMBERS = {**WHOLE_NUMBERS, **DECIMALS}
 SWITCHES = (

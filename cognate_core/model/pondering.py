@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 FIRST_HALTING_PROBABILITY = 0.25
+SURE = 100.0  # a bias that no weight outweighs: the halting probability is 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,15 @@ class Pondering(nn.Module):
     def initialise(self) -> None:
         """Begin with about the same halting probability for every token."""
         nn.init.constant_(self.halting.bias, math.log(FIRST_HALTING_PROBABILITY / (1 - FIRST_HALTING_PROBABILITY)))
+
+    def suspend(self) -> None:
+        """Let every token halt after its first step, until `resume`. The weights say so, wherever they are read."""
+        nn.init.constant_(self.halting.bias, SURE)
+
+    def resume(self) -> None:
+        """Begin to ponder, if it was suspended."""
+        if float(self.halting.bias.detach()) == SURE:
+            self.initialise()
 
     def forward(self, e: Tensor, core: Callable[[Tensor, Tensor | None], Tensor], limit: int) -> Pondered:
         """Ponder until no token is active.

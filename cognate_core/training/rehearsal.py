@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import StopRequested
 from cognate_core.training.hardware import keep_freed_memory, precision_for
 from cognate_core.training.tasks import loop_for
+from cognate_core.training.text_loop import first_pondering_step
 
 BUDGET_SECONDS = 8.0  # of measured steps
 FEWEST_STEPS, MOST_STEPS = 2, 40
@@ -27,11 +28,15 @@ LEAST_SPREAD = 0.15  # steps of another moment differ by as much; chosen, not me
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What was measured: seconds of each step but the first, of one dataset's held-out check, of one checkpoint."""
+    """What was measured: seconds of each step but the first, of one dataset's held-out check, of one checkpoint.
+
+    early_seconds: of steps before pondering begins; empty where it begins at once.
+    """
 
     step_seconds: list[float]
     check_seconds: float
     save_seconds: float
+    early_seconds: list[float] = field(default_factory=list)
 
     def seconds(self, config: TrainingConfig) -> tuple[float, float]:
         """The range in which the training of one model should end: two standard errors, at least LEAST_SPREAD."""
@@ -39,13 +44,16 @@ class Rehearsal:
         checks = (config.max_steps // config.eval_interval + 1) * datasets
         saves = config.max_steps // config.save_steps + 1
         rest = checks * self.check_seconds + saves * self.save_seconds
-        mean = statistics.fmean(self.step_seconds)
-        error = statistics.stdev(self.step_seconds) / len(self.step_seconds) ** 0.5 if len(self.step_seconds) > 1 else 0
-        spread = max(2 * error, LEAST_SPREAD * mean)
-        return (
-            config.max_steps * max(mean - spread, min(self.step_seconds)) + rest * (1 - LEAST_SPREAD),
-            config.max_steps * (mean + spread) + rest * (1 + LEAST_SPREAD),
-        )
+        low, high = rest * (1 - LEAST_SPREAD), rest * (1 + LEAST_SPREAD)
+        early = first_pondering_step(config) - 1 if self.early_seconds else 0
+        for steps, measured in ((early, self.early_seconds), (config.max_steps - early, self.step_seconds)):
+            if steps:
+                mean = statistics.fmean(measured)
+                error = statistics.stdev(measured) / len(measured) ** 0.5 if len(measured) > 1 else 0
+                spread = max(2 * error, LEAST_SPREAD * mean)
+                low += steps * max(mean - spread, min(measured))
+                high += steps * (mean + spread)
+        return low, high
 
 
 def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGET_SECONDS) -> Rehearsal:
@@ -61,6 +69,15 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
         loader = ArithmeticLoader(rehearsed, folder, lambda _: None)
     asyncio.run(loader.download_dataset("Synthetic", "built in"))
     data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
+    keep_freed_memory()
+    if config.act_enabled and config.act_from and config.task == "text":  # both kinds of steps, each by itself
+        early = _measured(rehearsed.with_overrides({"act_from": 1.0}), data, folder, budget_seconds / 2)
+        late = _measured(rehearsed.with_overrides({"act_from": 0.0}), data, folder, budget_seconds / 2)
+        return replace(late, early_seconds=early.step_seconds)
+    return _measured(rehearsed, data, folder, budget_seconds)
+
+
+def _measured(config: TrainingConfig, data: PreparedData, folder: Path, budget_seconds: float) -> Rehearsal:
     steps: list[StepMetrics] = []
 
     def record(item: Record) -> None:
@@ -72,8 +89,7 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
         if len(measured) >= (FEWEST_STEPS if sum(measured) > budget_seconds else MOST_STEPS):
             raise StopRequested
 
-    keep_freed_memory()
-    loop = loop_for(config)("rehearsal", rehearsed, data, folder, precision_for(config), record, watch)
+    loop = loop_for(config)("rehearsal", config, data, folder, precision_for(config), record, watch)
     with suppress(StopRequested):
         loop.run()
     start = time.perf_counter()

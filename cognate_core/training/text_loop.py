@@ -22,7 +22,7 @@ from cognate_core.training.introspection import Introspection
 from cognate_core.training.loop import StepFigures, TrainingLoop
 from cognate_core.training.optimizers import optimizers_for
 
-PONDER_RAMP = 0.2  # over this share of the steps the price of pondering grows to its full value
+PONDER_RAMP = 0.2  # over this share of the steps that ponder, the price of a ponder step grows to its full value
 SHOWN_ANSWERS = 3  # of those asked at a check, that Monitor shows
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
 
@@ -38,6 +38,8 @@ class TextLoop(TrainingLoop):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = CognateModel(config)
+        if self.model.pondering is not None and first_pondering_step(config) > 1:
+            self.model.pondering.suspend()
         self._tokenizer = data.tokenizer()
         self._batches = Batches(
             {name: data.packed(name, "train") for name in data.sources},
@@ -73,6 +75,8 @@ class TextLoop(TrainingLoop):
 
     def _gradients(self, step: int) -> StepFigures:
         config = self._config
+        if self.model.pondering is not None and step >= first_pondering_step(config):
+            self.model.pondering.resume()
         batches = [_inputs_and_targets(*self._batches.next()) for _ in range(config.gradient_accumulation_steps)]
         counts = [loss_counts_of(*batch) for batch in batches]
         total = sum(each.targets for each in counts)
@@ -179,16 +183,26 @@ class TextLoop(TrainingLoop):
         return Sample(self._name, self.step, prompt.dataset, prompt.prompt, text, prompt.expected)
 
 
+def first_pondering_step(config: TrainingConfig) -> int:
+    """The first optimizer step, from 1, in which a token may take more than one ponder step."""
+    return round(config.act_from * config.max_steps) + 1
+
+
 def ponder_limit(config: TrainingConfig, step: int, batch: int) -> int:
     """Most ponder steps of this batch: drawn evenly from 2 to max_act_steps, from seed and place alone."""
+    if step < first_pondering_step(config):
+        return 1
     rng = np.random.default_rng((config.seed, step, batch))
     return int(rng.integers(min(2, config.max_act_steps), config.max_act_steps, endpoint=True))
 
 
 def ponder_weight_at(step: int, config: TrainingConfig) -> float:
     """Price of a ponder step at optimizer step `step`, from 1: it grows evenly to act_ponder_weight."""
-    ramp = PONDER_RAMP * config.max_steps
-    return config.act_ponder_weight * min(1.0, step / ramp)
+    before = first_pondering_step(config) - 1
+    if step <= before:
+        return 0.0
+    ramp = PONDER_RAMP * (config.max_steps - before)
+    return config.act_ponder_weight * min(1.0, (step - before) / ramp)
 
 
 def _inputs_and_targets(tokens: Any, counted: Any) -> tuple[Tensor, Tensor]:

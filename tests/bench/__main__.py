@@ -12,6 +12,7 @@ import torch
 BENCHMARKS = (
     "model",
     "training_step",
+    "time_to_quality",
     "scaling",
     "ray_training",
     "generation",

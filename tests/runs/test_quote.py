@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.errors import TrainingError
 from cognate_core.runs import quote as quote_module
 from cognate_core.runs.quote import measured_quote
-from cognate_core.training.rehearsal import Rehearsal
+from cognate_core.training.rehearsal import Rehearsal, rehearse
 
 
 def test_a_quote_is_measured_in_a_process_like_a_worker(tiny_config: TrainingConfig) -> None:
@@ -24,6 +25,15 @@ def test_a_quote_is_measured_in_a_process_like_a_worker(tiny_config: TrainingCon
     assert quote.memory_bytes > 50e6  # torch alone
     assert quote.threads >= 1
     assert quote.busy
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_steps_with_and_without_pondering_are_both_rehearsed(tiny_config: TrainingConfig, tmp_path: Path) -> None:
+    whole = {"max_steps": 3, "act_enabled": True, "sample_tokens": 0}
+    at_once = rehearse(tiny_config.with_overrides(whole), tmp_path, budget_seconds=0.0)
+    later = rehearse(tiny_config.with_overrides({**whole, "act_from": 0.5}), tmp_path, budget_seconds=0.0)
+    assert (len(at_once.step_seconds), at_once.early_seconds) == (2, [])
+    assert (len(later.step_seconds), len(later.early_seconds)) == (2, 2)
 
 
 def test_a_rehearsal_that_takes_too_long_is_ended_with_a_sentence(
@@ -62,6 +72,13 @@ class TestRange:
         low, high = Rehearsal([1.0, 3.0] * 8, 0.0, 0.0).seconds(self.config)
         error = 2 * (16 / 15) ** 0.5 / 4
         assert (low, high) == pytest.approx((100 * (2 - error), 100 * (2 + error)))
+
+    def test_steps_before_pondering_count_by_what_they_take(self) -> None:
+        config = self.config.with_overrides({"act_from": 0.4})
+        low, high = Rehearsal([3.0] * 4, 0.0, 0.0, [1.0] * 4).seconds(config)
+        assert (low, high) == pytest.approx((40 * 1 + 60 * 3, 1.15 * (40 * 1 + 60 * 3)))
+        low, high = Rehearsal([3.0] * 4, 0.0, 0.0, [1.0] * 4).seconds(self.config.with_overrides({"act_from": 1}))
+        assert (low, high) == pytest.approx((100, 115))
 
     def test_one_step_gives_one_too(self) -> None:
         low, high = Rehearsal([1.0], 0.0, 0.0).seconds(self.config)

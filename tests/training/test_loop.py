@@ -318,6 +318,59 @@ def test_the_price_grows_over_the_first_fifth() -> None:
     assert [ponder_weight_at(step, config) for step in (10, 20, 21, 100)] == pytest.approx([0.025, 0.05, 0.05, 0.05])
 
 
+def test_the_price_and_the_limits_begin_with_pondering() -> None:
+    config = TINY.with_overrides({"max_steps": 100, "act_ponder_weight": 0.05, "act_from": 0.5, "max_act_steps": 5})
+    prices = [ponder_weight_at(step, config) for step in (1, 50, 51, 55, 60, 100)]
+    assert prices == pytest.approx([0.0, 0.0, 0.005, 0.025, 0.05, 0.05])
+    assert {ponder_limit(config, step, batch) for step in range(1, 51) for batch in range(3)} == {1}
+    assert {ponder_limit(config, step, 0) for step in range(51, 101)} == {2, 3, 4, 5}
+    never = config.with_overrides({"act_from": 1.0})
+    assert {ponder_limit(never, step, 0) for step in range(1, 101)} == {1} and ponder_weight_at(100, never) == 0
+
+
+def test_until_pondering_begins_each_token_takes_one_step_wherever_the_weights_are_read(
+    data: PreparedData, tmp_path: Path
+) -> None:
+    change = {**WHOLE, "max_steps": 4, "act_from": 0.5, "eval_interval": 2, "sample_tokens": 3}
+    trained = Trained(data, tmp_path, change)
+    halting = there(trained.loop.model.pondering).halting
+    start = halting.weight.detach().clone()
+
+    def written() -> set[int | None]:
+        model = trained.loop.model.eval()
+        steps = {token.ponder_steps for token in model.generate(torch.tensor([[0, 5, 9]]), 4)}
+        model.train()
+        return steps
+
+    trained.loop.model.eval()  # else memory takes note of it
+    one_step = held_out_loss(trained, data, max_ponder_steps=1)
+    assert written() == {1}
+    trained.run()
+    assert [there(metrics.ponder_steps) == 1 for metrics in trained.steps] == [True, True, False, False]
+    early, late = trained.of(PonderHistogram)
+    assert (early.step, len(early.counts), late.step) == (2, 2, 4) and len(late.counts) > 2
+    first = trained.of(Evaluation)[0]
+    assert first.loss == pytest.approx(one_step, rel=sum_differs(first.tokens))
+    assert written() != {1}
+    assert not torch.equal(halting.weight, start) and float(halting.bias.detach()) < 0
+    assert trained.of(Evaluation)[-1].loss != pytest.approx(held_out_loss(trained, data, max_ponder_steps=1), rel=1e-6)
+
+
+def test_a_branch_that_is_past_the_beginning_of_pondering_ponders_at_once(data: PreparedData, tmp_path: Path) -> None:
+    def stop(step: int, *rest: float) -> None:
+        if step == 4:
+            raise StopRequested
+
+    long = Trained(data, tmp_path, {**WHOLE, "max_steps": 12, "act_from": 0.5}, callback=stop)
+    with pytest.raises(StopRequested):
+        long.run()
+    long.loop.save()
+    branch = Trained(data, tmp_path / "branch", {**WHOLE, "max_steps": 6, "act_from": 0.5})  # it would begin at step 4
+    branch.loop.load(load_checkpoint(tmp_path / "checkpoints/step-00000004"))
+    branch.run()
+    assert there(long.steps[-1].ponder_steps) == 1 < there(branch.steps[0].ponder_steps)
+
+
 def test_each_batch_draws_its_own_limit_and_the_same_again() -> None:
     config = TINY.with_overrides({"max_act_steps": 5})
     drawn = [ponder_limit(config, step, batch) for step in range(1, 100) for batch in range(3)]

@@ -66,7 +66,13 @@ BOTH |= {"d_mem": 16, "mem_segment": 64, "mem_writes": 2}
 KINDS: dict[str, dict[str, Any]] = {
     "EMA, pondering and memory": BOTH,
     "EMA, Muon, memory": {**BOTH, "act_enabled": False, "optimizer": "muon"},
-    "MA, pondering": {**BOTH, "ltm_enabled": False, "grokfast_method": "ma", "grokfast_window": 3},
+    "MA, pondering later": {
+        **BOTH,
+        "ltm_enabled": False,
+        "act_from": 0.4,
+        "grokfast_method": "ma",
+        "grokfast_window": 3,
+    },
     "no filter, memory": {**BOTH, "act_enabled": False, "grokfast_enabled": False},
     "MA, plain": {"grokfast_method": "ma", "grokfast_window": 3, "grokfast_lamb": 1.0},
     "EMA, plain": {},

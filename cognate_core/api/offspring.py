@@ -67,6 +67,7 @@ class ComparedRun(BaseModel):
     status: str
     lowest_heldout_loss: float | None
     at_step: int | None
+    bits_per_byte: float | None = Field(description="On unseen text, at that step.")
     last_loss: float | None
     step: int | None
     training_seconds: float | None
@@ -161,14 +162,15 @@ def _compared(manager: RunManager, run: Run) -> ComparedRun:
     from cognate_core.insight.grokking import grokked_at
 
     log = manager.log
-    best = log.best_evaluation(run.id)
+    best = log.best_check(run.id)
     last = log.last_metrics(run.id, 1)
     return ComparedRun(
         id=run.id,
         name=run.name,
         status=run.status,
-        lowest_heldout_loss=best["loss"] if best else None,
-        at_step=best["step"] if best else None,
+        lowest_heldout_loss=best.means.loss if best else None,
+        at_step=best.step if best else None,
+        bits_per_byte=best.means.bits_per_byte if best else None,
         last_loss=last[0]["loss"] if last else None,
         step=run.step,
         training_seconds=log.training_seconds(run),

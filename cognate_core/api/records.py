@@ -58,14 +58,16 @@ class StepsWanted(Page):
 
 
 class HeldOutCheck(BaseModel):
-    """Mean held-out loss of one dataset, in nats a token."""
+    """What was measured on the held-out text of one dataset."""
 
     id: int
     model_name: str
     step: int
     dataset: str
-    loss: float | None
-    tokens: int | None
+    loss: float | None = Field(description="Mean, in nats a token.")
+    bits_per_byte: float | None = Field(description="Null where the task has no text, or the bytes were not counted.")
+    tokens: int | None = Field(description="That counted.")
+    bytes: int | None = Field(description="Of their text, in UTF-8.")
     accuracy: float | None = Field(description="Share of right answers, where the task has them.")
 
 

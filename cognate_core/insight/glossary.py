@@ -35,6 +35,15 @@ GLOSSARY: dict[str, Term] = {
             ("step", "sequence"),
         ),
         Term(
+            "bits per byte",
+            "how wrong it is, whatever its vocabulary",
+            "How many bits the model needs for each byte of text, on average: its loss over all tokens of a text, in "
+            "bits, divided by the bytes of the text in UTF-8 (The Pile, arXiv 2101.00027). Lower is better; text on a "
+            "disk takes 8. Losses a token cannot be compared between vocabularies, this can. The end of a text counts "
+            "as a token and as no byte.",
+            ("held-out loss", "token", "tokenizer"),
+        ),
+        Term(
             "checkpoint",
             "a saved state, to go on from",
             "Everything that training needs to go on as if nothing had been, written to disk: weights, optimizer and "
@@ -107,7 +116,7 @@ GLOSSARY: dict[str, Term] = {
             "how wrong it is on unseen text",
             "The loss on rows that were kept apart and that the model never learned from. This is the honest measure: "
             "only here does learning by heart not help.",
-            ("loss", "overfitting"),
+            ("loss", "bits per byte", "overfitting"),
         ),
         Term(
             "layer",

@@ -92,6 +92,7 @@ class _Stats(_Strict):
     seconds: float
     tokens_per_second: float
     heldout_loss: dict[str, float]
+    heldout_bits_per_byte: dict[str, float] = {}
     epochs: dict[str, float]
     precision: _Word
     threads: _Count

@@ -41,19 +41,13 @@ class ArithmeticLoop(TrainingLoop):
         return StepFigures(mean_loss, count, {"accuracy": accuracy})
 
     def _check_heldout(self) -> float | None:
-        loss, accuracy = self._heldout()
-        self._record(Evaluation(self._name, self.step, ARITHMETIC, loss, len(self._problems.heldout), accuracy))
+        (evaluation,) = self.full_heldout()
+        self._record(evaluation)
         return None  # it rises before it falls, and is measured often: a best checkpoint by it would be no use
 
-    def full_heldout_loss(self) -> dict[str, float]:
-        return {ARITHMETIC: self._heldout()[0]}
-
-    def heldout_accuracy(self) -> dict[str, float]:
-        return {ARITHMETIC: self._heldout()[1]}
+    def full_heldout(self) -> list[Evaluation]:
+        loss, accuracy = evaluate(self.model, self._problems, self._problems.heldout)
+        return [Evaluation(self._name, self.step, ARITHMETIC, loss, len(self._problems.heldout), accuracy)]
 
     def epochs(self) -> dict[str, float]:
         return {ARITHMETIC: self._batches.epochs()}
-
-    def _heldout(self) -> tuple[float, float]:
-        """Loss and accuracy."""
-        return evaluate(self.model, self._problems, self._problems.heldout)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Event, ProgressCallback, Record, RecordSink, StepMetrics
+from cognate_core.contracts import Evaluation, Event, ProgressCallback, Record, RecordSink, StepMetrics
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import DataError, Diverged, Interruption
 from cognate_core.model import CognateModel
@@ -119,16 +119,12 @@ class TrainingLoop(ABC):
         """Measure what was held out, and record it; the mean loss, None when no checkpoint is best by it."""
 
     @abstractmethod
-    def full_heldout_loss(self) -> dict[str, float]:
-        """Mean loss of each dataset over all its held-out rows, in nats a token."""
+    def full_heldout(self) -> list[Evaluation]:
+        """Measure each dataset over all its held-out rows."""
 
     @abstractmethod
     def epochs(self) -> dict[str, float]:
         """How often each source has been passed through."""
-
-    def heldout_accuracy(self) -> dict[str, float]:
-        """Share of each dataset's held-out answers that are right, 0 to 1, where there are right and wrong ones."""
-        return {}
 
     @property
     def elapsed_seconds(self) -> float:

@@ -18,12 +18,14 @@ import torch
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
     ARTIFACT_FILES,
+    Evaluation,
     Event,
     ModelTrainer,
     ProgressCallback,
     Record,
     RecordSink,
     Rewind,
+    bits_per_byte,
 )
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import (
@@ -167,11 +169,11 @@ class Training:
                 elif checkpoint:
                     how = "Goes on from another run's checkpoint, of" if begins else "Resumed after"
                     record(Event("info", f"{how} step {loop.step:,}", name, loop.step))
-                closing: dict[str, dict[str, float]] = {"heldout_loss": {}, "heldout_accuracy": {}}
+                closing: list[Evaluation] = []
                 try:
                     loop.run()
                     status = "completed"
-                    closing = {"heldout_loss": loop.full_heldout_loss(), "heldout_accuracy": loop.heldout_accuracy()}
+                    closing = loop.full_heldout()
                 except StopRequested:
                     if loop.step == 0:
                         raise  # nothing was learned: there is nothing to save
@@ -229,13 +231,18 @@ def _finish(
     folder: Path,
     loop: TrainingLoop,
     status: str,
-    closing: dict[str, dict[str, float]],
+    closing: list[Evaluation],
     precision: str,
     workers: int,
 ) -> dict[str, Any]:
     """Write the artifacts, each whole or not at all; what `train_model` returns."""
     parameter_count = sum(p.numel() for p in loop.model.parameters())
     seconds = loop.elapsed_seconds
+    measured: dict[str, dict[str, float | None]] = {
+        "heldout_loss": {each.dataset: each.loss for each in closing},
+        "heldout_bits_per_byte": {each.dataset: bits_per_byte(each.loss, each.tokens, each.bytes) for each in closing},
+        "heldout_accuracy": {each.dataset: each.accuracy for each in closing},
+    }
     stats = {
         "steps": loop.step,
         "planned_steps": config.max_steps,
@@ -243,7 +250,10 @@ def _finish(
         "seconds": round(seconds, 2),
         "tokens_per_second": round(loop.tokens / seconds, 1),
         "epochs": {source: round(passes, 3) for source, passes in loop.epochs().items()},
-        **{figure: {source: round(value, 4) for source, value in of.items()} for figure, of in closing.items()},
+        **{
+            figure: {dataset: round(value, 4) for dataset, value in of.items() if value is not None}
+            for figure, of in measured.items()
+        },
         "precision": precision,
         "threads": torch.get_num_threads(),
         "workers": workers,

@@ -135,8 +135,8 @@ def test_each_step_and_each_check_say_how_many_answers_were_right(tmp_path: Path
     assert [(row.step, row.dataset, row.tokens) for row in checks] == [(step, ARITHMETIC, 21) for step in (0, 4, 8, 10)]
     assert (checks[0].loss, checks[0].accuracy) == evaluate(model, problems, problems.heldout)
     loss, accuracy = evaluate(trained.loop.model, problems, problems.heldout)
-    assert trained.loop.full_heldout_loss() == {ARITHMETIC: loss}
-    assert trained.loop.heldout_accuracy() == {ARITHMETIC: accuracy}
+    (closing,) = trained.loop.full_heldout()
+    assert (closing.dataset, closing.loss, closing.accuracy, closing.bytes) == (ARITHMETIC, loss, accuracy, None)
     assert trained.loop.epochs() == {ARITHMETIC: pytest.approx(3 + 8 / 21)}
 
 

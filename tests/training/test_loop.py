@@ -25,6 +25,7 @@ from cognate_core.contracts import (
     Record,
     Sample,
     StepMetrics,
+    bits_per_byte,
 )
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.packing import EncodedDocument, Packed, pack
@@ -425,7 +426,34 @@ def test_a_check_reads_part_of_the_held_out_text_and_the_end_reads_all(
     assert [check.tokens for check in trained.of(Evaluation)] == [first_row] * 2
     assert first_row >= 100
     within = sum_differs(int(data.packed("Synthetic", "heldout").counted[:, 1:].sum()))
-    assert trained.loop.full_heldout_loss() == {"Synthetic": pytest.approx(held_out_loss(trained, data), rel=within)}
+    (whole,) = trained.loop.full_heldout()
+    assert whole.loss == pytest.approx(held_out_loss(trained, data), rel=within)
+    assert whole.dataset == "Synthetic" and whole.tokens == data.packed("Synthetic", "heldout").counted[:, 1:].sum()
+
+
+@pytest.mark.parametrize("what", ["data", "answers"])
+def test_a_check_counts_the_bytes_of_what_counts(what: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    prepared = request.getfixturevalue(what)
+    packed, tokenizer = prepared.packed("Synthetic", "heldout"), prepared.tokenizer()
+    spelled = tokenizer.decode(packed.tokens[packed.counted.astype(bool)].tolist())  # the ends are left out
+    assert ("Problem:" in spelled) == (what == "data")
+    trained = Trained(prepared, tmp_path, {"max_steps": 1})
+    with torch.no_grad():
+        for parameter in trained.loop.model.parameters():
+            parameter.zero_()  # each token is as likely as any other
+    trained.run()
+    check = trained.of(Evaluation)[0]
+    assert check.bytes == len(spelled.encode())
+    assert check.loss == pytest.approx(math.log(400), rel=sum_differs(400))
+    expected = check.tokens * math.log2(400) / len(spelled.encode())
+    assert bits_per_byte(check.loss, check.tokens, check.bytes) == pytest.approx(expected, rel=sum_differs(400))
+
+
+def test_another_vocabulary_cuts_the_same_bytes(data: PreparedData, tmp_path: Path) -> None:
+    change = {"vocab_size": 300}
+    other = Trained(prepare(TINY.with_overrides(change), tmp_path / "cache"), tmp_path / "model", change)
+    (cut_small,), (cut_large,) = other.loop.full_heldout(), Trained(data, tmp_path).loop.full_heldout()
+    assert cut_small.tokens > cut_large.tokens and cut_small.bytes == cut_large.bytes
 
 
 @torch.no_grad()
@@ -487,7 +515,7 @@ def test_a_source_without_held_out_rows_is_learned_and_not_measured(tmp_path: Pa
     trained = Trained(PreparedData(folder), tmp_path, {"sample_tokens": 2}).run()
     assert Counter(check.dataset for check in trained.of(Evaluation)) == {"a": 2}
     assert {sample.prompt for sample in trained.of(Sample)} == {"Problem: 1\nSolution:"}, "the first prompt is used"
-    assert set(trained.loop.full_heldout_loss()) == {"a"}
+    assert [each.dataset for each in trained.loop.full_heldout()] == ["a"]
     assert set(trained.loop.epochs()) == {"a", "b"}
 
 

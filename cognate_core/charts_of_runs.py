@@ -185,7 +185,8 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
     charts += [
         _chart(
             f"How wrong it is on unseen {'problems' if lab else 'text'} (held-out loss)",
-            "Mean over the datasets. Lower is better: this is the honest measure.",
+            "Lower is better: this is the honest measure. Of several datasets it is their mean, each by its share of "
+            "the training text.",
             comparison_chart(unseen("loss"), "loss (nats a token)", view, shade=twins, wide=True, marked=True),
             wide=True,
         ),

@@ -163,7 +163,9 @@ class Evaluation:
     """Mean held-out loss of one dataset, in nats a token.
 
     `accuracy`: the share of the answers that are right, 0 to 1, where the task has right and wrong ones. `bytes`: how
-    long the text of the counted `tokens` is in UTF-8, exactly; None where the task has no text.
+    long the text of the counted `tokens` is in UTF-8, exactly; None where the task has no text. `weight`: what the
+    dataset counts in a mean over the datasets, its share of the tokens that are learned from; None: all count alike, as
+    in earlier versions.
     """
 
     model_name: str
@@ -173,6 +175,7 @@ class Evaluation:
     tokens: int
     accuracy: float | None = None
     bytes: int | None = None
+    weight: float | None = None
 
 
 def perplexity(loss: float) -> float:

@@ -1,6 +1,7 @@
 """What the held-out checks of a model come to: one mean over its datasets. Pure functions of rows.
 
-Whatever is shown as one figure for several datasets, or decides which check is the best, comes from here.
+Whatever is shown as one figure for several datasets, or decides which check is the best, comes from here. A dataset
+counts by its share of the tokens that are learned from: the mean is what training makes small, measured on unseen text.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ class HeldoutCheck:
 
 
 def heldout_means(rows: Iterable[Row]) -> HeldoutMeans:
-    """The means over `rows`, one for each dataset, with loss, tokens, bytes and accuracy."""
+    """The means over `rows`, one for each dataset, with loss, tokens, bytes, accuracy and weight."""
     rows = list(rows)
-    loss = _mean([row["loss"] for row in rows])
-    token_bytes = _mean([row["bytes"] / row["tokens"] if row["bytes"] else None for row in rows])
-    accuracy = _mean([row["accuracy"] for row in rows if row["accuracy"] is not None])
+    loss = _mean((row["loss"], row["weight"]) for row in rows)
+    token_bytes = _mean((row["bytes"] / row["tokens"] if row["bytes"] else None, row["weight"]) for row in rows)
+    accuracy = _mean((row["accuracy"], row["weight"]) for row in rows if row["accuracy"] is not None)
     return HeldoutMeans(loss, bits_per_byte(loss, 1, token_bytes), accuracy)
 
 
@@ -62,7 +63,12 @@ def lowest_loss(checks: Iterable[HeldoutCheck]) -> HeldoutCheck | None:
     return min(known, key=lambda each: each[0])[1] if known else None
 
 
-def _mean(values: list[float | None]) -> float | None:
-    """None: there are none, or one is no number."""
-    numbers = [value for value in values if value is not None and math.isfinite(value)]
-    return sum(numbers) / len(numbers) if numbers and len(numbers) == len(values) else None
+def _mean(weighted: Iterable[tuple[float | None, float | None]]) -> float | None:
+    """Of values with their weights. None: nothing has a weight, or a value that has one is no number."""
+    total = weights = 0.0
+    for value, weight in weighted:
+        weight = 1.0 if weight is None else weight
+        if weight:
+            total += weight * (math.nan if value is None else value)
+            weights += weight
+    return total / weights if weights and math.isfinite(total) else None

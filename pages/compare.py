@@ -128,7 +128,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
         column_config={
             "lowest held-out loss": number(
                 format="%.3f",
-                help=explained("held-out loss", "The mean over the datasets, at the checks while it trained."),
+                help=explained("held-out loss", "This is at the checks while it trained."),
             ),
             "at step": number(format="localized"),
             "bits per byte": number(format="%.3f", help=explained("bits per byte", "On unseen text, at that step.")),

@@ -117,11 +117,11 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> No
         st.metric(
             f"On unseen {'problems' if lab else 'text'} (held-out loss)",
             _number(unseen.loss),
-            help=explained("held-out loss", "The mean over the datasets."),
+            help=explained("held-out loss"),
             width="content",
         )
         if unseen.bits_per_byte is not None:
-            bits = explained("bits per byte", "On unseen text, of all datasets.")
+            bits = explained("bits per byte", "This is on unseen text.")
             st.metric("Bits per byte", _number(unseen.bits_per_byte), help=bits, width="content")
         st.metric(
             "Learning rate",

@@ -69,6 +69,10 @@ class HeldOutCheck(BaseModel):
     tokens: int | None = Field(description="That counted.")
     bytes: int | None = Field(description="Of their text, in UTF-8.")
     accuracy: float | None = Field(description="Share of right answers, where the task has them.")
+    weight: float | None = Field(
+        description="Of the dataset in a mean over the datasets: its share of the tokens that are learned from. Null: "
+        "all count alike."
+    )
 
 
 class TextSample(BaseModel):

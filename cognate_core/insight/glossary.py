@@ -115,7 +115,8 @@ GLOSSARY: dict[str, Term] = {
             "held-out loss",
             "how wrong it is on unseen text",
             "The loss on rows that were kept apart and that the model never learned from. This is the honest measure: "
-            "only here does learning by heart not help.",
+            "only here does learning by heart not help. Of several datasets it is their mean, each by its share of the "
+            "text that is learned from.",
             ("loss", "bits per byte", "overfitting"),
         ),
         Term(

@@ -281,6 +281,12 @@ def bytes_of_checks(db: Database) -> None:
     db.table("evaluations").add_column("bytes", int)
 
 
+@migrations()
+def weights_of_checks(db: Database) -> None:
+    """What a dataset counts in a mean over the datasets. In earlier versions all counted alike."""
+    db.table("evaluations").add_column("weight", float)
+
+
 class DatabaseWriter:
     """The one writer. Every method may be called from any thread.
 

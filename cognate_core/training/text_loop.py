@@ -45,6 +45,7 @@ class TextLoop(TrainingLoop):
             config.seed,
         )
         self._heldout = {name: data.packed(name, "heldout") for name in data.sources}
+        self._weights = self._batches.token_shares()  # in a mean over the datasets
         self._since_check = Introspection()
         if self.model.writer is not None and self._peers.size > 1:
             self.model.writer.over_all = self._peers.sum_
@@ -129,7 +130,7 @@ class TextLoop(TrainingLoop):
         """Of each dataset that has held-out tokens which count, over about max_tokens of them, or all."""
         measured = ((name, *self._loss_over(packed, max_tokens)) for name, packed in self._heldout.items())
         return [
-            Evaluation(self._name, self.step, name, loss, tokens, bytes=spelled)
+            Evaluation(self._name, self.step, name, loss, tokens, bytes=spelled, weight=self._weights.get(name, 0.0))
             for name, loss, tokens, spelled in measured
             if tokens
         ]

@@ -53,7 +53,7 @@ def _section(manager: RunManager, group_id: str) -> None:
             **numbers,
             "lowest held-out loss": number(
                 format="%.3f",
-                help=explained("held-out loss", "The mean over the datasets, at the checks while it trained."),
+                help=explained("held-out loss", "This is at the checks while it trained."),
             ),
             "at step": number(format="localized"),
             "bits per byte": number(format="%.3f", help=explained("bits per byte", "At that step.")),

@@ -59,7 +59,7 @@ class Facts:
     worked_seconds: float | None = 151.0
 
 
-UNMEASURED = {"bytes": None, "bits_per_byte": None, "accuracy": None}
+UNMEASURED = {"bytes": None, "bits_per_byte": None, "accuracy": None, "weight": None}
 
 
 def evaluations(losses: list[float | None], model: str = "m", dataset: str = "GSM8K") -> list[dict[str, Any]]:

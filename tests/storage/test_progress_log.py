@@ -775,6 +775,14 @@ class TestBestEvaluation:
         assert (best.model_name, best.step) == ("m", 20), "lowest mean; one that is not known whole is none"
         assert best.means.loss == pytest.approx(3.75)
 
+    def test_a_small_dataset_counts_little(self, log: ProgressLog, run_id: str) -> None:
+        for step, (large, small) in {10: (2.0, 9.0), 20: (2.5, 3.0)}.items():
+            log.record(run_id, Evaluation("m", step, "GSM8K", large, 9, weight=0.95))
+            log.record(run_id, Evaluation("m", step, "HotpotQA", small, 9, weight=0.05))
+        log.raise_refused(run_id)
+        assert there(log.best_check(run_id)) == log.heldout_checks([run_id])[run_id][0]
+        assert there(log.best_check(run_id)).means.loss == pytest.approx(2.35)
+
     def test_of_two_that_are_alike_is_the_earlier_one(self, log: ProgressLog, run_id: str) -> None:
         for step in (30, 10, 20):
             log.record(run_id, Evaluation("m", step, "SVAMP", 2.0, 9))

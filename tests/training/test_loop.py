@@ -468,6 +468,27 @@ def held_out_loss(trained: Trained, data: PreparedData, **options: Any) -> float
     return sum(losses) / len(losses)
 
 
+def test_a_dataset_counts_by_its_share_of_what_is_learned(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a" * 30], 300)
+
+    def rows(count: int, length: int) -> Packed:
+        return pack([EncodedDocument([5] * length, 0)] * count, 15, answers_only=False)
+
+    packed = {
+        "large": {"train": rows(30, 14), "heldout": rows(2, 14)},
+        "small": {"train": rows(3, 4), "heldout": rows(2, 9)},
+    }
+    report = DataReport([], fallback=False, content_hash="x", vocabulary=300, from_cache=False)
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    write_prepared(folder, tokenizer, packed, [], report)
+    change = {"vocab_size": 300, "train_seq_len": 16}
+    evaluations = Trained(PreparedData(folder), tmp_path, change).loop.full_heldout()
+    learned = {name: int(splits["train"].counted.sum()) for name, splits in packed.items()}
+    weights = {name: count / sum(learned.values()) for name, count in learned.items()}
+    assert {each.dataset: each.weight for each in evaluations} == pytest.approx(weights)
+
+
 def test_the_held_out_loss_falls_with_the_training_loss(data: PreparedData, tmp_path: Path) -> None:
     trained = Trained(data, tmp_path, {"max_steps": 20}).run()
     before, after = trained.of(Evaluation)
@@ -503,7 +524,7 @@ def test_a_source_without_held_out_rows_is_learned_and_not_measured(tmp_path: Pa
     rng = np.random.default_rng(0)
 
     def rows(count: int) -> Packed:
-        documents = [EncodedDocument(rng.integers(1, 300, 20).tolist(), 5) for _ in range(count)]
+        documents = [EncodedDocument(rng.integers(1, 250, 20).tolist(), 5) for _ in range(count)]
         return pack(documents, 256, answers_only=False)
 
     folder = tmp_path / "prepared"

@@ -64,6 +64,13 @@ GLOSSARY: dict[str, Term] = {
             ("learning rate", "spike"),
         ),
         Term(
+            "early stopping",
+            "ending when it gets no better",
+            "Training ends when several checks in a row were no better than the best one before, and the model is what "
+            "it was then. That spares time, and learning by heart.",
+            ("held-out loss", "overfitting"),
+        ),
+        Term(
             "embedding",
             "a token as numbers",
             "The table that turns each token into a row of numbers, which is all that the model computes with. It is "

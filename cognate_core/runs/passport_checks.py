@@ -88,6 +88,8 @@ class _Stats(_Strict):
 
     steps: _Count
     planned_steps: _Count
+    weights_step: _Count = 0
+    ended_early: Annotated[str, Field(max_length=1000)] = ""
     tokens: _Count
     seconds: float
     tokens_per_second: float

@@ -136,6 +136,12 @@ class TrainedModel:
         return str(self.details["model_name"])
 
     @property
+    def step(self) -> int:
+        """The step of its weights: the last, or with early stopping that of the best check."""
+        stats = self.details["training_stats"]
+        return int(stats.get("weights_step", stats["steps"]))
+
+    @property
     def writes_text(self) -> bool:
         """Whether it is a language model; the others were trained in the Grokking lab, and calculate."""
         return "modular arithmetic" not in self.details["capabilities"]

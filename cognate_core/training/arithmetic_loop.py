@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 
 from cognate_core.arithmetic.model import ArithmeticModel, answer_loss, evaluate
 from cognate_core.arithmetic.optimizers import optimizers_for, orthogonalise_
 from cognate_core.arithmetic.problems import ArithmeticBatches, beginning
 from cognate_core.contracts import ARITHMETIC, Evaluation
+from cognate_core.heldout import HeldoutMeans, heldout_means
 from cognate_core.training.loop import StepFigures, TrainingLoop
 
 
@@ -40,10 +43,12 @@ class ArithmeticLoop(TrainingLoop):
         mean_loss, accuracy = self._peers.sum_(figures.double()).tolist()
         return StepFigures(mean_loss, count, {"accuracy": accuracy})
 
-    def _check_heldout(self) -> float | None:
+    def _check_heldout(self) -> HeldoutMeans:
         (evaluation,) = self.full_heldout()
         self._record(evaluation)
-        return None  # it rises before it falls, and is measured often: a best checkpoint by it would be no use
+        if not self._config.early_stopping_patience:  # it is measured often, and its last weights are what is wanted
+            return HeldoutMeans(None, None, None)
+        return heldout_means([asdict(evaluation)])
 
     def full_heldout(self) -> list[Evaluation]:
         loss, accuracy = evaluate(self.model, self._problems, self._problems.heldout)

@@ -146,6 +146,11 @@ def _memory(config: TrainingConfig) -> str:
 
 
 def _ending(status: str, stats: Mapping[str, Any]) -> str:
-    if status == "completed":
-        return f"ran all of its {stats['steps']:,} steps"
-    return f"was stopped after {stats['steps']:,} of {stats['planned_steps']:,} steps"
+    if status != "completed":
+        ended = f"was stopped after {stats['steps']:,} of {stats['planned_steps']:,} steps"
+    elif "ended_early" in stats:
+        ended = "e" + str(stats["ended_early"]).removeprefix("E").removesuffix(".")
+    else:
+        ended = f"ran all of its {stats['steps']:,} steps"
+    best = f". The weights are those of step {stats['weights_step']:,}, at its best check"
+    return ended + best * (stats["weights_step"] < stats["steps"])

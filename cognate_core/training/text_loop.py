@@ -16,7 +16,7 @@ from cognate_core.contracts import END_OF_TEXT_ID, Evaluation, PonderHistogram, 
 from cognate_core.data.packing import Packed
 from cognate_core.data.prepared import Batches, HeldoutPrompt
 from cognate_core.data.tokenizer import token_bytes
-from cognate_core.heldout import heldout_means
+from cognate_core.heldout import HeldoutMeans, heldout_means
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, loss_counts_of
 from cognate_core.training.introspection import Introspection
 from cognate_core.training.loop import StepFigures, TrainingLoop
@@ -109,7 +109,7 @@ class TextLoop(TrainingLoop):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):
             return cast(CognateOutput, self.model(inputs, targets, keep_logits=False, **settings))
 
-    def _check_heldout(self) -> float | None:
+    def _check_heldout(self) -> HeldoutMeans:
         """Then let the model write, too."""
         self._record_ponder_counts()
         evaluations = self._evaluations(CHECK_TOKENS)
@@ -118,7 +118,7 @@ class TextLoop(TrainingLoop):
         if self._config.sample_tokens:
             for prompt in {prompt.dataset: prompt for prompt in reversed(self._data.prompts)}.values():
                 self._record(self._sample(prompt))
-        return heldout_means(map(asdict, evaluations)).loss
+        return heldout_means(map(asdict, evaluations))
 
     def _record_ponder_counts(self) -> None:
         """The histogram since the last one; at most one a step."""

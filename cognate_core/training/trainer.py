@@ -152,7 +152,7 @@ class Training:
                 means = threads if peers.size == 1 else f"{peers.size} workers, each of {threads}"
                 record(Event("info", f"Calculating with {means}", name, begun))
                 from_where = str(checkpoint_path(checkpoints, checkpoint.state["step"])) if checkpoint else None
-                peers.tell(json.dumps({"precision": precision.name, "checkpoint": from_where}))
+                peers.tell(json.dumps({"precision": precision.name, "checkpoint": from_where, "branched": begins}))
 
                 def before_save() -> None:
                     os.fsync(log.fileno())
@@ -162,7 +162,7 @@ class Training:
                     name, config, data, folder, precision, record, self.progress_callback, before_save, peers
                 )
                 if checkpoint:
-                    loop.load(checkpoint)
+                    loop.load(checkpoint, branched=begins)
                 if worker_lost:
                     lost = f"A worker was lost. Training goes on from step {loop.step:,}"
                     record(Event("warning", lost, name, loop.step))
@@ -173,6 +173,7 @@ class Training:
                 try:
                     loop.run()
                     status = "completed"
+                    loop.return_to_best()
                     closing = loop.full_heldout()
                 except StopRequested:
                     if loop.step == 0:
@@ -213,7 +214,7 @@ class Training:
             peers=self.peers,
         )
         if told["checkpoint"] is not None:
-            loop.load(load_checkpoint(Path(told["checkpoint"])))
+            loop.load(load_checkpoint(Path(told["checkpoint"])), branched=told["branched"])
         loop.run()
 
 
@@ -246,6 +247,8 @@ def _finish(
     stats = {
         "steps": loop.step,
         "planned_steps": config.max_steps,
+        "weights_step": loop.weights_step,
+        **({"ended_early": why} if (why := loop.why_early()) else {}),
         "tokens": loop.tokens,
         "seconds": round(seconds, 2),
         "tokens_per_second": round(loop.tokens / seconds, 1),

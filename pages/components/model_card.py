@@ -86,6 +86,9 @@ def figures(model: TrainedModel) -> None:
         else:
             st.metric("Problems learned from", compact(stats["tokens"]), width="content")
         st.metric("Time", duration(stats["seconds"]), width="content")
+    if model.step < stats["steps"]:
+        early = shown(stats.get("ended_early", ""))
+        st.caption(f"{early} The weights are those of step {model.step:,}, at its best check.".strip())
     unseen = "text" if model.writes_text else "problems"
     st.subheader(f"How wrong it is on unseen {unseen} (held-out loss)", anchor=False, help=explained("held-out loss"))
     if not stats["heldout_loss"]:

@@ -32,6 +32,7 @@ from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import Batches, HeldoutPrompt, PreparedData, write_prepared
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import CancelRequested, DataError, Diverged, StopRequested
+from cognate_core.heldout import HeldoutMeans
 from cognate_core.model import CognateModel, CognateOutput
 from cognate_core.playground import Playground
 from cognate_core.records import record_to_json
@@ -612,18 +613,15 @@ def test_checkpoints_are_saved_at_intervals_and_told(data: PreparedData, tmp_pat
 def test_each_check_that_is_the_best_so_far_is_saved(
     data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = {0: 5.0, 1: 6.0, 2: 4.0, 3: 4.0, 4: None, 5: 3.5, 6: 3.6}
-    monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: losses[loop.step])
+    losses = {0: 1.0, 1: 6.0, 2: 4.0, 3: 4.0, 4: None, 5: 3.5, 6: 3.6}
+    monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: HeldoutMeans(losses[loop.step], None, None))
     trained = Trained(data, tmp_path, {"max_steps": 6, "eval_interval": 1}).run()
     saved = [event.step for event in trained.of(Event) if event.message.startswith("Checkpoint saved")]
-    assert saved == [2, 5], "neither a worse nor an equal one, none without a number, and none before the first step"
+    assert saved == [1, 2, 5], "neither a worse nor an equal one, none without a number, and none before the first step"
     for step in saved:
         state = load_checkpoint(tmp_path / f"checkpoints/step-0000000{step}").state
-        assert (state["heldout_loss"], state["lowest_loss"], state["checked_step"]) == (
-            losses[step],
-            losses[step],
-            step,
-        )
+        best = {"metric": "loss", "step": step, "score": losses[step], "waited": 0}
+        assert (state["score"], state["best"], state["checked_step"]) == (losses[step], best, step)
 
 
 def test_slow_steps_are_saved_more_often_than_the_interval(

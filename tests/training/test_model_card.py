@@ -13,6 +13,7 @@ CONFIG = TrainingConfig(vocab_size=5_000, d_model=64, n_layers=3, n_heads=4, lea
 STATS: dict[str, Any] = {
     "steps": 1_234,
     "planned_steps": 2_000,
+    "weights_step": 1_234,
     "tokens": 1_234_567,
     "seconds": 1_001.26,
     "tokens_per_second": 1_233.0,

@@ -44,7 +44,9 @@ def heldout_means(rows: Iterable[Row]) -> HeldoutMeans:
     """The means over `rows`, one for each dataset, with loss, tokens, bytes, accuracy and weight."""
     rows = list(rows)
     loss = _mean((row["loss"], row["weight"]) for row in rows)
-    token_bytes = _mean((row["bytes"] / row["tokens"] if row["bytes"] else None, row["weight"]) for row in rows)
+    token_bytes = _mean(
+        (row["bytes"] / row["tokens"] if row["bytes"] and row["tokens"] else None, row["weight"]) for row in rows
+    )
     accuracy = _mean((row["accuracy"], row["weight"]) for row in rows if row["accuracy"] is not None)
     return HeldoutMeans(loss, bits_per_byte(loss, 1, token_bytes), accuracy)
 

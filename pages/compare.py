@@ -112,7 +112,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
                 "last training loss": last[0]["loss"] if last else None,
                 "steps": run.step,
                 time: worked,
-                "grokked at step": grokked_at(checks),
+                "grokked at step": grokked_at(checks) if run.config.task == "arithmetic" else None,
                 "parameters": next((model.parameter_count for model in log.models(run.id)), None),
             }
         )

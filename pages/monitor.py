@@ -73,7 +73,8 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
             active_buttons(manager, run)
             more_actions(manager, run, model_name)
             quoted = quote_line(manager.log, run)
-            st.caption((f"about {duration(left)} left. " if left else "time left: not known yet. ") + quoted)
+            how = "at most" if run.config.early_stopping_patience else "about"
+            st.caption((f"{how} {duration(left)} left. " if left else "time left: not known yet. ") + quoted)
         return
     seconds = run_seconds(run)
     words = ["Rests" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"]

@@ -164,6 +164,7 @@ def _compared(manager: RunManager, run: Run) -> ComparedRun:
     log = manager.log
     best = log.best_check(run.id)
     last = log.last_metrics(run.id, 1)
+    checks = log.evaluations(run.id, model_name=run.model_names[0]) if run.config.task == "arithmetic" else []
     return ComparedRun(
         id=run.id,
         name=run.name,
@@ -174,7 +175,7 @@ def _compared(manager: RunManager, run: Run) -> ComparedRun:
         last_loss=last[0]["loss"] if last else None,
         step=run.step,
         training_seconds=log.training_seconds(run),
-        grokked_at_step=grokked_at(log.evaluations(run.id, model_name=run.model_names[0])),
+        grokked_at_step=grokked_at(checks),
         parameters=next((model.parameter_count for model in log.models(run.id)), None),
         content_hash=run.data_report["content_hash"] if run.data_report else None,
     )

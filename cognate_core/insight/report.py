@@ -161,10 +161,11 @@ def _summary(run: RunFacts, models: Sequence[Row], evaluations: Sequence[Row]) -
         }
         if bits is not None:
             figures["Bits per byte, at last"] = f"{bits:.3f}"
-    if run.config.task == "arithmetic" and evaluations and evaluations[-1]["accuracy"] is not None:
-        step, share = evaluations[-1]["step"], evaluations[-1]["accuracy"]
-        sentences.append(f"At step {step:,} it had {share:.1%} of the problems right that it never saw.")
-        figures["Right, of unseen problems"] = f"{share:.1%}"
+    for check in heldout_checks(evaluations)[-1:]:
+        if check.means.accuracy is not None:
+            share = f"{check.means.accuracy:.1%}"
+            sentences.append(f"At step {check.step:,} it had {share} of the problems right that it never saw.")
+            figures["Right, of unseen problems"] = share
     if run.data_report and run.data_report["fallback"]:
         sentences.append("None of the datasets asked for could be had: built-in synthetic problems stood in for them.")
     shown = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in figures.items())
@@ -181,7 +182,8 @@ def _heldout(evaluations: Sequence[Row], config: TrainingConfig) -> str:
     if not evaluations:
         return _section(heading, "<p>Unknown: it was not measured.</p>")
     columns = ["model", "dataset", "step", "loss (nats a token)", "as unsure as among (perplexity)"]
-    columns += [("right answers" if lab else "bits per byte")]
+    answered = any(row["accuracy"] is not None for row in evaluations)
+    columns += ["bits per byte"] * (not lab) + ["right answers"] * answered
     rows: list[list[Cell]] = []
     for (model, dataset), checks in _grouped(evaluations, "model_name", "dataset").items():
         for row in _some(checks, SHOWN_CHECKS):
@@ -190,10 +192,10 @@ def _heldout(evaluations: Sequence[Row], config: TrainingConfig) -> str:
                 ("no number", "unknown") if loss is None else (f"{loss:.3f}", f"{_unsure(loss)} {tokens}")
             )
             accuracy, bits = row["accuracy"], row["bits_per_byte"]
-            if lab:
-                figures += (UNKNOWN if accuracy is None else f"{accuracy:.1%}",)
-            else:
+            if not lab:
                 figures += (UNKNOWN if bits is None else f"{bits:.3f}",)
+            if answered:
+                figures += (UNKNOWN if accuracy is None else f"{accuracy:.1%}",)
             numbers = [(text, "number") for text in (f"{row['step']:,}", *figures)]
             rows.append([_text(model), _text(dataset), *numbers])
     left_out = len(evaluations) - len(rows)
@@ -201,7 +203,7 @@ def _heldout(evaluations: Sequence[Row], config: TrainingConfig) -> str:
     caption = (
         f"The held-out loss, on rows that were kept apart. Guessing evenly chooses among {config.choices:,}.{note}"
     )
-    return _section(heading, _table(caption, columns, rows, numbers={2, 3, 4, 5}))
+    return _section(heading, _table(caption, columns, rows, numbers={2, 3, 4, 5, 6}))
 
 
 def _words(config: TrainingConfig) -> tuple[str, str]:

@@ -328,6 +328,8 @@ def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
             raise ValueError("its log tells of another model")
         if not 0 <= (values.get("accuracy") or 0) <= 1:
             raise ValueError("a share of right answers in its log is none")
+        if not 0 <= (values.get("weight") or 0) <= 1:
+            raise ValueError("a weight of a dataset in its log is none")
         if isinstance(record, PonderHistogram) and len(record.counts) > config.max_act_steps + 1:
             raise ValueError("a histogram of its log is too long")
         if isinstance(record, Event):

@@ -152,5 +152,6 @@ def _ending(status: str, stats: Mapping[str, Any]) -> str:
         ended = "e" + str(stats["ended_early"]).removeprefix("E").removesuffix(".")
     else:
         ended = f"ran all of its {stats['steps']:,} steps"
-    best = f". The weights are those of step {stats['weights_step']:,}, at its best check"
-    return ended + best * (stats["weights_step"] < stats["steps"])
+    if stats["weights_step"] < stats["steps"]:
+        ended += f". The weights are those of step {stats['weights_step']:,}, at its best check"
+    return ended

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cognate_core.errors import RunError
+from cognate_core.heldout import heldout_checks
 from cognate_core.insight.axis import Axis, By, Floats, axis_by
 from cognate_core.insight.charts import (
     Curve,
@@ -84,6 +85,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
             loss,
             wide=True,
         ),
+        *_bits_per_byte(run, evaluations, axis, view),
         small("Learning rate", "", {"learning_rate": "learning rate"}, "How far each step moves the weights."),
         small(
             "Gradient size",
@@ -187,15 +189,21 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
     ]
     lab = [run for run in runs if run.config.task == "arithmetic"]
     checks = {run.id: log.evaluations(run.id, model_name=run.model_names[0]) for run in runs}
-    unseen = [Line(run.name, run.colour, axes[run.id], *_mean_evaluations(checks[run.id])) for run, _ in known]
+    means = {run_id: [(each.step, each.means) for each in heldout_checks(rows)] for run_id, rows in checks.items()}
+
+    def unseen(figure: str) -> list[Line]:
+        points = {run_id: [(step, getattr(mean, figure)) for step, mean in each] for run_id, each in means.items()}
+        return [Line(run.name, run.colour, axes[run.id], *_known(points[run.id])) for run, _ in known]
+
     plain = replace(view, log_scale=False)
     # All runs have a line in each chart: a click tells the run by its number.
     charts = [_accuracy([(*each, checks[each[0].id]) for each in known], axes, view)] if lab else []
     charts += [
         _chart(
             f"How wrong it is on unseen {'problems' if lab else 'text'} (held-out loss)",
-            "Mean over the datasets. Lower is better: this is the honest measure.",
-            comparison_chart(unseen, "loss (nats a token)", view, shade=twins, wide=True, marked=True),
+            "Lower is better: this is the honest measure. Of several datasets it is their mean, each by its share of "
+            "the training text.",
+            comparison_chart(unseen("loss"), "loss (nats a token)", view, shade=twins, wide=True, marked=True),
             wide=True,
         ),
         _chart(
@@ -210,6 +218,16 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
             comparison_chart(lines("filtered_grad_norm"), "norm", plain),
         ),
     ]
+    bits = [replace(line, missing=np.empty(0)) for line in unseen("bits_per_byte")]  # unknown is no fault of a run
+    if any(len(line.curve[0]) for line in bits):
+        charts.insert(
+            -1,
+            _chart(
+                "Bits per byte, on unseen text",
+                "Lower is better. Models with different vocabularies can be compared by it.",
+                comparison_chart(bits, "bits per byte", plain),
+            ),
+        )
     if len(lab) < len(runs):  # those of the lab stay at one rate
         charts.insert(
             -1,
@@ -306,12 +324,21 @@ def _speed(curves: Curves) -> Curve:
     return steps[1:][known], np.diff(tokens)[known] / took[known]
 
 
-def _mean_evaluations(checks: Sequence[dict[str, Any]]) -> tuple[Curve, Floats]:
-    """The mean held-out loss over the datasets, and the steps at which one of them was no number."""
-    losses: dict[int, list[float | None]] = {}
-    for row in checks:
-        losses.setdefault(row["step"], []).append(row["loss"])
-    steps = np.array(list(losses), dtype=np.float64)
-    means = np.array([np.mean(np.array(values, dtype=np.float64)) for values in losses.values()], dtype=np.float64)
-    known = np.isfinite(means)
-    return (steps[known], means[known]), steps[~known]
+def _known(points: Sequence[tuple[int, float | None]]) -> tuple[Curve, Floats]:
+    """The steps with a value and their values, and the steps without one."""
+    steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    known = np.isfinite(values)
+    return (steps[known], values[known]), steps[~known]
+
+
+def _bits_per_byte(run: Run, evaluations: Sequence[dict[str, Any]], axis: Axis, view: View) -> list[Chart]:
+    """A line for each dataset; no chart where it was not measured."""
+    points: dict[str, list[tuple[int, float | None]]] = {}
+    for row in evaluations:
+        points.setdefault(f"unseen {escape_html(row['dataset'])}", []).append((row["step"], row["bits_per_byte"]))
+    lines = {dataset: _known(each)[0] for dataset, each in points.items()}
+    if not any(len(steps) for steps, _ in lines.values()):
+        return []
+    explanation = "Lower is better. It does not depend on the vocabulary, so that other models can be compared by it."
+    figure = line_chart(lines, "bits per byte", axis, view, run.colour)
+    return [_chart("Bits per byte, on unseen text", explanation, figure)]

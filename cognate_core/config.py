@@ -584,6 +584,23 @@ class TrainingConfig(BaseModel):
         ge=0,
         le=10_000,
     )
+    early_stopping_patience: int = _setting(
+        0,
+        title="Early stopping",
+        help="Training ends early when so many checks in a row were no better than the best one before. With it, the "
+        "finished model is what it was at its best check. 0: off.",
+        section="Checking and saving",
+        unit="checks",
+        ge=0,
+        le=10_000,
+    )
+    metric_for_best_model: Literal["loss", "bits_per_byte", "accuracy"] = _setting(
+        "loss",
+        title="Best by",
+        help="By what a check on unseen text is the best so far: loss, bits_per_byte (within one run they always "
+        "agree), or accuracy, the share of right answers, of tasks that have such.",
+        section="Checking and saving",
+    )
     sample_tokens: int = _setting(
         60,
         title="Sample length",
@@ -769,6 +786,10 @@ class TrainingConfig(BaseModel):
                 f"arithmetic_train_share: A share of {self.arithmetic_train_share:g} of the problems modulo "
                 f"{self.arithmetic_modulus} is not even one. Choose a larger share or prime."
             )
+        if lab and self.metric_for_best_model == "bits_per_byte":
+            raise ValueError(
+                "metric_for_best_model: The Grokking lab has no text, and so no bits per byte. Choose loss or accuracy."
+            )
         if not lab and (self.stable_max or self.orthogonal_gradient):
             name = "stable_max" if self.stable_max else "orthogonal_gradient"
             raise ValueError(
@@ -815,6 +836,11 @@ class TrainingConfig(BaseModel):
             found.append(
                 f"Long-term memory will not be learned: a segment ({self.mem_segment} tokens) is not shorter than the "
                 f"training length ({self.train_seq_len}), so nothing noted is ever read. Choose shorter segments."
+            )
+        if self.task == "arithmetic" and self.early_stopping_patience and self.metric_for_best_model == "loss":
+            found.append(
+                "The held-out loss of the Grokking lab rises for long before it falls: early stopping by loss will end "
+                "before the model understands. Choose accuracy as what is best by."
             )
         if self.engine == "ray" and self.ray_address is not None:
             found.append(

@@ -162,7 +162,10 @@ class PonderHistogram:
 class Evaluation:
     """Mean held-out loss of one dataset, in nats a token.
 
-    `accuracy`: the share of the answers that are right, 0 to 1, where the task has right and wrong ones.
+    `accuracy`: the share of the answers that are right, 0 to 1, where the task has right and wrong ones. `bytes`: how
+    long the text of the counted `tokens` is in UTF-8, exactly; None where the task has no text. `weight`: what the
+    dataset counts in a mean over the datasets, its share of the tokens that are learned from; None: all count alike, as
+    in earlier versions.
     """
 
     model_name: str
@@ -171,11 +174,22 @@ class Evaluation:
     loss: float
     tokens: int
     accuracy: float | None = None
+    bytes: int | None = None
+    weight: float | None = None
 
 
 def perplexity(loss: float) -> float:
     """Among how many equally likely tokens a model with this loss (nats a token) is as unsure as choosing."""
     return math.exp(loss) if loss < 700 else math.inf  # beyond, no float holds it
+
+
+def bits_per_byte(loss: float | None, tokens: float | None, bytes: float | None) -> float | None:
+    """How many bits a model with this mean `loss` (nats a token) needs for a byte of its text; None: not known.
+
+    tokens / bytes x log2(e) x loss (Gao et al., "The Pile", arXiv 2101.00027, 3.1). The end of each text is one of the
+    tokens, and no byte (as in openai/parameter-golf): where a text ends has to be known, too.
+    """
+    return None if loss is None or tokens is None or not bytes else loss * tokens / (math.log(2) * bytes)
 
 
 @dataclass(frozen=True, slots=True)

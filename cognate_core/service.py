@@ -287,7 +287,7 @@ class TrainingService:
                 session, RunStatus.COMPLETED_WITH_FAILURES, f"Some models failed. {failed}", Phase.COMPLETE
             )
         else:
-            await self._finish(session, RunStatus.COMPLETED, "Training is complete", Phase.COMPLETE)
+            await self._finish(session, RunStatus.COMPLETED, _completion(session.models), Phase.COMPLETE)
 
     async def _train_model(
         self, session: TrainingSession, name: str, config: TrainingConfig, errors: list[Exception]
@@ -431,6 +431,17 @@ def _artifacts(name: str, config: TrainingConfig, result: Mapping[str, Any]) -> 
         artifacts=dict(result["artifacts"]),
         capabilities=["modular arithmetic" if config.task == "arithmetic" else "text generation"],
     )
+
+
+def _completion(models: Sequence[ModelArtifacts]) -> str:
+    """That training is complete, and of which models before all steps, and why."""
+    said = "Training is complete"
+    for model in models:
+        stats = model.training_stats
+        if "ended_early" in stats:
+            name = f"{model.model_name}: " if len(models) > 1 else ""
+            said += f". {name}{stats['ended_early']} The model is that of step {stats['weights_step']:,}"
+    return said
 
 
 def _no_model(errors: list[Exception], failures: Mapping[str, str]) -> Exception:

@@ -99,19 +99,20 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
     rows = []
     time, times = time_column("training time", [log.training_seconds(run) for run in runs])
     for run, worked in zip(runs, times, strict=True):
-        best = log.best_evaluation(run.id)
+        best = log.best_check(run.id)
         last = log.last_metrics(run.id, 1)
         checks = log.evaluations(run.id, model_name=run.model_names[0])
         rows.append(
             {
                 "run": run.name,
                 "status": run.status.value,
-                "lowest held-out loss": best["loss"] if best else None,
-                "at step": best["step"] if best else None,
+                "lowest held-out loss": best.means.loss if best else None,
+                "at step": best.step if best else None,
+                "bits per byte": best.means.bits_per_byte if best else None,
                 "last training loss": last[0]["loss"] if last else None,
                 "steps": run.step,
                 time: worked,
-                "grokked at step": grokked_at(checks),
+                "grokked at step": grokked_at(checks) if run.config.task == "arithmetic" else None,
                 "parameters": next((model.parameter_count for model in log.models(run.id)), None),
             }
         )
@@ -127,9 +128,10 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
         column_config={
             "lowest held-out loss": number(
                 format="%.3f",
-                help=explained("held-out loss", "The mean over the datasets, at the checks while it trained."),
+                help=explained("held-out loss", "This is at the checks while it trained."),
             ),
             "at step": number(format="localized"),
+            "bits per byte": number(format="%.3f", help=explained("bits per byte", "On unseen text, at that step.")),
             "last training loss": number(format="%.3f"),
             "steps": number(format="localized"),
             time: number(format="%.1f"),
@@ -137,14 +139,16 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
             # Only runs of the lab can, and a column of nothing tells nobody anything.
             "grokked at step": number(format="localized", help=explained("grokking")) if lab else None,
             "best": st.column_config.CheckboxColumn(
-                help="The lowest held-out loss of these. Other data or another tokenizer make losses hard to compare."
+                help="The lowest held-out loss of these. Other data or another tokenizer make losses hard to compare; "
+                "bits per byte do not depend on the tokenizer."
             ),
         },
     )
     hashes = {run.data_report["content_hash"] for run in runs if run.data_report}
     if len(hashes) > 1:
         st.info(
-            "These runs read different data, or cut it into other tokens. Their losses cannot simply be compared.",
+            "These runs read different data, or cut it into other tokens. Their losses cannot simply be compared. "
+            "Bits per byte can, where the held-out text is the same.",
             icon=":material/info:",
         )
 

@@ -10,6 +10,7 @@ from cognate_core.config import as_text
 from cognate_core.contracts import RunStatus
 from cognate_core.data.documents import question_of
 from cognate_core.errors import RunError
+from cognate_core.heldout import HeldoutMeans, heldout_means
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager, current_manager
@@ -74,7 +75,8 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
             active_buttons(manager, run)
             more_actions(manager, run, model_name)
             quoted = quote_line(manager.log, run)
-            st.caption((f"about {duration(left)} left. " if left else "time left: not known yet. ") + quoted)
+            how = "at most" if run.config.early_stopping_patience else "about"
+            st.caption((f"{how} {duration(left)} left. " if left else "time left: not known yet. ") + quoted)
         return
     seconds = run_seconds(run)
     words = ["Rests" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"]
@@ -96,13 +98,12 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
         more_actions(manager, run, model_name)
 
 
-def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | None], right: float | None) -> None:
-    """The newest figures as large numbers. `right`: share of the unseen answers, of a task that has such."""
+def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> None:
+    """The newest figures as large numbers."""
     last = metrics[-1] if metrics else None
     recent = metrics[-PACE_STEPS:]
     seconds = sum(row["seconds"] for row in recent)
     tokens = sum(row["tokens"] for row in recent)
-    known = [loss for loss in unseen.values() if loss is not None]
     lab = run.config.task == "arithmetic"
     with st.container(horizontal=True):
         steps = f"{run.step or 0:,} of {run.total_steps or run.config.max_steps:,}"
@@ -113,14 +114,18 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: dict[str, float | N
             help=explained("loss", f"This one is on the {'problems' if lab else 'text'} it learns from."),
             width="content",
         )
-        if right is not None:
-            st.metric("Unseen problems right", f"{right:.1%}", help=explained("grokking"), width="content")
+        if unseen.accuracy is not None:
+            about = explained("grokking") if lab else None
+            st.metric("Unseen problems right", f"{unseen.accuracy:.1%}", help=about, width="content")
         st.metric(
             f"On unseen {'problems' if lab else 'text'} (held-out loss)",
-            _number(sum(known) / len(known) if known else None),
-            help=explained("held-out loss", "The mean over the datasets."),
+            _number(unseen.loss),
+            help=explained("held-out loss"),
             width="content",
         )
+        if unseen.bits_per_byte is not None:
+            bits = explained("bits per byte", "This is on unseen text.")
+            st.metric("Bits per byte", _number(unseen.bits_per_byte), help=bits, width="content")
         st.metric(
             "Learning rate",
             f"{last['learning_rate']:.3g}" if last else "unknown",
@@ -264,10 +269,7 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     verification_result(manager, run)
     messages(log, run)
     metrics = log.last_metrics(run.id, PACE_STEPS, model_name=model_name)
-    asks = run.config.task == "arithmetic" or run.config.check_questions
-    checks = log.evaluations(run.id, model_name=model_name) if asks else []
-    shares = [check["accuracy"] for check in checks if check["step"] == checks[-1]["step"]]
-    figures(run, metrics, log.newest_evaluations(run.id, model_name), shares[0] if shares else None)
+    figures(run, metrics, heldout_means(log.newest_evaluations(run.id, model_name)))
 
 
 def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> None:

@@ -52,6 +52,7 @@ WHOLE_NUMBERS = {  # name -> lowest and highest allowed
     "grokfast_window": (1, 1000),
     "threads": (0, 256),
     "arithmetic_modulus": (3, 113),
+    "early_stopping_patience": (0, 10_000),
     "eval_interval": (1, 10_000_000),
     "sample_tokens": (0, 2000),
     "save_steps": (1, 10_000_000),
@@ -464,6 +465,7 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
     values["precision"] = draw(st.sampled_from(["auto", "fp32", "bf16"]))
     values["grokfast_method"] = draw(st.sampled_from(["ema", "ma"]))
     values["optimizer"] = draw(st.sampled_from(["adamw", "adam", "muon"]))
+    values["metric_for_best_model"] = draw(st.sampled_from(["loss", "accuracy"]))
     if draw(st.booleans()):
         values["task"] = "arithmetic"
         values["arithmetic_modulus"] = draw(st.sampled_from([5, 59, 97, 113]))
@@ -483,6 +485,18 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
 @given(config=configs())
 def test_toml_round_trip(config: TrainingConfig) -> None:
     assert TrainingConfig.from_toml(config.to_toml()) == config
+
+
+def test_the_lab_has_no_bits_per_byte_and_is_warned_of_its_loss() -> None:
+    lab = {"task": "arithmetic"}
+    assert "no bits per byte" in sentence({**lab, "metric_for_best_model": "bits_per_byte"}, "metric_for_best_model")
+    assert TrainingConfig.from_values({"metric_for_best_model": "bits_per_byte"}).early_stopping_patience == 0
+
+    def doubts(**settings: object) -> str:
+        return " ".join(TrainingConfig.from_values({**lab, "ltm_enabled": False, **settings}).doubts())
+
+    assert "Choose accuracy" in doubts(early_stopping_patience=5)
+    assert doubts(early_stopping_patience=5, metric_for_best_model="accuracy") == doubts() == ""
 
 
 PRIMES = [n for n in range(3, 114) if all(n % divisor for divisor in range(2, n))]

@@ -593,6 +593,20 @@ def test_stop_before_training_ends_with_nothing(place: str) -> None:
     assert outcome.trainer.configs == {} and outcome.last.progress < 1.0
 
 
+@pytest.mark.parametrize("names", [["a"], ["a", "b"]])
+def test_an_early_end_is_told_and_all_is_done(names: list[str]) -> None:
+    class Early(StepTrainer):
+        async def train_model(self, *args: Any) -> dict[str, Any]:
+            stats = {"steps": 2, "weights_step": 1, "ended_early": "Ended early, at step 2 of 5. Why."}
+            return {**await super().train_model(*args), "training_stats": stats}
+
+    outcome = run(trainer=Early(FIVE_CALLS[:2]), names=names)
+    assert outcome.session.status is RunStatus.COMPLETED and outcome.last.progress == 1.0
+    each = "Ended early, at step 2 of 5. Why. The model is that of step 1"
+    told = each if len(names) == 1 else f"a: {each}. b: {each}"
+    assert outcome.last.message == f"Training is complete. {told}"
+
+
 def test_stop_keeps_what_is_trained() -> None:
     outcome = interrupted_run("while a model trains", "stop")
     assert outcome.error is None

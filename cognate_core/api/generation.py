@@ -258,7 +258,7 @@ def _sought(manager: RunManager, model_id: str, step: int | None, *, writes_text
         raise RunError("A model of the Grokking lab writes no text. Ask it with calculate.")
     if not writes_text and model.writes_text:
         raise RunError("Only a model of the Grokking lab calculates. Ask this one with generate.")
-    if step == model.details["training_stats"]["steps"]:
+    if step == model.step:
         step = None
     if step is not None and step not in manager.kept_steps(model_id):
         raise NotFound(f"The checkpoint of step {step:,} is no longer there. Choose another step.")

@@ -44,6 +44,7 @@ class Model(BaseModel):
     tokens: int | None = Field(description="Tokens (or problems) that it learned from, each time counted.")
     seconds: Figure = Field(description="Time of its training.")
     heldout_loss: dict[str, Figure] = Field(description="Nats a token on unseen text, by dataset.")
+    heldout_bits_per_byte: dict[str, Figure] = Field(description="On unseen text, by dataset.")
     folder: str | None = Field(description="Where its files lie on the studio's computer.")
 
 
@@ -193,7 +194,8 @@ def _values(model: TrainedModel) -> dict[str, Any]:
     counts = {name: stats.get(name) for name in ("steps", "planned_steps", "tokens", "seconds")}
     weights = model.details["artifacts"].get("weights")
     folder = str(Path(weights).parent) if weights else None
-    return {**trained, **own, **counts, "folder": folder, "heldout_loss": stats.get("heldout_loss") or {}}
+    heldout = {name: stats.get(name) or {} for name in ("heldout_loss", "heldout_bits_per_byte")}
+    return {**trained, **own, **counts, **heldout, "folder": folder}
 
 
 def _accuracy(manager: RunManager, model_id: str) -> AccuracyState:

@@ -67,6 +67,7 @@ class ComparedRun(BaseModel):
     status: str
     lowest_heldout_loss: float | None
     at_step: int | None
+    bits_per_byte: float | None = Field(description="On unseen text, at that step.")
     last_loss: float | None
     step: int | None
     training_seconds: float | None
@@ -161,18 +162,20 @@ def _compared(manager: RunManager, run: Run) -> ComparedRun:
     from cognate_core.insight.grokking import grokked_at
 
     log = manager.log
-    best = log.best_evaluation(run.id)
+    best = log.best_check(run.id)
     last = log.last_metrics(run.id, 1)
+    checks = log.evaluations(run.id, model_name=run.model_names[0]) if run.config.task == "arithmetic" else []
     return ComparedRun(
         id=run.id,
         name=run.name,
         status=run.status,
-        lowest_heldout_loss=best["loss"] if best else None,
-        at_step=best["step"] if best else None,
+        lowest_heldout_loss=best.means.loss if best else None,
+        at_step=best.step if best else None,
+        bits_per_byte=best.means.bits_per_byte if best else None,
         last_loss=last[0]["loss"] if last else None,
         step=run.step,
         training_seconds=log.training_seconds(run),
-        grokked_at_step=grokked_at(log.evaluations(run.id, model_name=run.model_names[0])),
+        grokked_at_step=grokked_at(checks),
         parameters=next((model.parameter_count for model in log.models(run.id)), None),
         content_hash=run.data_report["content_hash"] if run.data_report else None,
     )

@@ -58,15 +58,21 @@ class StepsWanted(Page):
 
 
 class HeldOutCheck(BaseModel):
-    """Mean held-out loss of one dataset, in nats a token."""
+    """What was measured on the held-out text of one dataset."""
 
     id: int
     model_name: str
     step: int
     dataset: str
-    loss: float | None
-    tokens: int | None
+    loss: float | None = Field(description="Mean, in nats a token.")
+    bits_per_byte: float | None = Field(description="Null where the task has no text, or the bytes were not counted.")
+    tokens: int | None = Field(description="That counted.")
+    bytes: int | None = Field(description="Of their text, in UTF-8.")
     accuracy: float | None = Field(description="Share of right answers, where the task has them.")
+    weight: float | None = Field(
+        description="Of the dataset in a mean over the datasets: its share of the tokens that are learned from. Null: "
+        "all count alike."
+    )
 
 
 class TextSample(BaseModel):

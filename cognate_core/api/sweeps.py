@@ -54,6 +54,7 @@ class SweptRun(BaseModel):
     status: RunStatus
     values: dict[str, Any] = Field(description="The settings that were varied.")
     heldout_loss: Figure = Field(description="The lowest mean held-out loss, in nats a token.")
+    heldout_bits_per_byte: Figure = Field(description="Bits per byte at that check.")
     seconds: Figure = Field(description="That it was worked on.")
 
 
@@ -119,7 +120,7 @@ def _given(manager: RunManager, sweep_id: str) -> SweepGiven:
     from cognate_core.insight.sweep_results import sweep_results
 
     runs = manager.log.runs_of_group(sweep_id)
-    results = sweep_results(runs, manager.log.heldout_losses([run.id for run in runs]))
+    results = sweep_results(runs, manager.log.heldout_checks(run.id for run in runs))
     return SweepGiven(
         id=sweep_id,
         name=runs[0].group_name or "",
@@ -131,6 +132,7 @@ def _given(manager: RunManager, sweep_id: str) -> SweepGiven:
                 status=row.status,
                 values=row.values,
                 heldout_loss=row.best_loss,
+                heldout_bits_per_byte=row.bits_per_byte,
                 seconds=row.seconds,
             )
             for row in results.rows

@@ -69,10 +69,10 @@ def metrics(
 
 @app.command(rich_help_panel=PANEL)
 def evaluations(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """Show how wrong it was on text that was held out."""
+    """Show how wrong it was on text that was held out, in nats a token and in bits per byte."""
     with looking() as studio:
         rows = list(studio.evaluations(run_id))
-    print_rows(("model_name", "step", "dataset", "loss", "accuracy", "tokens"), rows, as_json, NOTHING)
+    print_rows(("model_name", "step", "dataset", "loss", "bits_per_byte", "accuracy", "tokens"), rows, as_json, NOTHING)
 
 
 @app.command(rich_help_panel=PANEL)

@@ -85,8 +85,9 @@ def _print_results(found: Row) -> None:
             ", ".join(f"{name}={value}" for name, value in run["values"].items()),
             run["status"],
             figure(run["heldout_loss"]),
+            figure(run["heldout_bits_per_byte"]),
         )
         for run in found["runs"]
     ]
-    print_table(("run", "settings", "status", "lowest held-out loss"), rows)
+    print_table(("run", "settings", "status", "lowest held-out loss", "bits per byte"), rows)
     print_line(found["sentence"])

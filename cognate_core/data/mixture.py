@@ -87,19 +87,15 @@ def shares(mixture: Mixture, config: TrainingConfig) -> list[DatasetShare]:
     Raises:
         DataError: no sequence can be drawn.
     """
-    of_sequences = Batches(mixture.packed, config.mixture_weights, config.batch_size, config.seed).shares()
+    batches = Batches(mixture.packed, config.mixture_weights, config.batch_size, config.seed)
+    of_sequences, of_tokens = batches.shares(), batches.token_shares()
     drawn = config.max_steps * config.gradient_accumulation_steps * config.batch_size
-    tokens = {
-        name: share * float(mixture.packed[name].counted.sum()) / len(mixture.packed[name].tokens)
-        for name, share in of_sequences.items()
-    }
-    together = sum(tokens.values())
     return [
         DatasetShare(
             name=name,
             sequences=len(packed.tokens),
             of_sequences=of_sequences.get(name, 0.0),
-            of_tokens=tokens.get(name, 0.0) / together if together else 0.0,
+            of_tokens=of_tokens.get(name, 0.0),
             passes=of_sequences[name] * drawn / len(packed.tokens) if name in of_sequences else 0.0,
             left_out=packed.skipped,
         )

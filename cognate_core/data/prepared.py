@@ -227,6 +227,15 @@ class Batches:
         """The part of all sequences that each source gives."""
         return dict(zip(self._sources, self._shares.tolist(), strict=True))
 
+    def token_shares(self) -> dict[str, float]:
+        """The part of all tokens that count as targets which each source gives; nothing where none counts."""
+        tokens = {
+            name: share * float(self._sources[name].counted[:, 1:].sum()) / len(self._sources[name].tokens)
+            for name, share in self.shares().items()
+        }
+        together = sum(tokens.values())
+        return {name: count / together for name, count in tokens.items()} if together else {}
+
     def state_dict(self) -> dict[str, Any]:
         """The position; with the seed it decides everything that follows."""
         return {"drawn": self._drawn.tolist()}

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+from cognate_core.contracts import END_OF_TEXT_ID
 
 END_OF_TEXT = "<|endoftext|>"
 
@@ -33,6 +37,18 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
 def load_tokenizer(path: Path) -> Tokenizer:
     """The tokenizer in a tokenizer.json."""
     return _without_special_spelling(Tokenizer.from_file(str(path)))
+
+
+def token_bytes(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
+    """How many bytes each token spells, (ids,): each letter of the byte-level alphabet is one. END_OF_TEXT spells none.
+
+    Over the tokens of any text they add up to its length in UTF-8.
+    """
+    spelled = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
+    for word, token in tokenizer.get_vocab().items():
+        spelled[token] = len(word)
+    spelled[END_OF_TEXT_ID] = 0
+    return spelled
 
 
 def _without_special_spelling(tokenizer: Tokenizer) -> Tokenizer:

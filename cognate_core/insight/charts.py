@@ -168,7 +168,7 @@ def line_chart(
         behind = len(lines) - 1 - number
         hue = neutral(behind, dark=view.dark) if behind else run_colour(colour, dark=view.dark)
         words = neutral(behind, dark=view.dark) if behind else run_word_colour(colour, dark=view.dark)
-        look: Trace = {"dash": DATASET_LOOKS[behind][1], "gaps": (gaps or {}).get(label)}
+        look: Trace = {"dash": DATASET_LOOKS[behind % len(DATASET_LOOKS)][1], "gaps": (gaps or {}).get(label)}
         if noisy and view.smoothing:
             traces.append(_line(axis, curve, f"{label}, each step", hue, 1, opacity=0.25, gaps=look["gaps"]))
             curve = curve[0], smoothed(curve[1], np.ones(len(curve[1])), view.smoothing)

@@ -35,6 +35,15 @@ GLOSSARY: dict[str, Term] = {
             ("step", "sequence"),
         ),
         Term(
+            "bits per byte",
+            "how wrong it is, whatever its vocabulary",
+            "How many bits the model needs for each byte of text, on average: its loss over all tokens of a text, in "
+            "bits, divided by the bytes of the text in UTF-8 (The Pile, arXiv 2101.00027). Lower is better; text on a "
+            "disk takes 8. Losses a token cannot be compared between vocabularies, this can. The end of a text counts "
+            "as a token and as no byte.",
+            ("held-out loss", "token", "tokenizer"),
+        ),
+        Term(
             "checkpoint",
             "a saved state, to go on from",
             "Everything that training needs to go on as if nothing had been, written to disk: weights, optimizer and "
@@ -53,6 +62,13 @@ GLOSSARY: dict[str, Term] = {
             "The loss climbs and does not come back, or is no number any more. Most often the learning rate was too "
             "high. What is learned after it is worth nothing.",
             ("learning rate", "spike"),
+        ),
+        Term(
+            "early stopping",
+            "ending when it gets no better",
+            "Training ends when several checks in a row were no better than the best one before, and the model is what "
+            "it was then. That spares time, and learning by heart.",
+            ("held-out loss", "overfitting"),
         ),
         Term(
             "embedding",
@@ -106,8 +122,9 @@ GLOSSARY: dict[str, Term] = {
             "held-out loss",
             "how wrong it is on unseen text",
             "The loss on rows that were kept apart and that the model never learned from. This is the honest measure: "
-            "only here does learning by heart not help.",
-            ("loss", "overfitting"),
+            "only here does learning by heart not help. Of several datasets it is their mean, each by its share of the "
+            "text that is learned from.",
+            ("loss", "bits per byte", "overfitting"),
         ),
         Term(
             "layer",

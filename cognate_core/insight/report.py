@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 from cognate_core.config import TrainingConfig, as_text, field_extra, used_fields
 from cognate_core.contracts import RunStatus, perplexity
+from cognate_core.heldout import heldout_checks
 from cognate_core.insight.charts import PLOTLY_SCRIPT
 from cognate_core.insight.words import compact, duration, size
 
@@ -135,11 +136,11 @@ def _summary(run: RunFacts, models: Sequence[Row], evaluations: Sequence[Row]) -
     figures = {"Steps": _steps(run), "Time": duration(run.worked_seconds)}
     unseen, tokens = _words(run.config)
     ends = _ends(evaluations)
-    if ends is None:
+    if not ends:
         sentences.append(f"How wrong it is on unseen {unseen} was not measured.")
         figures["Held-out loss"] = UNKNOWN
     else:
-        (first_step, first), (last_step, last) = ends
+        (first_step, first, _), (last_step, last, bits) = ends
         if first_step < last_step:
             moved = "fell" if last < first else "rose" if last > first else "stayed"
             sentences.append(
@@ -158,10 +159,13 @@ def _summary(run: RunFacts, models: Sequence[Row], evaluations: Sequence[Row]) -
             "Held-out loss, at last": f"{last:.3f}",
             "As unsure as among (perplexity)": f"{_unsure(last)} {tokens}",
         }
-    if run.config.task == "arithmetic" and evaluations and evaluations[-1]["accuracy"] is not None:
-        step, share = evaluations[-1]["step"], evaluations[-1]["accuracy"]
-        sentences.append(f"At step {step:,} it had {share:.1%} of the problems right that it never saw.")
-        figures["Right, of unseen problems"] = f"{share:.1%}"
+        if bits is not None:
+            figures["Bits per byte, at last"] = f"{bits:.3f}"
+    for check in heldout_checks(evaluations)[-1:]:
+        if check.means.accuracy is not None:
+            share = f"{check.means.accuracy:.1%}"
+            sentences.append(f"At step {check.step:,} it had {share} of the problems right that it never saw.")
+            figures["Right, of unseen problems"] = share
     if run.data_report and run.data_report["fallback"]:
         sentences.append("None of the datasets asked for could be had: built-in synthetic problems stood in for them.")
     shown = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in figures.items())
@@ -178,7 +182,8 @@ def _heldout(evaluations: Sequence[Row], config: TrainingConfig) -> str:
     if not evaluations:
         return _section(heading, "<p>Unknown: it was not measured.</p>")
     columns = ["model", "dataset", "step", "loss (nats a token)", "as unsure as among (perplexity)"]
-    columns += ["right answers"] * lab
+    answered = any(row["accuracy"] is not None for row in evaluations)
+    columns += ["bits per byte"] * (not lab) + ["right answers"] * answered
     rows: list[list[Cell]] = []
     for (model, dataset), checks in _grouped(evaluations, "model_name", "dataset").items():
         for row in _some(checks, SHOWN_CHECKS):
@@ -186,8 +191,11 @@ def _heldout(evaluations: Sequence[Row], config: TrainingConfig) -> str:
             figures: tuple[str, ...] = (
                 ("no number", "unknown") if loss is None else (f"{loss:.3f}", f"{_unsure(loss)} {tokens}")
             )
-            if lab:
-                figures += (UNKNOWN if row["accuracy"] is None else f"{row['accuracy']:.1%}",)
+            accuracy, bits = row["accuracy"], row["bits_per_byte"]
+            if not lab:
+                figures += (UNKNOWN if bits is None else f"{bits:.3f}",)
+            if answered:
+                figures += (UNKNOWN if accuracy is None else f"{accuracy:.1%}",)
             numbers = [(text, "number") for text in (f"{row['step']:,}", *figures)]
             rows.append([_text(model), _text(dataset), *numbers])
     left_out = len(evaluations) - len(rows)
@@ -195,7 +203,7 @@ def _heldout(evaluations: Sequence[Row], config: TrainingConfig) -> str:
     caption = (
         f"The held-out loss, on rows that were kept apart. Guessing evenly chooses among {config.choices:,}.{note}"
     )
-    return _section(heading, _table(caption, columns, rows, numbers={2, 3, 4, 5}))
+    return _section(heading, _table(caption, columns, rows, numbers={2, 3, 4, 5, 6}))
 
 
 def _words(config: TrainingConfig) -> tuple[str, str]:
@@ -389,11 +397,14 @@ def _moment(timestamp: str) -> str:
     return f"{timestamp[:16].replace('T', ' ')} UTC"
 
 
-def _ends(evaluations: Sequence[Row]) -> tuple[tuple[int, float], tuple[int, float]] | None:
-    """The first and the last check that gave numbers: its step, and the mean over models and datasets."""
-    by_step = {step: [row["loss"] for row in rows] for (step,), rows in _grouped(evaluations, "step").items()}
-    means = {step: sum(losses) / len(losses) for step, losses in by_step.items() if None not in losses}
-    return ((min(means), means[min(means)]), (max(means), means[max(means)])) if means else None
+def _ends(evaluations: Sequence[Row]) -> list[tuple[int, float, float | None]]:
+    """Step, mean loss and bits per byte of the first and the last check that gave numbers; nothing when none did."""
+    known = sorted(
+        (check.step, check.means.loss, check.means.bits_per_byte)
+        for check in heldout_checks(evaluations)
+        if check.means.loss is not None
+    )
+    return [known[0], known[-1]] if known else []
 
 
 def _grouped(rows: Sequence[Row], *columns: str) -> dict[tuple[Any, ...], list[Row]]:

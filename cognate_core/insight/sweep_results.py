@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from cognate_core.config import TrainingConfig, as_text, form_fields
 from cognate_core.contracts import RunStatus
+from cognate_core.heldout import HeldoutCheck, lowest_loss
 from cognate_core.insight.charts import CHART_HEIGHT, FONT_SIZE, Figure, Trace, View
 from cognate_core.insight.comparison import config_difference
 from cognate_core.insight.palette import GREY, neutral, run_colour, run_dash
@@ -52,6 +53,7 @@ class SweepResult:
     values: dict[str, Any]  # of the settings that are varied
     best_loss: float | None
     best_step: int | None
+    bits_per_byte: float | None  # at that step
     last_loss: float | None
     seconds: float | None  # that it was worked on
 
@@ -70,16 +72,17 @@ class SweepResults:
     sentence: str
 
 
-def sweep_results(runs: Sequence[SweptRun], losses: Mapping[str, Mapping[str, Any]]) -> SweepResults:
+def sweep_results(runs: Sequence[SweptRun], checks: Mapping[str, Sequence[HeldoutCheck]]) -> SweepResults:
     """What the runs of one group came to.
 
     Args:
-        losses: by run, what `ProgressReader.heldout_losses` gives.
+        checks: by run, in their order, of the runs that were checked.
     """
     different = config_difference([run.config for run in runs])
     rows = []
     for number, run in enumerate(runs):
-        measured = losses.get(run.id, {})
+        measured = checks.get(run.id, ())
+        best = lowest_loss(measured)
         values = {name: each[number] for name, each in different.items()}
         rows.append(
             SweepResult(
@@ -88,9 +91,10 @@ def sweep_results(runs: Sequence[SweptRun], losses: Mapping[str, Mapping[str, An
                 run.colour,
                 run.status,
                 values,
-                measured.get("best_loss"),
-                measured.get("best_step"),
-                measured.get("last_loss"),
+                best.means.loss if best else None,
+                best.step if best else None,
+                best.means.bits_per_byte if best else None,
+                measured[-1].means.loss if measured else None,
                 run.worked_seconds,
             )
         )
@@ -120,7 +124,7 @@ def _sentence(rows: Sequence[SweepResult], *, other_data: bool) -> str:
         if other_data:
             said.append(
                 "The runs read different data, or cut it into other tokens, so that their losses cannot simply be "
-                "compared."
+                "compared. Bits per byte can, where the held-out text is the same."
             )
     going = sum(not row.status.is_terminal for row in rows)
     broken = sum(row.status.is_terminal and not row.counts for row in rows)

@@ -513,10 +513,10 @@ class RunManager:
         self._keep_run_file(model.run_id)
 
     def kept_steps(self, model_id: str) -> list[int]:
-        """The steps before its last at which a model has a checkpoint, in their order."""
+        """The steps before that of its weights at which a model has a checkpoint, in their order."""
         model = self.log.model(model_id)
         steps = checkpoint_steps(self._folder(model.run_id), model.details["model_name"])
-        return [step for step in steps if step < model.details["training_stats"]["steps"]]
+        return [step for step in steps if step < model.step]
 
     def remove_own_file(self, name: str) -> None:
         """Remove a file that a person added, for good.
@@ -577,7 +577,7 @@ class RunManager:
             home=str(self.home),
             config=json.loads(run.config.model_dump_json()),
             data_hash=run.data_report["content_hash"],
-            model_step=model.details["training_stats"]["steps"],
+            model_step=model.step,
             steps=self.kept_steps(model_id) if checkpoints else [],
             limit=questions,
         )

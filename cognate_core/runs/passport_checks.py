@@ -88,10 +88,13 @@ class _Stats(_Strict):
 
     steps: _Count
     planned_steps: _Count
+    weights_step: _Count = 0
+    ended_early: Annotated[str, Field(max_length=1000)] = ""
     tokens: _Count
     seconds: float
     tokens_per_second: float
     heldout_loss: dict[str, float]
+    heldout_bits_per_byte: dict[str, float] = {}
     epochs: dict[str, float]
     precision: _Word
     threads: _Count
@@ -325,6 +328,8 @@ def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
             raise ValueError("its log tells of another model")
         if not 0 <= (values.get("accuracy") or 0) <= 1:
             raise ValueError("a share of right answers in its log is none")
+        if not 0 <= (values.get("weight") or 0) <= 1:
+            raise ValueError("a weight of a dataset in its log is none")
         if isinstance(record, PonderHistogram) and len(record.counts) > config.max_act_steps + 1:
             raise ValueError("a histogram of its log is too long")
         if isinstance(record, Event):

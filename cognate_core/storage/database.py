@@ -275,6 +275,18 @@ def rows_of_the_trash(db: Database) -> None:
     db.execute("CREATE UNIQUE INDEX idx_runs_start_key ON runs (start_key) WHERE trash_id IS NULL")
 
 
+@migrations()
+def bytes_of_checks(db: Database) -> None:
+    """How long the text of a check is, for bits per byte. Of checks from before it is unknown; the lab has no text."""
+    db.table("evaluations").add_column("bytes", int)
+
+
+@migrations()
+def weights_of_checks(db: Database) -> None:
+    """What a dataset counts in a mean over the datasets. In earlier versions all counted alike."""
+    db.table("evaluations").add_column("weight", float)
+
+
 class DatabaseWriter:
     """The one writer. Every method may be called from any thread.
 

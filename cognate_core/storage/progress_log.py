@@ -34,9 +34,11 @@ from cognate_core.contracts import (
     Sample,
     StepMetrics,
     TrainingProgress,
+    bits_per_byte,
     utc_now,
 )
 from cognate_core.errors import ConfigError, NotFound
+from cognate_core.heldout import HeldoutCheck, heldout_checks, lowest_loss
 from cognate_core.lifecycle import sources
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import DatabaseWriter, reading
@@ -132,6 +134,12 @@ class TrainedModel:
     def trained_as(self) -> str:
         """Its name in the run, and in all that was recorded of it, whatever a person calls it now."""
         return str(self.details["model_name"])
+
+    @property
+    def step(self) -> int:
+        """The step of its weights: the last, or with early stopping that of the best check."""
+        stats = self.details["training_stats"]
+        return int(stats.get("weights_step", stats["steps"]))
 
     @property
     def writes_text(self) -> bool:
@@ -291,48 +299,35 @@ class ProgressReader:
 
     def evaluations(self, run_id: str, after_id: int = 0, *, model_name: str | None = None) -> list[Row]:
         """Held-out measurements, in order of writing; with `model_name` those of that model."""
-        return self._rows(
+        rows = self._rows(
             "SELECT * FROM evaluations WHERE run_id = ?1 AND id > ?2 AND (?3 IS NULL OR model_name = ?3) ORDER BY id",
             run_id,
             after_id,
             model_name,
         )
+        return [_evaluation(row) for row in rows]
 
-    def newest_evaluations(self, run_id: str, model_name: str) -> dict[str, float | None]:
-        """The last held-out loss of a model on each dataset; None where it was no number."""
-        rows = self._rows(
-            "SELECT dataset, loss, max(id) FROM evaluations WHERE run_id = ? AND model_name = ? GROUP BY dataset",
+    def newest_evaluations(self, run_id: str, model_name: str) -> list[Row]:
+        """The last held-out measurement of a model on each dataset."""
+        return self._rows(
+            "SELECT *, max(id) FROM evaluations WHERE run_id = ? AND model_name = ? GROUP BY dataset",
             run_id,
             model_name,
         )
-        return {row["dataset"]: row["loss"] for row in rows}
 
-    def best_evaluation(self, run_id: str) -> Row | None:
-        """The step with the lowest held-out loss (mean over its datasets) and its model's name; None: unknown."""
-        rows = self._rows(
-            "SELECT model_name, step, avg(loss) AS loss FROM evaluations WHERE run_id = ? GROUP BY model_name, step "
-            "HAVING count(loss) = count(*) ORDER BY loss, step LIMIT 1",
-            run_id,
-        )
-        return rows[0] if rows else None
+    def best_check(self, run_id: str) -> HeldoutCheck | None:
+        """The check with the lowest held-out loss; None: unknown."""
+        return lowest_loss(heldout_checks(self.evaluations(run_id)))
 
-    def heldout_losses(self, run_ids: Sequence[str]) -> dict[str, Row]:
-        """Of each run that was checked: "best_loss" and its "best_step", "last_loss" and its "last_step".
-
-        Held-out losses, each the mean over the datasets of one model; None where one of them was no number.
-        """
-        rows = self._rows(
-            "SELECT run_id, step, iif(count(loss) = count(*), avg(loss), NULL) AS loss FROM evaluations "
-            "WHERE run_id IN (SELECT value FROM json_each(?)) GROUP BY run_id, model_name, step ORDER BY max(id)",
+    def heldout_checks(self, run_ids: Iterable[str]) -> dict[str, list[HeldoutCheck]]:
+        """The checks of each run that was checked, in order of writing."""
+        rows: dict[str, list[Row]] = {}
+        for row in self._rows(
+            "SELECT * FROM evaluations WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY id",
             json.dumps(list(run_ids)),
-        )
-        losses: dict[str, Row] = {}
-        for row in rows:
-            known = losses.setdefault(row["run_id"], {"best_loss": None, "best_step": None})
-            known |= {"last_loss": row["loss"], "last_step": row["step"]}
-            if row["loss"] is not None and (known["best_loss"] is None or row["loss"] < known["best_loss"]):
-                known |= {"best_loss": row["loss"], "best_step": row["step"]}
-        return losses
+        ):
+            rows.setdefault(row["run_id"], []).append(row)
+        return {run_id: heldout_checks(each) for run_id, each in rows.items()}
 
     def ponder_histograms(self, run_id: str, *, model_name: str | None = None) -> list[Row]:
         """Counts of tokens by ponder steps, one row a check, in order of writing; with `model_name` of that."""
@@ -389,9 +384,10 @@ class ProgressReader:
         self, table: Literal["evaluations", "samples", "events"], run_id: str, after_id: int, limit: int
     ) -> list[Row]:
         """At most `limit` rows of a run, those that were written after the row `after_id`, in order of writing."""
-        return self._rows(
+        rows = self._rows(
             f"SELECT * FROM {table} WHERE run_id = ? AND id > ? ORDER BY id LIMIT ?", run_id, after_id, limit
         )
+        return [_evaluation(row) for row in rows] if table == "evaluations" else rows
 
     def models(self, run_id: str | None = None) -> list[TrainedModel]:
         """Finished models, newest first."""
@@ -907,6 +903,10 @@ def _storable(row: Row) -> Row:
         return value.encode(errors="replace").decode() if isinstance(value, str) else value
 
     return {key: storable(value) for key, value in row.items()}
+
+
+def _evaluation(row: Row) -> Row:
+    return {**row, "bits_per_byte": bits_per_byte(row["loss"], row["tokens"], row["bytes"])}
 
 
 def _run(row: Row) -> Run:

@@ -53,6 +53,7 @@ def _table(reader: ProgressReader, run_id: str, model_name: str | None, label: C
     for row in reader.evaluations(run_id, model_name=model_name):
         for name, value in (
             (f"heldout/{row['dataset']}", row["loss"]),
+            (f"heldout_bits_per_byte/{row['dataset']}", row["bits_per_byte"]),
             (f"heldout_accuracy/{row['dataset']}", row["accuracy"]),
         ):
             if name.startswith("heldout/") or value is not None:

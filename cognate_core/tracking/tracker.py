@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cognate_core.contracts import Evaluation, ModelArtifacts, ProgressEmitter, Record, StepMetrics, TrainingProgress
+from cognate_core.contracts import (
+    Evaluation,
+    ModelArtifacts,
+    ProgressEmitter,
+    Record,
+    StepMetrics,
+    TrainingProgress,
+    bits_per_byte,
+)
 
 
 class Tracker(ProgressEmitter):
@@ -52,6 +60,9 @@ def named_figures(record: StepMetrics | Evaluation) -> Iterator[tuple[str, float
     """The figures of a record under the names that trackers show. What the model does not have is left out."""
     if isinstance(record, Evaluation):
         yield f"heldout/{record.dataset}", record.loss
+        bits = bits_per_byte(record.loss, record.tokens, record.bytes)
+        if bits is not None:
+            yield f"heldout_bits_per_byte/{record.dataset}", bits
         if record.accuracy is not None:
             yield f"heldout_accuracy/{record.dataset}", record.accuracy
         return

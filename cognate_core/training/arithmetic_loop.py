@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import torch
 
 from cognate_core.arithmetic.model import ArithmeticModel, answer_loss, evaluate
 from cognate_core.arithmetic.problems import ArithmeticBatches, beginning
 from cognate_core.contracts import ARITHMETIC, Evaluation
+from cognate_core.heldout import HeldoutMeans, heldout_means
 from cognate_core.training.loop import StepFigures, TrainingLoop
 from cognate_core.training.optimizers import optimizers_for, orthogonalise_
 
@@ -40,20 +43,16 @@ class ArithmeticLoop(TrainingLoop):
         mean_loss, accuracy = self._peers.sum_(figures.double()).tolist()
         return StepFigures(mean_loss, count, {"accuracy": accuracy})
 
-    def _check_heldout(self) -> float | None:
-        loss, accuracy = self._heldout()
-        self._record(Evaluation(self._name, self.step, ARITHMETIC, loss, len(self._problems.heldout), accuracy))
-        return None  # it rises before it falls, and is measured often: a best checkpoint by it would be no use
+    def _check_heldout(self) -> HeldoutMeans:
+        (evaluation,) = self.full_heldout()
+        self._record(evaluation)
+        if not self._config.early_stopping_patience:  # it is measured often, and its last weights are what is wanted
+            return HeldoutMeans(None, None, None)
+        return heldout_means([asdict(evaluation)])
 
-    def full_heldout_loss(self) -> dict[str, float]:
-        return {ARITHMETIC: self._heldout()[0]}
-
-    def heldout_accuracy(self) -> dict[str, float]:
-        return {ARITHMETIC: self._heldout()[1]}
+    def full_heldout(self) -> list[Evaluation]:
+        loss, accuracy = evaluate(self.model, self._problems, self._problems.heldout)
+        return [Evaluation(self._name, self.step, ARITHMETIC, loss, len(self._problems.heldout), accuracy)]
 
     def epochs(self) -> dict[str, float]:
         return {ARITHMETIC: self._batches.epochs()}
-
-    def _heldout(self) -> tuple[float, float]:
-        """Loss and accuracy."""
-        return evaluate(self.model, self._problems, self._problems.heldout)

@@ -37,7 +37,7 @@ _PATTERN = "step-????????"
 class Checkpoint:
     """model: weights by name. tensors: optimizer and filter state by name. state: JSON values, with "step".
 
-    "heldout_loss" in the state, when it was measured at that very step, decides which checkpoint is the best.
+    "score" in the state, when it was measured at that very step, decides which checkpoint is the best: the lowest.
     """
 
     model: Mapping[str, Tensor]
@@ -135,12 +135,12 @@ def _sound_parts(path: Path) -> dict[str, bytes]:
 
 
 def _remove_old(folder: Path) -> None:
-    """Keep the newest few, the one with the lowest held-out loss, and some spread over the run."""
+    """Keep the newest few, the best one, and some spread over the run."""
     _sweep(folder)
     paths = sorted(folder.glob(_PATTERN))
     older = paths[:-KEPT_CHECKPOINTS]
-    best = min(paths, key=_heldout_loss)
-    if best in older and _heldout_loss(best) != float("inf"):  # nothing measured is no best
+    best = min(paths, key=_score)
+    if best in older and _score(best) != float("inf"):  # nothing measured is no best
         older.remove(best)
     size = sum(part.stat().st_size for part in paths[-1].iterdir())
     kept = spread([_step(path) for path in older], spread_checkpoints(size), until=_step(paths[-1]))
@@ -169,12 +169,13 @@ def _sweep(folder: Path) -> None:
         shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _heldout_loss(path: Path) -> float:
+def _score(path: Path) -> float:
     try:
-        loss = json.loads((path / "state.json").read_text(encoding="utf-8")).get("heldout_loss")
+        state = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        score = state.get("score", state.get("heldout_loss"))  # the latter of earlier versions
     except (OSError, ValueError, AttributeError):
-        loss = None
-    return float("inf") if loss is None else float(loss)
+        score = None
+    return float("inf") if score is None else float(score)
 
 
 def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

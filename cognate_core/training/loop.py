@@ -7,11 +7,12 @@ Everything random in it follows from the seed and the step; so a checkpoint need
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, assert_never
 
@@ -20,12 +21,14 @@ from torch import Tensor
 
 from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Event, ProgressCallback, Record, RecordSink, StepMetrics
+from cognate_core.contracts import Evaluation, Event, ProgressCallback, Record, RecordSink, StepMetrics
 from cognate_core.data.prepared import PreparedData
-from cognate_core.errors import DataError, Diverged, Interruption
+from cognate_core.errors import DataError, Diverged, Interruption, StorageError
+from cognate_core.heldout import HeldoutMeans
 from cognate_core.model import CognateModel
 from cognate_core.schedule import learning_rate_at, peak_learning_rate
-from cognate_core.training.checkpoint import Checkpoint, save_checkpoint
+from cognate_core.training.best import Best
+from cognate_core.training.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
 from cognate_core.training.hardware import Precision, calculator
 from cognate_core.training.peers import ALONE, Peers
@@ -60,6 +63,7 @@ class TrainingLoop(ABC):
         model: the model as it is now.
         step: optimizer steps done.
         tokens: target tokens learned from.
+        weights_step: step of the weights of `model`, which is `step` unless it went back to its best check.
         elapsed_seconds: time spent training, checks and saves included, before it was resumed, too.
         optimizers: each moves its own part of the weights.
     """
@@ -101,8 +105,10 @@ class TrainingLoop(ABC):
         self._saved_step = 0
         self._saved_at = self._started
         self._checked_step = -1  # the last one whose held-out check was not broken off
-        self._checked_loss: float | None = None  # mean over the datasets
-        self._lowest_checked_loss = math.inf
+        self._means = HeldoutMeans(None, None, None)  # of the last check
+        self._score: float | None = None  # of the last check; the best one has the lowest
+        self._best = Best.by(config)
+        self._best_weights = False
         self.step = 0
         self.tokens = 0
 
@@ -115,27 +121,35 @@ class TrainingLoop(ABC):
         """Forward and backward over the batches of a step; nothing is kept of one that is broken off."""
 
     @abstractmethod
-    def _check_heldout(self) -> float | None:
-        """Measure what was held out, and record it; the mean loss, None when no checkpoint is best by it."""
+    def _check_heldout(self) -> HeldoutMeans:
+        """Measure what was held out, and record it; its means, as far as a check is the best by them."""
 
     @abstractmethod
-    def full_heldout_loss(self) -> dict[str, float]:
-        """Mean loss of each dataset over all its held-out rows, in nats a token."""
+    def full_heldout(self) -> list[Evaluation]:
+        """Measure each dataset over all its held-out rows."""
 
     @abstractmethod
     def epochs(self) -> dict[str, float]:
         """How often each source has been passed through."""
 
-    def heldout_accuracy(self) -> dict[str, float]:
-        """Share of each dataset's held-out answers that are right, 0 to 1, where there are right and wrong ones."""
-        return {}
-
     @property
     def elapsed_seconds(self) -> float:
         return self._earlier_seconds + time.perf_counter() - self._started
 
-    def load(self, checkpoint: Checkpoint) -> None:
+    @property
+    def weights_step(self) -> int:
+        return (self._best.step or 0) if self._best_weights else self.step
+
+    def why_early(self) -> str | None:
+        """Why training ended before all steps; None when it did not."""
+        if not self._best.is_over or self.step >= self._config.max_steps:
+            return None
+        return f"Ended early, at step {self.step:,} of {self._config.max_steps:,}. {self._best.reason()}"
+
+    def load(self, checkpoint: Checkpoint, branched: bool = False) -> None:
         """Go on from a checkpoint: what follows is what would have followed then, bit for bit on the same computer.
+
+        branched: whether it is of another run, whose best check is none of this one.
 
         Raises:
             DataError: it was trained on other text, in which the same tokens mean something else.
@@ -158,7 +172,8 @@ class TrainingLoop(ABC):
         self.tokens = state["tokens"]
         self._bad_steps = state["bad_steps"]
         self._checked_step = state["checked_step"]
-        self._lowest_checked_loss = math.inf if state["lowest_loss"] is None else state["lowest_loss"]
+        if "best" in state and not branched:  # earlier versions took another mean over the datasets
+            self._best.load_state_dict(state["best"])
         self._earlier_seconds = state["elapsed_seconds"]
         then = {**state["calculator"], "workers": state.get("workers", 1)}
         now = {**calculator(), "workers": self._peers.size}
@@ -193,11 +208,32 @@ class TrainingLoop(ABC):
             for doubt in config.doubts():
                 self._record(Event("warning", doubt, self._name, 0))
         self._check_when_due()
-        while self.step < config.max_steps:
+        while self.step < config.max_steps and not self._best.is_over:
             self._one_step(self.step + 1)
             self._check_when_due()
             if self.step % config.save_steps == 0 or time.perf_counter() - self._saved_at > SAVE_SECONDS:
                 self.save()
+        if ended := self.why_early():
+            self._record(Event("info", ended, self._name, self.step))
+
+    def return_to_best(self) -> None:
+        """With early stopping, make the weights those of the best check. A checkpoint of the last step is kept."""
+        if not self._config.early_stopping_patience:
+            return
+        if self._best.step is None:
+            words = "No check measured what early stopping was to watch. The model is that of the last step."
+            self._record(Event("warning", words, self._name, self.step))
+        elif self._best.step < self.step:
+            self.save()
+            try:
+                best = load_checkpoint(checkpoint_path(self._folder / "checkpoints", self._best.step))
+            except StorageError as error:
+                self._record(Event("warning", f"{error} The model is that of the last step.", self._name, self.step))
+                return
+            self.model.load_state_dict(dict(best.model))
+            self._best_weights = True
+            words = f"The model is what it was at its best check, at step {self._best.step:,}"
+            self._record(Event("info", words, self._name, self.step))
 
     def save(self) -> None:
         """Write a checkpoint of the current step, unless there is one."""
@@ -219,8 +255,8 @@ class TrainingLoop(ABC):
             "batches": self._batches.state_dict(),
             "bad_steps": self._bad_steps,
             "checked_step": self._checked_step,
-            "heldout_loss": self._checked_loss if self._checked_step == self.step else None,
-            "lowest_loss": self._lowest_checked_loss if math.isfinite(self._lowest_checked_loss) else None,
+            "score": self._score if self._checked_step == self.step else None,
+            "best": self._best.state_dict(),
             "elapsed_seconds": self.elapsed_seconds,
             "precision": self._precision.name,
             "calculator": calculator(),
@@ -294,16 +330,21 @@ class TrainingLoop(ABC):
         if not due or self._checked_step == self.step:
             return
         self._peers.first(self._check)
+        # The others end with rank 0.
+        self._means = HeldoutMeans(**json.loads(self._peers.tell(json.dumps(asdict(self._means)))))
         self._checked_step = self.step
         if self._saved_step == self.step:  # what an earlier life saved here knows nothing of this check
             self._saved_step = 0
-        if self._checked_loss is not None and self._checked_loss < self._lowest_checked_loss:
-            self._lowest_checked_loss = self._checked_loss
-            if self.step:
+        if self.step:  # what was not trained is no result
+            self._score = self._best.take(self.step, self._means)
+            if self._best.step == self.step:
                 self.save()
+        elif config.early_stopping_patience and self._best.score_of(self._means) is None:
+            words = "Early stopping will never come: the first check did not measure what is best by"
+            self._record(Event("warning", f"{words} ({config.metric_for_best_model}).", self._name, 0))
 
     def _check(self) -> None:
-        self._checked_loss = self._check_heldout()
+        self._means = self._check_heldout()
 
     def _poll(self) -> None:
         """Let the callback interrupt between two steps too."""

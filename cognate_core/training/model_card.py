@@ -39,8 +39,19 @@ def model_card(
         "",
     ]
     if stats["heldout_loss"]:
-        lines += ["| dataset | loss | perplexity |", "| --- | ---: | ---: |"]
-        lines += [f"| {n} | {loss:.3f} | {perplexity(loss):,.1f} |" for n, loss in stats["heldout_loss"].items()]
+        bits = {name: f"{value:.3f}" for name, value in stats["heldout_bits_per_byte"].items()}
+        lines += ["| dataset | loss | perplexity |" + " bits per byte |" * bool(bits)]
+        lines += ["| --- | ---: | ---: |" + " ---: |" * bool(bits)]
+        lines += [
+            f"| {name} | {loss:.3f} | {perplexity(loss):,.1f} |" + f" {bits.get(name, 'unknown')} |" * bool(bits)
+            for name, loss in stats["heldout_loss"].items()
+        ]
+        if bits:
+            lines += [
+                "",
+                "Bits per byte (loss x tokens / (ln 2 x bytes of their text in UTF-8; the end of each text is a token "
+                "and no byte) do not depend on the vocabulary.",
+            ]
     else:
         lines.append("Unknown: training was stopped before the final measurement.")
     lines += [
@@ -135,6 +146,12 @@ def _memory(config: TrainingConfig) -> str:
 
 
 def _ending(status: str, stats: Mapping[str, Any]) -> str:
-    if status == "completed":
-        return f"ran all of its {stats['steps']:,} steps"
-    return f"was stopped after {stats['steps']:,} of {stats['planned_steps']:,} steps"
+    if status != "completed":
+        ended = f"was stopped after {stats['steps']:,} of {stats['planned_steps']:,} steps"
+    elif "ended_early" in stats:
+        ended = "e" + str(stats["ended_early"]).removeprefix("E").removesuffix(".")
+    else:
+        ended = f"ran all of its {stats['steps']:,} steps"
+    if stats["weights_step"] < stats["steps"]:
+        ended += f". The weights are those of step {stats['weights_step']:,}, at its best check"
+    return ended

@@ -63,7 +63,9 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
         CognateError: they could not be trained.
     """
     made_here: dict[str, Any] = {"dataset_sources": ["Synthetic"], "dataset_path": None, "mixture_weights": {}}
-    rehearsed = config.with_overrides({**made_here, "max_train_samples": ROWS, "max_eval_samples": HELDOUT_ROWS})
+    rehearsed = config.with_overrides(
+        {**made_here, "max_train_samples": ROWS, "max_eval_samples": HELDOUT_ROWS, "early_stopping_patience": 0}
+    )
     loader: DatasetLoader = MixtureLoader(rehearsed, folder, lambda _: None, lambda _: None)
     if config.task == "arithmetic":
         loader = ArithmeticLoader(rehearsed, folder, lambda _: None)

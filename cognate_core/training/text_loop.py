@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,6 +17,8 @@ from cognate_core.contracts import END_OF_TEXT_ID, Evaluation, PonderHistogram, 
 from cognate_core.data.packing import Packed
 from cognate_core.data.prepared import Batches, HeldoutPrompt
 from cognate_core.data.questions import heldout_questions, longest_solution
+from cognate_core.data.tokenizer import token_bytes
+from cognate_core.heldout import HeldoutMeans, heldout_means
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, loss_counts_of
 from cognate_core.training.answering import answers
 from cognate_core.training.introspection import Introspection
@@ -41,6 +44,7 @@ class TextLoop(TrainingLoop):
         if self.model.pondering is not None and first_pondering_step(config) > 1:
             self.model.pondering.suspend()
         self._tokenizer = data.tokenizer()
+        self._token_bytes = torch.from_numpy(token_bytes(self._tokenizer))
         self._batches = Batches(
             {name: data.packed(name, "train") for name in data.sources},
             config.mixture_weights,
@@ -48,6 +52,7 @@ class TextLoop(TrainingLoop):
             config.seed,
         )
         self._heldout = {name: data.packed(name, "heldout") for name in data.sources}
+        self._weights = self._batches.token_shares()  # in a mean over the datasets
         self._since_check = Introspection()
         self._asked = {
             name: heldout_questions(data, name, config.check_questions, seed=0) if config.check_questions else []
@@ -57,13 +62,8 @@ class TextLoop(TrainingLoop):
             self.model.writer.over_all = self._peers.sum_
         self.optimizers = optimizers_for(self.model, config)
 
-    def full_heldout_loss(self) -> dict[str, float]:
-        losses = {}
-        for name, packed in self._heldout.items():
-            loss, tokens = self._loss_over(packed, max_tokens=None)
-            if tokens:
-                losses[name] = loss
-        return losses
+    def full_heldout(self) -> list[Evaluation]:
+        return self._evaluations(max_tokens=None)
 
     def epochs(self) -> dict[str, float]:
         return self._batches.epochs()
@@ -110,21 +110,18 @@ class TextLoop(TrainingLoop):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):
             return cast(CognateOutput, self.model(inputs, targets, keep_logits=False, **settings))
 
-    def _check_heldout(self) -> float | None:
+    def _check_heldout(self) -> HeldoutMeans:
         """Then let the model write, too."""
         self._record_ponder_counts()
-        losses = []
-        for name, packed in self._heldout.items():
-            loss, tokens = self._loss_over(packed, CHECK_TOKENS)
-            if tokens:
-                self._record(Evaluation(self._name, self.step, name, loss, tokens, self._share_right(name)))
-                losses.append(loss)
+        evaluations = self._evaluations(CHECK_TOKENS)
+        evaluations = [replace(each, accuracy=self._share_right(each.dataset)) for each in evaluations]
+        for evaluation in evaluations:
+            self._record(evaluation)
         if self._config.sample_tokens:
             for prompt in {prompt.dataset: prompt for prompt in reversed(self._data.prompts)}.values():
                 if not self._asked[prompt.dataset]:
                     self._record(self._sample(prompt))
-        mean = sum(losses) / len(losses) if losses else math.nan
-        return mean if math.isfinite(mean) else None
+        return heldout_means(map(asdict, evaluations))
 
     def _share_right(self, dataset: str) -> float | None:
         """Have the model answer the questions asked at each check, and record what it writes to the first of them."""
@@ -147,21 +144,32 @@ class TextLoop(TrainingLoop):
             self._record(PonderHistogram(self._name, self.step, self._since_check.ponder_counts.tolist()))
             self._since_check = Introspection()
 
+    def _evaluations(self, max_tokens: int | None) -> list[Evaluation]:
+        """Of each dataset that has held-out tokens which count, over about max_tokens of them, or all."""
+        measured = ((name, *self._loss_over(packed, max_tokens)) for name, packed in self._heldout.items())
+        return [
+            Evaluation(self._name, self.step, name, loss, tokens, bytes=spelled, weight=self._weights.get(name, 0.0))
+            for name, loss, tokens, spelled in measured
+            if tokens
+        ]
+
     @torch.no_grad()
-    def _loss_over(self, packed: Packed, max_tokens: int | None) -> tuple[float, int]:
-        """Mean loss in nats a counted token over the sequences, up to about max_tokens; and how many counted."""
-        total, tokens = 0.0, 0
+    def _loss_over(self, packed: Packed, max_tokens: int | None) -> tuple[float, int, int]:
+        """Over the sequences, up to about max_tokens: mean loss in nats a counted token, how many counted, and how many
+        bytes these spell."""
+        total, tokens, spelled = 0.0, 0, 0
         self.model.eval()
         for inputs, targets in _in_batches(packed, self._config.batch_size):
-            counted = int((targets != IGNORED_TARGET).sum())
-            if counted:
-                total += float(cast(Tensor, self._forward(inputs, targets).language_model_loss)) * counted
-                tokens += counted
+            counting = targets[targets != IGNORED_TARGET]
+            if len(counting):
+                total += float(cast(Tensor, self._forward(inputs, targets).language_model_loss)) * len(counting)
+                tokens += len(counting)
+                spelled += int(self._token_bytes[counting].sum())
             self._poll()
             if max_tokens is not None and tokens >= max_tokens:
                 break
         self.model.train()
-        return (total / tokens if tokens else math.nan), tokens
+        return (total / tokens if tokens else math.nan), tokens, spelled
 
     def _sample(self, prompt: HeldoutPrompt) -> Sample:
         config = self._config

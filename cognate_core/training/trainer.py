@@ -18,12 +18,14 @@ import torch
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
     ARTIFACT_FILES,
+    Evaluation,
     Event,
     ModelTrainer,
     ProgressCallback,
     Record,
     RecordSink,
     Rewind,
+    bits_per_byte,
 )
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import (
@@ -150,7 +152,7 @@ class Training:
                 means = threads if peers.size == 1 else f"{peers.size} workers, each of {threads}"
                 record(Event("info", f"Calculating with {means}", name, begun))
                 from_where = str(checkpoint_path(checkpoints, checkpoint.state["step"])) if checkpoint else None
-                peers.tell(json.dumps({"precision": precision.name, "checkpoint": from_where}))
+                peers.tell(json.dumps({"precision": precision.name, "checkpoint": from_where, "branched": begins}))
 
                 def before_save() -> None:
                     os.fsync(log.fileno())
@@ -160,18 +162,19 @@ class Training:
                     name, config, data, folder, precision, record, self.progress_callback, before_save, peers
                 )
                 if checkpoint:
-                    loop.load(checkpoint)
+                    loop.load(checkpoint, branched=begins)
                 if worker_lost:
                     lost = f"A worker was lost. Training goes on from step {loop.step:,}"
                     record(Event("warning", lost, name, loop.step))
                 elif checkpoint:
                     how = "Goes on from another run's checkpoint, of" if begins else "Resumed after"
                     record(Event("info", f"{how} step {loop.step:,}", name, loop.step))
-                closing: dict[str, dict[str, float]] = {"heldout_loss": {}, "heldout_accuracy": {}}
+                closing: list[Evaluation] = []
                 try:
                     loop.run()
                     status = "completed"
-                    closing = {"heldout_loss": loop.full_heldout_loss(), "heldout_accuracy": loop.heldout_accuracy()}
+                    loop.return_to_best()
+                    closing = loop.full_heldout()
                 except StopRequested:
                     if loop.step == 0:
                         raise  # nothing was learned: there is nothing to save
@@ -211,7 +214,7 @@ class Training:
             peers=self.peers,
         )
         if told["checkpoint"] is not None:
-            loop.load(load_checkpoint(Path(told["checkpoint"])))
+            loop.load(load_checkpoint(Path(told["checkpoint"])), branched=told["branched"])
         loop.run()
 
 
@@ -229,21 +232,31 @@ def _finish(
     folder: Path,
     loop: TrainingLoop,
     status: str,
-    closing: dict[str, dict[str, float]],
+    closing: list[Evaluation],
     precision: str,
     workers: int,
 ) -> dict[str, Any]:
     """Write the artifacts, each whole or not at all; what `train_model` returns."""
     parameter_count = sum(p.numel() for p in loop.model.parameters())
     seconds = loop.elapsed_seconds
+    measured: dict[str, dict[str, float | None]] = {
+        "heldout_loss": {each.dataset: each.loss for each in closing},
+        "heldout_bits_per_byte": {each.dataset: bits_per_byte(each.loss, each.tokens, each.bytes) for each in closing},
+        "heldout_accuracy": {each.dataset: each.accuracy for each in closing},
+    }
     stats = {
         "steps": loop.step,
         "planned_steps": config.max_steps,
+        "weights_step": loop.weights_step,
+        **({"ended_early": why} if (why := loop.why_early()) else {}),
         "tokens": loop.tokens,
         "seconds": round(seconds, 2),
         "tokens_per_second": round(loop.tokens / seconds, 1),
         "epochs": {source: round(passes, 3) for source, passes in loop.epochs().items()},
-        **{figure: {source: round(value, 4) for source, value in of.items()} for figure, of in closing.items()},
+        **{
+            figure: {dataset: round(value, 4) for dataset, value in of.items() if value is not None}
+            for figure, of in measured.items()
+        },
         "precision": precision,
         "threads": torch.get_num_threads(),
         "workers": workers,

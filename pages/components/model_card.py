@@ -86,6 +86,9 @@ def figures(model: TrainedModel) -> None:
         else:
             st.metric("Problems learned from", compact(stats["tokens"]), width="content")
         st.metric("Time", duration(stats["seconds"]), width="content")
+    if model.step < stats["steps"]:
+        early = shown(stats.get("ended_early", ""))
+        st.caption(f"{early} The weights are those of step {model.step:,}, at its best check.".strip())
     unseen = "text" if model.writes_text else "problems"
     st.subheader(f"How wrong it is on unseen {unseen} (held-out loss)", anchor=False, help=explained("held-out loss"))
     if not stats["heldout_loss"]:
@@ -93,11 +96,19 @@ def figures(model: TrainedModel) -> None:
         return
     table(
         [
-            {"dataset": dataset, "loss (nats a token)": loss, "as unsure as choosing among": perplexity(loss)}
+            {
+                "dataset": dataset,
+                "loss (nats a token)": loss,
+                "bits per byte": stats.get("heldout_bits_per_byte", {}).get(dataset),
+                "as unsure as choosing among": perplexity(loss),
+            }
             for dataset, loss in stats["heldout_loss"].items()
         ],
         column_config={
             "loss (nats a token)": st.column_config.NumberColumn(format="%.3f"),
+            "bits per byte": st.column_config.NumberColumn(format="%.3f", help=explained("bits per byte"))
+            if model.writes_text
+            else None,
             "as unsure as choosing among": st.column_config.NumberColumn(
                 format="%.1f tokens", help=explained("perplexity", "This is the perplexity.")
             ),

@@ -49,7 +49,7 @@ class Side:
 
     @property
     def title(self) -> str:
-        last = self.model.details["training_stats"]["steps"]
+        last = self.model.step
         return f"{self.model.name}, {f'finished (step {last:,})' if self.step is None else f'after step {self.step:,}'}"
 
 
@@ -98,7 +98,7 @@ def choose_sides(manager: RunManager, model: TrainedModel) -> list[Side]:
 
 def choose_step(manager: RunManager, model: TrainedModel, side: str) -> int | None:
     """A step of which a checkpoint is kept; None for the finished model, which stands last."""
-    last = model.details["training_stats"]["steps"]
+    last = model.step
     steps = [*manager.kept_steps(model.id), last]
     if len(steps) == 1:
         return None

@@ -32,7 +32,8 @@ def quote_line(log: ProgressLog, run: Run) -> str:
         return ""
     low, high = run.quote["low_seconds"], run.quote["high_seconds"]
     promised = f"Quoted for training: {duration(low)} to {duration(high)}"
-    if run.status is not RunStatus.COMPLETED:
+    ended_early = (run.step or 0) < (run.total_steps or 0)
+    if run.status is not RunStatus.COMPLETED or ended_early:
         return f"{promised}."
     seconds = log.training_seconds(run)
     if seconds is None:

@@ -25,7 +25,7 @@ UPDATE_SECONDS = 5.0  # while a run of it goes on
 def results_of(manager: RunManager, group_id: str) -> SweepResults:
     """The runs of a sweep by their results. Raises RunError when there is none any more."""
     runs = manager.log.runs_of_group(group_id)
-    return sweep_results(runs, manager.log.heldout_losses([run.id for run in runs]))
+    return sweep_results(runs, manager.log.heldout_checks(run.id for run in runs))
 
 
 def sweep_section(manager: RunManager, group_id: str) -> None:
@@ -53,9 +53,10 @@ def _section(manager: RunManager, group_id: str) -> None:
             **numbers,
             "lowest held-out loss": number(
                 format="%.3f",
-                help=explained("held-out loss", "The mean over the datasets, at the checks while it trained."),
+                help=explained("held-out loss", "This is at the checks while it trained."),
             ),
             "at step": number(format="localized"),
+            "bits per byte": number(format="%.3f", help=explained("bits per byte", "At that step.")),
             "last held-out loss": number(format="%.3f"),
             time: number(format="%.1f", help="How long it was worked on, pauses left out."),
         },
@@ -94,5 +95,6 @@ def _row(row: SweepResult) -> dict[str, str | float | None]:
         "status": row.status.value,
         "lowest held-out loss": row.best_loss,
         "at step": row.best_step,
+        "bits per byte": row.bits_per_byte,
         "last held-out loss": row.last_loss,
     }

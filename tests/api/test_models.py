@@ -43,6 +43,7 @@ def test_a_model_has_the_figures_that_were_measured(client: TestClient, trained:
     details = trained.log.model(text_model).details
     assert told["steps"] == told["planned_steps"] == 4
     assert told["heldout_loss"] == details["training_stats"]["heldout_loss"] != {}
+    assert told["heldout_bits_per_byte"] == details["training_stats"]["heldout_bits_per_byte"] != {}
     assert told["parameter_count"] == details["parameter_count"]
     assert told["checkpoint_steps"] == trained.kept_steps(text_model) == [2]
     assert (told["capabilities"], told["act_enabled"], told["ltm_enabled"]) == (["text generation"], True, True)

@@ -33,7 +33,7 @@ def run_id(studio: RunManager, tiny_config: TrainingConfig) -> str:
             loss = 50.0 if step == PEAK else math.nan if step == 500 else 5.0 - step / 1000
             log.record("r", StepMetrics(name, step, loss, 0.1, 1.0, 1.0, 10, 0.1, step / 10))
     for step in range(0, 30, 10):
-        log.record("r", Evaluation("a", step, "GSM8K", math.inf if step == 20 else 3.0, 9))
+        log.record("r", Evaluation("a", step, "GSM8K", math.inf if step == 20 else 3.0, 9, bytes=18 if step else None))
         log.record("r", Sample("a", step, "GSM8K", "a <b>", "c", "d"))
         log.record("r", Event("info", f"event {step}", "a", step))
     log.record("r", DataReport([SourceReport("GSM8K", "x", "y", True, "")], False, "hash", 400, False))
@@ -133,6 +133,8 @@ def test_records_come_in_parts_in_order_of_writing(api: TestClient, run_id: str,
     assert rows == pages(api, f"/v1/runs/{run_id}/{table}")
     if table == "evaluations":
         assert [row["loss"] for row in rows] == [3.0, 3.0, None]  # infinite is no number
+        assert [row["bytes"] for row in rows] == [None, 18, 18]
+        assert [row["bits_per_byte"] for row in rows] == [None, pytest.approx(1.5 / math.log(2)), None]
 
 
 def test_the_data_report_and_the_checkpoints_are_told(api: TestClient, studio: RunManager, run_id: str) -> None:

@@ -138,7 +138,7 @@ def train(planned_run: RealRun, corpora: dict[str, dict[str, Any]], cache: Path)
         elif isinstance(item, Evaluation):
             checks.append((item.step, _rounded(item.loss)))
             if len(checks) % FULL_EVERY == 1 or item.step == config.max_steps:
-                full_checks.append((item.step, _rounded(next(iter(loop.full_heldout_loss().values())))))
+                full_checks.append((item.step, _rounded(loop.full_heldout()[0].loss)))
 
     with tempfile.TemporaryDirectory() as folder:
         data = PreparedData(Path(asyncio.run(prepare())))

@@ -100,6 +100,20 @@ def test_weights_are_kept_within_one_sequence_at_any_time(
         assert count[source] == 0 or weights[str(source)] > 0
 
 
+@pytest.mark.parametrize(("weights", "count"), [({}, 7), ({"a": 3, "b": 2}, 10), ({"a": 0}, 4)])
+def test_the_shares_of_tokens_are_those_of_what_is_drawn(weights: dict[str, float], count: int) -> None:
+    """Over passes that are whole. Sequences of "a" have 2 tokens that count, those of "b" 3 and 1."""
+    sources = {"a": numbered(0, 3), "b": numbered(1, 4), "none": numbered(2, 0)}
+    sources["a"].counted[:] = [0, 0, 1, 1]
+    sources["b"].counted[:] = [[0, 1, 1, 1]] * 2 + [[0, 1, 0, 0]] * 2
+    batches = Batches(sources, weights, 1, seed=3)
+    counted: Counter[str] = Counter()
+    for name, index in Batches(sources, weights, 1, seed=3).next_sources(count):
+        counted[name] += int(sources[name].counted[index, 1:].sum())
+    expected = {name: counted[name] / counted.total() for name in ("a", "b")}
+    assert batches.token_shares() == pytest.approx(expected)
+
+
 def test_a_source_without_a_weight_of_its_own_weighs_one() -> None:
     batches = Batches({"a": numbered(0, 5), "b": numbered(1, 5)}, {"a": 3.0}, batch_size=4, seed=0)
     assert Counter(source for source, _ in drawn(batches, 25)) == {0: 75, 1: 25}

@@ -1,5 +1,6 @@
 """The tokenizer: it spells any text, reads digits one by one, and never takes a person's words for its own marks."""
 
+import math
 from pathlib import Path
 
 import pytest
@@ -7,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from cognate_core.contracts import END_OF_TEXT_ID
-from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
+from cognate_core.contracts import END_OF_TEXT_ID, bits_per_byte
+from cognate_core.data.tokenizer import END_OF_TEXT, token_bytes, train_tokenizer
 
 TEXTS = [f"Problem: Ann has {n} apples and buys {n * 37} more. 12 1234 99\nSolution: 12 + 34 = 46" for n in range(60)]
 
@@ -69,6 +70,31 @@ def test_a_saved_tokenizer_reads_alike(tokenizer: Tokenizer, tmp_path: Path) -> 
     again = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
     for text in [*TEXTS[:3], "never seen: żółć 🎉"]:
         assert again.encode(text).ids == tokenizer.encode(text).ids
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text() | st.lists(st.sampled_from([*TEXTS[:2], END_OF_TEXT, "🎉", "é", " "])).map("".join))
+def test_the_bytes_of_the_tokens_are_those_of_the_text(tokenizer: Tokenizer, text: str) -> None:
+    spelled = token_bytes(tokenizer)
+    assert spelled[tokenizer.encode(text).ids].sum() == len(text.encode())
+    assert spelled[END_OF_TEXT_ID] == 0 and spelled.shape == (tokenizer.get_vocab_size(),)
+
+
+@settings(max_examples=50, deadline=None)
+@given(text=st.text(min_size=1), nats=st.floats(0.01, 10))
+def test_bits_per_byte_see_the_likelihood_of_a_text_and_not_its_tokens(
+    tokenizer: Tokenizer, text: str, nats: float
+) -> None:
+    """Of a model that finds each byte equally likely, whatever tokens it is asked in."""
+    sentence = TEXTS[0] + text
+    found, losses = [], set()
+    for cut in (tokenizer, train_tokenizer(["ab"], 300)):  # words, and single bytes
+        ids = cut.encode(sentence).ids
+        of_tokens = token_bytes(cut)[ids] * nats
+        losses.add(float(of_tokens.mean()))
+        found.append(bits_per_byte(float(of_tokens.mean()), len(ids), int(token_bytes(cut)[ids].sum())))
+    assert len(losses) == 2, "a token means more where it is longer"
+    assert found == [pytest.approx(nats / math.log(2), rel=1e-12)] * 2
 
 
 @pytest.mark.parametrize("vocab_size", [300, 333, 500])

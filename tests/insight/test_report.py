@@ -59,9 +59,12 @@ class Facts:
     worked_seconds: float | None = 151.0
 
 
+UNMEASURED = {"bytes": None, "bits_per_byte": None, "accuracy": None, "weight": None}
+
+
 def evaluations(losses: list[float | None], model: str = "m", dataset: str = "GSM8K") -> list[dict[str, Any]]:
     return [
-        {"model_name": model, "step": step, "dataset": dataset, "loss": loss, "tokens": 9}
+        {"model_name": model, "step": step, "dataset": dataset, "loss": loss, "tokens": 9, **UNMEASURED}
         for step, loss in enumerate(losses)
     ]
 

@@ -7,6 +7,7 @@ import pytest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
+from cognate_core.heldout import HeldoutCheck, HeldoutMeans
 from cognate_core.insight.charts import View
 from cognate_core.insight.palette import run_colour
 from cognate_core.insight.sweep_results import SweepResults, sweep_chart, sweep_results
@@ -33,18 +34,19 @@ class Swept:
 def results(*runs: tuple[dict[str, Any], float | None], **more: Any) -> SweepResults:
     """Of runs with these changes and losses."""
     swept = [Swept(str(n), TrainingConfig(**changes), colour=n, **more) for n, (changes, _) in enumerate(runs)]
-    losses = {
-        str(n): {"best_loss": loss, "best_step": 10, "last_loss": loss, "last_step": 20}
-        for n, (_, loss) in enumerate(runs)
-        if loss is not None
-    }
-    return sweep_results(swept, losses)
+    return sweep_results(swept, {str(n): checks(loss) for n, (_, loss) in enumerate(runs) if loss is not None})
+
+
+def checks(loss: float) -> list[HeldoutCheck]:
+    """Two, that came to the same."""
+    return [HeldoutCheck("m", step, HeldoutMeans(loss, loss / 2, None)) for step in (10, 20)]
 
 
 def test_the_lowest_loss_comes_first_and_one_seed_says_nothing_of_chance() -> None:
     found = results(({"learning_rate": 2e-3}, 3.9), ({"learning_rate": 1e-3}, 3.62), ({"learning_rate": 4e-3}, 5.0))
     assert found.fields == ["learning_rate"]
     assert [row.best_loss for row in found.rows] == [3.62, 3.9, 5.0]
+    assert (found.rows[0].best_step, found.rows[0].bits_per_byte, found.rows[0].last_loss) == (10, 1.81, 3.62)
     assert found.sentence == (
         "Lowest held-out loss: Learning rate 0.001 with 3.620, against 3.900 of the next (Learning rate 0.002). "
         "One seed each: how much of the difference is chance was not measured. Vary the seed as well to know."
@@ -83,7 +85,7 @@ def test_seeds_alone_show_what_chance_does() -> None:
 def test_what_did_not_come_to_its_end_is_shown_and_not_compared(status: RunStatus) -> None:
     whole = [Swept("a", TrainingConfig(learning_rate=1e-3)), Swept("b", TrainingConfig(learning_rate=2e-3))]
     broken = Swept("c", TrainingConfig(learning_rate=1e-1), status)
-    losses = {name: {"best_loss": loss} for name, loss in (("a", 4.0), ("b", 3.0), ("c", 1.0))}
+    losses = {name: checks(loss) for name, loss in (("a", 4.0), ("b", 3.0), ("c", 1.0))}
     found = sweep_results([*whole, broken], losses)
     assert [row.run_id for row in found.rows] == ["b", "a", "c"]
     assert found.rows[-1].status is status and found.rows[-1].best_loss == 1.0
@@ -102,7 +104,7 @@ def test_what_was_not_measured_is_unknown() -> None:
 
 def test_losses_on_other_data_are_not_simply_compared() -> None:
     runs = [Swept(str(n), TrainingConfig(vocab_size=400 + n), data_report={"content_hash": str(n)}) for n in range(2)]
-    found = sweep_results(runs, {"0": {"best_loss": 3.0}, "1": {"best_loss": 2.0}})
+    found = sweep_results(runs, {"0": checks(3.0), "1": checks(2.0)})
     assert "cannot simply be compared" in found.sentence
 
 

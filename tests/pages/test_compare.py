@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -23,7 +25,7 @@ def add_run(
     log.create_run(run_id, name or f"run {run_id}", config, ["m"], studio.home, None, origin)
     for number, loss in enumerate(losses, start=1):
         log.record(run_id, StepMetrics("m", 10 * number, loss + 1, 0.1, 1.0, 1.0, 100, 1.0, 1.0 * number))
-        log.record(run_id, Evaluation("m", 10 * number, "SVAMP", loss, 9))
+        log.record(run_id, Evaluation("m", 10 * number, "SVAMP", loss, 9, bytes=18))
     data = DataReport([], fallback=False, content_hash=str(more.get("data", "same")), vocabulary=400, from_cache=False)
     log.record(run_id, data)
     log.raise_refused(run_id)
@@ -86,6 +88,7 @@ def test_one_run_has_its_best_and_nothing_to_differ_from(studio: RunManager, tin
     (row,) = table.value.to_dict("records")
     assert (row["run"], row["status"], row["steps"]) == ("run a", "completed", 30)
     assert (row["lowest held-out loss"], row["at step"], row["last training loss"]) == (1.5, 20, 3.0)
+    assert row["bits per byte"] == pytest.approx(0.75 / math.log(2))
     assert "Choose a second run" in texts(page)
     assert "Family" not in texts(page)
 

@@ -33,6 +33,7 @@ def test_a_model_shows_its_measured_figures_and_files(trained_studio: RunManager
     table = page.dataframe[0].value
     assert list(table["dataset"]) == ["Synthetic"]
     assert table["loss (nats a token)"][0] == model.details["training_stats"]["heldout_loss"]["Synthetic"]
+    assert table["bits per byte"][0] == model.details["training_stats"]["heldout_bits_per_byte"]["Synthetic"]
     for file in ("model.safetensors", "config.json", "tokenizer.json", "training_log.jsonl", "README.md"):
         assert file in texts(page)
 

@@ -30,11 +30,14 @@ def test_an_address_without_a_run_is_told(studio: RunManager) -> None:
 def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("monitor", run=run.id)
-    loss, rate, gradient, speed, *_ = charts(page)
+    loss, bits, rate, gradient, speed, *_ = charts(page)
     names = [trace["name"] for trace in loss["data"]]
     assert names == ["training, each step", "training", "unseen Synthetic"]
     assert loss["data"][0]["x"] == [1, 2, 3, 4]
     assert loss["data"][2]["x"] == [0, 2, 4]
+    checks = trained_studio.log.evaluations(run.id)
+    assert [trace["name"] for trace in bits["data"]] == ["unseen Synthetic"]
+    assert bits["data"][0]["y"] == [row["bits_per_byte"] for row in checks]
     assert rate["data"][0]["y"] == [row["learning_rate"] for row in trained_studio.log.metrics(run.id)]
     assert [trace["name"] for trace in gradient["data"] if "each step" not in trace["name"]] == ["before", "after"]
     before, *rows = trained_studio.log.metrics(run.id)
@@ -45,6 +48,8 @@ def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: R
     values = {metric.label: metric.value for metric in page.metric}
     assert values["Step"] == "4 of 4"
     assert values["How wrong it is (loss)"] == f"{trained_studio.log.metrics(run.id)[-1]['loss']:.3f}"
+    assert values["On unseen text (held-out loss)"] == f"{checks[-1]['loss']:.3f}"
+    assert values["Bits per byte"] == f"{checks[-1]['bits_per_byte']:.3f}"
     sample = trained_studio.log.samples(run.id)[-1]
     assert sample["prompt"] in texts(page)
     assert "made on this computer" in page.dataframe[0].value.to_string()
@@ -53,7 +58,7 @@ def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: R
 def test_pondering_and_memory_have_their_charts_and_figures(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("monitor", run=run.id)
-    steps, tokens, price, notes, use = charts(page)[4:]
+    steps, tokens, price, notes, use = charts(page)[5:]
     rows = trained_studio.log.metrics(run.id)
     assert steps["data"][0]["y"] == [row["ponder_steps"] for row in rows]
     assert price["data"][0]["y"] == [row["ponder_loss"] for row in rows]

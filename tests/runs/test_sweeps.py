@@ -12,6 +12,7 @@ import pytest
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ModelTrainer, Origin, ProgressCallback, RunStatus
 from cognate_core.errors import ConfigError, DiskFull, RunError
+from cognate_core.heldout import lowest_loss
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import manager as manager_module
 from cognate_core.runs.execution import RunContext
@@ -220,9 +221,9 @@ def test_a_run_in_a_passport_keeps_the_label_of_its_group(
     assert all(here.wait(run_id, LONG) for run_id in run_ids)
     passport = tmp_path / "run.cognate.zip"
     write_passport(here.log, here.store, run_ids[0], passport)
-    losses = here.log.heldout_losses(run_ids)
-    assert set(losses) == set(run_ids)
-    assert losses[run_ids[0]]["best_loss"] == here.log.best_evaluation(run_ids[0])["loss"]  # type: ignore[index]
+    checks = here.log.heldout_checks(run_ids)
+    assert set(checks) == set(run_ids)
+    assert lowest_loss(checks[run_ids[0]]) == here.log.best_check(run_ids[0]) is not None
     here.close()
     shutil.rmtree(here.home)
     there = open_manager()

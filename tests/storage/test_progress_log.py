@@ -40,6 +40,7 @@ from cognate_core.errors import RunError, StorageError
 from cognate_core.storage import progress_log
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import NewRun, ProgressLog, ProgressReader, SQLiteProgressEmitter
+from tests.there import there
 
 DEFAULTS = TrainingConfig()
 TERMINAL = [status for status in RunStatus if status.is_terminal]
@@ -770,22 +771,40 @@ class TestBestEvaluation:
             for dataset, loss in zip(("GSM8K", "SVAMP"), each, strict=True):
                 log.record(run_id, Evaluation("m", step, dataset, loss, 9))
         log.raise_refused(run_id)
-        best = log.best_evaluation(run_id)
-        assert best is not None
-        assert (best["model_name"], best["step"]) == ("m", 20), "lowest mean; one that is not known whole is none"
-        assert best["loss"] == pytest.approx(3.75)
+        best = there(log.best_check(run_id))
+        assert (best.model_name, best.step) == ("m", 20), "lowest mean; one that is not known whole is none"
+        assert best.means.loss == pytest.approx(3.75)
+
+    def test_a_small_dataset_counts_little(self, log: ProgressLog, run_id: str) -> None:
+        for step, (large, small) in {10: (2.0, 9.0), 20: (2.5, 3.0)}.items():
+            log.record(run_id, Evaluation("m", step, "GSM8K", large, 9, weight=0.95))
+            log.record(run_id, Evaluation("m", step, "HotpotQA", small, 9, weight=0.05))
+        log.raise_refused(run_id)
+        assert there(log.best_check(run_id)) == log.heldout_checks([run_id])[run_id][0]
+        assert there(log.best_check(run_id)).means.loss == pytest.approx(2.35)
 
     def test_of_two_that_are_alike_is_the_earlier_one(self, log: ProgressLog, run_id: str) -> None:
         for step in (30, 10, 20):
             log.record(run_id, Evaluation("m", step, "SVAMP", 2.0, 9))
         log.raise_refused(run_id)
-        assert (log.best_evaluation(run_id) or {})["step"] == 10
+        assert there(log.best_check(run_id)).step == 10
 
     def test_is_unknown_where_nothing_was_measured(self, log: ProgressLog, run_id: str) -> None:
-        assert log.best_evaluation(run_id) is None
+        assert log.best_check(run_id) is None
         log.record(run_id, Evaluation("m", 10, "SVAMP", math.nan, 9))
         log.raise_refused(run_id)
-        assert log.best_evaluation(run_id) is None
+        assert log.best_check(run_id) is None
+
+
+class TestEvaluations:
+    def test_have_bits_per_byte_where_bytes_were_counted(self, log: ProgressLog, run_id: str) -> None:
+        log.record(run_id, Evaluation("m", 1, "SVAMP", math.log(2) * 3, 20, bytes=40))
+        log.record(run_id, Evaluation("m", 1, "GSM8K", 3.0, 20))
+        log.record(run_id, Evaluation("m", 2, "SVAMP", math.nan, 20, bytes=40))
+        log.raise_refused(run_id)
+        for rows in (log.evaluations(run_id), log.records_after("evaluations", run_id, 0, 10)):
+            assert [row["bits_per_byte"] for row in rows] == [pytest.approx(1.5), None, None]
+        assert [row["step"] for row in log.newest_evaluations(run_id, "m")] == [1, 2], "the last of each dataset"
 
 
 class TestFillGaps:

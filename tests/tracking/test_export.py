@@ -35,7 +35,7 @@ def log(tmp_path: Path) -> Iterator[ProgressLog]:
         for number in range(1, 4):
             loss = math.nan if number == 3 else -1 / 3 * number
             log.record("r1", StepMetrics(model, number, loss, 2e-5, 1.0, 1.0, 10, 0.1, 0.1 * number, accuracy=0.25))
-        log.record("r1", Evaluation(model, 2, "Own file", 4.5, 5, accuracy=1.0))
+        log.record("r1", Evaluation(model, 2, "Own file", 4.5, 5, accuracy=1.0, bytes=10))
         log.record("r2", StepMetrics(model, 1, 7.0, 2e-5, 1.0, 1.0, 10, 0.1, 0.1))
     log.raise_refused("r1")
     yield log
@@ -52,7 +52,8 @@ def test_both_formats_hold_every_row_of_every_model_in_order(log: ProgressLog) -
     assert [row["loss"] for row in typed[:4]] == [None, -1 / 3, -2 / 3, None], "what was no number is null"
     assert [row["heldout/GSM8K"] for row in typed[:4]] == [9.0, None, None, None]
     assert [row["heldout_accuracy/Own file"] for row in typed[:4]] == [None, None, 1.0, None]
-    assert "heldout_accuracy/GSM8K" not in typed[0], "it has none"
+    assert [row["heldout_bits_per_byte/Own file"] for row in typed[:4]] == [None, None, 2.25 / math.log(2), None]
+    assert not {"heldout_accuracy/GSM8K", "heldout_bits_per_byte/GSM8K"} & set(typed[0]), "it has none"
     assert typed[1]["accuracy"] == 0.25 and typed[1]["ponder_steps"] is None
     text = read_csv(metrics_csv(log, "r1"))
     assert text[0].keys() == typed[0].keys()

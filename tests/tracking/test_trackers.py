@@ -155,7 +155,7 @@ def test_steps_that_are_void_after_a_resume_are_forgotten(
     for number in range(1, 10):
         first.record(step(number, loss=number))
         if number % 2 == 0:
-            first.record(Evaluation("m", number, "GSM8K", 10.0 + number, 5, accuracy=0.5))
+            first.record(Evaluation("m", number, "GSM8K", 10.0 + number, 5, accuracy=0.5, bytes=20))
     first.close(NEVER)
     for loss in (100.0, 200.0):  # it breaks off and goes on twice, within a second
         again = open_tracking(log, tmp_path, config)
@@ -168,6 +168,8 @@ def test_steps_that_are_void_after_a_resume_are_forgotten(
     assert found["train/loss"] == [*((n, float(n)) for n in range(1, 7)), (7, 207.0), (8, 208.0)]
     assert found["heldout/GSM8K"] == [(2, 12.0), (4, 14.0), (6, 206.0)]
     assert [n for n, _ in found["heldout_accuracy/GSM8K"]] == [2, 4, 6]
+    bits = dict(found["heldout_bits_per_byte/GSM8K"])
+    assert bits == {2: pytest.approx(3 / math.log(2)), 4: pytest.approx(3.5 / math.log(2))}
 
 
 def test_a_model_that_begins_anew_leaves_nothing_of_its_first_life(

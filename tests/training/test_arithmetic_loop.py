@@ -135,9 +135,20 @@ def test_each_step_and_each_check_say_how_many_answers_were_right(tmp_path: Path
     assert [(row.step, row.dataset, row.tokens) for row in checks] == [(step, ARITHMETIC, 21) for step in (0, 4, 8, 10)]
     assert (checks[0].loss, checks[0].accuracy) == evaluate(model, problems, problems.heldout)
     loss, accuracy = evaluate(trained.loop.model, problems, problems.heldout)
-    assert trained.loop.full_heldout_loss() == {ARITHMETIC: loss}
-    assert trained.loop.heldout_accuracy() == {ARITHMETIC: accuracy}
+    (closing,) = trained.loop.full_heldout()
+    assert (closing.dataset, closing.loss, closing.accuracy, closing.bytes) == (ARITHMETIC, loss, accuracy, None)
     assert trained.loop.epochs() == {ARITHMETIC: pytest.approx(3 + 8 / 21)}
+
+
+def test_early_stopping_watches_the_answers_that_are_right(tmp_path: Path) -> None:
+    stopping = {"early_stopping_patience": 3, "metric_for_best_model": "accuracy", "eval_interval": 1, "max_steps": 200}
+    trained = Trained(tmp_path, TINY.with_overrides(stopping))
+    trained.loop.run()
+    right = {row.step: row.accuracy for row in trained.of(Evaluation) if row.step}
+    best = max(right, key=lambda step: (right[step], -step))
+    assert trained.loop.step == max(right) == best + 3 < 200
+    trained.loop.return_to_best()
+    assert trained.loop.weights_step == best and trained.loop.full_heldout()[0].accuracy == right[best]
 
 
 def test_the_very_first_update_moves_nothing_and_the_rate_stays_as_published(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from cognate_core.contracts import (
     Record,
     Sample,
     StepMetrics,
+    bits_per_byte,
 )
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.packing import EncodedDocument, Packed, pack
@@ -32,6 +33,7 @@ from cognate_core.data.prepared import Batches, HeldoutPrompt, PreparedData, wri
 from cognate_core.data.questions import heldout_questions
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import CancelRequested, DataError, Diverged, StopRequested
+from cognate_core.heldout import HeldoutMeans
 from cognate_core.model import CognateModel, CognateOutput
 from cognate_core.playground import Playground
 from cognate_core.records import record_to_json
@@ -479,7 +481,34 @@ def test_a_check_reads_part_of_the_held_out_text_and_the_end_reads_all(
     assert [check.tokens for check in trained.of(Evaluation)] == [first_row] * 2
     assert first_row >= 100
     within = sum_differs(int(data.packed("Synthetic", "heldout").counted[:, 1:].sum()))
-    assert trained.loop.full_heldout_loss() == {"Synthetic": pytest.approx(held_out_loss(trained, data), rel=within)}
+    (whole,) = trained.loop.full_heldout()
+    assert whole.loss == pytest.approx(held_out_loss(trained, data), rel=within)
+    assert whole.dataset == "Synthetic" and whole.tokens == data.packed("Synthetic", "heldout").counted[:, 1:].sum()
+
+
+@pytest.mark.parametrize("what", ["data", "answers"])
+def test_a_check_counts_the_bytes_of_what_counts(what: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    prepared = request.getfixturevalue(what)
+    packed, tokenizer = prepared.packed("Synthetic", "heldout"), prepared.tokenizer()
+    spelled = tokenizer.decode(packed.tokens[packed.counted.astype(bool)].tolist())  # the ends are left out
+    assert ("Problem:" in spelled) == (what == "data")
+    trained = Trained(prepared, tmp_path, {"max_steps": 1})
+    with torch.no_grad():
+        for parameter in trained.loop.model.parameters():
+            parameter.zero_()  # each token is as likely as any other
+    trained.run()
+    check = trained.of(Evaluation)[0]
+    assert check.bytes == len(spelled.encode())
+    assert check.loss == pytest.approx(math.log(400), rel=sum_differs(400))
+    expected = check.tokens * math.log2(400) / len(spelled.encode())
+    assert bits_per_byte(check.loss, check.tokens, check.bytes) == pytest.approx(expected, rel=sum_differs(400))
+
+
+def test_another_vocabulary_cuts_the_same_bytes(data: PreparedData, tmp_path: Path) -> None:
+    change = {"vocab_size": 300}
+    other = Trained(prepare(TINY.with_overrides(change), tmp_path / "cache"), tmp_path / "model", change)
+    (cut_small,), (cut_large,) = other.loop.full_heldout(), Trained(data, tmp_path).loop.full_heldout()
+    assert cut_small.tokens > cut_large.tokens and cut_small.bytes == cut_large.bytes
 
 
 @torch.no_grad()
@@ -492,6 +521,27 @@ def held_out_loss(trained: Trained, data: PreparedData, **options: Any) -> float
         guesses = F.log_softmax(trained.loop.model(ids[None, :-1], **options).logits[0], dim=-1)
         losses += [-float(guesses[t - 1, ids[t]]) for t in range(1, len(ids)) if counted[t]]
     return sum(losses) / len(losses)
+
+
+def test_a_dataset_counts_by_its_share_of_what_is_learned(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["a" * 30], 300)
+
+    def rows(count: int, length: int) -> Packed:
+        return pack([EncodedDocument([5] * length, 0)] * count, 15, answers_only=False)
+
+    packed = {
+        "large": {"train": rows(30, 14), "heldout": rows(2, 14)},
+        "small": {"train": rows(3, 4), "heldout": rows(2, 9)},
+    }
+    report = DataReport([], fallback=False, content_hash="x", vocabulary=300, from_cache=False)
+    folder = tmp_path / "prepared"
+    folder.mkdir()
+    write_prepared(folder, tokenizer, packed, [], report)
+    change = {"vocab_size": 300, "train_seq_len": 16}
+    evaluations = Trained(PreparedData(folder), tmp_path, change).loop.full_heldout()
+    learned = {name: int(splits["train"].counted.sum()) for name, splits in packed.items()}
+    weights = {name: count / sum(learned.values()) for name, count in learned.items()}
+    assert {each.dataset: each.weight for each in evaluations} == pytest.approx(weights)
 
 
 def test_the_held_out_loss_falls_with_the_training_loss(data: PreparedData, tmp_path: Path) -> None:
@@ -550,7 +600,7 @@ def test_a_source_without_held_out_rows_is_learned_and_not_measured(tmp_path: Pa
     rng = np.random.default_rng(0)
 
     def rows(count: int) -> Packed:
-        documents = [EncodedDocument(rng.integers(1, 300, 20).tolist(), 5) for _ in range(count)]
+        documents = [EncodedDocument(rng.integers(1, 250, 20).tolist(), 5) for _ in range(count)]
         return pack(documents, 256, answers_only=False)
 
     folder = tmp_path / "prepared"
@@ -562,7 +612,7 @@ def test_a_source_without_held_out_rows_is_learned_and_not_measured(tmp_path: Pa
     trained = Trained(PreparedData(folder), tmp_path, {"sample_tokens": 2}).run()
     assert Counter(check.dataset for check in trained.of(Evaluation)) == {"a": 2}
     assert {sample.prompt for sample in trained.of(Sample)} == {"Problem: 1\nSolution:"}, "the first prompt is used"
-    assert set(trained.loop.full_heldout_loss()) == {"a"}
+    assert [each.dataset for each in trained.loop.full_heldout()] == ["a"]
     assert set(trained.loop.epochs()) == {"a", "b"}
 
 
@@ -638,18 +688,15 @@ def test_checkpoints_are_saved_at_intervals_and_told(data: PreparedData, tmp_pat
 def test_each_check_that_is_the_best_so_far_is_saved(
     data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = {0: 5.0, 1: 6.0, 2: 4.0, 3: 4.0, 4: None, 5: 3.5, 6: 3.6}
-    monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: losses[loop.step])
+    losses = {0: 1.0, 1: 6.0, 2: 4.0, 3: 4.0, 4: None, 5: 3.5, 6: 3.6}
+    monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: HeldoutMeans(losses[loop.step], None, None))
     trained = Trained(data, tmp_path, {"max_steps": 6, "eval_interval": 1}).run()
     saved = [event.step for event in trained.of(Event) if event.message.startswith("Checkpoint saved")]
-    assert saved == [2, 5], "neither a worse nor an equal one, none without a number, and none before the first step"
+    assert saved == [1, 2, 5], "neither a worse nor an equal one, none without a number, and none before the first step"
     for step in saved:
         state = load_checkpoint(tmp_path / f"checkpoints/step-0000000{step}").state
-        assert (state["heldout_loss"], state["lowest_loss"], state["checked_step"]) == (
-            losses[step],
-            losses[step],
-            step,
-        )
+        best = {"metric": "loss", "step": step, "score": losses[step], "waited": 0}
+        assert (state["score"], state["best"], state["checked_step"]) == (losses[step], best, step)
 
 
 def test_slow_steps_are_saved_more_often_than_the_interval(

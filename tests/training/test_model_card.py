@@ -13,11 +13,13 @@ CONFIG = TrainingConfig(vocab_size=5_000, d_model=64, n_layers=3, n_heads=4, lea
 STATS: dict[str, Any] = {
     "steps": 1_234,
     "planned_steps": 2_000,
+    "weights_step": 1_234,
     "tokens": 1_234_567,
     "seconds": 1_001.26,
     "tokens_per_second": 1_233.0,
     "epochs": {"GSM8K": 1.5},
     "heldout_loss": {"GSM8K": 2.5, "SVAMP": 3.25},
+    "heldout_bits_per_byte": {"GSM8K": 1.0625},
     "precision": "bf16",
     "threads": 7,
     "workers": 1,
@@ -57,8 +59,9 @@ def test_the_figures_are_those_that_were_measured() -> None:
     assert "with 1,000,000 parameters" in text
     assert "Training ran all of its 1,234 steps." in text
     assert f"ln(5,000) = {math.log(5_000):.2f}" in text
-    assert "| GSM8K | 2.500 | 12.2 |" in text
-    assert "| SVAMP | 3.250 | 25.8 |" in text
+    assert "| dataset | loss | perplexity | bits per byte |\n| --- | ---: | ---: | ---: |\n" in text
+    assert "| GSM8K | 2.500 | 12.2 | 1.062 |\n| SVAMP | 3.250 | 25.8 | unknown |\n" in text
+    assert "bits per byte" not in card(heldout_bits_per_byte={}), "a table of problems has none"
     assert "1,234,567 tokens in 1,001 s (1,233 a second), bf16, 7 threads" in text
     assert "(1,233 a second), bf16, 2 workers of 7 threads" in card(workers=2)
     assert "3 layers, width 64, 4 heads, vocabulary 5,000 (the tokenizer uses 4,321)" in text

@@ -29,6 +29,7 @@ from cognate_core.contracts import (
 )
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.errors import CancelRequested, Diverged, OutOfMemory, PauseRequested, StopRequested
+from cognate_core.heldout import HeldoutMeans
 from cognate_core.model import CognateModel, CognateOutput
 from cognate_core.records import is_before, read_records
 from cognate_core.training import checkpoint as checkpoint_module
@@ -550,7 +551,7 @@ def test_a_checkpoint_that_was_changed_on_purpose_is_not_taken(copy: Trained) ->
 
 def script_checks(monkeypatch: pytest.MonkeyPatch, losses: dict[int, float | None]) -> None:
     """From now on the mean held-out loss is the one of the script."""
-    monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: losses[loop.step])
+    monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: HeldoutMeans(losses[loop.step], None, None))
 
 
 BEST_AT_2 = {0: 9.0, 2: 1.0, 4: 5.0, 6: 6.0, 8: 7.0}
@@ -567,7 +568,7 @@ def test_the_best_checkpoint_outlives_newer_ones_and_pauses(
         assert not model.live(until=pause)
     assert model.live()
     assert model.checkpoints == ["step-00000002", "step-00000006", "step-00000007", "step-00000008"]
-    assert load_checkpoint(model.folder / "checkpoints/step-00000002").state["heldout_loss"] == 1.0
+    assert load_checkpoint(model.folder / "checkpoints/step-00000002").state["score"] == 1.0
 
 
 def test_a_resumed_model_knows_the_best_loss_of_its_earlier_lives(
@@ -588,7 +589,7 @@ def test_checks_that_are_no_number_are_never_the_best(
     model = Trained(prepared, tmp_path, eval_interval=2, save_steps=1000)
     assert model.live()
     assert model.checkpoints == ["step-00000004", "step-00000008"]
-    assert load_checkpoint(model.folder / "checkpoints/step-00000008").state["lowest_loss"] == 3.0
+    assert load_checkpoint(model.folder / "checkpoints/step-00000008").state["best"]["score"] == 3.0
 
 
 # Other ends

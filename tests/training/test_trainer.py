@@ -144,7 +144,8 @@ def test_the_result_tells_what_was_done(finished: Finished) -> None:
     assert stats["tokens_per_second"] == pytest.approx(stats["tokens"] / stats["seconds"], rel=0.1)
     sequences = len(PreparedData(Path(config.prepared_data or "")).packed("Synthetic", "train").tokens)
     assert stats["epochs"] == {"Synthetic": round(10 / sequences, 3)}
-    assert set(stats["heldout_loss"]) == {"Synthetic"}
+    assert set(stats["heldout_loss"]) == set(stats["heldout_bits_per_byte"]) == {"Synthetic"}
+    assert stats["heldout_accuracy"] == {}, "nobody asked whether its answers are right"
     assert (stats["precision"], stats["threads"], stats["seed"]) == ("fp32", 1, 7)
     assert json.loads(json.dumps(result)) == result, "it can be sent as JSON"
 

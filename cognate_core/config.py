@@ -130,7 +130,8 @@ class TrainingConfig(BaseModel):
         512,
         title="Training length",
         help="How many tokens one training sequence holds. Several rows share a sequence; a row is never cut "
-        "inside its answer. Longer costs more time and memory.",
+        "inside its answer. A longer plain text goes on in the next sequence, where memory begins anew. Longer costs "
+        "more time and memory.",
         section="Data",
         unit="tokens",
         ge=16,

@@ -230,11 +230,15 @@ class DataReport:
 
 @dataclass(frozen=True, slots=True)
 class BatchSequence:
-    """One sequence that a step read: its dataset, its texts in their order, and how many tokens were learned."""
+    """One sequence that a step read: its dataset, its texts in their order, and how many tokens were learned.
+
+    `partial`: its first or last text is a part of one that is longer than a sequence.
+    """
 
     source: str
     texts: list[str]
     counted_tokens: int
+    partial: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -238,10 +238,11 @@ class DataReport:
 
     def doubts(self) -> list[str]:
         """Sentences about data that can be learned from and will hardly do what was meant."""
-        made = self.vocabulary - SMALLEST_VOCABULARY
-        if self.rare_tokens is None or self.rare_tokens <= made / 2:
+        if self.rare_tokens is None or self.rare_tokens <= (self.vocabulary - SMALLEST_VOCABULARY) / 2:
             return []
         enough = -(-(self.vocabulary - self.rare_tokens) // 100) * 100
+        if enough >= self.vocabulary:
+            return []
         return [
             f"The vocabulary is larger than this text can teach: {self.rare_tokens:,} of its {self.vocabulary:,} "
             f"tokens occur fewer than {RARE} times in it. About {enough:,} would do."

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails
 
+from cognate_core.contracts import SMALLEST_VOCABULARY
 from cognate_core.errors import ConfigError
 
 DATASETS: dict[str, str] = {
@@ -133,7 +134,8 @@ class TrainingConfig(BaseModel):
         512,
         title="Training length",
         help="How many tokens one training sequence holds. Several rows share a sequence; a row is never cut "
-        "inside its answer. Longer costs more time and memory.",
+        "inside its answer. A longer plain text goes on in the next sequence, where memory begins anew. Longer costs "
+        "more time and memory.",
         section="Data",
         unit="tokens",
         ge=16,
@@ -197,10 +199,11 @@ class TrainingConfig(BaseModel):
     vocab_size: int = _setting(
         32000,
         title="Vocabulary",
-        help="How many different tokens (word pieces) the model knows at most.",
+        help="How many different tokens (word pieces) the model knows at most. A short text makes fewer, and the model "
+        "then has no more than these.",
         section="Model",
         unit="tokens",
-        ge=300,
+        ge=SMALLEST_VOCABULARY,
         le=65536,
     )
     max_seq_len: int = _setting(
@@ -829,6 +832,16 @@ class TrainingConfig(BaseModel):
         """Among how many tokens the model chooses the next one."""
         return self.arithmetic_modulus + 2 if self.task == "arithmetic" else self.vocab_size
 
+    def fitted(self, report: Mapping[str, Any] | None) -> TrainingConfig:
+        """These settings with the vocabulary that models have which learn from the data of `report`.
+
+        Args:
+            report: the fields of a DataReport; None while the data are not prepared: at most as many as asked for.
+        """
+        if report is None or not report.get("fitted"):
+            return self
+        return self.model_copy(update={"vocab_size": report["vocabulary"]})
+
     def doubts(self) -> list[str]:
         """Sentences about settings that are allowed and will hardly do what was meant."""
         found = []
@@ -836,6 +849,12 @@ class TrainingConfig(BaseModel):
             found.append(
                 f"Long-term memory will not be learned: a segment ({self.mem_segment} tokens) is not shorter than the "
                 f"training length ({self.train_seq_len}), so nothing noted is ever read. Choose shorter segments."
+            )
+        elif self.ltm_enabled and self.attention_window >= self.train_seq_len:
+            found.append(
+                f"Long-term memory can hardly matter here: it begins anew with each sequence, and the attention window "
+                f"({self.attention_window} tokens) holds all of a sequence ({self.train_seq_len}). Choose a shorter "
+                "window or a longer training length, or switch memory off to train faster."
             )
         if self.task == "arithmetic" and self.early_stopping_patience and self.metric_for_best_model == "loss":
             found.append(

@@ -33,7 +33,7 @@ WHOLE_NUMBERS = {  # name -> lowest and highest allowed
     "d_model": (8, 4096),
     "n_layers": (1, 96),
     "n_heads": (1, 64),
-    "vocab_size": (300, 65_536),
+    "vocab_size": (257, 65_536),
     "max_seq_len": (16, 65_536),
     "attention_window": (16, 65_536),
     "max_act_steps": (1, 64),
@@ -509,7 +509,15 @@ def test_only_modulo_a_prime_is_calculated(modulus: int) -> None:
         assert TrainingConfig.from_values(values).choices == modulus + 2
     else:
         assert f"{modulus} is not a prime" in sentence(values, "arithmetic_modulus")
-    assert TrainingConfig.from_values({**values, "task": "text"}).choices == TrainingConfig().vocab_size
+    text = TrainingConfig.from_values({**values, "task": "text"})
+    assert text.choices == TrainingConfig().vocab_size
+    assert text.fitted({"vocabulary": 300, "fitted": True}).choices == 300
+    for unfitted in (
+        None,
+        {"vocabulary": 300},
+        {"vocabulary": 300, "fitted": False},
+    ):  # the last two of earlier studios
+        assert text.fitted(unfitted) == text
 
 
 @pytest.mark.parametrize("operation", "*+-/")
@@ -680,7 +688,15 @@ def test_epsilon_can_be_overridden() -> None:
 def test_a_segment_as_long_as_the_training_text_is_doubtful() -> None:
     (doubt,) = TrainingConfig(mem_segment=512).doubts()
     assert "512" in doubt and "nothing noted is ever read" in doubt
-    assert TrainingConfig().doubts() == TrainingConfig(mem_segment=512, ltm_enabled=False).doubts() == []
+    assert TrainingConfig(mem_segment=512, ltm_enabled=False).doubts() == []
+
+
+def test_a_memory_that_attention_makes_needless_is_doubtful() -> None:
+    (doubt,) = TrainingConfig(attention_window=700, train_seq_len=600).doubts()
+    assert "(700 tokens)" in doubt and "(600)" in doubt and "switch memory off" in doubt
+    assert len(TrainingConfig(attention_window=600, train_seq_len=600).doubts()) == 1
+    assert TrainingConfig(attention_window=599, train_seq_len=600).doubts() == []
+    assert TrainingConfig(attention_window=600, train_seq_len=600, ltm_enabled=False).doubts() == []
 
 
 # Several workers

@@ -84,7 +84,7 @@ class SplitLengths(BaseModel):
     percentile_95: float
     longest: int
     left_out: int = Field(description="Rows that do not fit.")
-    cut: int = Field(description="Rows of plain text that are cut in pieces to fit.")
+    cut: int = Field(description="Rows of plain text that do not fit and go on in further sequences.")
     sequences: int
     padding: float = Field(description="Share of the places in packed sequences that hold no text.")
 

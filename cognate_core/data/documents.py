@@ -35,6 +35,7 @@ class UnusableRow(ValueError):
 
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>]*>>")
+_LAST_IS_A_CONDITION = re.compile(r"(^|[.?!]\s+)If\b([^.?!]|\.\d)*\.?$")  # the stop of 0.5 ends no sentence
 
 
 def gsm8k_document(row: Row, config: TrainingConfig) -> Document:
@@ -47,8 +48,7 @@ def gsm8k_document(row: Row, config: TrainingConfig) -> Document:
 
 def svamp_document(row: Row, config: TrainingConfig) -> Document:
     """Columns Body, Question, Equation, Answer (a string or a number)."""
-    body = _text(row, "Body")
-    question = f"{body if body.endswith(('.', '?', '!')) else body + '.'} {_text(row, 'Question')}"
+    question = _in_one_text(_text(row, "Body"), _text(row, "Question"))
     answer = _number(_text(row, "Answer"))
     equation = re.sub(r"\d+\.\d+", lambda match: _number(match[0]), _text(row, "Equation")).strip()
     if equation.startswith("(") and equation.endswith(")") and equation.count("(") == 1:
@@ -98,6 +98,13 @@ def own_file_document(row: Row, config: TrainingConfig) -> Document:
     pairs = ", ".join(f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)
     found = ", ".join(map(str, row))[:200].encode(errors="replace").decode()  # a name may hold half a letter, too
     raise UnusableRow(f"none of the columns text, {pairs} is there (found: {found or 'none'})")
+
+
+def _in_one_text(body: str, question: str) -> str:
+    """SVAMP's body and question: a condition that the body ends with ("If she ate 4") goes on in the question."""
+    if _LAST_IS_A_CONDITION.search(body):
+        return f"{body.removesuffix('.')}, {question[0].lower()}{question[1:]}"
+    return f"{body if body.endswith(('.', '?', '!')) else body + '.'} {question}"
 
 
 RowFormat = Callable[[Row, TrainingConfig], Document]

@@ -89,7 +89,7 @@ class Lengths:
     percentile_95: float
     longest: int
     left_out: int  # rows that do not fit
-    cut: int  # rows of plain text that are cut in pieces to fit
+    cut: int  # rows of plain text that do not fit and go on in further sequences
     sequences: int
     padding: float
 

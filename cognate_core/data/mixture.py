@@ -120,15 +120,16 @@ def sample_batch(mixture: Mixture, config: TrainingConfig, count: int) -> list[S
 
 def _pieces(tokens: npt.NDArray[np.uint16], counted: npt.NDArray[np.uint8], tokenizer: Tokenizer) -> list[Piece]:
     """The sequence without the end-of-text that opens it. Text that spells end-of-text has other ids."""
+    first = 1 if tokens[0] == END_OF_TEXT_ID else 0  # a text that goes on: its last token before is only read
     kinds: list[PieceKind] = [
         ("end" if counts else "padding") if token == END_OF_TEXT_ID else ("target" if counts else "given")
-        for token, counts in zip(tokens[1:].tolist(), counted[1:].tolist(), strict=True)
+        for token, counts in zip(tokens[first:].tolist(), counted[first:].tolist(), strict=True)
     ]
     pieces = []
     start = 0
     for place in range(1, len(kinds) + 1):
         if place == len(kinds) or kinds[place] != kinds[start] or kinds[place] == "end":
-            ids = tokens[1 + start : 1 + place].tolist()
+            ids = tokens[first + start : first + place].tolist()
             text = tokenizer.decode(ids) if kinds[start] in ("given", "target") else ""
             pieces.append(Piece(kinds[start], place - start, text))
             start = place

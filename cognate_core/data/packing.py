@@ -34,37 +34,47 @@ def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: boo
     """Lay documents one after the other into sequences of length + 1 tokens.
 
     A sequence begins with end-of-text, each document ends with it, the rest is padding that does not count. A document
-    goes into the fullest open sequence that has room. One that is too long is skipped, except plain text (no prompt),
-    which may be cut anywhere.
+    goes into the fullest open sequence that has room. One that is too long is skipped, except plain text (no prompt):
+    it fills sequences of its own, of which each but the first begins with the token before, so that every token counts
+    once and end-of-text stands where the text ends, nowhere else.
     """
-    room = length  # after the first end-of-text
-    open_sequences: list[list[EncodedDocument]] = []
-    used: list[int] = []
-    closed: list[list[EncodedDocument]] = []
+    room = length  # after the token that a sequence begins with
+    open_sequences: list[_Sequence] = []
+    closed: list[_Sequence] = []
     skipped = 0
-    for document in _fitting(documents, room):
-        if document is None:
-            skipped += 1
-            continue
-        size = len(document.ids) + 1
-        fits = [n for n, taken in enumerate(used) if taken + size <= room]
-        if fits:
-            chosen = max(fits, key=used.__getitem__)
-            open_sequences[chosen].append(document)
-            used[chosen] += size
-            continue
+
+    def take_in(sequence: _Sequence) -> None:
+        """Keep a new sequence open while it has room."""
+        if sequence.used >= room:
+            closed.append(sequence)
+            return
         if len(open_sequences) == OPEN_SEQUENCES:
-            fullest = max(range(len(used)), key=used.__getitem__)
+            fullest = max(range(len(open_sequences)), key=lambda n: open_sequences[n].used)
             closed.append(open_sequences.pop(fullest))
-            used.pop(fullest)
-        open_sequences.append([document])
-        used.append(size)
+        open_sequences.append(sequence)
+
+    for document in documents:
+        size = len(document.ids) + 1
+        if size <= room:
+            fits = [sequence for sequence in open_sequences if sequence.used + size <= room]
+            if fits:
+                max(fits, key=lambda sequence: sequence.used).add(document)
+            else:
+                take_in(_Sequence(END_OF_TEXT_ID, [document], size))
+        elif document.prompt_length:
+            skipped += 1
+        else:
+            for start in range(0, len(document.ids), room):
+                piece = document.ids[start : start + room]
+                before = document.ids[start - 1] if start else END_OF_TEXT_ID
+                take_in(_Sequence(before, [EncodedDocument(piece, 0)], len(piece) + 1))
     sequences = closed + open_sequences
     tokens = np.full((len(sequences), length + 1), END_OF_TEXT_ID, dtype=np.uint16)
     counted = np.zeros((len(sequences), length + 1), dtype=np.uint8)
     for n, sequence in enumerate(sequences):
+        tokens[n, 0] = sequence.before
         start = 1
-        for document in sequence:
+        for document in sequence.documents:
             end = start + len(document.ids)
             tokens[n, start:end] = document.ids
             counted[n, start + (document.prompt_length if answers_only else 0) : end + 1] = 1
@@ -72,8 +82,29 @@ def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: boo
     return Packed(tokens, counted, skipped)
 
 
+@dataclass(slots=True)
+class _Sequence:
+    """Documents of one sequence, behind the token `before` them; `used`: places that they and their ends take."""
+
+    before: int
+    documents: list[EncodedDocument]
+    used: int
+
+    def add(self, document: EncodedDocument) -> None:
+        self.documents.append(document)
+        self.used += len(document.ids) + 1
+
+
+def holds_a_part(tokens: Sequence[int]) -> bool:
+    """Whether a packed sequence holds a part of a text that is longer than a sequence."""
+    return tokens[0] != END_OF_TEXT_ID or tokens[-1] != END_OF_TEXT_ID
+
+
 def documents_in(tokens: Iterable[int]) -> list[list[int]]:
-    """The documents of a packed sequence: what stands between end-of-text."""
+    """The documents of a packed sequence: what stands between end-of-text.
+
+    The first may be the rest of a text, from the last token of its piece before; the last may go on elsewhere.
+    """
     documents: list[list[int]] = []
     begins = True
     for token in tokens:
@@ -85,15 +116,3 @@ def documents_in(tokens: Iterable[int]) -> list[list[int]]:
         else:
             documents[-1].append(token)
     return documents
-
-
-def _fitting(documents: Iterable[EncodedDocument], room: int) -> Iterable[EncodedDocument | None]:
-    """Each document, or its pieces when it may be cut, or None when it does not fit."""
-    for document in documents:
-        if len(document.ids) + 1 <= room:
-            yield document
-        elif document.prompt_length:
-            yield None
-        else:
-            for start in range(0, len(document.ids), room - 1):
-                yield EncodedDocument(document.ids[start : start + room - 1], 0)

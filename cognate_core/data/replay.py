@@ -8,7 +8,7 @@ from pathlib import Path
 from cognate_core.arithmetic.problems import ArithmeticBatches, beginning
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARITHMETIC, BatchSequence
-from cognate_core.data.packing import documents_in
+from cognate_core.data.packing import documents_in, holds_a_part
 from cognate_core.data.prepared import Batches, PreparedData
 from cognate_core.errors import DataError
 
@@ -39,8 +39,9 @@ def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin
     found = []
     for name, index in batches.next_sources(of_one_step):
         packed = data.packed(name, "train")
-        texts = tokenizer.decode_batch(documents_in(packed.tokens[index].tolist()))
-        found.append(BatchSequence(name, texts, int(packed.counted[index][1:].sum())))
+        tokens = packed.tokens[index].tolist()
+        texts = tokenizer.decode_batch(documents_in(tokens))
+        found.append(BatchSequence(name, texts, int(packed.counted[index][1:].sum()), holds_a_part(tokens)))
     return found
 
 

@@ -71,6 +71,7 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
         loader = ArithmeticLoader(rehearsed, folder, lambda _: None)
     asyncio.run(loader.download_dataset("Synthetic", "built in"))
     data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
+    data.report = replace(data.report, fitted=False)  # a model as wide as `config` says, whatever this text has
     keep_freed_memory()
     if config.act_enabled and config.act_from and config.task == "text":  # both kinds of steps, each by itself
         early = _measured(rehearsed.with_overrides({"act_from": 1.0}), data, folder, budget_seconds / 2)

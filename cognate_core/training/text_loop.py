@@ -40,7 +40,7 @@ class TextLoop(TrainingLoop):
         config, data = self._config, self._data
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.model = CognateModel(config)
+            self.model = CognateModel(config.fitted(asdict(data.report)))
         if self.model.pondering is not None and first_pondering_step(config) > 1:
             self.model.pondering.suspend()
         self._tokenizer = data.tokenizer()

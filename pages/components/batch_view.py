@@ -12,9 +12,12 @@ from pages.components.layout import shown
 def show_sequence(sequence: Any, title: str) -> None:
     """Show a SampleSequence. Its text is data, and is shown as it stands there."""
     ends = sum(piece.kind == "end" for piece in sequence.pieces)
+    rows = f"{ends:,} row{'s' * (ends != 1)}"
+    if sequence.pieces[-1].kind == "target":
+        rows += " and a part of one that goes on"
     st.markdown(f"**{title}**, from {shown(sequence.dataset)}")
     st.caption(
-        f"{ends:,} row{'s' * (ends != 1)}, {sequence.tokens('target', 'end'):,} tokens that count, "
+        f"{rows}, {sequence.tokens('target', 'end'):,} tokens that count, "
         f"{sequence.tokens('given'):,} only read, {sequence.tokens('padding'):,} of padding"
     )
     st.markdown(sequence_markdown(sequence))

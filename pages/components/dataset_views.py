@@ -132,7 +132,7 @@ def _fit(train: Any, training_length: int) -> None:
         share = train.left_out / rows
         words.append(f"{train.left_out:,} of {rows:,} training rows ({share:.1%}) are too long and are left out.")
     if train.cut:
-        words.append(f"{train.cut:,} of {rows:,} rows are cut into pieces.")
+        words.append(f"{train.cut:,} of {rows:,} rows are longer and go on in further sequences.")
     if not words:
         words.append("Every training row fits.")
     if train.sequences:

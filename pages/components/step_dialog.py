@@ -57,6 +57,7 @@ def examples(manager: RunManager, run: Run, model_name: str, step: int) -> None:
         with st.container(border=True):
             st.caption(
                 f"{shown(sequence.source)}, {sequence.counted_tokens:,} {'problems' if lab else 'tokens'} learned from"
+                + ", with a part of a text that is longer than a sequence" * sequence.partial
             )
             whole = "\n\n".join(sequence.texts)
             st.text(whole if len(whole) <= SHOWN_LETTERS else f"{whole[:SHOWN_LETTERS]} …")

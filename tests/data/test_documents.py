@@ -102,6 +102,23 @@ def test_a_svamp_body_ends_with_one_stop(body: str, begins: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("body", "joined"),
+    [
+        ("Bo has 9 figs. If he eats 4", "Bo has 9 figs. If he eats 4, how"),
+        ("Bo has 9 figs. If he eats 4.", "Bo has 9 figs. If he eats 4, how"),
+        ("If Bo and his 3 aunts share 2.5 pies", "If Bo and his 3 aunts share 2.5 pies, how"),
+        ("Who knows? If Bo's cup holds 0.5 l of milk", "Who knows? If Bo's cup holds 0.5 l of milk, how"),
+        ("If Bo eats 4 figs he is full. He has 9 figs", "If Bo eats 4 figs he is full. He has 9 figs. How"),
+        ("Bo asks if 9 figs are enough", "Bo asks if 9 figs are enough. How"),
+        ("Bo has 9 figs. Iffley is a village", "Bo has 9 figs. Iffley is a village. How"),
+        ("Bo has 9 figs. If only!", "Bo has 9 figs. If only! How"),
+    ],
+)
+def test_a_svamp_condition_goes_on_in_the_question(body: str, joined: str) -> None:
+    assert svamp_document({**SVAMP_ROW, "Body": body}, CONFIG).prompt.startswith(f"Problem: {joined} many fruits")
+
+
+@pytest.mark.parametrize(
     ("answer", "shown"),
     [("145", "145"), ("145.0", "145"), (145, "145"), (145.0, "145"), (-3.0, "-3"), (0.5, "0.5"), ("0", "0"), (0, "0")],
 )
@@ -270,6 +287,9 @@ def test_every_real_svamp_row_works_out(file: str) -> None:
         assert wrong_as_published or eval(match[1]) == pytest.approx(float(match[2]))
         assert match[2] == match[3]
         assert ".0" not in match[1]
+        *_, before = ["", *re.split(r"[.?!]\s+", document.prompt.removeprefix("Problem: "))[:-2]]
+        broken_as_published = row["ID"] == "chal-308"  # its body has two conditions, the first with a stop
+        assert broken_as_published or not before.startswith("If "), document.prompt
         count += 1
     assert count >= 300
 

@@ -131,11 +131,11 @@ def test_lengths_agree_with_a_count_by_hand() -> None:
     assert found.padding == pytest.approx(1 - sum(length + 1 for length in fitting) / (found.sequences * 96))
 
 
-def test_plain_text_is_cut_and_not_left_out() -> None:
+def test_plain_text_goes_on_and_is_not_left_out() -> None:
     found = measure_lengths([EncodedDocument(range(1, 101), 0), EncodedDocument(range(1, 11), 0)], 32)
     assert (found.left_out, found.cut) == (0, 1)
     assert found.sequences == 4
-    assert found.padding == pytest.approx(1 - (100 + 4 + 11) / (4 * 32))  # 31 + 31 + 31 + 7, an end after each
+    assert found.padding == pytest.approx(1 - (100 + 1 + 11) / (4 * 32))  # 32 + 32 + 32 + 4, and one end
 
 
 def test_when_no_row_fits_there_is_no_padding_to_speak_of() -> None:

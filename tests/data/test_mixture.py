@@ -86,6 +86,20 @@ def test_a_text_that_spells_the_end_of_text_is_no_end() -> None:
     assert sum(piece.text.count("<|endoftext|>") for piece in sequence.pieces) == 3
 
 
+def test_what_a_long_text_goes_on_from_is_only_read() -> None:
+    rows = [Document("", " ".join(f"word {n}" for n in range(60))), Document("", "short")]
+    own = SourceDocuments("Own file", "mine", "mine", rows, [Document("", "held out")])
+    settings = config(train_seq_len=16, batch_size=40)
+    mixture = mix([own], settings)
+    packed = mixture.packed["Own file"]
+    sample = sample_batch(mixture, settings, len(packed.tokens))  # each sequence once
+    begun = [sequence for sequence in sample if sequence.pieces[0].kind == "given"]
+    assert len(begun) == sum(packed.tokens[:, 0] != END_OF_TEXT_ID) > 1
+    assert {sequence.tokens("given") for sequence in begun} == {1}
+    assert sum(sequence.tokens("end") for sequence in sample) <= 2, "each of the two texts ends once at most"
+    assert sum(sequence.tokens("target", "end") for sequence in sample) == packed.counted.sum()
+
+
 def test_it_packs_as_the_loader_does_and_leaves_its_sources_as_they_are(tmp_path: Path) -> None:
     settings = TrainingConfig(
         dataset_sources=["Synthetic"], max_train_samples=50, max_eval_samples=5, vocab_size=400, train_seq_len=128

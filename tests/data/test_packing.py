@@ -1,5 +1,6 @@
-"""Packing: every document once and whole, nothing counted that is padding, and an answer never cut."""
+"""Packing: every document once and whole, nothing counted that is padding, an answer never cut, a text ended once."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -21,8 +22,8 @@ def problems(draw: st.DrawFn, longest: int) -> EncodedDocument:
     return EncodedDocument(tuple(ids), draw(st.integers(1, len(ids))))
 
 
-def documents_in(packed: Packed) -> Counter[tuple[int, ...]]:
-    """The texts between the end-of-text tokens."""
+def documents_in(packed: Packed, *, whole: bool = True) -> Counter[tuple[int, ...]]:
+    """The texts between the end-of-text tokens; `whole`: each must have its end in its own sequence."""
     found: Counter[tuple[int, ...]] = Counter()
     for row in packed.tokens.tolist():
         text: list[int] = []
@@ -32,7 +33,7 @@ def documents_in(packed: Packed) -> Counter[tuple[int, ...]]:
             elif text:
                 found[tuple(text)] += 1
                 text = []
-        assert not text, "a sequence does not end with end-of-text"
+        assert not text or not whole, "a sequence does not end with end-of-text"
     return found
 
 
@@ -108,14 +109,34 @@ def test_plain_text_is_cut_but_complete(length: int, texts: list[list[int]]) -> 
         numbered.append(list(range(first, first + len(text))))
         first += len(text)
     packed = pack([EncodedDocument(text, 0) for text in numbered], length, answers_only=False)
-    pieces = documents_in(packed)
     assert packed.skipped == 0
-    assert sorted(token for piece in pieces.elements() for token in piece) == list(range(1, first))
-    for piece in pieces:
-        assert list(piece) == list(range(piece[0], piece[-1] + 1)), "a piece is not in order"
+    learned = packed.tokens[packed.counted.astype(bool)].tolist()
+    assert sorted(token for token in learned if token != END_OF_TEXT_ID) == list(range(1, first))
+    last = {text[-1] for text in numbered}
+    whole_sequences = [text for text in numbered if len(text) % length == 0]  # no place is left for their end
+    assert learned.count(END_OF_TEXT_ID) == len(numbered) - len(whole_sequences)
+    for row in packed.tokens.tolist():
+        for token, following in itertools.pairwise(row):
+            if token != END_OF_TEXT_ID:
+                expected = {END_OF_TEXT_ID} if token in last else {token + 1}
+                assert following in expected, "a text is broken off, or goes on behind its end"
+        assert row[0] == END_OF_TEXT_ID or row[0] not in last
+    found = documents_in(packed, whole=False)
     for text in numbered:
         if len(text) + 1 <= length:
-            assert tuple(text) in pieces, "a text that fits was cut"
+            assert tuple(text) in found, "a text that fits was cut"
+
+
+def test_a_long_text_ends_once_and_goes_on_where_it_was_cut() -> None:
+    packed = pack([EncodedDocument(range(1, 12), 0), EncodedDocument([20], 0)], 4, answers_only=False)
+    assert packed.tokens.tolist() == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10, 11, 0], [0, 20, 0, 0, 0]]
+    assert packed.counted.tolist() == [[0, 1, 1, 1, 1], [0, 1, 1, 1, 1], [0, 1, 1, 1, 1], [0, 1, 1, 0, 0]]
+
+
+def test_behind_the_end_of_a_long_text_others_have_room() -> None:
+    packed = pack([EncodedDocument(range(1, 8), 0), EncodedDocument([20], 0)], 6, answers_only=True)
+    assert packed.tokens.tolist() == [[0, 1, 2, 3, 4, 5, 6], [6, 7, 0, 20, 0, 0, 0]]
+    assert packed.counted.tolist() == [[0, 1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 0, 0]]
 
 
 def test_a_document_may_fill_a_sequence_exactly() -> None:

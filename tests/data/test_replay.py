@@ -80,6 +80,22 @@ def test_a_batch_is_told_as_training_read_it(prepared: Path, config: TrainingCon
     assert found[0].texts[0].startswith("Problem:")
 
 
+def test_a_part_of_a_long_text_is_told_as_one(config: TrainingConfig, tmp_path: Path) -> None:
+    story = " ".join(f"On day {n} it rained." for n in range(90))
+    (tmp_path / "own.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in (story, "Once.", "So.")))
+    own = config.with_overrides({"dataset_path": str(tmp_path / "own.jsonl"), "batch_size": 50})
+    loader = MixtureLoader(own, tmp_path / "data", lambda _: None, lambda _: None)
+    asyncio.run(loader.download_dataset("Own file", "own.jsonl"))
+    folder = Path(asyncio.run(loader.create_mixed_training_data()))
+    found = {tuple(each.texts): each for each in batch_at(folder, own, 3, 1, tmp_path / "begin")}
+    parts = [each for each in found.values() if each.partial]
+    assert len(parts) > 2
+    for each in parts:
+        assert each.texts[0] in story, "a part is told as it stands in the text"
+    whole = [each for each in found.values() if not each.partial]
+    assert all(text in ("Once.", "So.") for each in whole for text in each.texts)
+
+
 def test_a_branch_is_told_from_where_it_began(prepared: Path, config: TrainingConfig, tmp_path: Path) -> None:
     begin = tmp_path / "begin" / "step-00000002"
     begin.mkdir(parents=True)

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button, TextInput
 
-from cognate_core.contracts import Quote, RunStatus
+from cognate_core.contracts import DataReport, Quote, RunStatus
 from cognate_core.data import own_files
 from cognate_core.errors import TrainingError
 from cognate_core.model import count_parameters
@@ -37,11 +37,36 @@ def test_the_form_starts_with_the_presets_values_and_counts_real_parameters(idle
     config = PRESETS["first-run"].config
     assert field(page, "Training steps").value == str(config.max_steps)
     assert field(page, "Learning rate").value == "0.002"
-    metric = next(metric for metric in page.metric if metric.label == "Parameters")
+    metric = next(metric for metric in page.metric if metric.label == "Parameters, at most")
     counts = count_parameters(config)
     assert metric.value == f"{counts['total'] / 1e6:.3g} million"
     for part in ("feed_forward", "pondering", "memory"):
         assert f"| {part.replace('_', ' ')} | {counts[part]:,} |" in texts(page)
+
+
+def test_what_an_earlier_run_made_of_the_same_text_is_counted(idle_studio: RunManager) -> None:
+    config = PRESETS["first-run"].config
+    run_id = idle_studio.start(config, "Earlier", ["Earlier"])
+    idle_studio.log.record(run_id, DataReport([], False, "x", 1000, False, fitted=True, rare_tokens=700))
+    page = open_page("new_run")
+    (metric,) = [metric for metric in page.metric if metric.label.startswith("Parameters")]
+    total = count_parameters(config.with_overrides({"vocab_size": 1000}))["total"]
+    assert (metric.label, metric.value) == ("Parameters", f"{total / 1e6:.3g} million")
+    assert f"| embedding | {1000 * config.d_model:,} |" in texts(page)
+    assert "700 of its 1,000 tokens occur fewer than 5 times" in texts(page)
+    field(page, "Vocabulary (tokens)").set_value("2000").run()
+    assert [metric.label for metric in page.metric if metric.label.startswith("Parameters")] == ["Parameters, at most"]
+
+
+def test_settings_that_will_hardly_do_what_was_meant_are_told_beside_the_start(idle_studio: RunManager) -> None:
+    page = open_page("new_run")
+    next(toggle for toggle in page.toggle if toggle.label == "Long-term memory (LTM)").set_value(True).run()
+    field(page, "Attention window (tokens)").set_value("5000").run()
+    doubts = [str(warning.value) for warning in page.warning]
+    assert any("memory can hardly matter" in doubt for doubt in doubts)
+    assert not start_button(page).disabled
+    field(page, "Attention window (tokens)").set_value("32").run()
+    assert "memory can hardly matter" not in texts(page)
 
 
 def test_every_setting_of_the_config_has_its_field(idle_studio: RunManager) -> None:
@@ -250,8 +275,8 @@ def test_a_runs_settings_are_taken_over_to_the_last_digit(trained_studio: RunMan
 def test_a_change_that_cannot_be_is_told(trained_studio: RunManager, change: str, sentence: str) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("new_run", **{"from": run.id, "change": change})
-    (warning,) = page.warning
-    assert sentence in str(warning.value).replace("\\", "").replace("\u2060", "")
+    said = " ".join(str(warning.value) for warning in page.warning)
+    assert sentence in said.replace("\\", "").replace("\u2060", "")
     assert not page.exception
 
 

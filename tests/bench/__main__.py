@@ -13,6 +13,7 @@ BENCHMARKS = (
     "model",
     "training_step",
     "time_to_quality",
+    "solves",
     "scaling",
     "ray_training",
     "generation",

@@ -22,17 +22,17 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import END_OF_TEXT_ID
+from cognate_core.contracts import bits_per_byte
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.presets import get_preset
 from cognate_core.training.hardware import keep_freed_memory, precision_for
 from cognate_core.training.text_loop import TextLoop
 from tests.bench.timing import heading, line
+from tests.there import there
 
 WANTED_TIME, WANTED_QUALITY = 4.0, 0.75  # a quarter of the time to the same quality; a quarter less after equal time
 _DATA = "dataset_sources=Synthetic"  # which everybody has
@@ -40,18 +40,11 @@ SHORT = ["--reference", "first-run", _DATA, "--candidate", "first-run", _DATA, "
 SHORT += ["--updates", "20", "--seconds", "20", "--turn", "5", "--rows", "30"]
 
 
-def bits_per_byte(loop: TextLoop, data: PreparedData) -> float:
-    """Of all held-out rows: what the counted tokens cost, over the UTF-8 bytes that they stand for."""
-    tokenizer = data.tokenizer()
-    lengths = np.array([len(tokenizer.id_to_token(id) or "") for id in range(loop.model.config.vocab_size)])
-    lengths[END_OF_TEXT_ID] = 0  # the others are bytes, a letter of the byte-level alphabet each
-    nats = size = 0.0
-    for name, loss in loop.full_heldout_loss().items():
-        packed = data.packed(name, "heldout")
-        counted = packed.counted[:, 1:] > 0
-        nats += loss * counted.sum()
-        size += lengths[packed.tokens[:, 1:][counted]].sum()
-    return nats / math.log(2) / size
+def quality_of(loop: TextLoop) -> float:
+    """Bits per byte of all held-out rows."""
+    rows = loop.full_heldout()
+    nats, tokens = sum(row.loss * row.tokens for row in rows), sum(row.tokens for row in rows)
+    return bits_per_byte(nats / tokens, tokens, sum(there(row.bytes) for row in rows)) or math.nan
 
 
 class Contestant:
@@ -105,7 +98,7 @@ class Contestant:
         self._check()
 
     def _check(self) -> None:
-        self.curve.append((self.seconds, self.updates, bits_per_byte(self._loop, self._data)))
+        self.curve.append((self.seconds, self.updates, quality_of(self._loop)))
 
 
 def seconds_to(target: float, curve: Sequence[tuple[float, int, float]]) -> float | None:

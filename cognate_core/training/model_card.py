@@ -12,6 +12,7 @@ from typing import Any
 from cognate_core.config import OPTIMIZERS, TrainingConfig
 from cognate_core.contracts import DataReport, perplexity
 from cognate_core.labels import escape_markdown
+from cognate_core.training.text_loop import first_pondering_step
 
 
 def model_card(
@@ -132,10 +133,11 @@ def _ability(config: TrainingConfig, stats: Mapping[str, Any]) -> str:
 def _pondering(config: TrainingConfig) -> str:
     if not config.act_enabled:
         return "each layer once (no adaptive computation)"
-    most = min(config.act_inference_steps, config.max_act_steps)
+    most, begin = min(config.act_inference_steps, config.max_act_steps), first_pondering_step(config)
+    later = f", from step {begin:,} on" if begin > 1 else ""
     return (
         f"adaptive computation with a halting threshold of {config.act_threshold:g}, at most {config.max_act_steps} "
-        f"ponder steps while learning and {most} while writing"
+        f"ponder steps while learning and {most} while writing{later}"
     )
 
 

@@ -79,7 +79,9 @@ def test_the_figures_are_those_that_were_measured() -> None:
 def test_it_tells_how_the_model_thinks_and_remembers() -> None:
     config = CONFIG.with_overrides({"max_act_steps": 4, "act_inference_steps": 6, "mem_segment": 96, "d_mem": 40})
     text = card(config=config)
-    assert "at most 4 ponder steps while learning and 4 while writing" in text
+    assert "at most 4 ponder steps while learning and 4 while writing;" in text
+    later = card(config=config.with_overrides({"max_steps": 200, "act_from": 0.5}))
+    assert "4 while writing, from step 101 on;" in later
     assert "memory of 4,096 notes, 40 wide, written after each 96 tokens" in text
     plain = card(config=CONFIG.with_overrides({"act_enabled": False, "ltm_enabled": False}))
     assert "each layer once (no adaptive computation); no long-term memory" in plain

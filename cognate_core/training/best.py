@@ -63,7 +63,7 @@ class Best:
     def reason(self) -> str:
         """Why it ends."""
         checks = "check" if self.waited == 1 else "checks"
-        return f"{WORDS[self.metric]} has not been better for {self.waited} {checks}, since step {self.step:,}."
+        return f"{WORDS[self.metric]} has not improved for {self.waited} {checks}, since step {self.step:,}."
 
     def state_dict(self) -> dict[str, Any]:
         """What training continues from."""

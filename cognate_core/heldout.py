@@ -60,9 +60,9 @@ def heldout_checks(rows: Iterable[Row]) -> list[HeldoutCheck]:
 
 
 def lowest_loss(checks: Iterable[HeldoutCheck]) -> HeldoutCheck | None:
-    """The first of the checks with the lowest loss; None when none has one."""
-    known = [(check.means.loss, check) for check in checks if check.means.loss is not None]
-    return min(known, key=lambda each: each[0])[1] if known else None
+    """The check with the lowest loss, of several the one of the earliest step; None when none has one."""
+    known = [(check.means.loss, check.step, check) for check in checks if check.means.loss is not None]
+    return min(known, key=lambda each: each[:2])[2] if known else None
 
 
 def _mean(weighted: Iterable[tuple[float | None, float | None]]) -> float | None:

@@ -116,11 +116,12 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
                 "parameters": next((model.parameter_count for model in log.models(run.id)), None),
             }
         )
-    best_loss = min(
-        (row["lowest held-out loss"] for row in rows if row["lowest held-out loss"] is not None), default=None
-    )
+    measured = [row for row in rows if row["lowest held-out loss"] is not None]
+    # On the same data both tell the same; between vocabularies only bits per byte tell anything.
+    by = "lowest held-out loss" if any(row["bits per byte"] is None for row in measured) else "bits per byte"
+    values = [value for row in measured if isinstance(value := row[by], float)]
     for row in rows:
-        row["best"] = row["lowest held-out loss"] == best_loss if best_loss is not None else None
+        row["best"] = row[by] == min(values) if values else None
     number = st.column_config.NumberColumn
     lab = any(run.config.task == "arithmetic" for run in runs)
     table(
@@ -139,8 +140,8 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
             # Only runs of the lab can, and a column of nothing tells nobody anything.
             "grokked at step": number(format="localized", help=explained("grokking")) if lab else None,
             "best": st.column_config.CheckboxColumn(
-                help="The lowest held-out loss of these. Other data or another tokenizer make losses hard to compare; "
-                "bits per byte do not depend on the tokenizer."
+                help="The lowest bits per byte of these, or the lowest held-out loss where bits are not known of all. "
+                "Other data make both hard to compare, another tokenizer losses alone."
             ),
         },
     )

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.contracts import bits_per_byte
@@ -20,6 +20,7 @@ def test_of_nothing_nothing_is_known() -> None:
     assert heldout_means([]) == HeldoutMeans(None, None, None)
 
 
+@settings(deadline=None)
 @given(loss=st.floats(0, 20), tokens=st.integers(1, 10_000), bytes=st.integers(1, 100_000))
 def test_of_one_dataset_it_is_that_of_the_dataset(loss: float, tokens: int, bytes: int) -> None:
     found = heldout_means([row(loss, tokens, bytes)])
@@ -54,8 +55,10 @@ def test_what_is_not_learned_from_does_not_count() -> None:
     assert heldout_means([row(3.0, weight=0.0)]) == HeldoutMeans(None, None, None)
 
 
+@settings(deadline=None)
 @given(
-    weighted=st.lists(st.tuples(st.floats(0, 20), st.floats(0.01, 1)), min_size=1, max_size=5), scale=st.floats(0.1, 9)
+    weighted=st.lists(st.tuples(st.floats(1e-6, 20), st.floats(0.01, 1)), min_size=1, max_size=5),
+    scale=st.floats(0.1, 9),
 )
 def test_only_the_ratio_of_the_weights_matters(weighted: list[tuple[float, float]], scale: float) -> None:
     found, other = (heldout_means(row(loss, weight=w * s) for loss, w in weighted) for s in (1.0, scale))
@@ -72,5 +75,5 @@ def test_checks_are_told_apart_by_model_and_step() -> None:
         ("n", 0, 3.0),
         ("m", 7, 1.0),
     ]
-    assert lowest_loss(checks) == checks[1], "of two that are alike the first"
+    assert lowest_loss(reversed(checks)) == checks[1], "of two that are alike the earlier"
     assert lowest_loss(heldout_checks([row(None)])) is None

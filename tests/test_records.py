@@ -57,7 +57,9 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
         *[optional_floats] * 6,
     ),
     PonderHistogram: st.builds(PonderHistogram, texts, counts, st.lists(counts, max_size=5)),
-    Evaluation: st.builds(Evaluation, texts, counts, texts, floats, counts),
+    Evaluation: st.builds(
+        Evaluation, texts, counts, texts, floats, counts, optional_floats, st.none() | counts, optional_floats
+    ),
     Sample: st.builds(Sample, texts, counts, texts, texts, texts, texts),
     Event: st.builds(
         Event, st.sampled_from(["info", "warning", "error"]), texts, st.none() | texts, st.none() | counts, texts

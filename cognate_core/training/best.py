@@ -1,6 +1,7 @@
 """Which check of a model is the best so far, and early stopping: to end when none has been better for long.
 
-It knows neither weights nor files. Prechelt, "Early stopping, but when?", 1998, has it as the criterion UP.
+It knows neither weights nor files. Patience is that of Goodfellow, Bengio and Courville, Deep Learning, 2016,
+algorithm 7.1.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ class Best:
     def reason(self) -> str:
         """Why it ends."""
         checks = "check" if self.waited == 1 else "checks"
-        return f"{WORDS[self.metric]} has not been better for {self.waited} {checks}, since step {self.step:,}."
+        return f"{WORDS[self.metric]} has not improved for {self.waited} {checks}, since step {self.step:,}."
 
     def state_dict(self) -> dict[str, Any]:
         """What training continues from."""

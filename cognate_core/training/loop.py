@@ -340,7 +340,7 @@ class TrainingLoop(ABC):
             if self._best.step == self.step:
                 self.save()
         elif config.early_stopping_patience and self._best.score_of(self._means) is None:
-            words = "Early stopping will never come: the first check did not measure what is best by"
+            words = "Early stopping cannot act: the first check did not measure what is best by"
             self._record(Event("warning", f"{words} ({config.metric_for_best_model}).", self._name, 0))
 
     def _check(self) -> None:

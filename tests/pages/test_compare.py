@@ -16,7 +16,13 @@ HOSTILE = "<b>&amp;</b> **:red[x]** ![y](javascript:1) $a$ |"
 
 
 def add_run(
-    studio: RunManager, config: TrainingConfig, run_id: str, losses: list[float], name: str = "", **more: Origin | str
+    studio: RunManager,
+    config: TrainingConfig,
+    run_id: str,
+    losses: list[float],
+    name: str = "",
+    tokens: int = 9,
+    **more: Origin | str,
 ) -> str:
     """A completed run with the held-out `losses` at steps 10, 20 and so on."""
     log = studio.log
@@ -25,7 +31,7 @@ def add_run(
     log.create_run(run_id, name or f"run {run_id}", config, ["m"], studio.home, None, origin)
     for number, loss in enumerate(losses, start=1):
         log.record(run_id, StepMetrics("m", 10 * number, loss + 1, 0.1, 1.0, 1.0, 100, 1.0, 1.0 * number))
-        log.record(run_id, Evaluation("m", 10 * number, "SVAMP", loss, 9, bytes=18))
+        log.record(run_id, Evaluation("m", 10 * number, "SVAMP", loss, tokens, bytes=18))
     data = DataReport([], fallback=False, content_hash=str(more.get("data", "same")), vocabulary=400, from_cache=False)
     log.record(run_id, data)
     log.raise_refused(run_id)
@@ -91,6 +97,17 @@ def test_one_run_has_its_best_and_nothing_to_differ_from(studio: RunManager, tin
     assert row["bits per byte"] == pytest.approx(0.75 / math.log(2))
     assert "Choose a second run" in texts(page)
     assert "Family" not in texts(page)
+
+
+def test_between_vocabularies_the_lower_bits_per_byte_are_the_better(
+    studio: RunManager, tiny_config: TrainingConfig
+) -> None:
+    add_run(studio, tiny_config, "a", [3.0], data="large vocabulary")
+    add_run(studio, tiny_config, "b", [2.0], data="small vocabulary", tokens=18)  # of the same 18 bytes
+    page = open_page("compare", runs="a,b")
+    rows = page.dataframe[0].value.to_dict("records")
+    assert [row["best"] for row in rows] == [True, False]
+    assert "Bits per byte can, where the held-out text is the same" in texts(page)
 
 
 def test_two_runs_are_drawn_over_one_another_and_the_better_one_is_marked(

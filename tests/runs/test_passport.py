@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import ARTIFACT_FILES, Event, PonderHistogram, Record, RunStatus, Sample
+from cognate_core.contracts import ARTIFACT_FILES, Evaluation, Event, PonderHistogram, Record, RunStatus, Sample
 from cognate_core.errors import CognateError, ConfigError, RunError, StorageError
 from cognate_core.playground import Playground
 from cognate_core.records import record_to_json
@@ -519,6 +519,8 @@ def log_line(record: Record) -> bytes:
         ("b/training_log.jsonl", log_line(Sample("b", 1, {}, "", "", ""))),  # type: ignore[arg-type]
         ("b/training_log.jsonl", log_line(PonderHistogram("b", 1, [1] * 100_000))),
         ("b/training_log.jsonl", log_line(PonderHistogram("b", 1, [10**30]))),
+        ("b/training_log.jsonl", log_line(Evaluation("b", 1, "GSM8K", 3.0, 9, weight=-0.5))),
+        ("b/training_log.jsonl", log_line(Evaluation("b", 1, "GSM8K", 3.0, 9, bytes=-1))),
         ("b/training_log.jsonl", log_line(Event("info", "", "b", created_at="soon"))),
         ("b/training_log.jsonl", b"[" * 100_000),
         (PASSPORT_FILE, b"[]"),

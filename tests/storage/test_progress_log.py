@@ -39,7 +39,13 @@ from cognate_core.contracts import (
 from cognate_core.errors import RunError, StorageError
 from cognate_core.storage import progress_log
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import NewRun, ProgressLog, ProgressReader, SQLiteProgressEmitter
+from cognate_core.storage.progress_log import (
+    NewRun,
+    ProgressLog,
+    ProgressReader,
+    SQLiteProgressEmitter,
+    TrainedModel,
+)
 from tests.there import there
 
 DEFAULTS = TrainingConfig()
@@ -794,6 +800,12 @@ class TestBestEvaluation:
         log.record(run_id, Evaluation("m", 10, "SVAMP", math.nan, 9))
         log.raise_refused(run_id)
         assert log.best_check(run_id) is None
+
+
+@pytest.mark.parametrize(("stats", "step"), [({"steps": 6, "weights_step": 2}, 2), ({"steps": 6}, 6)])
+def test_a_model_is_of_the_step_of_its_weights(stats: dict[str, int], step: int) -> None:
+    """Of an earlier version it is the last."""
+    assert TrainedModel("i", "r", "run", "m", "completed", 1, "", {"training_stats": stats}, "", []).step == step
 
 
 class TestEvaluations:

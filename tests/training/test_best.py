@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -40,6 +40,7 @@ def script(monkeypatch: pytest.MonkeyPatch, values: dict[int, float], metric: st
     monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: of(metric, values[loop.step]))
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(VALUES, max_size=12),
     metric=st.sampled_from(["loss", "bits_per_byte", "accuracy"]),
@@ -110,7 +111,7 @@ def test_training_ends_when_no_check_is_better_and_the_best_is_kept(
     result = there(model.result)
     stats = result["training_stats"]
     assert (result["training_status"], stats["steps"], stats["planned_steps"]) == ("completed", 6, 8)
-    why = "Ended early, at step 6 of 8. The held-out loss has not been better for 2 checks, since step 2."
+    why = "Ended early, at step 6 of 8. The held-out loss has not improved for 2 checks, since step 2."
     assert stats["ended_early"] == why and why in messages(model)
     assert_weights_of(model, 2)
     card = (model.folder / "README.md").read_text("utf-8")
@@ -154,7 +155,7 @@ def test_the_metric_is_the_one_that_was_chosen(prepared: str, tmp_path: Path, mo
     assert model.live()
     stats = there(model.result)["training_stats"]
     assert (stats["steps"], stats["weights_step"]) == (8, 4)
-    assert "The share of right answers has not been better for 2 checks, since step 4." in stats["ended_early"]
+    assert "The share of right answers has not improved for 2 checks, since step 4." in stats["ended_early"]
 
 
 def test_what_is_never_measured_ends_nothing_and_is_told(

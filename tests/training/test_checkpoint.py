@@ -181,15 +181,13 @@ def test_the_best_stays_beside_the_newest_three(tmp_path: Path, losses: list[flo
 
 
 @pytest.mark.usefixtures("none_spread")
-def test_the_lowest_score_is_the_best_and_what_earlier_versions_called_it_counts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoint_module, "spread_checkpoints", lambda size: 0)
+def test_the_lowest_score_is_the_best(tmp_path: Path) -> None:
     for step, score in enumerate([-0.5, -0.75, None, -0.25, 0.5, 1.0], start=1):
         save_checkpoint(tmp_path, checkpoint_of(step, score=score))
-    assert {path.name for path in tmp_path.iterdir()} == {f"step-{step:08d}" for step in (2, 4, 5, 6)}
+    assert steps_in(tmp_path) == [2, 4, 5, 6]
 
 
+@pytest.mark.usefixtures("none_spread")
 @pytest.mark.parametrize("state", [b"", b"[]", b"{", None, b'{"heldout_loss": null}', b"\xff"])
 def test_an_old_checkpoint_whose_state_cannot_be_read_is_not_the_best(tmp_path: Path, state: bytes | None) -> None:
     damaged = save_checkpoint(tmp_path, checkpoint_of(1, heldout_loss=0.1))

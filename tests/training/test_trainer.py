@@ -221,9 +221,10 @@ def test_the_readme_has_the_figures_of_the_result(finished: Finished) -> None:
     assert f"with {result['parameter_count']:,} parameters" in text
     assert f"ran all of its {stats['steps']} steps" in text
     loss = stats["heldout_loss"]["Synthetic"]
-    (row,) = re.findall(r"^\| Synthetic \| ([\d.]+) \| ([\d.,]+) \|$", text, re.MULTILINE)
+    (row,) = re.findall(r"^\| Synthetic \| ([\d.]+) \| ([\d.,]+) \| ([\d.]+) \|$", text, re.MULTILINE)
     assert float(row[0]) == pytest.approx(loss, abs=5e-4)
     assert float(row[1].replace(",", "")) == pytest.approx(math.exp(loss), abs=0.06)
+    assert float(row[2]) == pytest.approx(stats["heldout_bits_per_byte"]["Synthetic"], abs=5e-4)
     (measured,) = re.findall(
         r"^- ([\d,]+) tokens in ([\d,]+) s \(([\d,]+) a second\), fp32, 1 threads", text, re.MULTILINE
     )

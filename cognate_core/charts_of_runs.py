@@ -55,7 +55,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         return _chart(title, explanation, line_chart(named, unit, axis, view, run.colour, noisy=noisy, gaps=gaps))
 
     loss = loss_chart(
-        _losses(curves), evaluations, math.log(run.config.choices), axis, view, run.colour, findings=found
+        _losses(curves), evaluations, math.log(run.as_trained.choices), axis, view, run.colour, findings=found
     )
     lab = run.config.task == "arithmetic"
     charts = [] if not lab else [_accuracy([(run, curves, evaluations)], {run.id: axis}, view)]
@@ -132,7 +132,7 @@ def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]
         curves.missing_loss,
         curves.lines["grad_norm"],
         evaluations,
-        run.config,
+        run.as_trained,
         curves.lines["accuracy"],
     )
 

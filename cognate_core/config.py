@@ -37,6 +37,9 @@ DATASET_DESCRIPTIONS: dict[str, str] = {
     "Synthetic": "word problems made on this computer, no download",
 }
 
+SMALLEST_VOCABULARY = 257
+"""The ids that every tokenizer has: end-of-text and the 256 bytes."""
+
 TrackerName = Literal["tensorboard", "csv", "parquet", "trackio"]
 
 TRACKERS: dict[TrackerName, str] = {
@@ -187,10 +190,11 @@ class TrainingConfig(BaseModel):
     vocab_size: int = _setting(
         32000,
         title="Vocabulary",
-        help="How many different tokens (word pieces) the model knows at most.",
+        help="How many different tokens (word pieces) the model knows at most. A short text makes fewer, and the model "
+        "then has no more than these.",
         section="Model",
         unit="tokens",
-        ge=300,
+        ge=SMALLEST_VOCABULARY,
         le=65536,
     )
     max_seq_len: int = _setting(
@@ -766,6 +770,16 @@ class TrainingConfig(BaseModel):
     def choices(self) -> int:
         """Among how many tokens the model chooses the next one."""
         return self.arithmetic_modulus + 2 if self.task == "arithmetic" else self.vocab_size
+
+    def fitted(self, report: Mapping[str, Any] | None) -> TrainingConfig:
+        """These settings with the vocabulary that models have which learn from the data of `report`.
+
+        Args:
+            report: the fields of a DataReport; None while the data are not prepared: at most as many as asked for.
+        """
+        if report is None or not report.get("fitted"):
+            return self
+        return self.model_copy(update={"vocab_size": report["vocabulary"]})
 
     def doubts(self) -> list[str]:
         """Sentences about settings that are allowed and will hardly do what was meant."""

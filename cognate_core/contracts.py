@@ -217,6 +217,10 @@ class SourceReport:
     train_sequences: int = 0
 
 
+RARE = 5
+"""A token that a text has fewer times than this is hardly learned from it."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataReport:
     """What the prepared training data is made of."""
@@ -226,6 +230,18 @@ class DataReport:
     content_hash: str
     vocabulary: int  # ids that the tokenizer has
     from_cache: bool
+    fitted: bool = False  # models have a row for each of these ids; before, they had as many as were asked for
+    rare_tokens: int | None = None  # tokens of several bytes that the training text has fewer than RARE times
+
+    def doubts(self) -> list[str]:
+        """Sentences about data that can be learned from and will hardly do what was meant."""
+        if self.rare_tokens is None or self.rare_tokens <= self.vocabulary / 2:
+            return []
+        enough = -(-(self.vocabulary - self.rare_tokens) // 100) * 100
+        return [
+            f"The vocabulary is larger than this text can teach: {self.rare_tokens:,} of its {self.vocabulary:,} "
+            f"tokens occur fewer than {RARE} times in it. About {enough:,} would do."
+        ]
 
 
 @dataclass(frozen=True, slots=True)

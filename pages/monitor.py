@@ -178,7 +178,9 @@ def data_report(run: Run) -> None:
     with st.expander("Training data", expanded=any(not source["loaded"] for source in report["sources"])):
         table(source_rows(report["sources"]))
         st.caption(
-            f"The tokenizer knows {report['vocabulary']:,} {'tokens' if lab else 'word pieces'}. "
+            f"The tokenizer knows {report['vocabulary']:,} {'tokens' if lab else 'word pieces'}"
+            + ("" if lab or not report.get("fitted") else f" (at most {run.config.vocab_size:,} were asked for)")
+            + ". "
             + ("Prepared by an earlier run and used again." if report["from_cache"] else "Prepared for this run.")
         )
 

@@ -13,7 +13,8 @@ from cognate_core.data.own_files import find_own_file, usable_rows
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.extras import require_installed
 from cognate_core.presets import PRESETS, Preset
-from cognate_core.runs import MAX_MODELS, RunManager, current_manager, numbered_names
+from cognate_core.records import report_from_json
+from cognate_core.runs import MAX_MODELS, RunManager, current_manager, known_report, numbered_names
 from cognate_core.sweep import Sweep
 from pages.components.config_form import HIDDEN_FIELDS, ConfigForm
 from pages.components.layout import page_called, page_header, show_refusal, shown
@@ -175,13 +176,14 @@ with summary_column, st.container(border=True):
         st.caption("One or more settings need your attention before training can start.")
     elif manager.log.is_busy():
         st.caption("Another run is going. This one will wait for its turn.")
-    quote = quote_of(manager, config, model_count) if config is not None else None
+    report = known_report(manager.log, config) if config is not None else None
+    quote = quote_of(manager, config.fitted(report), model_count) if config is not None else None
     if sweep:
         st.caption(sweep_time(sweep, quote))
         st.caption("What follows is of one run, with the settings as they stand. Each run takes room on the disk.")
     place = st.empty()
     if config is not None:
-        show_plan(manager, config)
+        show_plan(config, report)
 if pressed and config is not None and ready:
     try:
         if sweep:
@@ -192,9 +194,9 @@ if pressed and config is not None and ready:
         show_refusal(error)
 if config is not None:
     with form_column:
-        for doubt in config.doubts():
+        for doubt in [*config.doubts(), *(report_from_json(report).doubts() if report else [])]:
             st.warning(doubt, icon=":material/warning:")
 with form_column:
     keep_settings(manager.home, preset, config, name, model_count)
 if config is not None:
-    show_needs(place, config)
+    show_needs(place, config, report)

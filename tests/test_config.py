@@ -33,7 +33,7 @@ WHOLE_NUMBERS = {  # name -> lowest and highest allowed
     "d_model": (8, 4096),
     "n_layers": (1, 96),
     "n_heads": (1, 64),
-    "vocab_size": (300, 65_536),
+    "vocab_size": (257, 65_536),
     "max_seq_len": (16, 65_536),
     "attention_window": (16, 65_536),
     "max_act_steps": (1, 64),
@@ -493,7 +493,15 @@ def test_only_modulo_a_prime_is_calculated(modulus: int) -> None:
         assert TrainingConfig.from_values(values).choices == modulus + 2
     else:
         assert f"{modulus} is not a prime" in sentence(values, "arithmetic_modulus")
-    assert TrainingConfig.from_values({**values, "task": "text"}).choices == TrainingConfig().vocab_size
+    text = TrainingConfig.from_values({**values, "task": "text"})
+    assert text.choices == TrainingConfig().vocab_size
+    assert text.fitted({"vocabulary": 300, "fitted": True}).choices == 300
+    for unfitted in (
+        None,
+        {"vocabulary": 300},
+        {"vocabulary": 300, "fitted": False},
+    ):  # the last two of earlier studios
+        assert text.fitted(unfitted) == text
 
 
 @pytest.mark.parametrize("operation", "*+-/")

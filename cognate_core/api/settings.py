@@ -9,12 +9,13 @@ from typing import Any
 from fastapi import APIRouter, HTTPException
 from pydantic import BaseModel, Field
 
-from cognate_core.api.requests import Asked, GetOwner, GetOwnFiles, OwnFiles
+from cognate_core.api.requests import Asked, GetManager, GetOwner, GetOwnFiles, OwnFiles
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Quote
 from cognate_core.errors import ConfigError
 from cognate_core.presets import get_preset
-from cognate_core.runs import MAX_MODELS
+from cognate_core.records import report_from_json
+from cognate_core.runs import MAX_MODELS, known_report
 
 router = APIRouter(tags=["settings"])
 
@@ -58,7 +59,11 @@ class Settings(Asked):
 class Needs(BaseModel):
     """What training will need, counted and reckoned; nothing of it was measured."""
 
-    parameters: dict[str, int] = Field(description="Numbers that the model learns, by part, with `total`.")
+    parameters: dict[str, int] = Field(
+        description="Numbers that the model learns, by part, with `total`: at most, until a run has prepared the same "
+        "data, because the vocabulary is fitted to them."
+    )
+    vocabulary: int = Field(description="Among how many tokens the model chooses: at most, as with `parameters`.")
     memory_bytes: dict[str, int] = Field(description="Memory while training, by purpose: an estimate.")
     total_memory_bytes: int
     disk_bytes: int = Field(description="Of the finished model and as many checkpoints as are kept at most.")
@@ -73,19 +78,22 @@ class QuoteWanted(Settings):
 
 
 @router.post("/estimates")
-def estimates(body: Settings, files: GetOwnFiles) -> Needs:
+def estimates(body: Settings, files: GetOwnFiles, manager: GetManager) -> Needs:
     """What a run with these settings will need, before it runs. Nothing is started."""
     from cognate_core.insight.estimates import estimate
 
-    config = body.to_config(files)
+    asked = body.to_config(files)
+    report = known_report(manager.log, asked)
+    config = asked.fitted(report)
     needs = estimate(config)
     return Needs(
         parameters=needs.parameters,
+        vocabulary=config.choices,
         memory_bytes=needs.memory_bytes,
         total_memory_bytes=needs.total_memory_bytes,
         disk_bytes=needs.disk_bytes,
         tokens_per_step=needs.tokens_per_step,
-        doubts=config.doubts(),
+        doubts=[*config.doubts(), *(report_from_json(report).doubts() if report else [])],
     )
 
 

@@ -10,10 +10,18 @@ import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import tokenizers
 
-from cognate_core.config import TrainingConfig
-from cognate_core.contracts import DataReport, DatasetLoader, Event, RecordSink, SourceReport
+from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig
+from cognate_core.contracts import (
+    RARE,
+    DataReport,
+    DatasetLoader,
+    Event,
+    RecordSink,
+    SourceReport,
+)
 from cognate_core.data.documents import Document
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import HeldoutPrompt, prepared_before, put_in_place, write_prepared, write_report
@@ -102,6 +110,8 @@ class MixtureLoader(DatasetLoader):
         report = dataclasses.replace(report, sources=[*report.sources, *self._unavailable.values()])
         write_report(folder, report)  # the model card is made of it
         self._record(report)
+        for doubt in report.doubts():
+            self._record(Event("warning", doubt))
         _keep_newest(folder.parent, CACHED_PREPARATIONS)
         return folder
 
@@ -150,7 +160,15 @@ class MixtureLoader(DatasetLoader):
                 f"Every row is longer than the training length of {config.train_seq_len} tokens. "
                 "Raise the training length."
             )
-        report = DataReport(reports, fallback, key, tokenizer.get_vocab_size(), from_cache=False)
+        report = DataReport(
+            reports,
+            fallback,
+            key,
+            tokenizer.get_vocab_size(),
+            from_cache=False,
+            fitted=True,
+            rare_tokens=_rare_tokens([splits["train"] for splits in packed.values()], tokenizer),
+        )
         put_in_place(folder, lambda unfinished: write_prepared(unfinished, tokenizer, packed, prompts, report))
         return report
 
@@ -172,6 +190,14 @@ def encode(documents: list[Document], tokenizer: tokenizers.Tokenizer) -> list[E
         EncodedDocument(prompt.ids + answer.ids, len(prompt.ids))
         for prompt, answer in zip(prompts, answers, strict=True)
     ]
+
+
+def _rare_tokens(packed: list[Packed], tokenizer: tokenizers.Tokenizer) -> int:
+    """How many of the tokens that the text made, beyond single bytes, its training part hardly has."""
+    counts = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
+    for sequences in packed:
+        counts += np.bincount(sequences.tokens.ravel(), minlength=len(counts))
+    return int((counts[SMALLEST_VOCABULARY:] < RARE).sum())
 
 
 def _report(source: SourceDocuments, train: Packed, heldout: Packed, length: int) -> SourceReport:

@@ -86,7 +86,7 @@ def run_report(
     )
     parts = [
         _summary(run, models, evaluations),
-        _heldout(evaluations, run.config),
+        _heldout(evaluations, run.config.fitted(run.data_report)),
         _findings(findings),
         _charts(charts),
         *([] if run.config.task == "arithmetic" else [_samples(samples)]),
@@ -152,7 +152,7 @@ def _summary(run: RunFacts, models: Sequence[Row], evaluations: Sequence[Row]) -
             )
         sentences.append(
             f"That is as unsure as choosing among {_unsure(last)} equally likely {tokens} (the perplexity); pure "
-            f"guessing chooses among {run.config.choices:,}."
+            f"guessing chooses among {run.config.fitted(run.data_report).choices:,}."
         )
         figures |= {
             "Held-out loss, at last": f"{last:.3f}",

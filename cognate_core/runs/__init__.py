@@ -6,6 +6,7 @@ import threading
 
 from cognate_core.errors import RunError
 from cognate_core.runs.home import database_path, default_home, running_address
+from cognate_core.runs.known_data import known_report
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.names import MAX_MODELS, name_after, numbered_names
 from cognate_core.runs.offspring import nearest_checkpoint, twin_key
@@ -55,6 +56,7 @@ __all__ = [
     "current_manager",
     "database_path",
     "default_home",
+    "known_report",
     "name_after",
     "nearest_checkpoint",
     "numbered_names",

@@ -14,7 +14,7 @@ import threading
 import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +45,7 @@ from cognate_core.errors import (
 from cognate_core.extras import require_installed
 from cognate_core.files import allow_open_files, require_space
 from cognate_core.labels import folder_name
+from cognate_core.records import report_from_json
 from cognate_core.runs.accuracy import Job, Measurement, Measuring
 from cognate_core.runs.broadcast import MOST_LISTENERS, Broadcast, WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
@@ -683,7 +684,7 @@ class RunManager:
             config=self._in_this_home(run.id, run.config),
             model_names=run.model_names,
             completed=completed,
-            data_hash=run.data_report["content_hash"] if run.data_report else None,
+            data_hash=self._data_hash(run),
             home=self.home,
             record=tracking.record,
             show=partial(self.log.set_message, run.id),
@@ -694,6 +695,16 @@ class RunManager:
             if self._executor == "process"
             else ThreadExecution(context, self._build_service)
         )
+
+    def _data_hash(self, run: Run) -> str | None:
+        """Of the data that the run began with. A twin and a branch read what the run has that they were made of."""
+        report = run.data_report
+        if report is None and run.relation in ("twin", "branch") and run.parent_run_id:
+            with suppress(RunError):  # it may be gone
+                report = self.log.run(run.parent_run_id).data_report
+            if report is not None:
+                self.log.record(run.id, replace(report_from_json(report), from_cache=True))
+        return report["content_hash"] if report else None
 
     def _execute(self, run: Run) -> None:
         """The body of a run's thread."""
@@ -867,7 +878,7 @@ class RunManager:
 
     def _with_advice(self, run_id: str, outcome: Outcome) -> Outcome:
         """Where memory or disk was lacking, say how much there must be."""
-        config = self.log.run(run_id).config
+        config = self.log.run(run_id).as_trained
         sentence = None
         if outcome.lacking == "memory":
             from cognate_core.insight.estimates import fitting_batch_size

@@ -262,6 +262,7 @@ def _unpack(path: Path, folder: Path, manager: RunManager) -> tuple[Passport, Ro
         folder.mkdir()
         rows = bounded_json(_extract(archive, infos[RUN_FILE], passport.members[RUN_FILE], folder).read_bytes())
         rows, config = checked_rows(rows, passport, {table: manager.log.columns(table) for table in TABLES})
+        config = config.fitted(passport.data)  # as its models are
         weights = largest_weights(config)
         for name, info in infos.items():
             if name.endswith(ARTIFACT_FILES["weights"]) and info.file_size > weights:

@@ -17,7 +17,7 @@ from typing import Annotated, Any, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import safe_open
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig
 from cognate_core.contracts import (
     ARTIFACT_FILES,
     DataReport,
@@ -178,6 +178,8 @@ def checked_rows(
     if report is not None:
         bounded_json(run["data_report"].encode())
         _REPORT.validate_json(run["data_report"], strict=True)
+        if config.fitted(report).vocab_size not in range(SMALLEST_VOCABULARY, config.vocab_size + 1):
+            raise ValueError("its vocabulary is none that was asked for")
     _require_moment(passport.made_at)
     for name in ("cognate-studio", "torch", "python"):
         passport.versions[name]

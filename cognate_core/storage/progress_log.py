@@ -83,6 +83,11 @@ class Run:
         return _stored_config(self.stored_config)[0]
 
     @property
+    def as_trained(self) -> TrainingConfig:
+        """Its settings as its models have them: with the vocabulary that its text made, once that is known."""
+        return self.config.fitted(self.data_report)
+
+    @property
     def config_error(self) -> str | None:
         """Why the settings could not be read whole."""
         return _stored_config(self.stored_config)[1]

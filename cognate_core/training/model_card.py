@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
@@ -22,7 +23,8 @@ def model_card(
     stats: Mapping[str, Any],
 ) -> str:
     """The card as Markdown. Every figure comes from `stats`, `data` or `config`; what is missing is called unknown."""
-    uniform = math.log(config.choices)
+    choices = config.fitted(asdict(data)).choices
+    uniform = math.log(choices)
     lab = config.task == "arithmetic"
     lines = [
         f"# {escape_markdown(name)}",
@@ -35,7 +37,7 @@ def model_card(
         "## Held-out loss",
         "",
         f"Mean over {'problems' if lab else 'text'} that it never saw, in nats a token; guessing evenly gives "
-        f"ln({config.choices:,}) = {uniform:.2f}.",
+        f"ln({choices:,}) = {uniform:.2f}.",
         "",
     ]
     if stats["heldout_loss"]:
@@ -65,8 +67,9 @@ def model_card(
         if config.grokfast_enabled
         else "no GrokFast"
     )
-    shape = f"- {config.n_layers} layers, width {config.d_model}, {config.n_heads} heads, vocabulary {config.choices:,}"
+    shape = f"- {config.n_layers} layers, width {config.d_model}, {config.n_heads} heads, vocabulary {choices:,}"
     rate = f"{grokfast}, learning rate {config.learning_rate:g}"
+    made = f"at most {config.choices:,} were asked for" if data.fitted else f"the tokenizer uses {data.vocabulary:,}"
     lines += ["", "## How", ""]
     if lab:
         lines += [
@@ -76,7 +79,7 @@ def model_card(
         ]
     else:
         lines += [
-            f"{shape} (the tokenizer uses {data.vocabulary:,})",
+            f"{shape} ({made})",
             f"- attention over {config.attention_window:,} tokens; {_pondering(config)}; {_memory(config)}",
             f"- AdamW, {rate}, {config.batch_size} x {config.gradient_accumulation_steps} sequences of "
             f"{config.train_seq_len} tokens a step, seed {stats['seed']}",

@@ -6,7 +6,7 @@ import asyncio
 import statistics
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,7 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
         loader = ArithmeticLoader(rehearsed, folder, lambda _: None)
     asyncio.run(loader.download_dataset("Synthetic", "built in"))
     data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
+    data.report = replace(data.report, fitted=False)  # a model as wide as `config` says, whatever this text has
     steps: list[StepMetrics] = []
 
     def record(item: Record) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
@@ -32,7 +33,7 @@ class TextLoop(TrainingLoop):
         config, data = self._config, self._data
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.model = CognateModel(config)
+            self.model = CognateModel(config.fitted(asdict(data.report)))
         self._tokenizer = data.tokenizer()
         self._batches = Batches(
             {name: data.packed(name, "train") for name in data.sources},

@@ -159,6 +159,8 @@ class Training:
                 loop = loop_for(config)(
                     name, config, data, folder, precision, record, self.progress_callback, before_save, peers
                 )
+                parameters = sum(weights.numel() for weights in loop.model.parameters())
+                record(Event("info", f"The model has {parameters:,} parameters", name, begun))
                 if checkpoint:
                     loop.load(checkpoint)
                 if worker_lost:

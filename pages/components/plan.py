@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import psutil
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cognate_core.config import TrainingConfig, field_extra, form_fields
+from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Quote
 from cognate_core.errors import CognateError
 from cognate_core.insight.charts import View
@@ -18,12 +20,21 @@ from cognate_core.runs import RunManager
 from pages.components.layout import show_refusal
 
 
-def show_needs(place: DeltaGenerator, config: TrainingConfig) -> None:
-    """Parameters, memory and disk. Counting loads torch, which takes seconds the first time: the form is up before."""
+def show_needs(place: DeltaGenerator, config: TrainingConfig, report: dict[str, Any] | None) -> None:
+    """Parameters, memory and disk. Counting loads torch, which takes seconds the first time: the form is up before.
+
+    `report`: of an earlier run with the same data, if there is one. Else the vocabulary may still become smaller.
+    """
+    fitted = config.fitted(report)
     with place, st.spinner("Counting the parameters"):
-        needs = estimate(config)
+        needs = estimate(fitted)
     with place.container():
-        st.metric("Parameters", compact(needs.parameters["total"]), help=explained("parameters"))
+        known = config.task != "text" or (report is not None and report.get("fitted"))
+        why = "" if known else "At most: how many tokens the text makes is known once a run has prepared it."
+        if fitted.vocab_size < config.vocab_size:
+            why = f"With the {fitted.vocab_size:,} tokens that this text makes; {config.vocab_size:,} are asked for."
+        label = "Parameters" if known else "Parameters, at most"
+        st.metric(label, compact(needs.parameters["total"]), help=explained("parameters", why))
         parts = {part: count for part, count in needs.parameters.items() if part != "total"}
         rows = "\n".join(f"| {part.replace('_', ' ')} | {count:,} |" for part, count in parts.items())
         with st.expander("By part"):
@@ -85,12 +96,12 @@ def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote 
     return quote
 
 
-def show_plan(manager: RunManager, config: TrainingConfig) -> None:
-    """The learning rate and the passes through the data, as they will be."""
+def show_plan(config: TrainingConfig, report: dict[str, Any] | None) -> None:
+    """The learning rate and the passes through the data, as they will be. `report`: as of `show_needs`."""
     view = View(dark=st.context.theme.type == "dark")
     st.markdown("**Learning rate, by step**")
     st.plotly_chart(schedule_chart(config, view), key="plan-rate", config={"displayModeBar": False})
-    sequences = known_sequences(manager, config)
+    sequences = known_sequences(report)
     if sequences:
         st.markdown("**How often each text is read (passes)**")
         st.plotly_chart(passes_chart(config, sequences, view), key="plan-passes", config={"displayModeBar": False})
@@ -98,17 +109,7 @@ def show_plan(manager: RunManager, config: TrainingConfig) -> None:
         st.caption("How often each text is read is known once a run has prepared these data.")
 
 
-def known_sequences(manager: RunManager, config: TrainingConfig) -> dict[str, int]:
-    """How many sequences each dataset has, from an earlier run with the same data settings; empty without one."""
-    names = [name for name, info in form_fields().items() if field_extra(info)["section"] == "Data"]
-    names = [name for name in names if name != "mixture_weights"] + ["vocab_size"]
-    wanted = [getattr(config, name) for name in names]
-    for run in manager.log.runs():
-        if (
-            run.data_report
-            and run.config.task == config.task
-            and [getattr(run.config, name) for name in names] == wanted
-        ):
-            sources = run.data_report["sources"]
-            return {source["name"]: source["train_sequences"] for source in sources if source["loaded"]}
-    return {}
+def known_sequences(report: dict[str, Any] | None) -> dict[str, int]:
+    """How many sequences each dataset has, by the report of an earlier run with the same data; empty without one."""
+    sources = report["sources"] if report else []
+    return {source["name"]: source["train_sequences"] for source in sources if source["loaded"]}

@@ -17,11 +17,12 @@ import cognate_core
 from cognate_core.api import Links, served
 from cognate_core.api.description import operations
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Quote
+from cognate_core.contracts import DataReport, Quote
 from cognate_core.errors import TrainingError
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from cognate_core.runs.token import studio_token, worker_environment
+from tests.waiting import LONG
 
 
 def test_the_studio_says_how_it_is(api: TestClient, studio: RunManager) -> None:
@@ -55,6 +56,18 @@ def test_what_a_run_needs_is_told_before_it_runs(api: TestClient, studio: RunMan
     wrong = api.post("/v1/estimates", json={"settings": {"learning_rate": 5, "d_model": 1}}).json()
     assert set(wrong["problems"]) == {"learning_rate", "d_model"}
     assert studio.log.runs() == []
+
+
+def test_what_a_run_needs_is_exact_once_its_text_is_known(api: TestClient, studio: RunManager) -> None:
+    config = TrainingConfig(dataset_sources=["Synthetic"])
+    asked = {"settings": {"dataset_sources": ["Synthetic"]}}
+    assert api.post("/v1/estimates", json=asked).json()["vocabulary"] == config.vocab_size
+    run_id = studio.start(config, "Earlier", ["Earlier"])
+    assert studio.wait(run_id, LONG)
+    studio.log.record(run_id, DataReport([], False, "x", 1000, False, fitted=True, rare_tokens=700))
+    needs = api.post("/v1/estimates", json=asked).json()
+    assert (needs["vocabulary"], needs["parameters"]["head"]) == (1000, 1000 * config.d_model)
+    assert "700 of its 1,000 tokens" in needs["doubts"][-1]
 
 
 def test_a_quote_is_measured_once_at_a_time(

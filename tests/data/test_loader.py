@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections import Counter
@@ -202,6 +203,22 @@ def test_the_tokenizer_is_trained_on_training_text_alone(
     monkeypatch.setattr(loader_module, "train_tokenizer", spy)
     prepare(SMALL.with_overrides({"dataset_sources": ["GSM8K"]}), tmp_path / "cache")
     assert Counter(read) == Counter(gsm8k_text(n) for n in range(30))
+
+
+def test_a_vocabulary_that_the_text_cannot_teach_is_told_with_one_that_it_can(tmp_path: Path) -> None:
+    large, small = (prepare(SMALL.with_overrides({"vocab_size": size}), tmp_path) for size in (4000, 300))
+    data = PreparedData(large.folder)
+    counts = Counter(data.packed("Synthetic", "train").tokens.ravel().tolist())
+    rare = sum(counts[token] < 5 for token in range(257, large.report.vocabulary))
+    assert large.report.fitted and large.report.vocabulary == data.tokenizer().get_vocab_size() < 4000
+    assert large.report.rare_tokens == rare > large.report.vocabulary / 2
+    enough = math.ceil((large.report.vocabulary - rare) / 100) * 100
+    assert large.warnings == [
+        f"The vocabulary is larger than this text can teach: {rare:,} of its {large.report.vocabulary:,} tokens occur "
+        f"fewer than 5 times in it. About {enough:,} would do."
+    ]
+    assert small.warnings == []
+    assert prepare(SMALL.with_overrides({"vocab_size": 4000}), tmp_path).warnings == large.warnings, "cached, too"
 
 
 @pytest.mark.parametrize("vocab_size", [300, 700])

@@ -16,8 +16,7 @@ from cognate_core.contracts import ARITHMETIC, DataReport, Evaluation, RunStatus
 from cognate_core.labels import WORD_JOINER
 from cognate_core.presets import PRESETS, RACERS
 from cognate_core.report_of_run import report_of_run
-from cognate_core.runs import RunManager, close_manager, current_manager
-from pages.components.plan import known_sequences
+from cognate_core.runs import RunManager, close_manager, current_manager, known_report
 from tests.arithmetic.tiny import config_of
 from tests.pages.conftest import add_runs, charts, open_page, texts
 from tests.waiting import LONG
@@ -351,7 +350,7 @@ def test_datasets_offers_no_tokenizer_of_it(lab_studio: RunManager) -> None:
 
 
 def test_the_plan_of_a_language_model_knows_nothing_of_its_problems(lab_studio: RunManager) -> None:
-    assert known_sequences(lab_studio, TrainingConfig()) == {}
+    assert known_report(lab_studio.log, TrainingConfig()) is None
 
 
 def test_the_tour_does_not_lead_through_it(lab_studio: RunManager) -> None:

@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button, TextInput
 
-from cognate_core.contracts import Quote, RunStatus
+from cognate_core.contracts import DataReport, Quote, RunStatus
 from cognate_core.data import own_files
 from cognate_core.errors import TrainingError
 from cognate_core.model import count_parameters
@@ -37,11 +37,27 @@ def test_the_form_starts_with_the_presets_values_and_counts_real_parameters(idle
     config = PRESETS["first-run"].config
     assert field(page, "Training steps").value == str(config.max_steps)
     assert field(page, "Learning rate").value == "0.002"
-    metric = next(metric for metric in page.metric if metric.label == "Parameters")
+    metric = next(metric for metric in page.metric if metric.label == "Parameters, at most")
     counts = count_parameters(config)
     assert metric.value == f"{counts['total'] / 1e6:.3g} million"
     for part in ("feed_forward", "pondering", "memory"):
         assert f"| {part.replace('_', ' ')} | {counts[part]:,} |" in texts(page)
+
+
+def test_what_an_earlier_run_made_of_the_same_text_is_counted(idle_studio: RunManager) -> None:
+    config = PRESETS["first-run"].config
+    run_id = idle_studio.start(config, "Earlier", ["Earlier"])
+    idle_studio.log.record(run_id, DataReport([], False, "x", 1000, False, fitted=True, rare_tokens=700))
+    page = open_page("new_run")
+    (metric,) = [metric for metric in page.metric if metric.label.startswith("Parameters")]
+    total = count_parameters(config.with_overrides({"vocab_size": 1000}))["total"]
+    assert (metric.label, metric.value) == ("Parameters", f"{total / 1e6:.3g} million")
+    assert f"| embedding | {1000 * config.d_model:,} |" in texts(page)
+    assert "700 of its 1,000 tokens occur fewer than 5 times" in texts(page)
+    idle_studio.log.record(run_id, DataReport([], True, "x", 1000, False, fitted=True))  # built-in text stood in
+    assert "Parameters, at most" in [metric.label for metric in page.run().metric]
+    field(page, "Vocabulary (tokens)").set_value("2000").run()
+    assert [metric.label for metric in page.metric if metric.label.startswith("Parameters")] == ["Parameters, at most"]
 
 
 def test_every_setting_of_the_config_has_its_field(idle_studio: RunManager) -> None:

@@ -9,12 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import RunStatus
+from cognate_core.contracts import DataReport, RunStatus
+from cognate_core.data import loader
 from cognate_core.errors import ConfigError, RunError, StorageError
+from cognate_core.model import read_shape
 from cognate_core.runs import MAX_MODELS, RunManager, numbered_names
 from cognate_core.runs.names import MAX_NAME_LENGTH
 from cognate_core.runs.offspring import branch_config, checkpoint_steps, nearest_checkpoint, twin_config
 from cognate_core.training.checkpoint import spread
+from tests.there import there
 from tests.waiting import LONG
 
 FAST = {"max_steps": 6, "eval_interval": 3, "save_steps": 2, "sample_tokens": 0, "dataset_sources": ["Synthetic"]}
@@ -79,6 +82,33 @@ def test_a_branch_outlives_its_mother(trained: tuple[RunManager, str]) -> None:
     assert manager.log.run(branch).parent_run_id == mother
     grandchild = manager.start_branch(branch, "Branch", 4, {}, "Grandchild")
     assert ended(manager, grandchild) is RunStatus.COMPLETED
+
+
+def test_runs_made_of_one_that_an_earlier_studio_began_have_its_data_and_its_width(
+    tiny_config: TrainingConfig, open_manager: Callable[..., RunManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, models were as wide as was asked, and the same text was packed in another way."""
+    manager = open_manager()
+    asked = tiny_config.with_overrides({**FAST, "vocab_size": 3000})
+    with monkeypatch.context() as earlier:
+        earlier.setattr(loader, "LAYOUT_VERSION", 2)
+        earlier.setattr(
+            loader, "DataReport", lambda *values, **named: DataReport(*values, **{**named, "fitted": False})
+        )
+        mother = manager.start(asked, "Mother", ["Mother"])
+        assert ended(manager, mother) is RunStatus.COMPLETED
+    branch = manager.start_branch(mother, "Mother", 4, {"max_steps": 6}, "Branch")
+    twin = manager.start_twin(mother)
+    new = manager.start(asked, "New", ["New"])
+    assert {ended(manager, run) for run in (branch, twin, new)} == {RunStatus.COMPLETED}
+    assert losses(manager, branch) == {step: losses(manager, mother)[step] for step in (5, 6)}
+    of = {run: manager.log.run(run) for run in (mother, branch, twin, new)}
+    texts = {run: there(of[run].data_report)["content_hash"] for run in of}
+    assert texts[branch] == texts[twin] == texts[mother] != texts[new]
+    widths = {run: read_shape(manager.weights(manager.log.models(run)[0].id)[0]).vocab_size for run in of}
+    made = there(of[new].data_report)["vocabulary"]
+    assert widths == {mother: 3000, branch: 3000, twin: 3000, new: made} and made < 3000
+    assert {run: of[run].as_trained.choices for run in of} == widths
 
 
 def test_a_branch_from_where_there_is_no_checkpoint_is_refused(trained: tuple[RunManager, str]) -> None:

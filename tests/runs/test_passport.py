@@ -68,7 +68,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Train
         mem_writes=4,
         max_act_steps=4,
         n_heads=2,
-        vocab_size=400,
+        vocab_size=3000,  # more than its text makes
         max_steps=3,
         batch_size=2,
         gradient_accumulation_steps=1,
@@ -482,6 +482,19 @@ def test_rows_that_no_run_has_are_refused(
 ) -> None:
     members = change_rows(members_of(trained.passport), change)
     assert_refused(here, packed(tmp_path / "x.zip", members))
+
+
+def test_a_vocabulary_larger_than_was_asked_for_is_refused(trained: Trained, here: RunManager, tmp_path: Path) -> None:
+    """Else weights of any size could be those of the model."""
+    members = members_of(trained.passport)
+    manifest = json.loads(members[PASSPORT_FILE])
+    manifest["data"]["vocabulary"] = 10**9
+    members[PASSPORT_FILE] = json.dumps(manifest).encode()
+    members = change_rows(
+        members,
+        lambda rows: change_text(rows, "runs", "data_report", lambda report: report.update(vocabulary=10**9)),
+    )
+    assert_refused(here, packed(tmp_path / "x.zip", members), match="vocabulary is none that was asked for")
 
 
 def log_line(record: Record) -> bytes:

@@ -45,10 +45,17 @@ def card(
     config: TrainingConfig = CONFIG,
     sources: list[SourceReport] | None = None,
     fallback: bool = False,
+    fitted: bool = False,
     **stats: Any,
 ) -> str:
-    report = DataReport([source()] if sources is None else sources, fallback, "cafe", 4_321, False)
+    report = DataReport([source()] if sources is None else sources, fallback, "cafe", 4_321, False, fitted)
     return model_card(name, 1_000_000, status, config, report, {**STATS, **stats})
+
+
+def test_guessing_chooses_among_the_tokens_that_the_model_has() -> None:
+    text = card(fitted=True)
+    assert f"ln(4,321) = {math.log(4_321):.2f}" in text
+    assert "4 heads, vocabulary 4,321 (at most 5,000 were asked for)" in text
 
 
 def test_the_figures_are_those_that_were_measured() -> None:

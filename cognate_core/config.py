@@ -789,6 +789,12 @@ class TrainingConfig(BaseModel):
                 f"Long-term memory will not be learned: a segment ({self.mem_segment} tokens) is not shorter than the "
                 f"training length ({self.train_seq_len}), so nothing noted is ever read. Choose shorter segments."
             )
+        elif self.ltm_enabled and self.attention_window >= self.train_seq_len:
+            found.append(
+                f"Long-term memory can hardly matter here: it begins anew with each sequence, and the attention window "
+                f"({self.attention_window} tokens) holds all of a sequence ({self.train_seq_len}). Choose a shorter "
+                "window or a longer training length, or switch memory off to train faster."
+            )
         if self.engine == "ray" and self.ray_address is not None:
             found.append(
                 f"This run joins the Ray cluster {self.ray_address}. Whoever may use that cluster can run programs on "

@@ -177,6 +177,9 @@ with summary_column, st.container(border=True):
     elif manager.log.is_busy():
         st.caption("Another run is going. This one will wait for its turn.")
     report = known_report(manager.log, config) if config is not None else None
+    if config is not None:
+        for doubt in [*config.doubts(), *(report_from_json(report).doubts() if report else [])]:
+            st.warning(doubt, icon=":material/warning:")
     quote = quote_of(manager, config.fitted(report), model_count) if config is not None else None
     if sweep:
         st.caption(sweep_time(sweep, quote))
@@ -192,10 +195,6 @@ if pressed and config is not None and ready:
             start(manager, config, name, model_count, point.origin, quote)
     except CognateError as error:
         show_refusal(error)
-if config is not None:
-    with form_column:
-        for doubt in [*config.doubts(), *(report_from_json(report).doubts() if report else [])]:
-            st.warning(doubt, icon=":material/warning:")
 with form_column:
     keep_settings(manager.home, preset, config, name, model_count)
 if config is not None:

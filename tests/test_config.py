@@ -671,7 +671,15 @@ def test_epsilon_can_be_overridden() -> None:
 def test_a_segment_as_long_as_the_training_text_is_doubtful() -> None:
     (doubt,) = TrainingConfig(mem_segment=512).doubts()
     assert "512" in doubt and "nothing noted is ever read" in doubt
-    assert TrainingConfig().doubts() == TrainingConfig(mem_segment=512, ltm_enabled=False).doubts() == []
+    assert TrainingConfig(mem_segment=512, ltm_enabled=False).doubts() == []
+
+
+def test_a_memory_that_attention_makes_needless_is_doubtful() -> None:
+    (doubt,) = TrainingConfig(attention_window=700, train_seq_len=600).doubts()
+    assert "(700 tokens)" in doubt and "(600)" in doubt and "switch memory off" in doubt
+    assert len(TrainingConfig(attention_window=600, train_seq_len=600).doubts()) == 1
+    assert TrainingConfig(attention_window=599, train_seq_len=600).doubts() == []
+    assert TrainingConfig(attention_window=600, train_seq_len=600, ltm_enabled=False).doubts() == []
 
 
 # Several workers

@@ -50,9 +50,10 @@ def test_what_a_run_needs_is_told_before_it_runs(api: TestClient, studio: RunMan
     needs = api.post("/v1/estimates", json={"preset": "cognate-25m"}).json()
     assert 24e6 < needs["parameters"]["total"] < 26e6
     assert needs["total_memory_bytes"] == sum(needs["memory_bytes"].values())
-    assert needs["doubts"] == []
     doubtful = api.post("/v1/estimates", json={"settings": {"mem_segment": 512, "train_seq_len": 512}}).json()
     assert "Long-term memory will not be learned" in doubtful["doubts"][0]
+    sound = {"settings": {"attention_window": 256, "train_seq_len": 512}}
+    assert api.post("/v1/estimates", json=sound).json()["doubts"] == []
     wrong = api.post("/v1/estimates", json={"settings": {"learning_rate": 5, "d_model": 1}}).json()
     assert set(wrong["problems"]) == {"learning_rate", "d_model"}
     assert studio.log.runs() == []

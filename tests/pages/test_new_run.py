@@ -60,6 +60,17 @@ def test_what_an_earlier_run_made_of_the_same_text_is_counted(idle_studio: RunMa
     assert [metric.label for metric in page.metric if metric.label.startswith("Parameters")] == ["Parameters, at most"]
 
 
+def test_settings_that_will_hardly_do_what_was_meant_are_told_beside_the_start(idle_studio: RunManager) -> None:
+    page = open_page("new_run")
+    next(toggle for toggle in page.toggle if toggle.label == "Long-term memory (LTM)").set_value(True).run()
+    field(page, "Attention window (tokens)").set_value("5000").run()
+    doubts = [str(warning.value) for warning in page.warning]
+    assert any("memory can hardly matter" in doubt for doubt in doubts)
+    assert not start_button(page).disabled
+    field(page, "Attention window (tokens)").set_value("32").run()
+    assert "memory can hardly matter" not in texts(page)
+
+
 def test_every_setting_of_the_config_has_its_field(idle_studio: RunManager) -> None:
     page = open_page("new_run")
     labels = " ".join(e.label for e in (*page.text_input, *page.toggle, *page.button_group))
@@ -266,8 +277,8 @@ def test_a_runs_settings_are_taken_over_to_the_last_digit(trained_studio: RunMan
 def test_a_change_that_cannot_be_is_told(trained_studio: RunManager, change: str, sentence: str) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("new_run", **{"from": run.id, "change": change})
-    (warning,) = page.warning
-    assert sentence in str(warning.value).replace("\\", "").replace("\u2060", "")
+    said = " ".join(str(warning.value) for warning in page.warning)
+    assert sentence in said.replace("\\", "").replace("\u2060", "")
     assert not page.exception
 
 

@@ -20,7 +20,6 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import ErrorDetails
 
-from cognate_core.contracts import SMALLEST_VOCABULARY
 from cognate_core.errors import ConfigError
 
 DATASETS: dict[str, str] = {
@@ -37,6 +36,9 @@ DATASET_DESCRIPTIONS: dict[str, str] = {
     "HotpotQA": "questions answered from two paragraphs",
     "Synthetic": "word problems made on this computer, no download",
 }
+
+SMALLEST_VOCABULARY = 257
+"""The ids that every tokenizer has: end-of-text and the 256 bytes."""
 
 TrackerName = Literal["tensorboard", "csv", "parquet", "trackio"]
 

@@ -231,9 +231,6 @@ class SourceReport:
     train_sequences: int = 0
 
 
-SMALLEST_VOCABULARY = 257
-"""The ids that every tokenizer has: end-of-text and the 256 bytes."""
-
 RARE = 5
 """A token that a text has fewer times than this is hardly learned from it."""
 
@@ -252,11 +249,9 @@ class DataReport:
 
     def doubts(self) -> list[str]:
         """Sentences about data that can be learned from and will hardly do what was meant."""
-        if self.rare_tokens is None or self.rare_tokens <= (self.vocabulary - SMALLEST_VOCABULARY) / 2:
+        if self.rare_tokens is None or self.rare_tokens <= self.vocabulary / 2:
             return []
         enough = -(-(self.vocabulary - self.rare_tokens) // 100) * 100
-        if enough >= self.vocabulary:
-            return []
         return [
             f"The vocabulary is larger than this text can teach: {self.rare_tokens:,} of its {self.vocabulary:,} "
             f"tokens occur fewer than {RARE} times in it. About {enough:,} would do."

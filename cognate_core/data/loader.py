@@ -13,10 +13,9 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig
 from cognate_core.contracts import (
     RARE,
-    SMALLEST_VOCABULARY,
     DataReport,
     DatasetLoader,
     Event,

@@ -12,9 +12,12 @@ _OF_THE_DATA = [name for name in _OF_THE_DATA if name != "mixture_weights"] + ["
 
 
 def known_report(log: ProgressReader, config: TrainingConfig) -> dict[str, Any] | None:
-    """The fields of the DataReport of the newest run with the same data settings; None without one."""
+    """The fields of the DataReport of the newest run with the same data settings, which had them all; else None."""
     wanted = [getattr(config, name) for name in _OF_THE_DATA]
     for run in log.runs():
-        if run.data_report and [getattr(run.config, name) for name in _OF_THE_DATA] == wanted:
-            return run.data_report
+        report = run.data_report
+        if report is None or report["fallback"] or not all(source["loaded"] for source in report["sources"]):
+            continue
+        if [getattr(run.config, name) for name in _OF_THE_DATA] == wanted:
+            return report
     return None

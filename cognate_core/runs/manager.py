@@ -703,7 +703,7 @@ class RunManager:
             with suppress(RunError):  # it may be gone
                 report = self.log.run(run.parent_run_id).data_report
             if report is not None:
-                self.log.record(run.id, report_from_json(report))
+                self.log.record(run.id, replace(report_from_json(report), from_cache=True))
         return report["content_hash"] if report else None
 
     def _execute(self, run: Run) -> None:

@@ -17,10 +17,9 @@ from typing import Annotated, Any, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from safetensors import safe_open
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig
 from cognate_core.contracts import (
     ARTIFACT_FILES,
-    SMALLEST_VOCABULARY,
     DataReport,
     Evaluation,
     Event,

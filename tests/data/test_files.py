@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.data.documents import UnusableRow
-from cognate_core.data.files import NOT_UTF8, TEXT_BLOCK_CHARACTERS, read_rows
+from cognate_core.data.files import NOT_UTF8, TEXT_BLOCK_CHARACTERS, TEXT_BLOCKS, read_rows
 from cognate_core.errors import DataError
 
 ANY_TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -231,6 +231,14 @@ def test_text_blocks_are_cut_between_paragraphs_once_they_are_long_enough(sizes:
         assert sum(map(len, block[:-1])) < TEXT_BLOCK_CHARACTERS
     for block in blocks[:-1]:
         assert sum(map(len, block)) >= TEXT_BLOCK_CHARACTERS
+
+
+def test_a_long_text_is_cut_into_long_blocks(tmp_path: Path) -> None:
+    text = "\n\n".join("x" * 2000 for _ in range(300))
+    blocks = [row["text"] for row in good(write(tmp_path, "a.txt", text))]
+    assert "\n\n".join(blocks) == text
+    assert min(map(len, blocks[:-1])) >= len(text) // TEXT_BLOCKS > TEXT_BLOCK_CHARACTERS
+    assert len(blocks) == 100
 
 
 def test_text_from_windows_is_read_alike(tmp_path: Path) -> None:

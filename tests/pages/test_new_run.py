@@ -54,6 +54,8 @@ def test_what_an_earlier_run_made_of_the_same_text_is_counted(idle_studio: RunMa
     assert (metric.label, metric.value) == ("Parameters", f"{total / 1e6:.3g} million")
     assert f"| embedding | {1000 * config.d_model:,} |" in texts(page)
     assert "700 of its 1,000 tokens occur fewer than 5 times" in texts(page)
+    idle_studio.log.record(run_id, DataReport([], True, "x", 1000, False, fitted=True))  # built-in text stood in
+    assert "Parameters, at most" in [metric.label for metric in page.run().metric]
     field(page, "Vocabulary (tokens)").set_value("2000").run()
     assert [metric.label for metric in page.metric if metric.label.startswith("Parameters")] == ["Parameters, at most"]
 

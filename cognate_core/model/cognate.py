@@ -195,10 +195,12 @@ class CognateModel(nn.Module):
         """Take one chunk through all layers, and write the memory when a segment ends with it."""
         batch, time = ids.shape
         head_dim, window = self.config.d_model // self.config.n_heads, self.config.attention_window
-        chunk = Chunk(batch, time, state.position, min(state.position, window - 1), window, head_dim, ids.device)
         opens = ids == END_OF_TEXT_ID
         if state.position == 0:
             opens[:, 0] = False  # nothing stands before it, except a memory that was given on purpose
+        before = min(state.position, window - 1)
+        since = _since(opens, state, state.position - before)
+        chunk = Chunk(batch, time, state.position, before, window, head_dim, ids.device, since)
         layers = _Layers(self, chunk, state, opens)
         every = chunk.rows()
 
@@ -469,6 +471,21 @@ class _Layers:
 def loss_counts_of(input_ids: Tensor, targets: Tensor) -> LossCounts:
     """Over what the means of the loss of this batch are taken. Both (batch, time)."""
     return LossCounts(int((targets != IGNORED_TARGET).sum()), int(_is_read(input_ids, targets).sum()))
+
+
+def _since(opens: Tensor, state: CognateState, first_seen: int) -> Tensor | None:
+    """Where the document of each token of a chunk begins, (batch, time); the state is told.
+
+    None: nothing from the position `first_seen` on is of another document.
+    """
+    if state.since is None and not opens.any():
+        return None
+    positions = torch.arange(state.position, state.position + opens.shape[1], device=opens.device)
+    since = positions.where(opens, 0).cummax(1).values
+    if state.since is not None:
+        since = torch.maximum(since, state.since[:, None])
+    state.since = since[:, -1]
+    return since if int(since.max()) > first_seen else None
 
 
 def _is_read(input_ids: Tensor, targets: Tensor) -> Tensor:

@@ -71,6 +71,7 @@ class CognateState:
 
     Attributes:
         position: tokens read so far.
+        since: (batch,), where the newest document of each row begins; None: at the beginning, or before it.
         seen: keys and values by layer and ponder step.
         bank: the memory; give the bank of an earlier text to begin with what it left.
         memory_keys: the bank's keys as each layer looks for them.
@@ -81,6 +82,7 @@ class CognateState:
     """
 
     position: int = 0
+    since: Tensor | None = None
     seen: list[list[Seen]] = field(default_factory=list)
     bank: MemoryBank | None = None
     memory_keys: list[Tensor] = field(default_factory=list)

@@ -96,6 +96,7 @@ class Reference:
         self.position = 0
         self.segment: list[tuple[int, Array, Array, float]] = []  # token, context, state, surprise
         self.text_began = False  # in this segment
+        self.document = 0  # where it began
         self.before: tuple[Array, Array] | None = None  # early state and logits of the token before
 
     def read_all(self, ids: list[int]) -> list[TokenResult]:
@@ -105,6 +106,7 @@ class Reference:
         config, w = self.config, self.weights
         if token == END and self.position > 0:
             self.text_began = True
+            self.document = self.position
         self.found: list[tuple[dict[int, float], float, float]] = [({}, 1.0, 0.0)] * config.n_layers
         for layer in range(config.n_layers):
             self.kept[layer].append([])
@@ -185,7 +187,7 @@ class Reference:
         )
         keys = np.stack([self._turned(key) for key in keys])
         self.kept[layer][self.position].append((keys, values))
-        first = max(0, self.position - self.config.attention_window + 1)
+        first = max(self.document, self.position - self.config.attention_window + 1)
         # A token that is at this ponder step, or what it had when it halted.
         seen = [own[min(step, len(own) - 1)] for own in self.kept[layer][first : self.position + 1]]
         mixed = []

@@ -220,7 +220,13 @@ def chunks(draw: st.DrawFn) -> Chunk:
     window = draw(st.integers(1, 12))
     start = draw(st.integers(0, 20))
     batch, time = draw(st.integers(1, 4)), draw(st.integers(1, 10))
-    return Chunk(batch, time, start, min(start, window - 1), window, 4, torch.device("cpu"))
+    since = None
+    if draw(st.booleans()):  # documents begin here and there
+        begins = st.lists(st.integers(0, 1), min_size=time, max_size=time)
+        places = torch.arange(start, start + time)
+        drawn = torch.tensor([draw(begins) for _ in range(batch)], dtype=torch.bool)
+        since = places.where(drawn, 0).cummax(1).values
+    return Chunk(batch, time, start, min(start, window - 1), window, 4, torch.device("cpu"), since)
 
 
 @st.composite
@@ -250,12 +256,13 @@ def test_rows_come_back_from_where_they_were_spread(data: Any, chunk: Chunk) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), chunk=chunks())
-def test_each_row_sees_what_lies_within_its_window(data: Any, chunk: Chunk) -> None:
+def test_each_row_sees_what_lies_within_its_window_and_document(data: Any, chunk: Chunk) -> None:
     index = data.draw(chosen(chunk))
     rows = chunk.rows(index)
     flat = list(range(chunk.batch * chunk.time)) if index is None else index.tolist()
     seen = range(chunk.start - chunk.before, chunk.start + chunk.time)
     if rows.mask is None:
+        assert chunk.since is None
         own = range(chunk.start, chunk.start + chunk.time)
         assert all(len(seen) - chunk.time + n < chunk.window for n in range(chunk.time)) or chunk.time == 1
         assert chunk.time == 1 or chunk.before == 0, "with is_causal the first key belongs to the first query"
@@ -264,7 +271,8 @@ def test_each_row_sees_what_lies_within_its_window(data: Any, chunk: Chunk) -> N
     masks = rows.gather(rows.mask.expand(chunk.batch, -1, -1)).tolist()
     for place, mask in zip(flat, masks, strict=True):
         now = chunk.start + place % chunk.time
-        assert mask == [now - chunk.window < other <= now for other in seen]
+        since = 0 if chunk.since is None else int(chunk.since.flatten()[place])
+        assert mask == [max(now - chunk.window + 1, since) <= other <= now for other in seen]
     assert rows.mask.any(-1).all(), "a place that sees nothing would be no number"
 
 

@@ -208,6 +208,46 @@ def test_no_token_sees_a_later_one(config: TrainingConfig, seed: int, changed: i
     assert largest_difference(after[1], before[1]) < 1e-5, "another row of the batch changed with it"
 
 
+@st.composite
+def configs_of_any_kind(draw: st.DrawFn) -> TrainingConfig:
+    """As `whole_configs`, or the plain backbone."""
+    plain = config_of(max_seq_len=128, attention_window=draw(st.integers(16, 40)))
+    return draw(whole_configs() | st.just(plain))
+
+
+@settings(max_examples=15, deadline=None)
+@given(config=configs_of_any_kind(), seed=st.integers(0, 1000), ends=st.integers(1, 30), training=st.booleans())
+def test_a_packed_document_says_nothing_to_the_next(
+    config: TrainingConfig, seed: int, ends: int, training: bool
+) -> None:
+    """Two documents and padding; the second, and the padding, have the same losses whatever the first is."""
+    ids = token_ids(2, 40, seed, first=1)
+    ids[:, [0, ends]] = 0
+    ids[0, 35:] = 0
+    other = ids.clone()
+    other[:, 1:ends] = token_ids(2, 40, seed + 1, first=1)[:, 1:ends]
+    found = []
+    for text in (ids, other):
+        model = lively(config, seed).train(training)
+        with torch.no_grad():
+            found.append(model(text, text.roll(-1, 1)).logits)
+    assert torch.equal(*(logits[:, ends:] for logits in found))
+
+
+@settings(max_examples=15, deadline=None)
+@given(config=configs_of_any_kind(), seed=st.integers(0, 1000), segments=st.integers(1, 3))
+def test_a_packed_document_is_read_as_it_is_alone(config: TrainingConfig, seed: int, segments: int) -> None:
+    """Memory is written at every so many tokens, so the documents before it are as long as some segments."""
+    before = segments * config.mem_segment if config.ltm_enabled else 7 * segments
+    ids = token_ids(2, before + 30, seed, first=1)
+    ids[:, [0, 5, before]] = 0
+    ids[1, before + 20 :] = 0
+    model = lively(config, seed)
+    with torch.no_grad():
+        packed, alone = model(ids), model(ids[:, before:])
+    assert largest_difference(packed.logits[:, before:], alone.logits) < 1e-4
+
+
 @settings(max_examples=9, deadline=None)
 @given(config=whole_configs(), seed=st.integers(0, 1000), training=st.booleans())
 def test_a_row_alone_is_a_row_of_a_batch(config: TrainingConfig, seed: int, training: bool) -> None:

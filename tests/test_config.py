@@ -461,6 +461,7 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
     values["max_seq_len"] = max(values["max_seq_len"], values["train_seq_len"])
     values["precision"] = draw(st.sampled_from(["auto", "fp32", "bf16"]))
     values["grokfast_method"] = draw(st.sampled_from(["ema", "ma"]))
+    values["mem_layers"] = draw(st.sampled_from(["all", "one"]))
     if draw(st.booleans()):
         values["task"] = "arithmetic"
         values["arithmetic_modulus"] = draw(st.sampled_from([5, 59, 97, 113]))

@@ -130,6 +130,13 @@ class TrainingLoop(ABC):
         """Share of each dataset's held-out answers that are right, 0 to 1, where there are right and wrong ones."""
         return {}
 
+    def _own_state(self) -> dict[str, Any]:
+        """What else the task goes on from, JSON values."""
+        return {}
+
+    def _load_own_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (most tasks have none)
+        """Take up what `_own_state` gave, if the checkpoint has it: an earlier studio's does not."""
+
     @property
     def elapsed_seconds(self) -> float:
         return self._earlier_seconds + time.perf_counter() - self._started
@@ -157,6 +164,7 @@ class TrainingLoop(ABC):
         self.step = self._saved_step = state["step"]
         self.tokens = state["tokens"]
         self._bad_steps = state["bad_steps"]
+        self._load_own_state(state)
         self._checked_step = state["checked_step"]
         self._lowest_checked_loss = math.inf if state["lowest_loss"] is None else state["lowest_loss"]
         self._earlier_seconds = state["elapsed_seconds"]
@@ -226,6 +234,7 @@ class TrainingLoop(ABC):
             "calculator": calculator(),
             "workers": self._peers.size,
             "scalars": scalars,
+            **self._own_state(),
         }
         save_checkpoint(self._folder / "checkpoints", Checkpoint(self.model.state_dict(), tensors, state))
         self._saved_step, self._saved_at = self.step, time.perf_counter()

@@ -17,6 +17,7 @@ from cognate_core.data.prepared import Batches, HeldoutPrompt
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, loss_counts_of
 from cognate_core.training.introspection import Introspection
 from cognate_core.training.loop import StepFigures, TrainingLoop
+from cognate_core.training.ponder_depth import PonderDepth
 
 PONDER_RAMP = 0.2  # over this share of the steps the price of pondering grows to its full value
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
@@ -42,6 +43,7 @@ class TextLoop(TrainingLoop):
         )
         self._heldout = {name: data.packed(name, "heldout") for name in data.sources}
         self._since_check = Introspection()
+        self._depth = PonderDepth(config.max_act_steps)
         if self.model.writer is not None and self._peers.size > 1:
             self.model.writer.over_all = self._peers.sum_
         matrices = [p for p in self.model.parameters() if p.dim() > 1]
@@ -82,16 +84,18 @@ class TextLoop(TrainingLoop):
         own = self._peers.rows(config.batch_size)
         loss_sum = 0.0
         seen = Introspection()
+        self._depth.forget()  # what a step that was broken off had found
         for number, ((all_inputs, all_targets), count) in enumerate(zip(batches, counts, strict=True)):
             if not count.targets:
                 continue  # a batch without a counted target has no mean
             if number:
                 self._peers.first(self._poll)
             inputs, targets = all_inputs[own], all_targets[own]
+            depth = self._depth.drawn(ponder_limit(config, step, number), (config.seed, step, number, 1))
             output = self._forward(
                 inputs,
                 targets,
-                max_ponder_steps=ponder_limit(config, step, number),
+                ponder_depth=depth,
                 ponder_weight=ponder_weight_at(step, config),
                 loss_counts=count,
             )
@@ -99,11 +103,21 @@ class TextLoop(TrainingLoop):
             (cast(Tensor, output.loss) * weight).backward()  # type: ignore[no-untyped-call]
             loss_sum += float(cast(Tensor, output.language_model_loss).detach()) * weight
             seen.add(output, targets, weight)
+            if output.ponder_asked is not None:
+                self._depth.add(output.ponder_asked[targets != IGNORED_TARGET], depth)
         self._peers.sum_gradients_(self._parameters)
         (loss,) = self._peers.sum_(torch.tensor([loss_sum], dtype=torch.float64)).tolist()
         seen.add_up(self._peers, config.max_act_steps)
         self._since_check.add_counts(seen.ponder_counts)
+        if self.model.pondering is not None:
+            self._depth.follow(self._peers)
         return StepFigures(loss, total, seen.means())
+
+    def _own_state(self) -> dict[str, Any]:
+        return {"ponder_going_on": self._depth.going_on}
+
+    def _load_own_state(self, state: dict[str, Any]) -> None:
+        self._depth.going_on = list(state.get("ponder_going_on", self._depth.going_on))
 
     def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):

@@ -12,6 +12,7 @@ import torch
 BENCHMARKS = (
     "model",
     "training_step",
+    "step",
     "scaling",
     "ray_training",
     "generation",

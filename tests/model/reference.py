@@ -54,8 +54,8 @@ class TokenResult:
 
     Attributes:
         cost: N + R of Graves.
-        shares: for each layer, the share of the attention by position of the note.
-        null, gates: for each layer.
+        shares: for each layer that reads, the share of the attention by position of the note.
+        null, gates: for each layer that reads.
     """
 
     logits: Array
@@ -92,6 +92,9 @@ class Reference:
         self.prelude = range(quarter)
         self.core = range(quarter, n_layers - quarter)
         self.coda = range(n_layers - quarter, n_layers)
+        self.reading = list(range(n_layers) if self.config.ltm_enabled else ())
+        if self.config.ltm_enabled and self.config.mem_layers == "one":
+            self.reading = [min(self.coda.start, n_layers - 1)]
         self.kept: list[list[list[tuple[Array, Array]]]] = [[] for _ in range(n_layers)]  # layer, position, ponder step
         self.position = 0
         self.segment: list[tuple[int, Array, Array, float]] = []  # token, context, state, surprise
@@ -107,7 +110,7 @@ class Reference:
         if token == END and self.position > 0:
             self.text_began = True
             self.document = self.position
-        self.found: list[tuple[dict[int, float], float, float]] = [({}, 1.0, 0.0)] * config.n_layers
+        self.found: dict[int, tuple[dict[int, float], float, float]] = {}
         for layer in range(config.n_layers):
             self.kept[layer].append([])
 
@@ -133,8 +136,8 @@ class Reference:
         self.position += 1
         if config.ltm_enabled and self.position % config.mem_segment == 0:
             self._write()
-        shares, null, gates = (list(each) for each in zip(*self.found, strict=True))
-        return TokenResult(logits, steps, cost, shares, null, gates)
+        reads = [self.found[layer] for layer in self.reading]
+        return TokenResult(logits, steps, cost, *([read[n] for read in reads] for n in range(3)))
 
     def _norm(self, x: Array, name: str) -> Array:
         return self.weights[f"{name}.weight"] * x / np.sqrt((x**2).mean() + np.finfo(np.float32).eps)
@@ -167,7 +170,7 @@ class Reference:
     def _through(self, layers: range, x: Array, step: int) -> Array:
         for layer in layers:
             x = x + self._attention(layer, x, step)
-            if self.config.ltm_enabled:
+            if layer in self.reading:
                 x = x + self._memory(layer, x)
             x = x + self._feed_forward(layer, x)
         return x
@@ -227,7 +230,7 @@ class Reference:
         return gate * (part["out.weight"] @ (part["value.weight"] @ recalled))
 
     def _note_usage(self) -> None:
-        for shares, _, _ in self.found:
+        for shares, _, _ in self.found.values():
             for n, note in enumerate(self.notes):
                 self.notes[n] = replace(note, usage=note.usage + shares.get(note.position, 0.0))
 

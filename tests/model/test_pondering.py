@@ -195,6 +195,56 @@ def test_it_begins_with_about_the_same_halting_for_every_token() -> None:
     assert torch.sigmoid(pondering.halting.bias).item() == pytest.approx(h)
 
 
+# All tokens together, as in training
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tokens=st.integers(1, 9),
+    seed=st.integers(0, 1000),
+    depth=st.integers(1, 12),
+    threshold=st.sampled_from([1e-6, 0.2, 0.5, 0.9, 0.99, 1.0]),
+    bias=st.floats(-4, 4),
+)
+def test_all_together_each_token_counts_as_in_the_paper(
+    tokens: int, seed: int, depth: int, threshold: float, bias: float
+) -> None:
+    """All go through the core equally often; what a step gives after a token halted counts for nothing."""
+    pondering, core, e = toy(tokens, seed, 12, threshold, bias)
+    expected = [by_hand(pondering, core, e, token, depth) for token in range(tokens)]
+    assume(min(token.closest for token in expected) > 1e-6)
+    assume(min(abs(sum(token.halting) - threshold) for token in expected) > 1e-6)
+    with torch.no_grad():
+        found = pondering.together(e, core, depth)
+    assert core.asked == [list(range(tokens))] * depth
+    assert found.steps.tolist() == [depth] * tokens
+    assert there(found.asked).tolist() == [
+        token.steps if sum(token.halting) >= threshold else depth + 1 for token in expected
+    ]
+    assert np.allclose(found.cost, [token.steps + token.remainder for token in expected], atol=1e-5)
+    assert np.allclose(found.states, [token.result for token in expected], atol=1e-5)
+
+
+def test_all_together_the_cost_is_learned_through_the_remainder() -> None:
+    """As above, beside finite differences of the loop by hand."""
+    pondering, core, e = toy(7, 5, 9, 0.95, -1.0)
+    pondering.together(e, core, 3).cost.sum().backward()
+    nudged = [
+        sum(token.steps + token.remainder for token in (by_hand(pondering, core, e, n, 3, nudge) for n in range(7)))
+        for nudge in (-1e-4, 1e-4)
+    ]
+    assert there(pondering.halting.bias.grad).item() == pytest.approx((nudged[1] - nudged[0]) / 2e-4, rel=1e-3)
+    assert there(pondering.halting.bias.grad).item() < -0.1
+
+
+def test_all_together_no_token_goes_beyond_the_most_steps_that_were_learned() -> None:
+    pondering, core, e = toy(6, 0, 4, 1.0, -9.0)
+    with torch.no_grad():
+        found = pondering.together(e, core, 9)
+    assert found.steps.tolist() == [4] * 6
+    assert there(found.asked).tolist() == [5] * 6
+
+
 def test_halted_tokens_are_left_out_of_the_layers() -> None:
     """In the whole model each core layer gets as many rows as tokens still ponder, the others all tokens once."""
     model = lively(whole_config(n_layers=4, ltm_enabled=False, attention_window=64), 3)

@@ -60,6 +60,13 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
     "low threshold": ({"act_threshold": 0.3}, {}, ()),
     "segment longer than the window": ({"mem_segment": 20, "mem_writes": 12}, {}, ("evicted",)),
     "segment longer than the text": ({"mem_segment": 64}, {}, ()),
+    "one layer reads": ({"mem_layers": "one", "n_layers": 4}, {"words": 40, "several": True}, ("evicted", "forgotten")),
+    "one layer reads, no core before it": ({"mem_layers": "one", "n_layers": 2}, {}, ("evicted",)),
+    "one layer reads, window over segments": (
+        {"mem_layers": "one", "n_layers": 5, "act_enabled": False, "mem_segment": 12, "attention_window": 18},
+        {},
+        ("evicted",),
+    ),
 }
 
 
@@ -156,6 +163,7 @@ def whole_configs(draw: st.DrawFn) -> TrainingConfig:
         mem_capacity=draw(st.integers(1, 20)),
         mem_writes=draw(st.integers(1, 9)),
         mem_topk=draw(st.integers(1, 5)),
+        mem_layers=draw(st.sampled_from(["all", "one"])),
     )
 
 
@@ -167,6 +175,8 @@ def test_any_small_model_is_as_in_the_reference(config: TrainingConfig, seed: in
 
 
 # Who sees whom
+
+DEPTHS = st.sampled_from([None, 1, 4])  # each token halts by itself, or all go as many steps
 
 
 def written_bank(model: CognateModel, batch: int) -> CognateState:
@@ -191,8 +201,12 @@ def same_reads(a: CognateOutput, b: CognateOutput, tolerance: float = 1e-4) -> N
 
 
 @settings(max_examples=15, deadline=None)
-@given(config=whole_configs(), seed=st.integers(0, 1000), changed=st.integers(1, 39), training=st.booleans())
-def test_no_token_sees_a_later_one(config: TrainingConfig, seed: int, changed: int, training: bool) -> None:
+@given(
+    config=whole_configs(), seed=st.integers(0, 1000), changed=st.integers(1, 39), training=st.booleans(), depth=DEPTHS
+)
+def test_no_token_sees_a_later_one(
+    config: TrainingConfig, seed: int, changed: int, training: bool, depth: int | None
+) -> None:
     ids = token_ids(2, 40, seed)
     other = ids.clone()
     other[0, changed] = (other[0, changed] + 1) % 300
@@ -201,7 +215,7 @@ def test_no_token_sees_a_later_one(config: TrainingConfig, seed: int, changed: i
         model = lively(config, seed)
         state = written_bank(model, 2)
         with torch.no_grad():
-            outputs.append(model.train(training)(text, state=state).logits)
+            outputs.append(model.train(training)(text, state=state, ponder_depth=depth).logits)
     before, after = outputs
     assert largest_difference(after[0, :changed], before[0, :changed]) < 1e-5
     assert not torch.allclose(after[0, changed], before[0, changed], atol=1e-4)
@@ -216,9 +230,15 @@ def configs_of_any_kind(draw: st.DrawFn) -> TrainingConfig:
 
 
 @settings(max_examples=15, deadline=None)
-@given(config=configs_of_any_kind(), seed=st.integers(0, 1000), ends=st.integers(1, 30), training=st.booleans())
+@given(
+    config=configs_of_any_kind(),
+    seed=st.integers(0, 1000),
+    ends=st.integers(1, 30),
+    training=st.booleans(),
+    depth=DEPTHS,
+)
 def test_a_packed_document_says_nothing_to_the_next(
-    config: TrainingConfig, seed: int, ends: int, training: bool
+    config: TrainingConfig, seed: int, ends: int, training: bool, depth: int | None
 ) -> None:
     """Two documents and padding; the second, and the padding, have the same losses whatever the first is."""
     ids = token_ids(2, 40, seed, first=1)
@@ -230,7 +250,7 @@ def test_a_packed_document_says_nothing_to_the_next(
     for text in (ids, other):
         model = lively(config, seed).train(training)
         with torch.no_grad():
-            found.append(model(text, text.roll(-1, 1)).logits)
+            found.append(model(text, text.roll(-1, 1), ponder_depth=depth).logits)
     assert torch.equal(*(logits[:, ends:] for logits in found))
 
 
@@ -246,6 +266,22 @@ def test_a_packed_document_is_read_as_it_is_alone(config: TrainingConfig, seed: 
     with torch.no_grad():
         packed, alone = model(ids), model(ids[:, before:])
     assert largest_difference(packed.logits[:, before:], alone.logits) < 1e-4
+
+
+@settings(max_examples=10, deadline=None)
+@given(config=whole_configs(), seed=st.integers(0, 1000), depth=st.integers(1, 5))
+def test_a_depth_for_all_is_a_limit_that_all_reach(config: TrainingConfig, seed: int, depth: int) -> None:
+    model = lively(config.with_overrides({"act_threshold": 1.0}), seed)
+    if model.pondering is not None:
+        with torch.no_grad():
+            model.pondering.halting.bias.fill_(-9.0)  # nobody asks to halt
+    ids = token_ids(2, 30, seed, vocab_size=40)
+    with torch.no_grad():
+        together = model(ids, ids.roll(-1, 1), ponder_depth=depth)
+        limited = model(ids, ids.roll(-1, 1), max_ponder_steps=depth)
+    assert largest_difference(together.logits, limited.logits) < 1e-5
+    assert together.loss.item() == pytest.approx(limited.loss.item(), rel=1e-5)
+    same_reads(together, limited)
 
 
 @settings(max_examples=9, deadline=None)

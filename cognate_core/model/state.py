@@ -74,7 +74,6 @@ class CognateState:
 
     Attributes:
         position: tokens read so far.
-        since: (batch,), where the newest document of each row begins; None: at the beginning, or before it.
         seen: keys and values by layer and ponder step.
         bank: the memory; give the bank of an earlier text to begin with what it left.
         memory_keys: the bank's keys as each layer that reads looks for them.
@@ -82,10 +81,10 @@ class CognateState:
         last_logits: (batch, vocab_size), what was expected of the next token.
         last_losses: (batch,), how unexpected the next token is in nats, known instead where no logits are kept.
         segment: what was read of the segment that is not written yet.
+        since: (batch,), where the newest document of each row begins; None: at the beginning, or before it.
     """
 
     position: int = 0
-    since: Tensor | None = None
     seen: list[list[Seen]] = field(default_factory=list)
     bank: MemoryBank | None = None
     memory_keys: list[Tensor] = field(default_factory=list)
@@ -93,3 +92,4 @@ class CognateState:
     last_logits: Tensor | None = None
     last_losses: Tensor | None = None
     segment: list[SegmentPart] = field(default_factory=list)
+    since: Tensor | None = None

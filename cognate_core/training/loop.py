@@ -134,7 +134,7 @@ class TrainingLoop(ABC):
         """What else the task goes on from, JSON values."""
         return {}
 
-    def _load_own_state(self, state: dict[str, Any]) -> None:  # noqa: B027 (most tasks have none)
+    def _load_own_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (most tasks have none)
         """Take up what `_own_state` gave, if the checkpoint has it: an earlier studio's does not."""
 
     @property

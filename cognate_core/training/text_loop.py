@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -116,7 +116,7 @@ class TextLoop(TrainingLoop):
     def _own_state(self) -> dict[str, Any]:
         return {"ponder_going_on": self._depth.going_on}
 
-    def _load_own_state(self, state: dict[str, Any]) -> None:
+    def _load_own_state(self, state: Mapping[str, Any]) -> None:
         self._depth.going_on = list(state.get("ponder_going_on", self._depth.going_on))
 
     def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:

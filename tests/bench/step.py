@@ -66,7 +66,7 @@ def model_of(preset: str, change: dict[str, Any], stragglers: float = 0.0) -> Co
     torch.manual_seed(0)
     model = CognateModel(PRESETS[preset].config.with_overrides(change))
     if model.pondering is not None:
-        model.pondering.halting = TwoSteps(stragglers)
+        model.pondering.halting = TwoSteps(stragglers)  # type: ignore[assignment]
     return model
 
 

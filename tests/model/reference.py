@@ -137,7 +137,8 @@ class Reference:
         if config.ltm_enabled and self.position % config.mem_segment == 0:
             self._write()
         reads = [self.found[layer] for layer in self.reading]
-        return TokenResult(logits, steps, cost, *([read[n] for read in reads] for n in range(3)))
+        shares, null, gates = [read[0] for read in reads], [read[1] for read in reads], [read[2] for read in reads]
+        return TokenResult(logits, steps, cost, shares, null, gates)
 
     def _norm(self, x: Array, name: str) -> Array:
         return self.weights[f"{name}.weight"] * x / np.sqrt((x**2).mean() + np.finfo(np.float32).eps)

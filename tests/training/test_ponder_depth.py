@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -69,5 +70,5 @@ def test_several_peers_follow_the_tokens_of_all() -> None:
     depths = [PonderDepth(3) for _ in peers]
     depths[0].add(torch.tensor([1, 2]), 2)
     depths[1].add(torch.tensor([3, 3, 2]), 2)
-    together([lambda depth=depth, peer=peer: depth.follow(peer) for depth, peer in zip(depths, peers, strict=True)])
+    together([partial(depth.follow, peer) for depth, peer in zip(depths, peers, strict=True)])
     assert depths[0].going_on == depths[1].going_on == told((2, [1, 2, 3, 3, 2])).going_on[:3]

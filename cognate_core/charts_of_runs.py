@@ -108,12 +108,13 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
                 "How long it thinks (ponder steps)",
                 "steps a token",
                 {"ponder_steps": "ponder steps"},
-                "How often the middle layers go over a token, on average.",
+                "How often the middle layers go over a token, on average. While it learns, all tokens of a batch take "
+                "as many steps as tokens lately asked for.",
             ),
             _chart(
-                "Which tokens think long",
-                "Share of the tokens by ponder steps, between two checks. One dark row alone: every token is treated "
-                "alike.",
+                "How deep it learns",
+                "Share of the tokens by the ponder steps of their batch, between two checks. One dark row alone: "
+                "nearly all tokens ask for the same.",
                 ponder_chart(histograms, axis, view, run.colour),
             ),
             small(

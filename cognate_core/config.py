@@ -289,7 +289,7 @@ class TrainingConfig(BaseModel):
     ltm_enabled: bool = _setting(
         True,
         title="Long-term memory (LTM)",
-        help="The model takes notes of what surprised it, segment by segment, and every layer can look them up later "
+        help="The model takes notes of what surprised it, segment by segment, and its layers can look them up later "
         "in the same text (arXiv 2203.08913). Off: it has its attention alone.",
         section="Memory",
         simple=True,
@@ -329,6 +329,13 @@ class TrainingConfig(BaseModel):
         unit="tokens",
         ge=8,
         le=16384,
+    )
+    mem_layers: Literal["all", "one"] = _setting(
+        "all",
+        title="Layers that read the memory",
+        help="all: every layer looks notes up. one: only the first layer behind those that pondering repeats, so that "
+        "all layers before it read a text as a whole instead of by segments. Faster.",
+        section="Memory",
     )
     mem_writes: int = _setting(
         16,

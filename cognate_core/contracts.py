@@ -151,7 +151,10 @@ class StepMetrics:
 
 @dataclass(frozen=True, slots=True)
 class PonderHistogram:
-    """How many tokens took how many ponder steps since the check before: counts[n] tokens took n."""
+    """How many tokens took how many ponder steps in training since the check before: counts[n] tokens took n.
+
+    All tokens of a batch take as many.
+    """
 
     model_name: str
     step: int

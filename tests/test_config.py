@@ -466,6 +466,7 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
     values["grokfast_method"] = draw(st.sampled_from(["ema", "ma"]))
     values["optimizer"] = draw(st.sampled_from(["adamw", "adam", "muon"]))
     values["metric_for_best_model"] = draw(st.sampled_from(["loss", "accuracy"]))
+    values["mem_layers"] = draw(st.sampled_from(["all", "one"]))
     if draw(st.booleans()):
         values["task"] = "arithmetic"
         values["arithmetic_modulus"] = draw(st.sampled_from([5, 59, 97, 113]))

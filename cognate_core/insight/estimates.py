@@ -69,23 +69,26 @@ def disk_bytes(configs: Iterable[TrainingConfig]) -> int:
 
 def _of_text(config: TrainingConfig) -> tuple[dict[str, int], int, int]:
     """Parameters by component, how many numbers the backward pass keeps, and the tokens of a step."""
-    from cognate_core.model import core_layers, count_parameters
+    from cognate_core.model import core_layers, count_parameters, reading_layers
     from cognate_core.model.head_loss import CHUNK_LOGITS
 
     positions = config.batch_size * config.train_seq_len
     passes = config.n_layers  # layers that a token goes through
     if config.act_enabled:
         passes += (min(ASSUMED_PONDER_STEPS, config.max_act_steps) - 1) * len(core_layers(config.n_layers))
-    # What the backward pass keeps of a block for each position, in numbers.
-    kept = (
-        KEPT_WITH_CHECKPOINTING if config.gradient_checkpointing else KEPT_OF_BLOCK + KEPT_OF_READ * config.ltm_enabled
-    )
+    first = reading_layers(config).start
+    behind_core = first >= core_layers(config.n_layers).stop  # then it is read once, and the core knows no segments
+    reads, by_segments = (1, config.n_layers - first) if behind_core else (passes, passes)
+    # What the backward pass keeps for each position, in widths.
+    kept = passes * KEPT_WITH_CHECKPOINTING
+    if not config.gradient_checkpointing:
+        kept = passes * KEPT_OF_BLOCK + reads * KEPT_OF_READ * config.ltm_enabled
     segments = -(-config.train_seq_len // config.mem_segment) if config.ltm_enabled else 1
     seen = min(config.attention_window, config.train_seq_len / 2) if segments > 1 else 0  # on average, by each segment
-    past = config.batch_size * segments * int(seen) * passes * 2 * config.d_model  # keys and values
+    past = config.batch_size * segments * int(seen) * by_segments * 2 * config.d_model  # keys and values
     # The head is gone through in chunks; each segment keeps the gradient of its weights.
     head = 2 * min(positions * config.vocab_size, CHUNK_LOGITS) + segments * config.vocab_size * config.d_model
-    activations = positions * passes * kept * config.d_model + head + past
+    activations = positions * kept * config.d_model + head + past
     return count_parameters(config), activations, positions * config.gradient_accumulation_steps
 
 

@@ -206,8 +206,9 @@ GLOSSARY: dict[str, Term] = {
         Term(
             "ponder steps",
             "how long it thinks (adaptive computation time, ACT)",
-            "How often the middle layers go over a token before the model finds that it has thought enough. It is "
-            "decided token by token.",
+            "How often the middle layers go over a token before the model finds that it has thought enough. When "
+            "it reads or writes, that is decided token by token. While it learns, all tokens of a batch take the same "
+            "number of steps, drawn from what tokens lately asked for: that is faster.",
             ("layer", "ponder loss"),
         ),
         Term(

@@ -8,6 +8,7 @@ from cognate_core.model.cognate import (
     count_parameters,
     loss_counts_of,
     read_shape,
+    reading_layers,
     tensor_shapes,
 )
 from cognate_core.model.generation import GeneratedToken
@@ -32,6 +33,7 @@ __all__ = [
     "load_memory",
     "loss_counts_of",
     "read_shape",
+    "reading_layers",
     "save_memory",
     "tensor_shapes",
 ]

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,6 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID
@@ -27,18 +27,14 @@ from cognate_core.model.memory import (
     MemoryBank,
     MemoryReader,
     MemoryReads,
-    MemoryView,
     MemoryWriter,
-    Read,
     SegmentPart,
     cleared,
     described,
     joined,
-    used,
 )
+from cognate_core.model.passing import Layers, Passed, Ponder
 from cognate_core.model.pondering import Pondering
-from cognate_core.model.rows import Chunk, Rows
-from cognate_core.model.seen import Seen
 from cognate_core.model.state import CognateOutput, CognateState, LossCounts, MemoryFigures
 
 IGNORED_TARGET = -100
@@ -61,11 +57,13 @@ ARCHITECTURE_FIELDS = (
     "mem_topk",
     "mem_segment",
     "mem_writes",
+    "mem_layers",
 )
 """The settings of TrainingConfig that decide what the finished model computes: what `config.json` holds."""
 
 _FIRST_FIELDS = ARCHITECTURE_FIELDS[:5]  # all that a config.json had before pondering and memory,
 _FIRST_MEANING = {"act_enabled": False, "ltm_enabled": False, "attention_window": 65536}  # and what it meant
+_LATER_MEANING = {"mem_layers": "all"}  # what a config.json without these fields meant
 
 
 def core_layers(n_layers: int) -> range:
@@ -74,11 +72,22 @@ def core_layers(n_layers: int) -> range:
     return range(outer, n_layers - outer)
 
 
+def reading_layers(config: TrainingConfig) -> range:
+    """The layers that look the memory up."""
+    if not config.ltm_enabled:
+        return range(config.n_layers, config.n_layers)
+    if config.mem_layers == "all":
+        return range(config.n_layers)
+    only = min(core_layers(config.n_layers).stop, config.n_layers - 1)
+    return range(only, only + 1)
+
+
 class CognateModel(nn.Module):
     """A pre-norm decoder with rotary positions, SwiGLU and an untied head.
 
     With pondering (ACT) its layers are a prelude, a core that each token goes through as often as it needs, and a
-    coda. With long-term memory (LTM) text goes through in segments, and each layer reads what earlier ones wrote.
+    coda. With long-term memory (LTM) text goes in segments through the layers that read what earlier segments wrote,
+    and through those behind them.
 
     Weights start from N(0, 0.02^2), those that write into the residual stream from N(0, 0.02^2 / (2 n_layers)),
     as in GPT-2.
@@ -88,9 +97,13 @@ class CognateModel(nn.Module):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.vocab_size, config.d_model)
-        d_mem = config.d_mem if config.ltm_enabled else None
-        self.blocks = nn.ModuleList(Block(config.d_model, config.n_heads, d_mem) for _ in range(config.n_layers))
-        self.core = core_layers(config.n_layers)
+        self.core, self.readers = core_layers(config.n_layers), reading_layers(config)
+        self.blocks = nn.ModuleList(
+            Block(config.d_model, config.n_heads, config.d_mem if layer in self.readers else None)
+            for layer in range(config.n_layers)
+        )
+        # So many layers know nothing of segments: none reads, and no token ponders again once one did.
+        self.unsegmented = self.readers.start if self.readers.start >= self.core.stop else 0
         self.pondering = (
             Pondering(config.d_model, config.max_act_steps, config.act_threshold) if config.act_enabled else None
         )
@@ -117,8 +130,8 @@ class CognateModel(nn.Module):
             self.pondering.initialise()
         if self.writer is not None:
             self.writer.initialise()
-            for block in self.blocks:
-                cast(MemoryReader, block.memory).initialise(self.writer)
+            for layer in self.readers:
+                cast(MemoryReader, self.blocks[layer].memory).initialise(self.writer)
 
     def forward(
         self,
@@ -127,6 +140,7 @@ class CognateModel(nn.Module):
         state: CognateState | None = None,
         *,
         max_ponder_steps: int | None = None,
+        ponder_depth: int | None = None,
         ponder_weight: float | None = None,
         keep_logits: bool = True,
         loss_counts: LossCounts | None = None,
@@ -140,6 +154,7 @@ class CognateModel(nn.Module):
                 model is its loss by these.
             state: when input_ids continue what it has seen; it is changed.
             max_ponder_steps: most ponder steps of a token; None: max_act_steps in training, act_inference_steps else.
+            ponder_depth: so many ponder steps for all tokens, max_act_steps at most; None: each token halts by itself.
             ponder_weight: price of a ponder step in the loss; None: act_ponder_weight.
             keep_logits: False where only the losses are wanted: less time and memory. Then no state can go on.
             loss_counts: of the whole batch, where input_ids are a part of its rows: the parts' losses add up to that
@@ -164,8 +179,14 @@ class CognateModel(nn.Module):
             state.bank = MemoryBank.empty(batch, self.config.d_mem, input_ids.device)
         if max_ponder_steps is None:
             max_ponder_steps = self.config.max_act_steps if self.training else self.config.act_inference_steps
-        if max_ponder_steps < 1:
-            raise ValueError(f"A token needs at least 1 ponder step; got {max_ponder_steps}.")
+        steps = max_ponder_steps if ponder_depth is None else ponder_depth
+        if steps < 1:
+            raise ValueError(f"A token needs at least 1 ponder step; got {steps}.")
+        ponder: Ponder | None = None
+        if self.pondering is not None and ponder_depth is None:
+            ponder = partial(self.pondering, limit=steps)
+        elif self.pondering is not None:
+            ponder = partial(self.pondering.together, depth=steps)
         labels = None if targets is None else _labels(input_ids, targets)
         pieces: list[_Piece] = []
         while state.position < end:
@@ -173,7 +194,7 @@ class CognateModel(nn.Module):
             wanted = None
             if targets is not None and labels is not None:
                 wanted = _Wanted(labels[:, here], targets[:, here] != IGNORED_TARGET)
-            pieces.append(self._read(input_ids[:, here], wanted, state, max_ponder_steps, keep_logits))
+            pieces += self._read(input_ids[:, here], wanted, state, ponder, keep_logits)
         if self.writer is not None and self.training:
             surprise = torch.cat([piece.surprise for piece in pieces if piece.surprise is not None], dim=1)
             self.writer.follow(surprise[~surprise.isnan() & (input_ids != END_OF_TEXT_ID)])  # padding tells nothing
@@ -185,49 +206,65 @@ class CognateModel(nn.Module):
             self._write(state)
 
     def _chunk_end(self, position: int) -> int:
-        """Where the chunk that begins at `position` ends: there memory is written, or the window is full."""
-        length = self.config.attention_window if self.writer is None else self.config.mem_segment
-        return (position // length + 1) * length
+        """Where the chunk that begins at `position` ends: the window is full, or memory is written for all layers."""
+        return _next_multiple(position, self.config.attention_window if self.unsegmented else self.config.mem_segment)
 
     def _read(
-        self, ids: Tensor, wanted: _Wanted | None, state: CognateState, ponder_limit: int, keep_logits: bool
-    ) -> _Piece:
-        """Take one chunk through all layers, and write the memory when a segment ends with it."""
-        batch, time = ids.shape
-        head_dim, window = self.config.d_model // self.config.n_heads, self.config.attention_window
-        chunk = Chunk(batch, time, state.position, min(state.position, window - 1), window, head_dim, ids.device)
+        self, ids: Tensor, wanted: _Wanted | None, state: CognateState, ponder: Ponder | None, keep_logits: bool
+    ) -> Iterator[_Piece]:
+        """Take one chunk through all layers, by segments through those that know of them."""
         opens = ids == END_OF_TEXT_ID
         if state.position == 0:
             opens[:, 0] = False  # nothing stands before it, except a memory that was given on purpose
-        layers = _Layers(self, chunk, state, opens)
-        every = chunk.rows()
+        state.seen = state.seen or [[] for _ in self.blocks]
+        since = _since(opens, state)
+        start, end = state.position, state.position + ids.shape[1]
+        layers = Layers(self, state, opens, since, range(self.unsegmented))
+        passed = layers.run(Passed(self.embedding(ids)), ponder)
+        while state.position < end:
+            stop = end if self.writer is None else min(end, _next_multiple(state.position, self.config.mem_segment))
+            here = slice(state.position - start, stop - start)
+            yield self._read_segment(
+                ids[:, here],
+                None if wanted is None else _Wanted(wanted.labels[:, here], wanted.counted[:, here]),
+                passed.at(here),
+                Layers(
+                    self,
+                    state,
+                    opens[:, here],
+                    None if since is None else since[:, here],
+                    range(self.unsegmented, self.config.n_layers),
+                ),
+                state,
+                ponder,
+                keep_logits,
+            )
 
-        def core(x: Tensor, index: Tensor | None) -> Tensor:
-            return layers.run(self.core, x, every if index is None else chunk.rows(index))
-
-        x = self.embedding(ids).flatten(0, 1)  # (batch * time, d_model)
-        early = x = layers.run(range(self.core.start), x, every)
-        pondered = None
-        if self.pondering is None:
-            x = layers.run(self.core, x, every)
-        else:
-            pondered = self.pondering(x, core, ponder_limit)
-            x = pondered.states
-        x = layers.run(range(self.core.stop, self.config.n_layers), x, every)
-        piece = self._predict(self.final_norm(x), wanted, keep_logits, batch)
-        if pondered is not None:
-            piece.steps, piece.cost = pondered.steps.view(batch, time), pondered.cost.view(batch, time)
-        state.seen = layers.finished()
+    def _read_segment(
+        self,
+        ids: Tensor,
+        wanted: _Wanted | None,
+        passed: Passed,
+        layers: Layers,
+        state: CognateState,
+        ponder: Ponder | None,
+        keep_logits: bool,
+    ) -> _Piece:
+        """Take a segment, or its part in one chunk, through the last layers; write the memory if it ends here."""
+        batch, time = ids.shape
+        passed = layers.run(passed, ponder)
+        piece = self._predict(self.final_norm(passed.states.flatten(0, 1)), wanted, keep_logits, batch)
+        piece.steps, piece.cost, piece.asked = passed.steps, passed.cost, passed.asked
         state.position += time
         if state.bank is not None:
             piece.reads = described(state.bank, layers.reads, batch)
             state.bank = layers.used_bank()
             piece.surprise = _surprise(piece, ids, state)
-            states = early.view(batch, time, -1)
-            before = torch.zeros_like(states[:, 0]) if state.last_state is None else state.last_state
-            contexts = torch.cat((before[:, None], states[:, :-1]), dim=1)
-            state.segment.append(SegmentPart(contexts, states, piece.surprise, ids, opens))
-            state.last_state = states[:, -1]
+            early = cast(Tensor, passed.early)
+            before = torch.zeros_like(early[:, 0]) if state.last_state is None else state.last_state
+            contexts = torch.cat((before[:, None], early[:, :-1]), dim=1)
+            state.segment.append(SegmentPart(contexts, early, piece.surprise, ids, layers.opens))
+            state.last_state = early[:, -1]
             if keep_logits:
                 state.last_logits = piece.logits[:, -1].detach()
             elif piece.losses is not None:
@@ -291,6 +328,7 @@ class CognateModel(nn.Module):
                 ponder_loss = cost * (self.config.act_ponder_weight if ponder_weight is None else ponder_weight)
                 loss = language_model_loss + ponder_loss
         steps = [piece.steps for piece in pieces if piece.steps is not None]
+        asked = [piece.asked for piece in pieces if piece.asked is not None]
         reads = [piece.reads for piece in pieces if piece.reads is not None]
         return CognateOutput(
             logits=torch.cat([piece.logits for piece in pieces], dim=1) if len(pieces) > 1 else pieces[0].logits,
@@ -300,6 +338,7 @@ class CognateModel(nn.Module):
             ponder_steps=torch.cat(steps, dim=1) if steps else None,
             memory_reads=joined(reads) if reads else None,
             memory_figures=_figures(pieces) if reads else None,
+            ponder_asked=torch.cat(asked, dim=1) if asked else None,
         )
 
     @torch.inference_mode()
@@ -393,6 +432,7 @@ class _Piece:
     losses: Tensor | None = None
     steps: Tensor | None = None
     cost: Tensor | None = None
+    asked: Tensor | None = None
     reads: MemoryReads | None = None
     surprise: Tensor | None = None
     notes: Tensor | None = None
@@ -400,75 +440,26 @@ class _Piece:
     usable: Tensor | None = None
 
 
-class _Layers:
-    """One chunk's way through the blocks, with the keys and values that it leaves for the next."""
-
-    def __init__(self, model: CognateModel, chunk: Chunk, state: CognateState, opens: Tensor) -> None:
-        self._model, self._chunk, self._state = model, chunk, state
-        self._seen: list[list[Seen]] = [[] for _ in model.blocks]  # by layer and ponder step
-        self._reads: dict[int, Read] = {}
-        self._views: list[MemoryView | None] = [None] * len(model.blocks)
-        bank = state.bank
-        if bank is not None:
-            earlier = [part.opens.any(1) for part in state.segment]
-            begun = torch.stack(earlier).any(0) if earlier else torch.zeros_like(opens[:, 0])
-            later = ((opens.cumsum(1) > 0) | begun[:, None]).flatten()
-            readable = ~later if later.any() else None
-            readers = [cast(MemoryReader, block.memory) for block in model.blocks]
-            if not state.memory_keys:
-                state.memory_keys = [reader.keys(bank) for reader in readers]
-            self._views = [MemoryView(bank, keys, readable, model.config.mem_topk) for keys in state.memory_keys]
-
-    @property
-    def reads(self) -> list[Read]:
-        """What each layer read, the last ponder step of each token."""
-        return [self._reads[layer] for layer in sorted(self._reads)]
-
-    def run(self, layers: range, x: Tensor, rows: Rows) -> Tensor:
-        """Take x, (rows, d_model), through some layers."""
-        for layer in layers:
-            x = self._block(layer, x, rows)
-        return x
-
-    def _block(self, layer: int, x: Tensor, rows: Rows) -> Tensor:
-        block, own = self._model.blocks[layer], self._seen[layer]
-        past = self._past(layer, len(own))
-        arguments = (x, rows, past, own[-1] if own else None, self._views[layer])
-        if self._model.training and self._model.config.gradient_checkpointing and torch.is_grad_enabled():
-            x, seen, read = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
-        else:
-            x, seen, read = block(*arguments)
-        own.append(seen)
-        if read is not None:
-            self._reads[layer] = self._reads[layer].updated(rows, read) if layer in self._reads else read
-        return x
-
-    def _past(self, layer: int, step: int) -> Seen | None:
-        """What earlier chunks left for this ponder step. A token that halted before keeps what it had then."""
-        if not self._chunk.before:
-            return None
-        steps = self._state.seen[layer]
-        return steps[min(step, len(steps) - 1)]
-
-    def finished(self) -> list[list[Seen]]:
-        """Keys and values for the next chunk."""
-        for layer, own in enumerate(self._seen):
-            for step in range(len(own), len(self._state.seen[layer]) if self._chunk.before else 0):
-                past = cast(Seen, self._past(layer, step))
-                own.append(past.followed_by(own[-1].tensor[:, -self._chunk.time :], self._chunk.before))
-        return self._seen
-
-    def used_bank(self) -> MemoryBank:
-        """The bank, with these reads added to the usage of its notes."""
-        reads, batch = self.reads, self._chunk.batch
-        slots = torch.cat([read.slots.view(batch, -1) for read in reads], dim=1)
-        weights = torch.cat([read.weights.view(batch, -1) for read in reads], dim=1)
-        return used(cast(MemoryBank, self._state.bank), slots, weights)
+def _next_multiple(position: int, length: int) -> int:
+    """The first multiple of `length` behind `position`."""
+    return (position // length + 1) * length
 
 
 def loss_counts_of(input_ids: Tensor, targets: Tensor) -> LossCounts:
     """Over what the means of the loss of this batch are taken. Both (batch, time)."""
     return LossCounts(int((targets != IGNORED_TARGET).sum()), int(_is_read(input_ids, targets).sum()))
+
+
+def _since(opens: Tensor, state: CognateState) -> Tensor | None:
+    """Where the document of each token of a chunk begins, (batch, time); the state is told. None: all are of one."""
+    if state.since is None and not opens.any():
+        return None
+    positions = torch.arange(state.position, state.position + opens.shape[1], device=opens.device)
+    since = positions.where(opens, 0).cummax(1).values
+    if state.since is not None:
+        since = torch.maximum(since, state.since[:, None])
+    state.since = since[:, -1]
+    return since
 
 
 def _is_read(input_ids: Tensor, targets: Tensor) -> Tensor:
@@ -527,6 +518,7 @@ def read_shape(folder: Path) -> TrainingConfig:
     if shape.get("model") == "arithmetic":
         raise ValueError("it is one of the Grokking lab, which calculates and writes no text")
     if "act_enabled" in shape:
+        shape = _LATER_MEANING | shape
         values = {name: shape[name] for name in ARCHITECTURE_FIELDS}
     else:
         values = {name: shape[name] for name in _FIRST_FIELDS} | _FIRST_MEANING

@@ -77,7 +77,7 @@ class Attention(nn.Module):
         cos, sin = rows.cos[:, None].to(qkv.dtype), rows.sin[:, None].to(qkv.dtype)
         query, key = rotate(qkv[:, :2], cos, sin).unbind(1)  # each (rows, heads, head_dim)
         own = torch.stack((key, qkv[:, 2]), dim=1)  # (rows, 2, heads, head_dim)
-        if previous is not None:
+        if previous is not None and rows.index is not None:
             own = rows.put(own, previous.tensor[:, -time:].reshape(batch * time, *own.shape[1:]))
         own = own.view(batch, time, *own.shape[1:])
         seen = Seen(own) if past is None else past.followed_by(own, rows.chunk.before)

@@ -1,4 +1,7 @@
-"""Adaptive computation time: how often each token goes through the core layers, decided token by token.
+"""Adaptive computation time: how often each token goes through the core layers.
+
+When text is read or written, each token halts by itself. In training all tokens of a batch go the same number of steps:
+no keys and values need be copied from step to step for those that halted.
 
 After Graves 2016 (arXiv 1603.08983) and the Universal Transformer (arXiv 1807.03819). It knows tensors only; what one
 step does is given to it.
@@ -19,11 +22,20 @@ SURE = 100.0  # a bias that no weight outweighs: the halting probability is 1
 
 @dataclass(frozen=True, slots=True)
 class Pondered:
-    """Result of pondering. states: (tokens, d_model). steps, cost: (tokens,); cost is N + R of the paper."""
+    """Result of pondering.
+
+    Attributes:
+        states: (tokens, d_model).
+        steps: (tokens,), how often each went through the core.
+        cost: (tokens,), N + R of the paper.
+        asked: (tokens,), how many steps each asked for by its halting probabilities, one more than it was given where
+            those were not enough. None where each token halts by itself.
+    """
 
     states: Tensor
     steps: Tensor
     cost: Tensor
+    asked: Tensor | None = None
 
 
 class Pondering(nn.Module):
@@ -93,3 +105,26 @@ class Pondering(nn.Module):
         states = torch.zeros_like(shares[0]).index_add(0, torch.cat(rows), torch.cat(shares))
         cost = halted_sum.new_zeros(tokens).index_copy(0, torch.cat(ended), torch.cat(costs))
         return Pondered(states, steps, cost)
+
+    def together(self, e: Tensor, core: Callable[[Tensor, Tensor | None], Tensor], depth: int) -> Pondered:
+        """Take all tokens through as many steps, max_steps at most.
+
+        Result and cost of a token are as if it had halted by itself at `depth` at the latest: what a step gives after
+        that counts for nothing, but for the keys and values that other tokens see.
+        """
+        depth = min(depth, self.max_steps)
+        state, result = e, torch.zeros_like(e)
+        halted_sum = e.new_zeros(len(e), dtype=torch.float32)
+        cost, active = torch.zeros_like(halted_sum), torch.ones_like(halted_sum, dtype=torch.bool)
+        asked = torch.ones_like(active, dtype=torch.long)
+        for n in range(1, depth + 1):
+            state = core(state + e + self.step_embedding[n - 1], None)
+            probability = torch.sigmoid(self.halting(self.norm(state)).float()).squeeze(-1)
+            remainder, halted_sum = 1 - halted_sum, halted_sum + probability
+            going = active & (halted_sum < self.threshold)
+            halts = active & ~going if n < depth else active
+            share = torch.where(halts, remainder, probability).where(active, 0.0)
+            result = torch.addcmul(result, share[:, None], state)
+            cost = (n + remainder).where(halts, cost)
+            asked, active = asked + going, going
+        return Pondered(result, torch.full_like(asked, depth), cost, asked)

@@ -23,6 +23,8 @@ class Chunk:
         start: position of its first token in the text.
         before: how many earlier positions its attention still sees.
         window: how far back a token sees, itself included.
+        since: (batch, time), the position at which the document of each token begins: what stands before is hidden.
+            None: all that attention still sees is of one document.
     """
 
     batch: int
@@ -32,6 +34,7 @@ class Chunk:
     window: int
     head_dim: int
     device: torch.device
+    since: Tensor | None = None
 
     def rows(self, index: Tensor | None = None) -> Rows:
         """The tokens at these flat positions of batch * time, ascending; all of them for None."""
@@ -40,23 +43,31 @@ class Chunk:
         angles = rotary_angles(self.start + times, self.head_dim)[:, None]  # (rows, 1, head_dim / 2)
         cos, sin = angles.cos(), angles.sin()
         if index is None:
-            plain = self.time == 1 or (self.before == 0 and self.time <= self.window)
-            mask = None if plain else self._visible(every)[None]  # (1, time, seen)
+            plain = self.since is None and (self.time == 1 or (self.before == 0 and self.time <= self.window))
+            mask = None if plain else self._visible(every[None], self.since)  # (1 or batch, time, seen)
             return Rows(self, None, None, self.time, cos, sin, mask)
+        since = None if self.since is None else self.since.flatten()[index]
         if self.batch == 1:
-            return Rows(self, index, None, len(index), cos, sin, self._visible(times)[None])
+            own = None if since is None else since[None]
+            return Rows(self, index, None, len(index), cos, sin, self._visible(times[None], own))
         row = index // self.time
         counts = torch.bincount(row, minlength=self.batch)
         widest = int(counts.max())
         places = row * widest + torch.arange(len(index), device=self.device) - (counts.cumsum(0) - counts)[row]
-        spread = times.new_zeros(self.batch * widest).index_copy(0, places, times)
-        return Rows(self, index, places, widest, cos, sin, self._visible(spread.view(self.batch, widest)))
 
-    def _visible(self, times: Tensor) -> Tensor:
-        """Which of the seen positions each of `times` attends to: (*times.shape, before + time)."""
-        own = (self.before + times)[..., None]
-        seen = torch.arange(self.before + self.time, device=self.device)
-        return (seen <= own) & (seen > own - self.window)
+        def spread(x: Tensor) -> Tensor:
+            return x.new_zeros(self.batch * widest).index_copy(0, places, x).view(self.batch, widest)
+
+        visible = self._visible(spread(times), None if since is None else spread(since))
+        return Rows(self, index, places, widest, cos, sin, visible)
+
+    def _visible(self, times: Tensor, since: Tensor | None) -> Tensor:
+        """Which of the seen positions each of `times`, (1 or batch, n), attends to: (1 or batch, n, before + time)."""
+        first_seen = self.start - self.before
+        own = self.start + times[..., None]
+        seen = first_seen + torch.arange(self.before + self.time, device=self.device)
+        visible = (seen <= own) & (seen > own - self.window)
+        return visible if since is None else visible & (seen >= since[..., None])
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,8 @@ class CognateOutput:
         language_model_loss: scalar, mean cross-entropy in nats a counted target; None without targets.
         ponder_loss: scalar, the weighted price of the ponder steps; None without targets or pondering.
         ponder_steps: (batch, time), how often each token went through the core; None without pondering.
+        ponder_asked: (batch, time), how often each token asked to, one more than its steps where they were not enough;
+            None unless all went through equally often.
         memory_reads: what each token read; None without memory.
         memory_figures: None without memory.
     """
@@ -63,6 +65,7 @@ class CognateOutput:
     ponder_steps: Tensor | None
     memory_reads: MemoryReads | None
     memory_figures: MemoryFigures | None
+    ponder_asked: Tensor | None = None
 
 
 @dataclass(slots=True)
@@ -73,11 +76,12 @@ class CognateState:
         position: tokens read so far.
         seen: keys and values by layer and ponder step.
         bank: the memory; give the bank of an earlier text to begin with what it left.
-        memory_keys: the bank's keys as each layer looks for them.
+        memory_keys: the bank's keys as each layer that reads looks for them.
         last_state: (batch, d_model), the early state (after the prelude) of the last token.
         last_logits: (batch, vocab_size), what was expected of the next token.
         last_losses: (batch,), how unexpected the next token is in nats, known instead where no logits are kept.
         segment: what was read of the segment that is not written yet.
+        since: (batch,), where the newest document of each row begins; None: at the beginning, or before it.
     """
 
     position: int = 0
@@ -88,3 +92,4 @@ class CognateState:
     last_logits: Tensor | None = None
     last_losses: Tensor | None = None
     segment: list[SegmentPart] = field(default_factory=list)
+    since: Tensor | None = None

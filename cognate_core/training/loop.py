@@ -132,6 +132,13 @@ class TrainingLoop(ABC):
     def epochs(self) -> dict[str, float]:
         """How often each source has been passed through."""
 
+    def _own_state(self) -> dict[str, Any]:
+        """What else the task goes on from, JSON values."""
+        return {}
+
+    def _load_own_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (most tasks have none)
+        """Take up what `_own_state` gave, if the checkpoint has it: an earlier studio's does not."""
+
     @property
     def elapsed_seconds(self) -> float:
         return self._earlier_seconds + time.perf_counter() - self._started
@@ -171,6 +178,7 @@ class TrainingLoop(ABC):
         self.step = self._saved_step = state["step"]
         self.tokens = state["tokens"]
         self._bad_steps = state["bad_steps"]
+        self._load_own_state(state)
         self._checked_step = state["checked_step"]
         if "best" in state and not branched:  # earlier versions took another mean over the datasets
             self._best.load_state_dict(state["best"])
@@ -262,6 +270,7 @@ class TrainingLoop(ABC):
             "calculator": calculator(),
             "workers": self._peers.size,
             "scalars": scalars,
+            **self._own_state(),
         }
         save_checkpoint(self._folder / "checkpoints", Checkpoint(self.model.state_dict(), tensors, state))
         self._saved_step, self._saved_at = self.step, time.perf_counter()

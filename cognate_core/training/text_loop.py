@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from cognate_core.training.answering import answers
 from cognate_core.training.introspection import Introspection
 from cognate_core.training.loop import StepFigures, TrainingLoop
 from cognate_core.training.optimizers import optimizers_for
+from cognate_core.training.ponder_depth import PonderDepth
 
 PONDER_RAMP = 0.2  # over this share of the steps that ponder, the price of a ponder step grows to its full value
 SHOWN_ANSWERS = 3  # of those asked at a check, that Monitor shows
@@ -58,6 +59,7 @@ class TextLoop(TrainingLoop):
             name: heldout_questions(data, name, config.check_questions, seed=0) if config.check_questions else []
             for name in data.sources
         }
+        self._depth = PonderDepth(config.max_act_steps)
         if self.model.writer is not None and self._peers.size > 1:
             self.model.writer.over_all = self._peers.sum_
         self.optimizers = optimizers_for(self.model, config)
@@ -83,16 +85,18 @@ class TextLoop(TrainingLoop):
         own = self._peers.rows(config.batch_size)
         loss_sum = 0.0
         seen = Introspection()
+        self._depth.forget()  # what a step that was broken off had found
         for number, ((all_inputs, all_targets), count) in enumerate(zip(batches, counts, strict=True)):
             if not count.targets:
                 continue  # a batch without a counted target has no mean
             if number:
                 self._peers.first(self._poll)
             inputs, targets = all_inputs[own], all_targets[own]
+            depth = self._depth.drawn(ponder_limit(config, step, number), (config.seed, step, number, 1))
             output = self._forward(
                 inputs,
                 targets,
-                max_ponder_steps=ponder_limit(config, step, number),
+                ponder_depth=depth,
                 ponder_weight=ponder_weight_at(step, config),
                 loss_counts=count,
             )
@@ -100,11 +104,21 @@ class TextLoop(TrainingLoop):
             (cast(Tensor, output.loss) * weight).backward()  # type: ignore[no-untyped-call]
             loss_sum += float(cast(Tensor, output.language_model_loss).detach()) * weight
             seen.add(output, targets, weight)
+            if output.ponder_asked is not None and step >= first_pondering_step(config):
+                self._depth.add(output.ponder_asked[targets != IGNORED_TARGET], depth)
         self._peers.sum_gradients_(self._parameters)
         (loss,) = self._peers.sum_(torch.tensor([loss_sum], dtype=torch.float64)).tolist()
         seen.add_up(self._peers, config.max_act_steps)
         self._since_check.add_counts(seen.ponder_counts)
+        if self.model.pondering is not None:
+            self._depth.follow(self._peers)
         return StepFigures(loss, total, seen.means())
+
+    def _own_state(self) -> dict[str, Any]:
+        return {"ponder_going_on": self._depth.going_on}
+
+    def _load_own_state(self, state: Mapping[str, Any]) -> None:
+        self._depth.going_on = list(state.get("ponder_going_on", self._depth.going_on))
 
     def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):

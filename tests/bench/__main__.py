@@ -12,6 +12,7 @@ import torch
 BENCHMARKS = (
     "model",
     "training_step",
+    "step",
     "time_to_quality",
     "solves",
     "scaling",

@@ -19,6 +19,8 @@ from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import Batches, PreparedData
 from cognate_core.model import IGNORED_TARGET, CognateModel
 from cognate_core.training.hardware import keep_freed_memory
+from cognate_core.training.peers import ALONE
+from cognate_core.training.ponder_depth import PonderDepth
 from cognate_core.training.text_loop import ponder_limit, ponder_weight_at
 from tests.bench.timing import heading, line, seconds
 
@@ -63,15 +65,23 @@ def fix_depth(model: CognateModel) -> None:
     model.pondering.halting.requires_grad_(False)
 
 
-def trained(data: PreparedData, fixed_steps: int | None = None) -> CognateModel:
-    """A model after STEPS steps of AdamW; fixed_steps: the control, where each token takes so many."""
-    torch.manual_seed(CONFIG.seed)
+def trained(
+    data: PreparedData, fixed_steps: int | None = None, *, seed: int = CONFIG.seed, together: bool = False
+) -> CognateModel:
+    """A model after STEPS steps of AdamW.
+
+    Args:
+        fixed_steps: the control, where each token takes so many.
+        together: all tokens of a batch go as many steps, as in the studio's training; else each halts by itself.
+    """
+    torch.manual_seed(seed)
+    depths = PonderDepth(CONFIG.max_act_steps)
     model = CognateModel(CONFIG)
     if fixed_steps is not None:
         fix_depth(model)
     parameters = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=CONFIG.learning_rate, betas=(0.9, 0.95), weight_decay=0.1)
-    batches = Batches({name: data.packed(name, "train") for name in data.sources}, {}, CONFIG.batch_size, CONFIG.seed)
+    batches = Batches({name: data.packed(name, "train") for name in data.sources}, {}, CONFIG.batch_size, seed)
     for step in range(1, STEPS + 1):
         for group in optimizer.param_groups:  # warm-up, then a cosine to a tenth
             done = max(0.0, step / STEPS - 0.05)
@@ -79,12 +89,20 @@ def trained(data: PreparedData, fixed_steps: int | None = None) -> CognateModel:
                 step / (0.05 * STEPS), 0.55 + 0.45 * math.cos(math.pi * done / 0.95)
             )
         inputs, targets = _pair(*(torch.from_numpy(each) for each in batches.next()))
-        model(
+        limit = fixed_steps or ponder_limit(CONFIG, step, 0)
+        depth = depths.drawn(limit, (seed, step, 0, 1)) if together else None
+        output = model(
             inputs,
             targets,
-            max_ponder_steps=fixed_steps or ponder_limit(CONFIG, step, 0),
+            max_ponder_steps=limit,
+            ponder_depth=depth,
             ponder_weight=0.0 if fixed_steps else ponder_weight_at(step, CONFIG),
-        ).loss.backward()
+        )
+        output.loss.backward()
+        if depth is not None:
+            depths.forget()
+            depths.add(output.ponder_asked[targets != IGNORED_TARGET], depth)
+            depths.follow(ALONE)
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
@@ -154,6 +172,16 @@ def cost() -> None:
     line("a plain model with as many layers", f"{plain:.2f} s", ratio)
 
 
+def depths_of_batches(data: PreparedData) -> None:
+    """Does it cost loss that in training all tokens of a batch go as many steps? Held out, each halts by itself."""
+    heading(f"Pondering: one depth a batch in training, against each token halting by itself, {STEPS} steps")
+    for together in (False, True):
+        name = "one depth a batch" if together else "each token by itself"
+        for seed in (0, 1, 2):
+            losses, steps = measured(trained(data, seed=seed, together=together), data)
+            line(f"{name}, seed {seed}", f"{losses.mean():.3f} nats", f"{steps.float().mean():.2f} steps held out")
+
+
 def main() -> None:
     heading("Pondering: cost")
     keep_freed_memory()
@@ -174,6 +202,7 @@ def main() -> None:
             control = measured(trained(data, depth), data, limit=depth)[0].mean()
             worse = f"{control - losses.mean():+.3f}; learned halting must not be worse"
             line(f"control, {depth} steps for each token", f"{control:.3f} nats", worse)
+        depths_of_batches(data)
         packed = data.packed(data.sources[0], "heldout").tokens[:16, :-1]
         speed, ratio = saving(model, torch.from_numpy(packed.astype("int64")), CONFIG.act_inference_steps)
         line(

@@ -42,7 +42,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_best_checkpoint(
     def spoiled(self: CognateModel, *arguments: object, **settings: object) -> object:
         nonlocal steps
         output = forward(self, *arguments, **settings)  # type: ignore[arg-type]
-        if "max_ponder_steps" in settings:  # a training batch
+        if "ponder_depth" in settings:  # a training batch
             steps += 1
             if steps > 2 * last_good:
                 spoilt = [there(loss) * bad for loss in (output.loss, output.language_model_loss)]

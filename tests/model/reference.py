@@ -54,8 +54,8 @@ class TokenResult:
 
     Attributes:
         cost: N + R of Graves.
-        shares: for each layer, the share of the attention by position of the note.
-        null, gates: for each layer.
+        shares: for each layer that reads, the share of the attention by position of the note.
+        null, gates: for each layer that reads.
     """
 
     logits: Array
@@ -92,10 +92,14 @@ class Reference:
         self.prelude = range(quarter)
         self.core = range(quarter, n_layers - quarter)
         self.coda = range(n_layers - quarter, n_layers)
+        self.reading = list(range(n_layers) if self.config.ltm_enabled else ())
+        if self.config.ltm_enabled and self.config.mem_layers == "one":
+            self.reading = [min(self.coda.start, n_layers - 1)]
         self.kept: list[list[list[tuple[Array, Array]]]] = [[] for _ in range(n_layers)]  # layer, position, ponder step
         self.position = 0
         self.segment: list[tuple[int, Array, Array, float]] = []  # token, context, state, surprise
         self.text_began = False  # in this segment
+        self.document = 0  # where it began
         self.before: tuple[Array, Array] | None = None  # early state and logits of the token before
 
     def read_all(self, ids: list[int]) -> list[TokenResult]:
@@ -105,7 +109,8 @@ class Reference:
         config, w = self.config, self.weights
         if token == END and self.position > 0:
             self.text_began = True
-        self.found: list[tuple[dict[int, float], float, float]] = [({}, 1.0, 0.0)] * config.n_layers
+            self.document = self.position
+        self.found: dict[int, tuple[dict[int, float], float, float]] = {}
         for layer in range(config.n_layers):
             self.kept[layer].append([])
 
@@ -131,7 +136,8 @@ class Reference:
         self.position += 1
         if config.ltm_enabled and self.position % config.mem_segment == 0:
             self._write()
-        shares, null, gates = (list(each) for each in zip(*self.found, strict=True))
+        reads = [self.found[layer] for layer in self.reading]
+        shares, null, gates = [read[0] for read in reads], [read[1] for read in reads], [read[2] for read in reads]
         return TokenResult(logits, steps, cost, shares, null, gates)
 
     def _norm(self, x: Array, name: str) -> Array:
@@ -165,7 +171,7 @@ class Reference:
     def _through(self, layers: range, x: Array, step: int) -> Array:
         for layer in layers:
             x = x + self._attention(layer, x, step)
-            if self.config.ltm_enabled:
+            if layer in self.reading:
                 x = x + self._memory(layer, x)
             x = x + self._feed_forward(layer, x)
         return x
@@ -185,7 +191,7 @@ class Reference:
         )
         keys = np.stack([self._turned(key) for key in keys])
         self.kept[layer][self.position].append((keys, values))
-        first = max(0, self.position - self.config.attention_window + 1)
+        first = max(self.document, self.position - self.config.attention_window + 1)
         # A token that is at this ponder step, or what it had when it halted.
         seen = [own[min(step, len(own) - 1)] for own in self.kept[layer][first : self.position + 1]]
         mixed = []
@@ -225,7 +231,7 @@ class Reference:
         return gate * (part["out.weight"] @ (part["value.weight"] @ recalled))
 
     def _note_usage(self) -> None:
-        for shares, _, _ in self.found:
+        for shares, _, _ in self.found.values():
             for n, note in enumerate(self.notes):
                 self.notes[n] = replace(note, usage=note.usage + shares.get(note.position, 0.0))
 

@@ -277,6 +277,7 @@ def test_the_files_are_plain_safetensors_and_json(tmp_path: Path) -> None:
         "mem_topk": 4,
         "mem_segment": 128,
         "mem_writes": 16,
+        "mem_layers": "all",
     }
 
 
@@ -294,6 +295,17 @@ def test_a_model_of_the_first_format_is_a_plain_one(tmp_path: Path) -> None:
         far = again(ids).logits
         expected = lively(config_of(max_seq_len=700, attention_window=700))(ids).logits
     assert torch.equal(far, expected), "it once looked back over the whole text"
+
+
+def test_a_model_from_before_one_layer_could_read_alone_reads_in_all(tmp_path: Path) -> None:
+    model = lively(config_of(ltm_enabled=True, d_mem=8, mem_segment=8, mem_writes=4))
+    model.save_pretrained(tmp_path)
+    shape = json.loads((tmp_path / "config.json").read_text())
+    del shape["mem_layers"]
+    (tmp_path / "config.json").write_text(json.dumps(shape))
+    ids = token_ids(1, 30)
+    with torch.no_grad():
+        assert torch.equal(CognateModel.from_pretrained(tmp_path)(ids).logits, model(ids).logits)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors"])

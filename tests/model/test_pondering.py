@@ -195,6 +195,56 @@ def test_it_begins_with_about_the_same_halting_for_every_token() -> None:
     assert torch.sigmoid(pondering.halting.bias).item() == pytest.approx(h)
 
 
+# All tokens together, as in training
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    tokens=st.integers(1, 9),
+    seed=st.integers(0, 1000),
+    depth=st.integers(1, 12),
+    threshold=st.sampled_from([1e-6, 0.2, 0.5, 0.9, 0.99, 1.0]),
+    bias=st.floats(-4, 4),
+)
+def test_all_together_each_token_counts_as_in_the_paper(
+    tokens: int, seed: int, depth: int, threshold: float, bias: float
+) -> None:
+    """All go through the core equally often; what a step gives after a token halted counts for nothing."""
+    pondering, core, e = toy(tokens, seed, 12, threshold, bias)
+    expected = [by_hand(pondering, core, e, token, depth) for token in range(tokens)]
+    assume(min(token.closest for token in expected) > 1e-6)
+    assume(min(abs(sum(token.halting) - threshold) for token in expected) > 1e-6)
+    with torch.no_grad():
+        found = pondering.together(e, core, depth)
+    assert core.asked == [list(range(tokens))] * depth
+    assert found.steps.tolist() == [depth] * tokens
+    assert there(found.asked).tolist() == [
+        token.steps if sum(token.halting) >= threshold else depth + 1 for token in expected
+    ]
+    assert np.allclose(found.cost, [token.steps + token.remainder for token in expected], atol=1e-5)
+    assert np.allclose(found.states, [token.result for token in expected], atol=1e-5)
+
+
+def test_all_together_the_cost_is_learned_through_the_remainder() -> None:
+    """As above, beside finite differences of the loop by hand."""
+    pondering, core, e = toy(7, 5, 9, 0.95, -1.0)
+    pondering.together(e, core, 3).cost.sum().backward()
+    nudged = [
+        sum(token.steps + token.remainder for token in (by_hand(pondering, core, e, n, 3, nudge) for n in range(7)))
+        for nudge in (-1e-4, 1e-4)
+    ]
+    assert there(pondering.halting.bias.grad).item() == pytest.approx((nudged[1] - nudged[0]) / 2e-4, rel=1e-3)
+    assert there(pondering.halting.bias.grad).item() < -0.1
+
+
+def test_all_together_no_token_goes_beyond_the_most_steps_that_were_learned() -> None:
+    pondering, core, e = toy(6, 0, 4, 1.0, -9.0)
+    with torch.no_grad():
+        found = pondering.together(e, core, 9)
+    assert found.steps.tolist() == [4] * 6
+    assert there(found.asked).tolist() == [5] * 6
+
+
 def test_halted_tokens_are_left_out_of_the_layers() -> None:
     """In the whole model each core layer gets as many rows as tokens still ponder, the others all tokens once."""
     model = lively(whole_config(n_layers=4, ltm_enabled=False, attention_window=64), 3)
@@ -220,7 +270,13 @@ def chunks(draw: st.DrawFn) -> Chunk:
     window = draw(st.integers(1, 12))
     start = draw(st.integers(0, 20))
     batch, time = draw(st.integers(1, 4)), draw(st.integers(1, 10))
-    return Chunk(batch, time, start, min(start, window - 1), window, 4, torch.device("cpu"))
+    since = None
+    if draw(st.booleans()):  # documents begin here and there
+        begins = st.lists(st.integers(0, 1), min_size=time, max_size=time)
+        places = torch.arange(start, start + time)
+        drawn = torch.tensor([draw(begins) for _ in range(batch)], dtype=torch.bool)
+        since = places.where(drawn, 0).cummax(1).values
+    return Chunk(batch, time, start, min(start, window - 1), window, 4, torch.device("cpu"), since)
 
 
 @st.composite
@@ -250,12 +306,13 @@ def test_rows_come_back_from_where_they_were_spread(data: Any, chunk: Chunk) -> 
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data(), chunk=chunks())
-def test_each_row_sees_what_lies_within_its_window(data: Any, chunk: Chunk) -> None:
+def test_each_row_sees_what_lies_within_its_window_and_document(data: Any, chunk: Chunk) -> None:
     index = data.draw(chosen(chunk))
     rows = chunk.rows(index)
     flat = list(range(chunk.batch * chunk.time)) if index is None else index.tolist()
     seen = range(chunk.start - chunk.before, chunk.start + chunk.time)
     if rows.mask is None:
+        assert chunk.since is None
         own = range(chunk.start, chunk.start + chunk.time)
         assert all(len(seen) - chunk.time + n < chunk.window for n in range(chunk.time)) or chunk.time == 1
         assert chunk.time == 1 or chunk.before == 0, "with is_causal the first key belongs to the first query"
@@ -264,7 +321,8 @@ def test_each_row_sees_what_lies_within_its_window(data: Any, chunk: Chunk) -> N
     masks = rows.gather(rows.mask.expand(chunk.batch, -1, -1)).tolist()
     for place, mask in zip(flat, masks, strict=True):
         now = chunk.start + place % chunk.time
-        assert mask == [now - chunk.window < other <= now for other in seen]
+        since = 0 if chunk.since is None else int(chunk.since.flatten()[place])
+        assert mask == [max(now - chunk.window + 1, since) <= other <= now for other in seen]
     assert rows.mask.any(-1).all(), "a place that sees nothing would be no number"
 
 

@@ -60,6 +60,13 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], tuple[str, ...]]] = {
     "low threshold": ({"act_threshold": 0.3}, {}, ()),
     "segment longer than the window": ({"mem_segment": 20, "mem_writes": 12}, {}, ("evicted",)),
     "segment longer than the text": ({"mem_segment": 64}, {}, ()),
+    "one layer reads": ({"mem_layers": "one", "n_layers": 4}, {"words": 40, "several": True}, ("evicted", "forgotten")),
+    "one layer reads, no core before it": ({"mem_layers": "one", "n_layers": 2}, {}, ("evicted",)),
+    "one layer reads, window over segments": (
+        {"mem_layers": "one", "n_layers": 5, "act_enabled": False, "mem_segment": 12, "attention_window": 18},
+        {},
+        ("evicted",),
+    ),
 }
 
 
@@ -156,6 +163,7 @@ def whole_configs(draw: st.DrawFn) -> TrainingConfig:
         mem_capacity=draw(st.integers(1, 20)),
         mem_writes=draw(st.integers(1, 9)),
         mem_topk=draw(st.integers(1, 5)),
+        mem_layers=draw(st.sampled_from(["all", "one"])),
     )
 
 
@@ -167,6 +175,8 @@ def test_any_small_model_is_as_in_the_reference(config: TrainingConfig, seed: in
 
 
 # Who sees whom
+
+DEPTHS = st.sampled_from([None, 1, 4])  # each token halts by itself, or all go as many steps
 
 
 def written_bank(model: CognateModel, batch: int) -> CognateState:
@@ -191,8 +201,12 @@ def same_reads(a: CognateOutput, b: CognateOutput, tolerance: float = 1e-4) -> N
 
 
 @settings(max_examples=15, deadline=None)
-@given(config=whole_configs(), seed=st.integers(0, 1000), changed=st.integers(1, 39), training=st.booleans())
-def test_no_token_sees_a_later_one(config: TrainingConfig, seed: int, changed: int, training: bool) -> None:
+@given(
+    config=whole_configs(), seed=st.integers(0, 1000), changed=st.integers(1, 39), training=st.booleans(), depth=DEPTHS
+)
+def test_no_token_sees_a_later_one(
+    config: TrainingConfig, seed: int, changed: int, training: bool, depth: int | None
+) -> None:
     ids = token_ids(2, 40, seed)
     other = ids.clone()
     other[0, changed] = (other[0, changed] + 1) % 300
@@ -201,11 +215,73 @@ def test_no_token_sees_a_later_one(config: TrainingConfig, seed: int, changed: i
         model = lively(config, seed)
         state = written_bank(model, 2)
         with torch.no_grad():
-            outputs.append(model.train(training)(text, state=state).logits)
+            outputs.append(model.train(training)(text, state=state, ponder_depth=depth).logits)
     before, after = outputs
     assert largest_difference(after[0, :changed], before[0, :changed]) < 1e-5
     assert not torch.allclose(after[0, changed], before[0, changed], atol=1e-4)
     assert largest_difference(after[1], before[1]) < 1e-5, "another row of the batch changed with it"
+
+
+@st.composite
+def configs_of_any_kind(draw: st.DrawFn) -> TrainingConfig:
+    """As `whole_configs`, or the plain backbone."""
+    plain = config_of(max_seq_len=128, attention_window=draw(st.integers(16, 40)))
+    return draw(whole_configs() | st.just(plain))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    config=configs_of_any_kind(),
+    seed=st.integers(0, 1000),
+    ends=st.integers(1, 30),
+    training=st.booleans(),
+    depth=DEPTHS,
+)
+def test_a_packed_document_says_nothing_to_the_next(
+    config: TrainingConfig, seed: int, ends: int, training: bool, depth: int | None
+) -> None:
+    """Two documents and padding; the second, and the padding, have the same losses whatever the first is."""
+    ids = token_ids(2, 40, seed, first=1)
+    ids[:, [0, ends]] = 0
+    ids[0, 35:] = 0
+    other = ids.clone()
+    other[:, 1:ends] = token_ids(2, 40, seed + 1, first=1)[:, 1:ends]
+    found = []
+    for text in (ids, other):
+        model = lively(config, seed).train(training)
+        with torch.no_grad():
+            found.append(model(text, text.roll(-1, 1), ponder_depth=depth).logits)
+    assert torch.equal(*(logits[:, ends:] for logits in found))
+
+
+@settings(max_examples=15, deadline=None)
+@given(config=configs_of_any_kind(), seed=st.integers(0, 1000), segments=st.integers(1, 3))
+def test_a_packed_document_is_read_as_it_is_alone(config: TrainingConfig, seed: int, segments: int) -> None:
+    """Memory is written at every so many tokens, so the documents before it are as long as some segments."""
+    before = segments * config.mem_segment if config.ltm_enabled else 7 * segments
+    ids = token_ids(2, before + 30, seed, first=1)
+    ids[:, [0, 5, before]] = 0
+    ids[1, before + 20 :] = 0
+    model = lively(config, seed)
+    with torch.no_grad():
+        packed, alone = model(ids), model(ids[:, before:])
+    assert largest_difference(packed.logits[:, before:], alone.logits) < 1e-4
+
+
+@settings(max_examples=10, deadline=None)
+@given(config=whole_configs(), seed=st.integers(0, 1000), depth=st.integers(1, 5))
+def test_a_depth_for_all_is_a_limit_that_all_reach(config: TrainingConfig, seed: int, depth: int) -> None:
+    model = lively(config.with_overrides({"act_threshold": 1.0}), seed)
+    if model.pondering is not None:
+        with torch.no_grad():
+            model.pondering.halting.bias.fill_(-9.0)  # nobody asks to halt
+    ids = token_ids(2, 30, seed, vocab_size=40)
+    with torch.no_grad():
+        together = model(ids, ids.roll(-1, 1), ponder_depth=depth)
+        limited = model(ids, ids.roll(-1, 1), max_ponder_steps=depth)
+    assert largest_difference(together.logits, limited.logits) < 1e-5
+    assert together.loss.item() == pytest.approx(limited.loss.item(), rel=1e-5)
+    same_reads(together, limited)
 
 
 @settings(max_examples=9, deadline=None)

@@ -10,7 +10,6 @@ from torch import Tensor
 from cognate_core.config import TrainingConfig
 from cognate_core.model import CognateModel
 from cognate_core.model.layers import Block
-from tests.there import there
 
 VOCABULARY = 300
 
@@ -75,7 +74,8 @@ def lively(config: TrainingConfig, seed: int = 0) -> CognateModel:
             model.writer.slope.add_(1.0)
             model.writer.surprise_variance.fill_(4.0)
             for block in blocks_of(model):
-                there(block.memory).log_scale.add_(1.0)
+                if block.memory is not None:
+                    block.memory.log_scale.add_(1.0)
     return model.eval()
 
 

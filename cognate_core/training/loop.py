@@ -137,6 +137,8 @@ class TrainingLoop(ABC):
     def load(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint: what follows is what would have followed then, bit for bit on the same computer.
 
+        The optimizers and the filter take over its tensors, which then change with each step.
+
         Raises:
             DataError: it was trained on other text, in which the same tokens mean something else.
         """
@@ -341,7 +343,7 @@ def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str,
 def _optimizer_states(
     optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
 ) -> list[dict[int, dict[str, Tensor]]]:
-    """For each optimizer, "optimizer.3.exp_avg" as [3]["exp_avg"], in memory of its own."""
+    """For each optimizer, "optimizer.3.exp_avg" as [3]["exp_avg"]; the tensors are taken over, not copied."""
     states: list[dict[int, dict[str, Tensor]]] = []
     before = 0
     for optimizer in optimizers:
@@ -351,7 +353,7 @@ def _optimizer_states(
             if name.startswith("optimizer."):
                 _, index, what = name.split(".")
                 if before <= int(index) < before + size:
-                    state.setdefault(int(index) - before, {})[what] = tensor.clone()
+                    state.setdefault(int(index) - before, {})[what] = tensor
         states.append(state)
         before += size
     return states

@@ -159,12 +159,14 @@ class Training:
                 loop = loop_for(config)(
                     name, config, data, folder, precision, record, self.progress_callback, before_save, peers
                 )
+                goes_on = checkpoint is not None
                 if checkpoint:
                     loop.load(checkpoint)
+                    checkpoint = None  # else its weights would lie in memory until the end of training
                 if worker_lost:
                     lost = f"A worker was lost. Training goes on from step {loop.step:,}"
                     record(Event("warning", lost, name, loop.step))
-                elif checkpoint:
+                elif goes_on:
                     how = "Goes on from another run's checkpoint, of" if begins else "Resumed after"
                     record(Event("info", f"{how} step {loop.step:,}", name, loop.step))
                 closing: dict[str, dict[str, float]] = {"heldout_loss": {}, "heldout_accuracy": {}}

@@ -740,7 +740,7 @@ def test_a_resumed_run_holds_its_checkpoint_once(
     weights: list[weakref.ref[torch.Tensor]] = []
     read: dict[str, int] = {}
     held: dict[str, int] = {}
-    load, save = trainer_module.newest_checkpoint, loop_module.save_checkpoint
+    load, save = checkpoint_module.newest_checkpoint, checkpoint_module.save_checkpoint
 
     def note_read(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
         found = there(load(folder, say))

@@ -201,6 +201,14 @@ class TrainingLoop(ABC):
             if self.step % config.save_steps == 0 or time.perf_counter() - self._saved_at > SAVE_SECONDS:
                 self.save()
 
+    def step_at(self, learning_rate: float) -> None:
+        """Take the next step at this rate instead of the schedule's. Nothing is checked or saved.
+
+        Raises:
+            Diverged: the loss was no number several times in a row.
+        """
+        self._one_step(self.step + 1, learning_rate)
+
     def save(self) -> None:
         """Write a checkpoint of the current step, unless there is one."""
         if self.step == self._saved_step or self._peers.rank:
@@ -234,10 +242,10 @@ class TrainingLoop(ABC):
         seconds = self._saved_at - start
         self._record(Event("info", f"Checkpoint saved in {seconds:.1f} s", self._name, self.step))
 
-    def _one_step(self, step: int) -> None:
+    def _one_step(self, step: int, learning_rate: float | None = None) -> None:
         start = time.perf_counter()
         config = self._config
-        learning_rate = learning_rate_at(step, config)
+        learning_rate = learning_rate_at(step, config) if learning_rate is None else learning_rate
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate
         position = self._batches.state_dict()

@@ -148,6 +148,18 @@ class Client:
         body = {"config": config, "settings": settings or {}, "models": models}
         return self._ask("POST", "/quotes", body=body, seconds=WORK_SECONDS)
 
+    def find_rate(self, config: Settings, settings: Mapping[str, Any] | None = None) -> Row:
+        """Begin to search for a learning rate with these settings; `rate_search` tells how far it is."""
+        return self._ask("POST", "/learning-rates", body={"config": config, "settings": settings or {}})
+
+    def rate_search(self) -> Row:
+        """How far the last search for a learning rate is, its curve, and what it suggests."""
+        return self._ask("GET", "/learning-rates")
+
+    def cancel_rate_search(self) -> Row:
+        """End the search for a learning rate."""
+        return self._ask("DELETE", "/learning-rates")
+
     # Runs
 
     def runs(self, status: str | None = None) -> Iterator[Row]:

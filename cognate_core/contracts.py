@@ -302,9 +302,13 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """What a rehearsal on this computer says of a run. Seconds of training alone: fetching data comes on top.
+    """What a rehearsal on this computer says of a run, from its first step to the last held-out check. Fetching and
+    preparing data come on top.
 
     `busy`: another run was going at the time. Memory is the greatest that the rehearsing process had.
+    `quickest_step_seconds`: of a step in which each token is gone over once, which pondering comes close to as the
+    model learns; None in quotes from before this was measured. `missing_data`: datasets that are not on this computer
+    and so had no part in it.
     """
 
     low_seconds: float
@@ -314,6 +318,8 @@ class Quote:
     memory_bytes: int
     threads: int
     busy: bool
+    quickest_step_seconds: float | None = None
+    missing_data: list[str] = field(default_factory=list)
 
 
 Record = StepMetrics | PonderHistogram | Evaluation | Sample | Event | DataReport | Rewind

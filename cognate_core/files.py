@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
 from cognate_core.errors import DiskFull
@@ -13,10 +15,19 @@ from cognate_core.errors import DiskFull
 
 def write_durably(path: Path, content: bytes) -> None:
     """Write a file and wait until the disk has it."""
+    write_pieces_durably(path, [content])
+
+
+def write_pieces_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> str:
+    """Write a file piece by piece, none of which is copied, and wait until the disk has it; sha256 of the pieces."""
+    digest = hashlib.sha256()
     with path.open("wb") as file:
-        file.write(content)
+        for piece in pieces:
+            digest.update(piece)
+            file.write(piece)
         file.flush()
         os.fsync(file.fileno())
+    return digest.hexdigest()
 
 
 def replace_durably(path: Path, content: bytes) -> None:

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import safetensors.torch
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from cognate_core.contracts import CHECKPOINT_MANIFEST, END_OF_TEXT_ID
@@ -103,14 +103,17 @@ def checkpoint_weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
     checkpoint = folder / "checkpoints" / f"step-{step:08d}"
     try:
         checksums = json.loads((checkpoint / CHECKPOINT_MANIFEST).read_text(encoding="utf-8"))
-        content = (checkpoint / "model.safetensors").read_bytes()
+        with (checkpoint / "model.safetensors").open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        sound = isinstance(checksums, dict) and found == checksums.get("model.safetensors")
+        weights = load_file(checkpoint / "model.safetensors", backend="pread") if sound else None
     except FileNotFoundError as error:  # training removes old ones at any time
         raise StorageError(f"The checkpoint of step {step:,} is no longer there. Choose another step.") from error
     except (OSError, ValueError) as error:
         raise StorageError(f"The checkpoint of step {step:,} cannot be read ({error}).") from error
-    if hashlib.sha256(content).hexdigest() != (isinstance(checksums, dict) and checksums.get("model.safetensors")):
+    if weights is None:
         raise StorageError(f"The checkpoint of step {step:,} is damaged. Choose another step.")
-    return safetensors.torch.load(content)
+    return weights
 
 
 class Playground:

@@ -16,6 +16,7 @@ from cognate_core.insight.grokking import grokked_at, known_by_heart_at
 from cognate_core.insight.words import duration
 from cognate_core.presets import PRESETS, RACERS, Preset, Racer
 from cognate_core.runs import RunManager, current_manager, numbered_names
+from cognate_core.runs.rate_finder import NOT_IN_THE_LAB
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.config_form import SIGNS, ConfigForm
@@ -89,6 +90,8 @@ def race_form(manager: RunManager) -> None:
         with st.container(border=True):
             st.markdown("**Your own lane**")
             form.some(OWN_SETTINGS)
+            if form.rate_place is not None:
+                form.rate_place.caption(NOT_IN_THE_LAB)
     pressed = st.button(
         "Start the race",
         type="primary",

@@ -20,6 +20,7 @@ from pages.components.config_form import HIDDEN_FIELDS, ConfigForm
 from pages.components.layout import page_called, page_header, show_refusal, shown
 from pages.components.own_files import file_field, keep_uploaded
 from pages.components.plan import quote_of, show_needs, show_plan
+from pages.components.rate_finder import rate_finder
 from pages.components.starting_point import open_settings, starting_point
 from pages.components.sweep_form import sweep_form, sweep_time
 
@@ -146,6 +147,9 @@ except ConfigError as error:
         form.show_problems(error.problems)
 if file_problem:
     config = None
+if form.rate_place is not None:
+    with form.rate_place:
+        rate_finder(manager, config, f"{preset.name}.learning_rate")
 with form_column:
     wanted = sweep_form(config)
 with models_place:

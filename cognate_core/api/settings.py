@@ -101,8 +101,10 @@ def estimates(body: Settings, files: GetOwnFiles, manager: GetManager) -> Needs:
 def quotes(body: QuoteWanted, manager: GetOwner, files: GetOwnFiles) -> Quote:
     """How long a run will take: its first steps are trained on this computer, which takes some twenty seconds.
 
-    Seconds are of training alone; fetching data comes on top. `busy`: another run was going on meanwhile, so that it
-    may well be quicker.
+    Seconds are of steps, checks, samples, checkpoints and the last check over all held-out text; fetching and
+    preparing data come on top. The low end is what it takes when each token is gone over once, the high end when the
+    model ponders as long as fresh weights do. `busy`: another run was going on meanwhile, so that it may well be
+    quicker.
     """
     from cognate_core.runs.quote import measured_quote
 
@@ -111,7 +113,7 @@ def quotes(body: QuoteWanted, manager: GetOwner, files: GetOwnFiles) -> Quote:
         raise HTTPException(429, "Another time is just being measured. Wait for its end, then ask again.")
     try:
         busy = manager.log.is_busy()
-        return measured_quote(config, body.models, busy=busy)
+        return measured_quote(config, body.models, busy=busy, home=manager.home)
     finally:
         _rehearsing.release()
 

@@ -19,6 +19,7 @@ from cognate_core.cli import (
     models,
     output,
     passport,
+    rates,
     studio,
     sweeps,
     train,
@@ -63,7 +64,7 @@ def cognate(
     choose_server(server or None)
 
 
-for commands in (studio, train, lists, control, figures):  # each command by itself
+for commands in (studio, train, rates, lists, control, figures):  # each command by itself
     app.add_typer(commands.app)
 for group in (models, sweeps, data, files, passport, trash):  # below a word of its own
     app.add_typer(group.app, rich_help_panel="Keep and try")

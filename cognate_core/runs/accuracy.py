@@ -6,25 +6,17 @@ The work is done in a process of its own (accuracy_worker.py), which keeps what 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import threading
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from cognate_core.answers import Accuracy, Score, StepScores
-from cognate_core.errors import RunError, StorageError
-from cognate_core.runs.process import lines_of
-from cognate_core.runs.token import worker_environment
+from cognate_core.errors import StorageError
+from cognate_core.runs.side_job import SideJob
 
 ACCURACY_FILE = "accuracy.json"
 """In a model's folder: what was measured last. Not one of its artifacts."""
-
-END_SECONDS = 5.0  # how long an ended measurement is waited for
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,69 +51,20 @@ class Measurement:
     problem: str | None = None
 
 
-class Measuring:
+class Measuring(SideJob[Measurement]):
     """The one measurement that may go on in this studio. Any thread may ask."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._state: Measurement | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__("cognate_core.runs.accuracy_worker", "measurement")
 
     def start(self, model_id: str, job: Job) -> None:
         """Begin. Raises RunError when another one is going on."""
-        with self._lock:
-            if self._state is not None and not self._state.ended:
-                raise RunError("Another measurement is going on. Wait for its end, or cancel it.")
-            process = subprocess.Popen(
-                [sys.executable, "-m", "cognate_core.runs.accuracy_worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                env=worker_environment(),
-                start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio
-            )
-            self._state, self._process = Measurement(model_id), process
-        threading.Thread(target=self._follow, args=(process, job), name="accuracy", daemon=True).start()
-
-    @property
-    def state(self) -> Measurement | None:
-        """Of the last one that was begun here."""
-        return self._state
+        self._begin(Measurement(model_id), asdict(job))
 
     def is_going(self, model_id: str) -> bool:
         """Whether this model is being measured."""
-        state = self._state
+        state = self.state
         return state is not None and not state.ended and state.model_id == model_id
-
-    def cancel(self) -> None:
-        """End it; what was measured before stays as it was."""
-        with self._lock:
-            state, process = self._state, self._process
-            if process is None or state is None or state.ended:
-                return
-            self._state = replace(state, ended=True)
-            process.kill()
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(END_SECONDS)
-
-    def _follow(self, process: subprocess.Popen[bytes], job: Job) -> None:
-        """The body of the thread that hears what the process says."""
-        answered = False
-        with process:
-            with suppress(BrokenPipeError):  # it is gone: its end says so
-                if process.stdin is not None:
-                    # Past Python's buffer, whose rest would be written once more when the pipe is closed.
-                    os.write(process.stdin.fileno(), json.dumps(asdict(job)).encode() + b"\n")
-            for what, value in lines_of(process):
-                answered = answered or what == "ended"
-                self._change(process, **value)
-        if not answered:
-            sentence = "The measurement ended without an answer; perhaps the computer ran out of memory. Try again."
-            self._change(process, ended=True, problem=sentence)
-
-    def _change(self, process: subprocess.Popen[bytes], **values: Any) -> None:
-        with self._lock:
-            if process is self._process and self._state is not None and not self._state.ended:
-                self._state = replace(self._state, **values)
 
 
 def read_accuracy(folder: Path, weights_sha256: str) -> Accuracy | None:

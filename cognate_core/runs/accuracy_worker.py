@@ -26,7 +26,7 @@ def main() -> None:
     lines = Lines(take_over_output())
     asked = input_lines()
     job = json.loads(next(asked))
-    threading.Thread(target=_end_with_input, args=(asked,), name="input", daemon=True).start()
+    threading.Thread(target=end_with_input, args=(asked,), name="input", daemon=True).start()
     step_back()
     import torch
 
@@ -42,7 +42,7 @@ def main() -> None:
     lines.say("ended", {"ended": True, "problem": problem})
 
 
-def _end_with_input(lines: Iterator[str]) -> None:
+def end_with_input(lines: Iterator[str]) -> None:
     """The studio is gone, or wants no more of it."""
     for _ in lines:
         pass

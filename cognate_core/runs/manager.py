@@ -72,6 +72,7 @@ from cognate_core.runs.offspring import (
     twin_key,
 )
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
+from cognate_core.runs.rate_finder import RateFinder
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
 from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, seeds_from
@@ -149,7 +150,7 @@ class RunManager:
             opened.callback(self.log.close)
             self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
             self._telling = threading.Lock()
-            self._measuring = Measuring()
+            self._measuring, self.rate_finder = Measuring(), RateFinder(self.home)
             self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
             self._lock = threading.Lock()
             self._ending = threading.RLock()  # what has ended is deleted only once all of its end is written
@@ -480,6 +481,7 @@ class RunManager:
         """Have checkpoints written of what is being trained, mark it interrupted, and let the data directory go."""
         self._closing.set()
         self._measuring.cancel()
+        self.rate_finder.cancel()
         with self._lock:
             executions, threads = list(self._executions.values()), list(self._threads.values())
         for execution in executions:

@@ -1,6 +1,6 @@
 """The measured quote: a rehearsal in a process like a run's worker, and what it says of the whole run.
 
-python -m cognate_core.runs.quote < config.json
+python -m cognate_core.runs.quote < job.json
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ from cognate_core.runs.cores import worker_threads
 from cognate_core.runs.token import worker_environment
 from cognate_core.runs.worker import step_back
 
-PATIENCE_SECONDS = 120.0  # a model whose first steps take longer than this has no quote
+PATIENCE_SECONDS = 240.0  # a model whose first steps take longer than this has no quote
 
 
-def measured_quote(config: TrainingConfig, models: int = 1, *, busy: bool = False) -> Quote:
+def measured_quote(config: TrainingConfig, models: int = 1, *, busy: bool = False, home: Path | None = None) -> Quote:
     """Rehearse `config` on this computer; takes some twenty seconds, more for a large model.
 
     Args:
         models: how many are trained one after the other.
+        home: the data directory, whose fetched datasets are rehearsed with.
         busy: whether another run is going on meanwhile, which makes this one look slower.
 
     Raises:
@@ -42,7 +43,7 @@ def measured_quote(config: TrainingConfig, models: int = 1, *, busy: bool = Fals
     try:
         done = subprocess.run(
             [sys.executable, "-m", "cognate_core.runs.quote"],
-            input=config.model_dump_json(),
+            input=json.dumps({"config": config.model_dump(mode="json"), "home": str(home) if home else None}),
             capture_output=True,
             text=True,
             env=worker_environment(),
@@ -68,8 +69,10 @@ def measured_quote(config: TrainingConfig, models: int = 1, *, busy: bool = Fals
 
 
 def main() -> None:
-    """Rehearse the config that stands in the input; print a Quote's fields, or the problem, as one line of JSON."""
-    config = TrainingConfig.from_values(json.loads(sys.stdin.read()))
+    """Do the job that stands in the input; print a Quote's fields, or the problem, as one line of JSON."""
+    job = json.loads(sys.stdin.read())
+    config = TrainingConfig.from_values(job["config"])
+    cache = Path(job["home"]) / "cache" if job["home"] else None
     step_back()
     import torch
 
@@ -78,14 +81,21 @@ def main() -> None:
     torch.set_num_threads(worker_threads(config))
     try:
         with tempfile.TemporaryDirectory(prefix="cognate-rehearsal-") as folder:
-            rehearsal = rehearse(config, Path(folder))
+            rehearsal = rehearse(config, Path(folder), cache)
     except (CognateError, OSError, RuntimeError, MemoryError) as error:
         answer: dict[str, object] = {"problem": plain_sentence(error)}
     else:
         low, high = rehearsal.seconds(config)
-        seconds = rehearsal.step_seconds
         quote = Quote(
-            low, high, sum(seconds) / len(seconds), len(seconds), _peak_memory(), torch.get_num_threads(), busy=False
+            low,
+            high,
+            rehearsal.fresh.mean,
+            len(rehearsal.fresh.step_seconds),
+            _peak_memory(),
+            torch.get_num_threads(),
+            busy=False,
+            quickest_step_seconds=rehearsal.quickest.mean,
+            missing_data=rehearsal.missing,
         )
         answer = asdict(quote)
     print(json.dumps(answer))  # noqa: T201  (that is how it answers)

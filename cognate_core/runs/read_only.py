@@ -10,6 +10,7 @@ from cognate_core.errors import RunError
 from cognate_core.runs.accuracy import Measuring
 from cognate_core.runs.home import database_path, owner_sentence
 from cognate_core.runs.manager import RunManager
+from cognate_core.runs.rate_finder import RateFinder
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
 from cognate_core.storage.trash import Trash
@@ -27,7 +28,7 @@ class ReadOnlyManager(RunManager):
         self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # nothing that writes is called here
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
         self.read_only = why or owner_sentence(self.home)
-        self._measuring = Measuring()
+        self._measuring, self.rate_finder = Measuring(), RateFinder(self.home)  # nobody starts them
         self._executions = {}  # they are another process's
         self._run_ended, self._closed = threading.Condition(), False
 

@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from cognate_core.contracts import CHECKPOINT_MANIFEST, spread_checkpoints
 from cognate_core.errors import DiskFull, StorageError
-from cognate_core.files import is_disk_full, require_space, sync_folder, write_durably
+from cognate_core.files import is_disk_full, require_space, sync_folder, write_pieces_durably
+from cognate_core.training.tensor_file import tensor_pieces
 
 KEPT_CHECKPOINTS = 3  # the newest ones; the best one stays, too
 PARTS = ("model.safetensors", "optimizer.safetensors", "state.json")
@@ -67,15 +69,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
     try:
         temporary.mkdir()
         contents = (
-            safetensors.torch.save(_plain(checkpoint.model)),
-            safetensors.torch.save(_plain(checkpoint.tensors)),
-            json.dumps(checkpoint.state, indent=1, allow_nan=False).encode(),
+            tensor_pieces(checkpoint.model),
+            tensor_pieces(checkpoint.tensors),
+            [json.dumps(checkpoint.state, indent=1, allow_nan=False).encode()],
         )
-        parts = dict(zip(PARTS, contents, strict=True))
-        for name, content in parts.items():
-            write_durably(temporary / name, content)
-        checksums = {name: hashlib.sha256(content).hexdigest() for name, content in parts.items()}
-        write_durably(temporary / CHECKPOINT_MANIFEST, json.dumps(checksums, indent=1).encode())
+        checksums = {
+            name: write_pieces_durably(temporary / name, content) for name, content in zip(PARTS, contents, strict=True)
+        }
+        write_pieces_durably(temporary / CHECKPOINT_MANIFEST, [json.dumps(checksums, indent=1).encode()])
         sync_folder(temporary)
         if final.exists():  # of an earlier life, from before the held-out check of this step
             final.rename(folder / f"{final.name}.tmp-{uuid.uuid4().hex}")  # swept with what interrupted saves leave
@@ -87,23 +88,24 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
             require_space(folder, needed, "a checkpoint")  # says how much, now that the unfinished one is gone
             raise DiskFull(f"The disk is full: a checkpoint needs {needed / 1e6:,.1f} MB. Free some space.") from error
         raise
-    _sound_parts(final)
+    _check(final)
     _remove_old(folder)
     return final
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint and check each file against its checksum.
+    """Read a checkpoint, each file of which is checked against its checksum. Its tensors belong to the caller alone.
 
     Raises:
         StorageError: a file is missing or differs from what was written.
     """
-    parts = _sound_parts(path)
-    return Checkpoint(
-        model=safetensors.torch.load(parts["model.safetensors"]),
-        tensors=safetensors.torch.load(parts["optimizer.safetensors"]),
-        state=json.loads(parts["state.json"]),
-    )
+    _check(path)
+    try:
+        # Not mapped: what is done with the files later cannot reach the tensors.
+        model, tensors = (load_file(path / name, backend="pread") for name in PARTS[:2])
+        return Checkpoint(model, tensors, json.loads((path / PARTS[2]).read_bytes()))
+    except (OSError, ValueError, SafetensorError) as error:  # changed since it was checked
+        raise _incomplete(path) from error
 
 
 def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
@@ -121,17 +123,24 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
     return None
 
 
-def _sound_parts(path: Path) -> dict[str, bytes]:
-    """The files of a checkpoint, each checked. Raises StorageError."""
+def _check(path: Path) -> None:
+    """Raises StorageError unless each file of a checkpoint is what was written."""
     try:
         checksums = json.loads((path / CHECKPOINT_MANIFEST).read_text(encoding="utf-8"))
-        parts = {name: (path / name).read_bytes() for name in PARTS}
-        wrong = [name for name, content in parts.items() if hashlib.sha256(content).hexdigest() != checksums[name]]
+        wrong = [name for name in PARTS if _sha256(path / name) != checksums[name]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StorageError(f"The checkpoint {path.name} is not complete and cannot be used.") from error
+        raise _incomplete(path) from error
     if wrong:
         raise StorageError(f"The checkpoint {path.name} is damaged ({wrong[0]} has changed) and cannot be used.")
-    return parts
+
+
+def _incomplete(path: Path) -> StorageError:
+    return StorageError(f"The checkpoint {path.name} is not complete and cannot be used.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _remove_old(folder: Path) -> None:
@@ -176,7 +185,3 @@ def _score(path: Path) -> float:
     except (OSError, ValueError, AttributeError):
         score = None
     return float("inf") if score is None else float(score)
-
-
-def _plain(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().contiguous().cpu() for name, tensor in tensors.items()}

@@ -46,9 +46,9 @@ class GrokFastEMA:
         return {"alpha": self.alpha, "lamb": self.lamb, "average": dict(self._average)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from what `state_dict` gave. Its tensors are taken over and change with the next step."""
         self.alpha, self.lamb = state["alpha"], state["lamb"]
-        self._average = {int(index): tensor.clone() for index, tensor in state["average"].items()}
+        self._average = {int(index): tensor for index, tensor in state["average"].items()}
 
 
 class GrokFastMA:
@@ -100,10 +100,10 @@ class GrokFastMA:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave."""
+        """Continue from what `state_dict` gave. Its tensors are taken over and change with the next step."""
         self.window_size, self.lamb = state["window_size"], state["lamb"]
-        self._ring = {int(index): tensor.clone() for index, tensor in state["ring"].items()}
-        self._sum = {int(index): tensor.clone() for index, tensor in state["sum"].items()}
+        self._ring = {int(index): tensor for index, tensor in state["ring"].items()}
+        self._sum = {int(index): tensor for index, tensor in state["sum"].items()}
         self._count = {int(index): count for index, count in state["count"].items()}
 
 

@@ -156,6 +156,8 @@ class TrainingLoop(ABC):
     def load(self, checkpoint: Checkpoint, branched: bool = False) -> None:
         """Go on from a checkpoint: what follows is what would have followed then, bit for bit on the same computer.
 
+        The optimizers and the filter take over its tensors, which then change with each step.
+
         branched: whether it is of another run, whose best check is none of this one.
 
         Raises:
@@ -243,6 +245,14 @@ class TrainingLoop(ABC):
             words = f"The model is what it was at its best check, at step {self._best.step:,}"
             self._record(Event("info", words, self._name, self.step))
 
+    def step_at(self, learning_rate: float) -> None:
+        """Take the next step at this rate instead of the schedule's. Nothing is checked or saved.
+
+        Raises:
+            Diverged: the loss was no number several times in a row.
+        """
+        self._one_step(self.step + 1, learning_rate)
+
     def save(self) -> None:
         """Write a checkpoint of the current step, unless there is one."""
         if self.step == self._saved_step or self._peers.rank:
@@ -277,10 +287,10 @@ class TrainingLoop(ABC):
         seconds = self._saved_at - start
         self._record(Event("info", f"Checkpoint saved in {seconds:.1f} s", self._name, self.step))
 
-    def _one_step(self, step: int) -> None:
+    def _one_step(self, step: int, learning_rate: float | None = None) -> None:
         start = time.perf_counter()
         config = self._config
-        learning_rate = learning_rate_at(step, config)
+        learning_rate = learning_rate_at(step, config) if learning_rate is None else learning_rate
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate
         position = self._batches.state_dict()
@@ -391,7 +401,7 @@ def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str,
 def _optimizer_states(
     optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
 ) -> list[dict[int, dict[str, Tensor]]]:
-    """For each optimizer, "optimizer.3.exp_avg" as [3]["exp_avg"], in memory of its own."""
+    """For each optimizer, "optimizer.3.exp_avg" as [3]["exp_avg"]; the tensors are taken over, not copied."""
     states: list[dict[int, dict[str, Tensor]]] = []
     before = 0
     for optimizer in optimizers:
@@ -401,7 +411,7 @@ def _optimizer_states(
             if name.startswith("optimizer."):
                 _, index, what = name.split(".")
                 if before <= int(index) < before + size:
-                    state.setdefault(int(index) - before, {})[what] = tensor.clone()
+                    state.setdefault(int(index) - before, {})[what] = tensor
         states.append(state)
         before += size
     return states

@@ -1,4 +1,4 @@
-"""A rehearsal: the first steps of a run as they will really be, measured, to say how long all of them take."""
+"""A rehearsal: the first steps of a run as they will really be, measured, to say how long all of it takes."""
 
 from __future__ import annotations
 
@@ -10,95 +10,186 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cognate_core.config import TrainingConfig
-from cognate_core.contracts import DatasetLoader, Record, StepMetrics
+from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.contracts import DatasetLoader, Evaluation, Event, Record, StepMetrics
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
+from cognate_core.data.sources import SourceDocuments, source_here, splits_here
 from cognate_core.errors import StopRequested
 from cognate_core.training.hardware import keep_freed_memory, precision_for
+from cognate_core.training.loop import SAVE_SECONDS
 from cognate_core.training.tasks import loop_for
 from cognate_core.training.text_loop import first_pondering_step
 
 BUDGET_SECONDS = 8.0  # of measured steps
-FEWEST_STEPS, MOST_STEPS = 2, 40
-ROWS, HELDOUT_ROWS = 400, 200  # enough for a held-out check of full length
+FEWEST_STEPS, MOST_STEPS = 8, 40
+FEWEST_QUICK_STEPS = 4  # each does the same work: no limit is drawn
+STUDENT = 2.4  # standard errors of a mean of FEWEST_STEPS that hold it in 95 % (t with 7 degrees of freedom: 2.36)
 LEAST_SPREAD = 0.15  # steps of another moment differ by as much; chosen, not measured
+ROWS, HELDOUT_ROWS = 400, 200  # of the text made here: enough for a held-out check of full length
+PONDERS_LEAST = {"max_act_steps": 1, "act_inference_steps": 1}
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsal:
-    """What was measured: seconds of each step but the first, of one dataset's held-out check, of one checkpoint.
+class Pace:
+    """What was measured of some steps.
 
-    early_seconds: of steps before pondering begins; empty where it begins at once.
+    Attributes:
+        step_seconds: of each step but the first.
+        check_seconds: of the held-out check of all datasets; sample_seconds: of what the model wrote after it.
+        save_seconds: of one checkpoint.
     """
 
     step_seconds: list[float]
     check_seconds: float
+    sample_seconds: float
     save_seconds: float
-    early_seconds: list[float] = field(default_factory=list)
+
+    @property
+    def mean(self) -> float:
+        return statistics.fmean(self.step_seconds)
+
+    @property
+    def spread(self) -> float:
+        """How far from the mean that of all steps may be."""
+        steps = self.step_seconds
+        error = statistics.stdev(steps) / len(steps) ** 0.5 if len(steps) > 1 else 0.0
+        return max(STUDENT * error, LEAST_SPREAD * self.mean)
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsal:
+    """What was measured of the whole.
+
+    Attributes:
+        fresh: with the weights as they are drawn, which ponder longest.
+        quickest: where each token is gone over once; the same as `fresh` of a model that does not ponder.
+        closing_checks: how many times as long as a check the measurement over all held-out text takes.
+        missing: datasets that are not on this computer, so that they had no part in it.
+    """
+
+    fresh: Pace
+    quickest: Pace
+    closing_checks: float
+    missing: list[str] = field(default_factory=list)
 
     def seconds(self, config: TrainingConfig) -> tuple[float, float]:
-        """The range in which the training of one model should end: two standard errors, at least LEAST_SPREAD."""
-        datasets = 1 if config.task == "arithmetic" else max(1, len(config.dataset_sources))
-        checks = (config.max_steps // config.eval_interval + 1) * datasets
-        saves = config.max_steps // config.save_steps + 1
-        rest = checks * self.check_seconds + saves * self.save_seconds
-        low, high = rest * (1 - LEAST_SPREAD), rest * (1 + LEAST_SPREAD)
-        early = first_pondering_step(config) - 1 if self.early_seconds else 0
-        for steps, measured in ((early, self.early_seconds), (config.max_steps - early, self.step_seconds)):
-            if steps:
-                mean = statistics.fmean(measured)
-                error = statistics.stdev(measured) / len(measured) ** 0.5 if len(measured) > 1 else 0
-                spread = max(2 * error, LEAST_SPREAD * mean)
-                low += steps * max(mean - spread, min(measured))
-                high += steps * (mean + spread)
-        return low, high
+        """The range in which the training of one model should end: steps, checks, samples, checkpoints and the
+        measurement over all held-out text. A model that learns ponders less and less, but not below one step.
+        """
+        steps = config.max_steps
+        checks = steps // config.eval_interval + 1 + bool(steps % config.eval_interval)  # the first one is at step 0
+        saves = steps // config.save_steps + bool(steps % config.save_steps)
+        low, high = self.quickest, self.fresh
+        least = (checks + self.closing_checks) * low.check_seconds + saves * low.save_seconds
+        most = (checks + self.closing_checks) * high.check_seconds + checks * high.sample_seconds
+        most += (saves + checks) * high.save_seconds  # each check may be the best so far, and is saved then
+        shortest = steps * max(low.mean - low.spread, min(low.step_seconds)) + least * (1 - LEAST_SPREAD)
+        early = min(steps, first_pondering_step(config) - 1)  # before pondering begins, each step is of the quickest
+        longest = early * (low.mean + low.spread) + (steps - early) * (high.mean + high.spread)
+        longest += most * (1 + LEAST_SPREAD)
+        longest *= 1 + high.save_seconds / SAVE_SECONDS  # a run of slow steps saves more often
+        return min(shortest, longest), longest  # on a busy computer the quick steps may have been the slower ones
 
 
-def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGET_SECONDS) -> Rehearsal:
-    """Train the first steps of `config` on text made here, in `folder`, and measure them.
+def rehearse(
+    config: TrainingConfig, folder: Path, cache: Path | None = None, budget_seconds: float = BUDGET_SECONDS
+) -> Rehearsal:
+    """Train the first steps of `config` and measure them: on its own data as far as they are on this computer, on
+    text made here where none are. Nothing is fetched, and all that is written goes into `folder`.
+
+    Args:
+        cache: where earlier runs left what they fetched.
 
     Raises:
         CognateError: they could not be trained.
     """
-    made_here: dict[str, Any] = {"dataset_sources": ["Synthetic"], "dataset_path": None, "mixture_weights": {}}
-    rehearsed = config.with_overrides(
-        {**made_here, "max_train_samples": ROWS, "max_eval_samples": HELDOUT_ROWS, "early_stopping_patience": 0}
-    )
-    loader: DatasetLoader = MixtureLoader(rehearsed, folder, lambda _: None, lambda _: None)
-    if config.task == "arithmetic":
-        loader = ArithmeticLoader(rehearsed, folder, lambda _: None)
-    asyncio.run(loader.download_dataset("Synthetic", "built in"))
-    data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
-    data.report = replace(data.report, fitted=False)  # a model as wide as `config` says, whatever this text has
+    rehearsed, data, missing = _data_here(config, folder, cache or folder)
     keep_freed_memory()
-    if config.act_enabled and config.act_from and config.task == "text":  # both kinds of steps, each by itself
-        early = _measured(rehearsed.with_overrides({"act_from": 1.0}), data, folder, budget_seconds / 2)
-        late = _measured(rehearsed.with_overrides({"act_from": 0.0}), data, folder, budget_seconds / 2)
-        return replace(late, early_seconds=early.step_seconds)
-    return _measured(rehearsed, data, folder, budget_seconds)
+    fresh, checked = _pace(rehearsed, data, folder / "fresh", FEWEST_STEPS, budget_seconds)
+    quickest = fresh
+    if config.act_enabled and config.task == "text":
+        least = rehearsed.with_overrides(PONDERS_LEAST)
+        quickest, _ = _pace(least, data, folder / "quickest", FEWEST_QUICK_STEPS, budget_seconds / 2)
+    if config.task == "arithmetic":
+        return Rehearsal(fresh, quickest, closing_checks=2.0)  # of the loss, then of the answers
+    held_out = sum(int(data.packed(name, "heldout").counted[:, 1:].sum()) for name in data.sources)
+    return Rehearsal(fresh, quickest, held_out / checked if checked else 0.0, missing)
 
 
-def _measured(config: TrainingConfig, data: PreparedData, folder: Path, budget_seconds: float) -> Rehearsal:
+def _pace(
+    config: TrainingConfig, data: PreparedData, folder: Path, fewest: int, budget_seconds: float
+) -> tuple[Pace, int]:
+    """Measure as many steps as the budget allows, at least `fewest`; and how many held-out tokens a check counted."""
     steps: list[StepMetrics] = []
+    checked = 0
+    times = {"began": 0.0, "checked": 0.0, "saving": 0.0, "saved": 0.0}
 
     def record(item: Record) -> None:
+        nonlocal checked
         if isinstance(item, StepMetrics):
             steps.append(item)
+        elif isinstance(item, Evaluation) and item.step == 0:
+            checked += item.tokens
+            times["checked"] = time.perf_counter()
+        elif isinstance(item, Event):  # a checkpoint is told when it is there
+            times["saved"] = time.perf_counter()
+
+    def before_save() -> None:
+        times["saving"] = time.perf_counter()
 
     def watch(*_: float) -> None:
         measured = [step.seconds for step in steps[1:]]
-        if len(measured) >= (FEWEST_STEPS if sum(measured) > budget_seconds else MOST_STEPS):
+        if len(measured) >= (fewest if sum(measured) > budget_seconds else MOST_STEPS):
             raise StopRequested
 
-    loop = loop_for(config)("rehearsal", config, data, folder, precision_for(config), record, watch)
+    loop = loop_for(config)("rehearsal", config, data, folder, precision_for(config), record, watch, before_save)
     with suppress(StopRequested):
         loop.run()
-    start = time.perf_counter()
     loop.save()
-    return Rehearsal(
+    check_seconds = times["checked"] - times["began"]
+    before_first_step = steps[0].elapsed_seconds - steps[0].seconds
+    pace = Pace(
         step_seconds=[step.seconds for step in steps[1:] or steps],
-        check_seconds=steps[0].elapsed_seconds - steps[0].seconds,
-        save_seconds=time.perf_counter() - start,
+        check_seconds=check_seconds,
+        sample_seconds=max(0.0, before_first_step - check_seconds),
+        save_seconds=times["saved"] - times["saving"],
     )
+    return pace, checked
+
+
+class _LoaderOfWhatIsHere(MixtureLoader):
+    """Asks nothing of the network. `here`: where earlier runs left what they fetched."""
+
+    here: Path
+
+    def _load(self, name: str) -> SourceDocuments:
+        found = None if self._config.dataset_path else source_here(name, self._config, self.here)
+        return found or super()._load(name)
+
+
+def _data_here(config: TrainingConfig, folder: Path, cache: Path) -> tuple[TrainingConfig, PreparedData, list[str]]:
+    """What is rehearsed, on which data, and which datasets are missing."""
+    loader: DatasetLoader
+    if config.task == "arithmetic":
+        loader = ArithmeticLoader(config, folder, lambda _: None)
+        return config, PreparedData(Path(asyncio.run(loader.create_mixed_training_data()))), []
+    wanted = ["Own file"] if config.dataset_path else config.dataset_sources
+    names = [name for name in wanted if name in ("Own file", "Synthetic") or splits_here(name, cache)]
+    changes: dict[str, Any] = {}
+    if not names:
+        names = ["Synthetic"]
+        changes = {"mixture_weights": {}, "max_train_samples": ROWS, "max_eval_samples": HELDOUT_ROWS}
+    if names != wanted:
+        weights = {name: weight for name, weight in config.mixture_weights.items() if name in names}
+        changes = {"dataset_sources": names, "mixture_weights": weights, **changes}
+    rehearsed = config.with_overrides({**changes, "act_from": 0.0, "early_stopping_patience": 0})
+    loader = _LoaderOfWhatIsHere(rehearsed, folder, lambda _: None, lambda _: None)
+    loader.here = cache
+    for name in names:
+        asyncio.run(loader.download_dataset(name, DATASETS.get(name, name)))
+    data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
+    if names != wanted:  # another text has another vocabulary: a model as wide as was asked
+        data.report = replace(data.report, fitted=False)
+    return rehearsed, data, [name for name in wanted if name not in names]

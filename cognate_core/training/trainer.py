@@ -163,12 +163,14 @@ class Training:
                 )
                 parameters = sum(weights.numel() for weights in loop.model.parameters())
                 record(Event("info", f"The model has {parameters:,} parameters", name, begun))
+                goes_on = checkpoint is not None
                 if checkpoint:
                     loop.load(checkpoint, branched=begins)
+                    checkpoint = None  # else its weights would lie in memory until the end of training
                 if worker_lost:
                     lost = f"A worker was lost. Training goes on from step {loop.step:,}"
                     record(Event("warning", lost, name, loop.step))
-                elif checkpoint:
+                elif goes_on:
                     how = "Goes on from another run's checkpoint, of" if begins else "Resumed after"
                     record(Event("info", f"{how} step {loop.step:,}", name, loop.step))
                 closing: list[Evaluation] = []

@@ -29,6 +29,7 @@ class ConfigForm:
         self._preset = preset
         self.values: dict[str, Any] = {}
         self._error_places: dict[str, DeltaGenerator] = {}
+        self.rate_place: DeltaGenerator | None = None  # below the learning rate
 
     def simple(self) -> None:
         """The few settings that most people want."""
@@ -108,6 +109,8 @@ class ConfigForm:
         else:
             self.values[name] = st.text_input(_label(info), as_text(default), help=_help(info), **remembered).strip()
         self._error_places[name] = st.empty()
+        if name == "learning_rate":
+            self.rate_place = st.container()
 
 
 def _fields(*, simple: bool) -> dict[str, FieldInfo]:

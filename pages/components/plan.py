@@ -78,7 +78,7 @@ def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote 
     ):
         try:
             with st.spinner("Rehearsing the first steps"):
-                quote = measured_quote(config, models, busy=busy)
+                quote = measured_quote(config, models, busy=busy, home=manager.home)
             st.session_state["quote"] = (wanted, quote)
         except CognateError as error:
             show_refusal(error)
@@ -88,12 +88,28 @@ def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote 
     st.metric(
         "Time to train",
         f"{duration(quote.low_seconds)} to {duration(quote.high_seconds)}",
-        help=f"{quote.steps_measured} steps took {quote.step_seconds:.2f} s each, with {quote.threads} thread(s), "
-        f"and {size(quote.memory_bytes)} of memory at most. Fetching data is not in it.",
+        help=_quote_help(quote),
     )
+    if quote.missing_data:
+        st.caption(f"Without {', '.join(quote.missing_data)}, not on this computer yet: it may take longer.")
     if quote.busy:
         st.caption("Measured while another run was going: it may well be quicker.")
     return quote
+
+
+def _quote_help(quote: Quote) -> str:
+    words = (
+        f"{quote.steps_measured} steps took {quote.step_seconds:.2f} s each, with {quote.threads} thread(s), and "
+        f"{size(quote.memory_bytes)} of memory at most. Checks, samples, checkpoints and the last check over all "
+        "held-out text are in it; fetching and preparing data are not."
+    )
+    quickest = quote.quickest_step_seconds
+    if quickest is not None and quickest != quote.step_seconds:
+        words += (
+            f" A model that learns ponders less and less: a step in which each token is gone over once took "
+            f"{quickest:.2f} s, and the shorter time is reckoned with that."
+        )
+    return words
 
 
 def show_plan(config: TrainingConfig, report: dict[str, Any] | None) -> None:

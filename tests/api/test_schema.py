@@ -65,6 +65,8 @@ def _no_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would take twenty seconds each time."""
     quote = Quote(1.0, 2.0, 0.1, 10, 1000, 1, busy=False)
     monkeypatch.setattr("cognate_core.runs.quote.measured_quote", lambda *_, **__: quote)
+    begin = "cognate_core.runs.rate_finder.RateFinder._begin"
+    monkeypatch.setattr(begin, lambda finder, state, _: setattr(finder, "_state", state))  # a minute each time
 
 
 def known(path: str, parameters: dict[str, Any]) -> dict[str, Any]:

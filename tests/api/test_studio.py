@@ -76,7 +76,8 @@ def test_a_quote_is_measured_once_at_a_time(
 ) -> None:
     inner: list[Any] = []
 
-    def measured(config: TrainingConfig, models: int, *, busy: bool) -> Quote:
+    def measured(config: TrainingConfig, models: int, *, busy: bool, home: Path) -> Quote:
+        assert home == studio.home
         if not inner:
             inner.append(None)
             inner.append(api.post("/v1/quotes", json={}))
@@ -92,6 +93,8 @@ def test_a_quote_is_measured_once_at_a_time(
         "memory_bytes": 7,
         "threads": 1,
         "busy": False,
+        "quickest_step_seconds": None,
+        "missing_data": [],
     }
     for number in range(60):
         studio.log.create_run(f"r{number}", "a queue", TrainingConfig(), ["m"], studio.home, None)

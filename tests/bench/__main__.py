@@ -33,6 +33,7 @@ BENCHMARKS = (
     "viewers",
     "feel",
     "detectors",
+    "quotes",
 )
 
 

@@ -29,7 +29,6 @@ from cognate_core.runs.quote import measured_quote
 from cognate_core.runs.verification import compare_runs
 from cognate_core.service import seeds_from
 from cognate_core.storage.progress_log import Run
-from cognate_core.training.rehearsal import Rehearsal
 from tests.arithmetic.tiny import config_of
 from tests.waiting import LONG, until
 
@@ -317,12 +316,6 @@ def test_a_quote_is_measured_with_one_thread() -> None:
     assert 0 < quote.low_seconds <= quote.high_seconds
     assert quote.threads == 1
     assert quote.steps_measured == 11
-
-
-def test_a_quote_counts_one_dataset() -> None:
-    rehearsal = Rehearsal([0.01] * 5, check_seconds=1.0, save_seconds=0.0)
-    sources = CONFIG.with_overrides({"dataset_sources": ["GSM8K", "SVAMP", "HotpotQA"]})
-    assert rehearsal.seconds(sources) == rehearsal.seconds(CONFIG.with_overrides({"dataset_sources": ["Synthetic"]}))
 
 
 # The passport

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,7 @@ from cognate_core.training.checkpoint import (
     save_checkpoint,
 )
 
+Pieces = Iterable[bytes | memoryview]
 FILES = ("model.safetensors", "optimizer.safetensors", "state.json", CHECKPOINT_MANIFEST)
 
 
@@ -239,12 +241,16 @@ def test_a_checkpoint_that_the_disk_did_not_keep_is_told_and_no_earlier_one_is_r
 ) -> None:
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, checkpoint_of(step))
-    write = files.write_durably
+    write = files.write_pieces_durably
 
-    def flip_a_bit(path: Path, content: bytes) -> None:
-        write(path, content if path.name != "optimizer.safetensors" else content[:-1] + bytes([content[-1] ^ 1]))
+    def flip_a_bit(path: Path, pieces: Pieces) -> str:
+        written = write(path, pieces)
+        if path.name == "optimizer.safetensors":
+            content = path.read_bytes()
+            path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        return written
 
-    monkeypatch.setattr(checkpoint_module, "write_durably", flip_a_bit)
+    monkeypatch.setattr(checkpoint_module, "write_pieces_durably", flip_a_bit)
     with pytest.raises(StorageError, match=r"step-00000004 is damaged \(optimizer\.safetensors has changed\)"):
         save_checkpoint(tmp_path, checkpoint_of(4))
     said: list[str] = []
@@ -348,17 +354,18 @@ def test_a_full_disk_leaves_the_earlier_checkpoint_and_nothing_half_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
     earlier = save_checkpoint(tmp_path, checkpoint_of(1))
-    write = files.write_durably
+    write = files.write_pieces_durably
     calls: list[Path] = []
 
-    def disk_full(path: Path, content: bytes) -> None:
+    def disk_full(path: Path, pieces: Pieces) -> str:
         calls.append(path)
         if len(calls) == nth:
+            content = b"".join(pieces)
             path.write_bytes(content[: len(content) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        return write(path, pieces)
 
-    monkeypatch.setattr(checkpoint_module, "write_durably", disk_full)
+    monkeypatch.setattr(checkpoint_module, "write_pieces_durably", disk_full)
     with pytest.raises(DiskFull, match=r"^The disk is full: a checkpoint needs 1\.0 MB\. Free some space\.$"):
         save_checkpoint(tmp_path, checkpoint_of(2))
     assert names_in(tmp_path) == [earlier.name]
@@ -371,10 +378,10 @@ def test_a_full_disk_removes_no_earlier_checkpoint(tmp_path: Path, monkeypatch: 
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, checkpoint_of(step))
 
-    def disk_full(path: Path, content: bytes) -> None:
+    def disk_full(path: Path, pieces: Pieces) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_module, "write_durably", disk_full)
+    monkeypatch.setattr(checkpoint_module, "write_pieces_durably", disk_full)
     with pytest.raises(DiskFull, match=r"^The disk is full"):
         save_checkpoint(tmp_path, checkpoint_of(4))
     assert steps_in(tmp_path) == [1, 2, 3]
@@ -383,10 +390,10 @@ def test_a_full_disk_removes_no_earlier_checkpoint(tmp_path: Path, monkeypatch: 
 def test_without_room_for_it_a_checkpoint_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_checkpoint(tmp_path, checkpoint_of(1))
 
-    def refuse(path: Path, content: bytes) -> None:
+    def refuse(path: Path, pieces: Pieces) -> None:
         raise AssertionError(f"{path} was written though there is no room")
 
-    monkeypatch.setattr(checkpoint_module, "write_durably", refuse)
+    monkeypatch.setattr(checkpoint_module, "write_pieces_durably", refuse)
     leave_free(monkeypatch, ROOM_FOR_THE_REST)
     with pytest.raises(
         DiskFull,
@@ -411,11 +418,11 @@ def test_the_room_that_is_asked_for_is_enough_and_not_much_more(
 
 
 def test_a_disk_that_fills_up_meanwhile_is_told_with_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def disk_full(path: Path, content: bytes) -> None:
+    def disk_full(path: Path, pieces: Pieces) -> None:
         leave_free(monkeypatch, 1000)  # another program took the rest
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_module, "write_durably", disk_full)
+    monkeypatch.setattr(checkpoint_module, "write_pieces_durably", disk_full)
     with pytest.raises(DiskFull, match=r"needs 1\.0 MB and 0\.0 MB are free\. Free 1\.0 MB or more, then go on"):
         save_checkpoint(tmp_path, checkpoint_of())
     assert names_in(tmp_path) == []
@@ -428,15 +435,15 @@ def leave_free(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
 
 def test_the_manifest_is_written_last_and_everything_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
-    write = files.write_durably
+    write = files.write_pieces_durably
 
-    def spy(path: Path, content: bytes) -> None:
+    def spy(path: Path, pieces: Pieces) -> str:
         assert ".tmp-" in path.parent.name, "written where a reader would find it half done"
         order.append(path.name)
-        write(path, content)
+        return write(path, pieces)
 
     synced: list[int] = []
-    monkeypatch.setattr(checkpoint_module, "write_durably", spy)
+    monkeypatch.setattr(checkpoint_module, "write_pieces_durably", spy)
     monkeypatch.setattr(os, "fsync", synced.append)
     save_checkpoint(tmp_path, checkpoint_of())
     assert sorted(order) == sorted(FILES)
@@ -450,7 +457,7 @@ def test_an_interruption_while_writing_leaves_no_temporary_folder(
     def interrupt(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint_module, "write_durably", interrupt)
+    monkeypatch.setattr(checkpoint_module, "write_pieces_durably", interrupt)
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(tmp_path, checkpoint_of())
     assert list(tmp_path.iterdir()) == []

@@ -181,17 +181,18 @@ def test_a_stored_state_continues_identically(kind: str, before: int) -> None:
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_loading_takes_a_copy(kind: str) -> None:
-    tensors, steps = parameters(), gradients(6, 12)
+def test_loading_takes_the_tensors_over_and_copies_none(kind: str) -> None:
+    """The window of a large model is many gigabytes."""
+    tensors, steps = parameters(), gradients(6, 6)
     first = MAKERS[kind](tensors)
-    run(first, tensors, steps[:6])
-    twins = []
-    for _ in range(2):
-        other = parameters()
-        twin = MAKERS[kind](other)
-        twin.load_state_dict(first.state_dict())
-        twins.append(run(twin, other, steps[6:]))
-    assert all(torch.equal(a, b) for one, two in zip(*twins, strict=True) for a, b in zip(one, two, strict=True))
+    run(first, tensors, steps)
+    second = MAKERS[kind](parameters())
+    second.load_state_dict(first.state_dict())
+    places = [
+        [tensor.data_ptr() for what in ("average", "ring", "sum") for tensor in state.get(what, {}).values()]
+        for state in (first.state_dict(), second.state_dict())
+    ]
+    assert places[0] and places[0] == places[1]
 
 
 @pytest.mark.parametrize("kind", MAKERS)

@@ -229,12 +229,12 @@ def test_a_pause_holds_all_at_the_same_place(
     assert step == other
     if not step:
         return
-    checkpoint = newest_checkpoint(tmp_path / "paused" / "checkpoints", pytest.fail)
-    assert checkpoint is not None and checkpoint.state["step"] == step
     rest: list[Record] = []
     resumed = [loop_of(TEXT, prepared, tmp_path / "paused", rest, peer) for peer in thread_peers(2)]
     for loop in resumed:
-        loop.load(checkpoint)
+        checkpoint = newest_checkpoint(tmp_path / "paused" / "checkpoints", pytest.fail)
+        assert checkpoint is not None and checkpoint.state["step"] == step
+        loop.load(checkpoint)  # one of its own: a loop takes the tensors over
     together([loop.run for loop in resumed])
     assert [record.loss for record in steps_in(rest)] == losses[step:]
 

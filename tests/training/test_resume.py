@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import shutil
+import weakref
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ from cognate_core.records import is_before, read_records
 from cognate_core.training import checkpoint as checkpoint_module
 from cognate_core.training import loop as loop_module
 from cognate_core.training import trainer as trainer_module
-from cognate_core.training.checkpoint import load_checkpoint
+from cognate_core.training.checkpoint import Checkpoint, load_checkpoint
 from cognate_core.training.hardware import calculator
 from cognate_core.training.text_loop import TextLoop
 from cognate_core.training.trainer import TorchTrainer
@@ -735,3 +736,34 @@ def test_a_checkpoint_from_before_the_optimizer_has_moved_is_as_good_as_any(
     one, other = (load_checkpoint(each.folder / "checkpoints/step-00000008") for each in (alone, paused))
     assert_equal_tensors(other.model, one.model)
     assert_equal_tensors(other.tensors, one.tensors)
+
+
+@pytest.mark.parametrize("kind", ["EMA, plain", "MA, plain"])
+def test_a_resumed_run_holds_its_checkpoint_once(
+    prepared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The optimizer and the filter take its tensors over; its weights are copied into the model and let go."""
+    trained = Trained(prepared, tmp_path, kind)
+    trained.live(until=(4, 0), resume=False)
+    weights: list[weakref.ref[torch.Tensor]] = []
+    read: dict[str, int] = {}
+    held: dict[str, int] = {}
+    load, save = checkpoint_module.newest_checkpoint, checkpoint_module.save_checkpoint
+
+    def note_read(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
+        found = there(load(folder, say))
+        weights.extend(weakref.ref(tensor) for tensor in found.model.values())
+        read.update({name: tensor.data_ptr() for name, tensor in found.tensors.items() if tensor.numel() > 1})
+        return found
+
+    def note_held(folder: Path, checkpoint: Checkpoint) -> Path:
+        held.update({name: tensor.data_ptr() for name, tensor in checkpoint.tensors.items() if name in read})
+        return save(folder, checkpoint)
+
+    monkeypatch.setattr(trainer_module, "newest_checkpoint", note_read)
+    monkeypatch.setattr(loop_module, "save_checkpoint", note_held)
+    alive: list[int] = []
+    trained.meanwhile = lambda place: alive.append(sum(each() is not None for each in weights))
+    trained.live()
+    assert read and held == read
+    assert weights and set(alive) == {0}

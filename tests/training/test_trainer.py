@@ -7,6 +7,7 @@ import json
 import math
 import re
 import string
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from cognate_core.contracts import (
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import CancelRequested, DataError, DiskFull, Diverged, StopRequested
-from cognate_core.files import write_durably
+from cognate_core.files import write_pieces_durably
 from cognate_core.model import CognateModel, CognateOutput, count_parameters
 from cognate_core.service import TrainingService
 from cognate_core.training import checkpoint as checkpoint_module
@@ -328,16 +329,16 @@ def test_prepared_data_that_is_gone_is_told(config: TrainingConfig, tmp_path: Pa
 def test_a_full_disk_while_saving_a_checkpoint_reaches_the_caller(
     config: TrainingConfig, monkeypatch: pytest.MonkeyPatch, nth: int
 ) -> None:
-    write, count = write_durably, 0
+    write, count = write_pieces_durably, 0
 
-    def disk_full(path: Path, content: bytes) -> None:
+    def disk_full(path: Path, pieces: Iterable[bytes | memoryview]) -> str:
         nonlocal count
         count += 1
         if count == nth:
             raise OSError(errno.ENOSPC, "No space left on device")
-        write(path, content)
+        return write(path, pieces)
 
-    monkeypatch.setattr(checkpoint_module, "write_durably", disk_full)
+    monkeypatch.setattr(checkpoint_module, "write_pieces_durably", disk_full)
     with pytest.raises(DiskFull, match=r"^The disk is full: a checkpoint needs \d\.\d MB") as caught:
         train(config)
     assert isinstance(caught.value.__cause__, OSError)

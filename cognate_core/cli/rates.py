@@ -1,0 +1,61 @@
+"""Finding a learning rate."""
+
+from __future__ import annotations
+
+import time
+
+import typer
+
+from cognate_core.cli.connection import changing
+from cognate_core.cli.following import progress_bar
+from cognate_core.cli.output import JsonOption, fail, print_json, print_line, print_table, say
+from cognate_core.cli.settings import FileArgument, PresetOption, SetOption, chosen_config, sent
+from cognate_core.client import Client, Row
+
+app = typer.Typer()
+
+POLL_SECONDS = 0.5
+
+
+@app.command(rich_help_panel="Train")
+def find_rate(
+    config_file: FileArgument = None,
+    preset: PresetOption = None,
+    overrides: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for a learning rate: about a minute of training with a rate that grows. Ctrl-C cancels."""
+    config = chosen_config(config_file, preset, overrides)
+    with changing() as studio:
+        found = _searched(studio, studio.find_rate(sent(studio, config))["search"])
+    if as_json:
+        print_json(found)
+        return
+    every = max(1, len(found["rates"]) // 20)
+    pairs = zip(found["rates"][::every], found["losses"][::every], strict=True)
+    print_table(("learning rate", "loss"), [(f"{rate:.2g}", f"{loss:.3f}") for rate, loss in pairs])
+    for note in found["notes"]:
+        say(note)
+    if found["suggestion"] is None:
+        fail("The loss did not clearly fall at any rate: nothing can be suggested.")
+    print_line(f"learning_rate={found['suggestion']:.1e}")
+    say(
+        f"A tenth of the rate with the lowest loss, of {len(found['rates'])} steps in {found['seconds']:.0f} s. It is "
+        "a short look: try rates around it in full runs."
+    )
+
+
+def _searched(studio: Client, found: Row) -> Row:
+    """Wait for the end of a search."""
+    with progress_bar() as show_progress:
+        try:
+            while not found["ended"]:
+                show_progress(len(found["rates"]) / max(1, found["planned"]), found["now"])
+                time.sleep(POLL_SECONDS)
+                found = studio.rate_search()["search"]
+        except KeyboardInterrupt:
+            studio.cancel_rate_search()
+            fail("The search was cancelled.")
+    if found["problem"]:
+        fail(found["problem"])
+    return found

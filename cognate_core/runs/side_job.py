@@ -1,0 +1,100 @@
+"""Work beside the runs, in a process of its own: one at a time, looked at while it goes on, cancelled by force."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, Generic, Protocol, TypeVar
+
+from cognate_core.errors import RunError
+from cognate_core.runs.process import lines_of
+from cognate_core.runs.token import worker_environment
+
+END_SECONDS = 5.0  # how long an ended process is waited for
+
+
+class JobState(Protocol):
+    """How far it is: a dataclass, of which the process says what changes."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it came to none."""
+
+
+S = TypeVar("S", bound=JobState)
+
+
+class SideJob(Generic[S]):
+    """The one job of its kind that may go on in this studio. Any thread may ask.
+
+    Args:
+        module: what the process runs. Its first line of input is the job, and it ends with its input.
+        what: the job in a word, for sentences.
+        fetches: whether it asks the hub for data.
+    """
+
+    def __init__(self, module: str, what: str, *, fetches: bool = False) -> None:
+        self._module, self._what, self._fetches = module, what, fetches
+        self._lock = threading.Lock()
+        self._state: S | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def state(self) -> S | None:
+        """Of the last one that was begun here."""
+        return self._state
+
+    def cancel(self) -> None:
+        """End it; what was found before stays as it was."""
+        with self._lock:
+            state, process = self._state, self._process
+            if process is None or state is None or state.ended:
+                return
+            self._state = replace(state, ended=True)  # type: ignore[type-var]
+            process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(END_SECONDS)
+
+    def _begin(self, state: S, job: dict[str, Any]) -> None:
+        """Raises RunError when another one is going on."""
+        with self._lock:
+            if self._state is not None and not self._state.ended:
+                raise RunError(f"Another {self._what} is going on. Wait for its end, or cancel it.")
+            process = subprocess.Popen(  # noqa: S603  (a list of our own words, no shell)
+                [sys.executable, "-m", self._module],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=worker_environment(fetches=self._fetches),
+                start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio
+            )
+            self._state, self._process = state, process
+        threading.Thread(target=self._follow, args=(process, job), name=self._module, daemon=True).start()
+
+    def _follow(self, process: subprocess.Popen[bytes], job: dict[str, Any]) -> None:
+        """The body of the thread that hears what the process says."""
+        answered = False
+        with process:
+            with suppress(BrokenPipeError):  # it is gone: its end says so
+                if process.stdin is not None:
+                    # Past Python's buffer, whose rest would be written once more when the pipe is closed.
+                    os.write(process.stdin.fileno(), json.dumps(job).encode() + b"\n")
+            for what, value in lines_of(process):
+                answered = answered or what == "ended"
+                self._change(process, **value)
+        if not answered:
+            sentence = f"The {self._what} ended without an answer; perhaps the computer ran out of memory. Try again."
+            self._change(process, ended=True, problem=sentence)
+
+    def _change(self, process: subprocess.Popen[bytes], **values: Any) -> None:
+        with self._lock:
+            if process is self._process and self._state is not None and not self._state.ended:
+                self._state = replace(self._state, **values)  # type: ignore[type-var]

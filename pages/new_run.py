@@ -198,3 +198,4 @@ with form_column:
     keep_settings(manager.home, preset, config, name, model_count)
 if config is not None:
     show_needs(place, config)
+    manager.prepare_worker()

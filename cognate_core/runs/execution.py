@@ -35,6 +35,9 @@ ASKED_BY = {status: kind for kind, status in INTERRUPTIONS.items()}
 WISHES: dict[str, type[Interruption]] = {"pause": PauseRequested, "stop": StopRequested, "cancel": CancelRequested}
 """What a worker process understands."""
 
+LOAD = "load"
+"""What a spare worker hears before its job: to load its libraries meanwhile."""
+
 
 def begin_folder(run_folder: Path) -> Path:
     """Where a run that branched off has the checkpoint that it begins with."""

@@ -12,7 +12,6 @@ import os
 import shutil
 import threading
 import traceback
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -72,6 +71,7 @@ from cognate_core.runs.offspring import (
 )
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
+from cognate_core.runs.spare import SpareWorker, new_id
 from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
@@ -148,7 +148,7 @@ class RunManager:
             opened.callback(self.log.close)
             self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
             self._telling = threading.Lock()
-            self._measuring = Measuring()
+            self._measuring, self._spare = Measuring(), SpareWorker(timing.spare)
             self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
             self._lock = threading.Lock()
             self._ending = threading.RLock()  # what has ended is deleted only once all of its end is written
@@ -195,6 +195,15 @@ class RunManager:
             DiskFull: the disk has no room for what the run will keep.
         """
         return self._enqueue(config, name, model_names, start_key, origin, quote)
+
+    def prepare_worker(self) -> None:
+        """Have a worker load its libraries for the next new run, while somebody still chooses its settings.
+
+        Nothing is done while a run would have to wait for its turn.
+        """
+        has_room = len(self._executions) < self._max_parallel
+        if has_room and self._executor == "process" and not self._closing.is_set():
+            self._spare.prepare()
 
     def start_twin(self, run_id: str) -> str:
         """Start the same run with GrokFast switched the other way; its id. When there is such a twin already, its id.
@@ -258,10 +267,10 @@ class RunManager:
         _require_whole(start_key)
         group_name, configs = valid_name(name, "sweep"), [config for _, config in sweep.configs()]
         names = [valid_name(each) for each in sweep.names(group_name, MAX_NAME_LENGTH)]
-        group_id = _new_id()
+        group_id = new_id()
         new_runs = []
         for number, (run_name, config) in enumerate(zip(names, configs, strict=True)):
-            run_id = _new_id()
+            run_id = new_id()
             key = None if start_key is None else f"sweep-{number}-{start_key}"
             folder, config = self._folder(run_id), self._in_this_home(run_id, config)
             new_runs.append(
@@ -479,6 +488,7 @@ class RunManager:
         """Have checkpoints written of what is being trained, mark it interrupted, and let the data directory go."""
         self._closing.set()
         self._measuring.cancel()
+        self._spare.end()
         with self._lock:
             executions, threads = list(self._executions.values()), list(self._threads.values())
         for execution in executions:
@@ -603,13 +613,13 @@ class RunManager:
         quote: Quote | None,
         checkpoint: Path | None = None,
     ) -> str:
-        run_id = _new_id()
         _require_whole(start_key)
         run_name, names = valid_name(name), [valid_name(each, "model") for each in model_names]
         if len(set(names)) < len(names):
             raise ConfigError({"model_names": "Two models have one name. Give each its own."})
         require_installed(config)
         self._require_space(config)
+        run_id = self._spare.new_run_id()
         config = self._in_this_home(run_id, config)
         folder = self._folder(run_id)
         try:
@@ -690,7 +700,7 @@ class RunManager:
             emitter=tracking,
         )
         return (
-            ProcessExecution(context, self._timing)
+            ProcessExecution(context, self._timing, self._spare)
             if self._executor == "process"
             else ThreadExecution(context, self._build_service)
         )
@@ -972,10 +982,6 @@ class RunManager:
             self.log.set_coordination(COORDINATION_KEY, state)
         except StorageError as error:
             _log.warning("The heartbeat could not be written: %s", error)
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex[:12]
 
 
 def _require_whole(start_key: str | None) -> None:

@@ -29,6 +29,7 @@ BENCHMARKS = (
     "sockets",
     "viewers",
     "feel",
+    "start",
     "detectors",
 )
 

@@ -258,11 +258,14 @@ class TestWorker:
         self, open_manager: OpenManager, home: Path
     ) -> None:
         studio = open_manager(executor="process")
+        studio.prepare_worker()  # the first life has a spare worker, the second one of its own
+        (spare,) = psutil.Process().children()
         saved = when_step(studio, 7, lambda _: None)
         run_id = studio.start(small_config(**ENDLESS, save_steps=3), "Real", ["Real model"])
         assert saved.wait(LONG)
 
         pid = workers()[run_id]
+        assert pid == spare.pid
         process = psutil.Process(pid)
         assert process.cmdline() == [sys.executable, "-m", WORKER_MODULE, run_id]
         assert process.ppid() == os.getpid()
@@ -287,6 +290,7 @@ class TestWorker:
         studio.close()
         assert not psutil.pid_exists(pid)
         assert run_id not in workers()
+        assert (home / "runs" / run_id / "worker.log").is_file()
         log = ProgressReader(database_path(home))
         run = log.run(run_id)
         assert run.status is RunStatus.INTERRUPTED

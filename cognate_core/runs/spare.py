@@ -1,6 +1,7 @@
 """A worker process that has loaded its libraries and waits for the next run, whose first step then comes sooner.
 
-It ends with the studio, and after a while in which nobody starts a run.
+It ends with the studio, and after a while in which nobody starts a run. Meanwhile it has 265 MB of memory for itself
+(measured), so that there is none where memory is short.
 """
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ import threading
 import uuid
 from contextlib import suppress
 
+import psutil
+
 from cognate_core.runs.execution import LOAD
 from cognate_core.runs.process import started_worker
 
 _log = logging.getLogger(__name__)
+
+LEAST_FREE_BYTES = 1_500_000_000  # of memory that may be had, for this to take a part of it
 
 
 class SpareWorker:
@@ -35,7 +40,9 @@ class SpareWorker:
         self._patience: threading.Timer | None = None
 
     def prepare(self) -> None:
-        """Start one, unless one waits already."""
+        """Start one, unless one waits already or memory is short."""
+        if psutil.virtual_memory().available < LEAST_FREE_BYTES:
+            return
         with self._lock:
             if self._process is not None and self._process.poll() is None:
                 return

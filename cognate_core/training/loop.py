@@ -293,7 +293,7 @@ class TrainingLoop(ABC):
         due = self.step % config.eval_interval == 0 or self.step == config.max_steps
         if not due or self._checked_step == self.step:
             return
-        self._peers.first(self._check)
+        self._peers.first(self.check)
         self._checked_step = self.step
         if self._saved_step == self.step:  # what an earlier life saved here knows nothing of this check
             self._saved_step = 0
@@ -302,7 +302,8 @@ class TrainingLoop(ABC):
             if self.step:
                 self.save()
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Measure what was held out, and record it."""
         self._checked_loss = self._check_heldout()
 
     def _poll(self) -> None:

@@ -62,6 +62,7 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
     asyncio.run(loader.download_dataset("Synthetic", "built in"))
     data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
     steps: list[StepMetrics] = []
+    trained = False
 
     def record(item: Record) -> None:
         if isinstance(item, StepMetrics):
@@ -69,17 +70,20 @@ def rehearse(config: TrainingConfig, folder: Path, budget_seconds: float = BUDGE
 
     def watch(*_: float) -> None:
         measured = [step.seconds for step in steps[1:]]
-        if len(measured) >= (FEWEST_STEPS if sum(measured) > budget_seconds else MOST_STEPS):
+        if not trained and len(measured) >= (FEWEST_STEPS if sum(measured) > budget_seconds else MOST_STEPS):
             raise StopRequested
 
     keep_freed_memory()
     loop = loop_for(config)("rehearsal", rehearsed, data, folder, precision_for(config), record, watch)
     with suppress(StopRequested):
         loop.run()
+    trained = True
     start = time.perf_counter()
     loop.save()
+    saved = time.perf_counter()
+    loop.check()  # the one before the first step is shorter than those that follow
     return Rehearsal(
         step_seconds=[step.seconds for step in steps[1:] or steps],
-        check_seconds=steps[0].elapsed_seconds - steps[0].seconds,
-        save_seconds=time.perf_counter() - start,
+        check_seconds=time.perf_counter() - saved,
+        save_seconds=saved - start,
     )

@@ -20,6 +20,8 @@ from cognate_core.training.loop import StepFigures, TrainingLoop
 
 PONDER_RAMP = 0.2  # over this share of the steps the price of pondering grows to its full value
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
+# Before the first step: a person waits, and every token is as hard for fresh weights, so that few tell as much.
+FIRST_CHECK_TOKENS, FIRST_SAMPLE_TOKENS = 1024, 16
 
 
 class TextLoop(TrainingLoop):
@@ -114,7 +116,7 @@ class TextLoop(TrainingLoop):
         self._record_ponder_counts()
         losses = []
         for name, packed in self._heldout.items():
-            loss, tokens = self._loss_over(packed, CHECK_TOKENS)
+            loss, tokens = self._loss_over(packed, CHECK_TOKENS if self.step else FIRST_CHECK_TOKENS)
             if tokens:
                 self._record(Evaluation(self._name, self.step, name, loss, tokens))
                 losses.append(loss)
@@ -135,7 +137,10 @@ class TextLoop(TrainingLoop):
         """Mean loss in nats a counted token over the sequences, up to about max_tokens; and how many counted."""
         total, tokens = 0.0, 0
         self.model.eval()
-        for inputs, targets in _in_batches(packed, self._config.batch_size):
+        rows = self._config.batch_size
+        if max_tokens is not None:  # no more rows at once than may be read
+            rows = min(rows, math.ceil(max_tokens / self._config.train_seq_len))
+        for inputs, targets in _in_batches(packed, rows):
             counted = int((targets != IGNORED_TARGET).sum())
             if counted:
                 total += float(cast(Tensor, self._forward(inputs, targets).language_model_loss)) * counted
@@ -153,7 +158,7 @@ class TextLoop(TrainingLoop):
         self.model.eval()
         for token in self.model.generate(
             torch.tensor([[END_OF_TEXT_ID, *ids]]),
-            config.sample_tokens,
+            config.sample_tokens if self.step else min(config.sample_tokens, FIRST_SAMPLE_TOKENS),
             temperature=0.7,
             top_p=0.9,
             seed=config.seed,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -13,6 +14,7 @@ import pytest
 from cognate_core.contracts import RunStatus
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.process import WORKER_MODULE
+from cognate_core.runs.spare import LEAST_FREE_BYTES
 from cognate_core.runs.timing import Timing
 from tests.runs.test_process import at_rest, play, small_config
 from tests.waiting import LONG, MOMENT, until
@@ -75,6 +77,12 @@ def test_it_does_not_wait_for_ever(open_manager: OpenManager, tmp_path: Path, mo
     until(lambda: children() == [], "its end")
     run = at_rest(studio, studio.start(small_config(), "Played", ["played"]))
     assert run.status is RunStatus.COMPLETED
+
+
+def test_there_is_none_where_memory_is_short(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=LEAST_FREE_BYTES - 1))
+    studio.prepare_worker()
+    assert children() == []
 
 
 def test_there_is_none_while_a_run_is_going(

@@ -419,11 +419,15 @@ def test_the_held_out_loss_is_measured_at_the_start_at_intervals_and_at_the_end(
 def test_a_check_reads_part_of_the_held_out_text_and_the_end_reads_all(
     data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_loop_module, "CHECK_TOKENS", 100)
+    """The one before the first step reads least: the person waits for the first point."""
+    rows = data.packed("Synthetic", "heldout").counted[:, 1:].sum(axis=1)
+    monkeypatch.setattr(text_loop_module, "CHECK_TOKENS", int(rows[0]) + 1)
+    monkeypatch.setattr(text_loop_module, "FIRST_CHECK_TOKENS", int(rows[0]))
     trained = Trained(data, tmp_path, {"batch_size": 1}).run()
-    first_row = data.packed("Synthetic", "heldout").counted[0, 1:].sum()
-    assert [check.tokens for check in trained.of(Evaluation)] == [first_row] * 2
-    assert first_row >= 100
+    assert [check.tokens for check in trained.of(Evaluation)] == [rows[0], rows[:2].sum()]
+    monkeypatch.setattr(text_loop_module, "FIRST_CHECK_TOKENS", 1)
+    several = Trained(data, tmp_path / "several", {"batch_size": 2, "max_steps": 1}).run()
+    assert several.of(Evaluation)[0].tokens == rows[0], "it reads no more rows at once than it needs"
     within = sum_differs(int(data.packed("Synthetic", "heldout").counted[:, 1:].sum()))
     assert trained.loop.full_heldout_loss() == {"Synthetic": pytest.approx(held_out_loss(trained, data), rel=within)}
 

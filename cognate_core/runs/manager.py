@@ -229,7 +229,9 @@ class RunManager:
             why = run.config_error or f"It is {run.status}."
             raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
         name = name_after(run.name, ", verified")
-        config = run.config.model_copy(update={"trackers": []})  # perhaps of another person, who had them installed
+        # The trackers are perhaps those of another person. With as many threads, sums have the same last bits.
+        update = {"trackers": [], "threads": run.config.threads or self._threads_of(run)}
+        config = run.config.model_copy(update=update)
         return self.start(config, name, run.model_names, start_key, Origin(run_id, "verification"))
 
     def start_branch(
@@ -812,6 +814,12 @@ class RunManager:
             self._tell(run_id)
             return True
         return self.log.run(run_id).status.is_active
+
+    def _threads_of(self, run: Run) -> int:
+        """How many threads trained its models at their end; 0 where that is not known, or more than there are here."""
+        known = {model.details["training_stats"].get("threads", 0) for model in self.log.models(run.id)}
+        threads = int(known.pop()) if len(known) == 1 and run.config.task == "text" else 0
+        return threads if threads <= usable_cores() else 0
 
     # Inside: files, disk and memory
 

@@ -101,6 +101,7 @@ def main() -> None:
         record=lines.record,
         show=lines.show,
         emitter=LinesEmitter(lines),
+        chooses_threads=True,
     )
     threading.Thread(target=_obey, args=(wishes, context), name="wishes", daemon=True).start()
     threading.Thread(target=_live, args=(lines,), name="alive", daemon=True).start()

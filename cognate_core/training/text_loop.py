@@ -107,6 +107,13 @@ class TextLoop(TrainingLoop):
         self._since_check.add_counts(seen.ponder_counts)
         return StepFigures(loss, total, seen.means())
 
+    def _unkept_pass(self) -> None:
+        kept, self._since_check = self._since_check, Introspection()
+        try:
+            super()._unkept_pass()
+        finally:
+            self._since_check = kept
+
     def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):
             return cast(CognateOutput, self.model(inputs, targets, keep_logits=False, **settings))

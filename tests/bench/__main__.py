@@ -30,6 +30,7 @@ BENCHMARKS = (
     "viewers",
     "feel",
     "start",
+    "cores",
     "detectors",
 )
 

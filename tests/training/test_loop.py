@@ -40,6 +40,7 @@ from cognate_core.training import text_loop as text_loop_module
 from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.hardware import Precision
 from cognate_core.training.text_loop import TextLoop, ponder_limit, ponder_weight_at
+from cognate_core.training.threads import ThreadChoice
 from tests.rounding import ROUNDING, adam_differs, assert_same_weights, second_moments, sum_differs
 from tests.there import there
 
@@ -102,6 +103,7 @@ class Trained:
         precision: Precision = FP32,
         callback: ProgressCallback = lambda *progress: None,
         before_save: Callable[[], None] = lambda: None,
+        threads: ThreadChoice | None = None,
     ) -> None:
         self.config = TINY.with_overrides(change or {})
         self.records: list[Record] = []
@@ -113,7 +115,7 @@ class Trained:
             callback(*progress)
 
         self.loop = TextLoop(
-            "m", self.config, data, folder, precision, self.records.append, tell, before_save=before_save
+            "m", self.config, data, folder, precision, self.records.append, tell, before_save, threads=threads
         )
 
     def run(self) -> "Trained":
@@ -466,6 +468,29 @@ def test_samples_continue_a_held_out_problem_as_the_playground_would(data: Prepa
 
 def test_no_samples_when_none_are_wanted(data: PreparedData, tmp_path: Path) -> None:
     assert Trained(data, tmp_path, {"sample_tokens": 0}).run().of(Sample) == []
+
+
+def test_trying_numbers_of_threads_changes_nothing_that_is_learned(data: PreparedData, tmp_path: Path) -> None:
+    whole = {"act_enabled": True, "ltm_enabled": True, "d_mem": 16, "mem_segment": 64, "gradient_accumulation_steps": 2}
+
+    class Trying(ThreadChoice):
+        """After each step, with the one thread that there is: two that are put aside in turns take minutes."""
+
+        def is_due(self, seconds: float) -> bool:
+            return True
+
+        def choose(self, calculate: Callable[[], object]) -> dict[int, float]:
+            calculate()
+            return {1: 0.5}
+
+    tried = Trained(data, tmp_path / "tried", whole, threads=Trying(1)).run()
+    left = Trained(data, tmp_path / "left", whole).run()
+    said = [(each.step, each.message) for each in tried.of(Event) if "thread" in each.message]
+    assert said == [(n, "Calculating with 1 thread from here: a batch took 0.50 s with 1.") for n in range(1, 5)]
+    assert tried.losses == left.losses
+    assert tried.of(PonderHistogram) == left.of(PonderHistogram)
+    pairs = zip(tried.loop.model.state_dict().values(), left.loop.model.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_checking_and_sampling_do_not_change_what_is_learned(data: PreparedData, tmp_path: Path) -> None:

@@ -461,8 +461,8 @@ class TrainingConfig(BaseModel):
     threads: int = _setting(
         0,
         title="Threads",
-        help="How many threads calculate. 0: chosen for this computer, all processor cores but one, which is left to "
-        "the pages.",
+        help="How many threads calculate. 0: as many as make a step quickest here, measured after the first step, "
+        "and again when the pace halves.",
         section="Training",
         ge=0,
         le=256,

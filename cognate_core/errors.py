@@ -4,6 +4,7 @@
     ├── ConfigError            a setting is missing, unknown, out of range or contradicts another
     ├── DataError              training text could not be had or could not be used
     │   └── DatasetUnavailable   one named dataset could not be reached (others may still be)
+    │       └── HubUnreachable     nor can any other that has to be fetched
     ├── TrainingError          a model could not be trained
     │   ├── Diverged             the loss is no longer a number
     │   └── OutOfMemory          the computer has no room for it
@@ -54,6 +55,14 @@ class DataError(CognateError):
 
 class DatasetUnavailable(DataError):
     """One named dataset could not be reached."""
+
+
+class HubUnreachable(DatasetUnavailable):
+    """A dataset could not be reached, because there is no connection to the hub. `why` is half a sentence."""
+
+    def __init__(self, message: str, why: str) -> None:
+        self.why = why
+        super().__init__(message)
 
 
 class TrainingError(CognateError):

@@ -64,9 +64,9 @@ PRESETS: dict[str, Preset] = {
             name="first-run",
             title="First language model",
             summary="A small model that visibly learns the style of school maths problems.",
-            expectation="Two and a half minutes were measured with two threads; the studio leaves one processor core "
-            "to its pages, so that a computer with two takes longer. In that run the loss on unseen GSM8K problems "
-            "fell from 8.3 (pure guessing) to 3.8: it writes in the style of worked solutions, with wrong sums.",
+            expectation="Two and a half minutes were measured with two threads. In that run the loss on unseen GSM8K "
+            "problems fell from 8.3 (pure guessing) to 3.8: it writes in the style of worked solutions, with wrong "
+            "sums.",
             config=TrainingConfig(
                 dataset_sources=["GSM8K", "SVAMP"],
                 train_seq_len=256,
@@ -93,8 +93,7 @@ PRESETS: dict[str, Preset] = {
             name="cognate-25m",
             title="Cognate 25M",
             summary="The full-size model, 24.7 million parameters, with the settings of the specification.",
-            expectation="About four hours with two threads, reckoned from 6 to 7 s a measured step; longer where "
-            "only one processor core is left beside the pages. After the "
+            expectation="About four hours with two threads, reckoned from 6 to 7 s a measured step. After the "
             "first 200 steps the loss on unseen GSM8K problems had fallen from 10.4 to 4.9. How low a whole run gets "
             "was not measured yet.",
             config=TrainingConfig(),

@@ -203,3 +203,4 @@ with form_column:
     keep_settings(manager.home, preset, config, name, model_count)
 if config is not None:
     show_needs(place, config, report)
+    manager.prepare_worker()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
@@ -14,14 +15,8 @@ import numpy as np
 import tokenizers
 
 from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig
-from cognate_core.contracts import (
-    RARE,
-    DataReport,
-    DatasetLoader,
-    Event,
-    RecordSink,
-    SourceReport,
-)
+from cognate_core.contracts import RARE, DataReport, DatasetLoader, Event, RecordSink, SourceReport
+from cognate_core.data import hub
 from cognate_core.data.documents import Document
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import HeldoutPrompt, prepared_before, put_in_place, write_prepared, write_report
@@ -34,7 +29,7 @@ from cognate_core.data.sources import (
     synthetic_source,
 )
 from cognate_core.data.tokenizer import train_tokenizer
-from cognate_core.errors import DataError, DatasetUnavailable
+from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable
 
 LAYOUT_VERSION = 3  # of the prepared folder: raise it when the same text must be prepared anew
 PROMPTS_PER_SOURCE = 4
@@ -57,6 +52,8 @@ class MixtureLoader(DatasetLoader):
         self._earlier = prepared_before(cache / "prepared" / earlier_hash) if earlier_hash else None
         self._loaded: dict[str, SourceDocuments] = {}
         self._unavailable: dict[str, SourceReport] = {}
+        self._hub_problem = functools.cache(hub.hub_problem)  # asked once, for all datasets
+        self._cut_off: list[str] = []  # datasets that cannot be had without the hub
 
     async def download_dataset(self, dataset_name: str, dataset_id: str) -> bool:
         if self._earlier is not None:
@@ -67,7 +64,10 @@ class MixtureLoader(DatasetLoader):
             self._unavailable[dataset_name] = SourceReport(
                 dataset_name, dataset_id, origin="nowhere", loaded=False, reason=str(error)
             )
-            self._record(Event("warning", f"{error} The run goes on without {dataset_name}."))
+            if isinstance(error, HubUnreachable):
+                self._cut_off.append(dataset_name)
+            else:
+                self._record(Event("warning", f"{error} The run goes on without {dataset_name}."))
             return False
         self._loaded[dataset_name] = source
         return True
@@ -83,13 +83,18 @@ class MixtureLoader(DatasetLoader):
     def _load(self, name: str) -> SourceDocuments:
         if self._config.dataset_path:
             return own_file_source(self._config, self._tell)
-        return load_source(name, self._config, self._cache, self._tell)
+        return load_source(name, self._config, self._cache, self._tell, self._hub_problem)
 
     def _prepare(self) -> Path:
         if self._earlier is not None:
             self._tell("The run goes on with the data that it began with")
             self._earlier.folder.touch()
             return self._earlier.folder
+        if self._cut_off:
+            names = " and ".join(filter(None, [", ".join(self._cut_off[:-1]), self._cut_off[-1]]))
+            why, them = self._hub_problem(), "them" if len(self._cut_off) > 1 else "it"
+            sentence = f"{names} could not be fetched from the hub: {why}. The run goes on without {them}."
+            self._record(Event("warning", sentence))
         sources = list(self._loaded.values())
         fallback = not sources
         if fallback:
@@ -193,8 +198,9 @@ def remove_overlap(source: SourceDocuments) -> None:
 
 def encode(documents: list[Document], tokenizer: tokenizers.Tokenizer) -> list[EncodedDocument]:
     """Prompt and answer are encoded apart, as they are when a person asks and the model answers."""
-    prompts = tokenizer.encode_batch([document.prompt for document in documents])
-    answers = tokenizer.encode_batch([document.answer for document in documents])
+    # Fast: without the place of each token in the text, of which nobody asks.
+    prompts = tokenizer.encode_batch_fast([document.prompt for document in documents])
+    answers = tokenizer.encode_batch_fast([document.answer for document in documents])
     return [
         EncodedDocument(prompt.ids + answer.ids, len(prompt.ids))
         for prompt, answer in zip(prompts, answers, strict=True)

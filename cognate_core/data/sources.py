@@ -11,6 +11,7 @@ import itertools
 import json
 import os
 import queue
+import re
 import threading
 import uuid
 from collections import Counter
@@ -21,6 +22,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.data import hub
 from cognate_core.data.documents import (
     Document,
     RowFormat,
@@ -33,11 +35,14 @@ from cognate_core.data.documents import (
 )
 from cognate_core.data.files import MAX_ROW_BYTES, TOO_LONG, NumberedRow, read_rows
 from cognate_core.data.word_problems import word_problems
-from cognate_core.errors import DataError, DatasetUnavailable, Interruption
+from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable, Interruption
 from cognate_core.files import is_disk_full, sync_folder
 
 Tell = Callable[[str], object]
 """Shows a message to the person. It may raise an Interruption when they asked for the end."""
+
+HubProblem = Callable[[], str | None]
+"""Why the hub cannot be reached, as half a sentence; None when it can."""
 
 HUB_TRIES = 3
 HUB_TIMEOUT_SECONDS = 10.0
@@ -81,8 +86,13 @@ class SourceDocuments:
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> rows
 
 
-def load_source(name: str, config: TrainingConfig, cache: Path, tell: Tell) -> SourceDocuments:
+def load_source(
+    name: str, config: TrainingConfig, cache: Path, tell: Tell, hub_problem: HubProblem | None = None
+) -> SourceDocuments:
     """The documents of one of the datasets in `config.DATASETS`.
+
+    Args:
+        hub_problem: asked before anything is fetched; whether a connection to the hub opens where it is None.
 
     Raises:
         DatasetUnavailable: it cannot be reached; the message says what was tried.
@@ -96,9 +106,11 @@ def load_source(name: str, config: TrainingConfig, cache: Path, tell: Tell) -> S
         tell(f"Reading {name} from the local folder")
         return _read_splits(name, config, dataset, *local)
     try:
-        train, heldout, origin = _hub_splits(name, config, dataset, cache, tell)
+        train, heldout, origin = _hub_splits(name, config, dataset, cache, tell, hub_problem or hub.hub_problem)
     except DatasetUnavailable as error:
         tried = f"The local folder has no {dataset.folder}. " if os.environ.get("COGNATE_DATASETS_DIR") else ""
+        if isinstance(error, HubUnreachable):
+            raise HubUnreachable(f"{tried}{error}", error.why) from error
         raise DatasetUnavailable(f"{tried}{error}") from error
     return _read_splits(name, config, dataset, train, heldout, origin)
 
@@ -250,7 +262,7 @@ def _documents(
 
 
 def _hub_splits(
-    name: str, config: TrainingConfig, dataset: HubDataset, cache: Path, tell: Tell
+    name: str, config: TrainingConfig, dataset: HubDataset, cache: Path, tell: Tell, hub_problem: HubProblem
 ) -> tuple[Path, Path, str]:
     """Both splits as JSONL files in the cache, fetched from the hub unless an earlier run did; with rows enough."""
     limits = {dataset.train_split: config.max_train_samples, dataset.heldout_split: config.max_eval_samples}
@@ -258,6 +270,9 @@ def _hub_splits(
     files = {split: file for split, limit in limits.items() if (file := _with_enough_rows(folder, split, limit))}
     if len(files) == len(limits):
         return files[dataset.train_split], files[dataset.heldout_split], _fetched_earlier(name)
+    why_not = hub_problem()
+    if why_not is not None:
+        raise HubUnreachable(f"{name} could not be fetched from the hub: {why_not}.", why_not)
     for attempt in range(1, HUB_TRIES + 1):
         tell(f"Fetching {name} from the hub" + (f", try {attempt} of {HUB_TRIES}" if attempt > 1 else ""))
         try:
@@ -273,7 +288,8 @@ def _hub_splits(
                 raise  # a full disk is no reason to go on without the dataset
             if attempt == HUB_TRIES:
                 cause = error.__cause__ if isinstance(error, ConnectionError) and error.__cause__ else error
-                why = f"{type(cause).__name__}: {cause}".splitlines()[0][:200]
+                words = re.sub(r"\[(Errno|WinError) -?\d+\] ?", "", str(cause))
+                why = f"{type(cause).__name__}: {words}".splitlines()[0][:200]
                 raise DatasetUnavailable(
                     f"{name} could not be fetched from the hub in {HUB_TRIES} tries ({why})."
                 ) from error

@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
 from cognate_core.config import TrainingConfig
 
 
-def usable_cores() -> int:
-    """Physical cores that this process may use."""
+def usable_cores(system: Path = Path("/")) -> int:
+    """Physical cores that this process may use, by its affinity and its container's quota; whole ones, at least 1."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
-    return max(1, min(psutil.cpu_count(logical=False) or usable, usable))
+    physical = min(psutil.cpu_count(logical=False) or usable, usable)
+    return max(1, int(min([physical, *_quotas(system)])))
 
 
 def worker_threads(config: TrainingConfig | None = None) -> int:
-    """Threads of a process that trains with `config`, or that asks a trained model. One core is left to the dashboard.
+    """Threads of a process that trains with `config`, at most; or of one that asks a trained model, which leaves a core
+    to the dashboard. OMP_NUM_THREADS bounds the former.
 
     A model of the Grokking lab is too small to be shared out between threads, and others race beside it.
     """
-    if config is not None and config.threads:
+    if config is None:
+        return max(1, usable_cores() - 1)
+    if config.threads:
         return config.threads
-    return 1 if config is not None and config.task == "arithmetic" else max(1, usable_cores() - 1)
+    bound = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    cores = min(usable_cores(), int(bound)) if bound.isdecimal() and int(bound) else usable_cores()
+    return 1 if config.task == "arithmetic" else cores
+
+
+def _quotas(system: Path) -> Iterator[float]:
+    """Cores' worth of time that each control group around this process may take; none where the system has no such."""
+    groups: list[str] = []
+    with suppress(OSError):
+        groups = (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    root = system / "sys/fs/cgroup"
+    for _, kinds, name in (group.split(":", 2) for group in groups):
+        if kinds and "cpu" not in kinds.split(","):
+            continue
+        below = Path(name.lstrip("/"))
+        for folder in (below, *below.parents):
+            with suppress(OSError, ValueError):
+                if kinds:  # version 1
+                    quota, period = (
+                        (root / "cpu" / folder / f"cpu.cfs_{what}_us").read_text(encoding="ascii")
+                        for what in ("quota", "period")
+                    )
+                else:
+                    quota, period = (root / folder / "cpu.max").read_text(encoding="ascii").split()
+                if float(quota) > 0:  # neither "max" nor -1
+                    yield float(quota) / float(period)

@@ -35,6 +35,9 @@ ASKED_BY = {status: kind for kind, status in INTERRUPTIONS.items()}
 WISHES: dict[str, type[Interruption]] = {"pause": PauseRequested, "stop": StopRequested, "cancel": CancelRequested}
 """What a worker process understands."""
 
+LOAD = "load"
+"""What a spare worker hears before its job: to load its libraries meanwhile."""
+
 
 def begin_folder(run_folder: Path) -> Path:
     """Where a run that branched off has the checkpoint that it begins with."""
@@ -49,7 +52,8 @@ class RunContext:
     """What a service needs of the run that it is built for, and where what it says goes.
 
     `completed`: models of this run that an earlier life of it finished. `data_hash`: of the data that it trained on.
-    `show`: puts a sentence where people see it.
+    `show`: puts a sentence where people see it. `chooses_threads`: this process is there for the run alone, which may
+    choose its number of threads.
     """
 
     run_id: str
@@ -63,6 +67,7 @@ class RunContext:
     emitter: ProgressEmitter
     service: TrainingService | None = None
     interruption: type[Interruption] | None = None
+    chooses_threads: bool = False
 
     def tell(self, message: str) -> None:
         """Show what is being done while data are prepared; raises what the person asked for meanwhile."""
@@ -118,7 +123,12 @@ def build_real_service(context: RunContext) -> TrainingService:
         dataset_loader=ArithmeticLoader(context.config, cache, context.record)
         if context.config.task == "arithmetic"  # `loop_for` knows no other than this and text
         else MixtureLoader(context.config, cache, context.record, context.tell, context.data_hash),
-        model_trainer=trainer(context.record, resume=True, begin=begin if begin.is_dir() else None),
+        model_trainer=trainer(
+            context.record,
+            resume=True,
+            begin=begin if begin.is_dir() else None,
+            chooses_threads=context.chooses_threads and not context.config.threads,
+        ),
         config=context.config,
     )
 

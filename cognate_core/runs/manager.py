@@ -12,7 +12,6 @@ import os
 import shutil
 import threading
 import traceback
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
@@ -74,6 +73,7 @@ from cognate_core.runs.offspring import (
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.rate_finder import RateFinder
 from cognate_core.runs.recovery import add_missing_runs, fill_from_logs, write_run_file
+from cognate_core.runs.spare import SpareWorker, new_id
 from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
@@ -151,6 +151,7 @@ class RunManager:
             self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
             self._telling = threading.Lock()
             self._measuring, self.rate_finder = Measuring(), RateFinder(self.home)
+            self._spare = SpareWorker(timing.spare)
             self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
             self._lock = threading.Lock()
             self._ending = threading.RLock()  # what has ended is deleted only once all of its end is written
@@ -198,6 +199,15 @@ class RunManager:
         """
         return self._enqueue(config, name, model_names, start_key, origin, quote)
 
+    def prepare_worker(self) -> None:
+        """Have a worker load its libraries for the next new run, while somebody still chooses its settings.
+
+        Nothing is done while a run would have to wait for its turn.
+        """
+        has_room = len(self._executions) < self._max_parallel
+        if has_room and self._executor == "process" and not self._closing.is_set():
+            self._spare.prepare()
+
     def start_twin(self, run_id: str) -> str:
         """Start the same run with GrokFast switched the other way; its id. When there is such a twin already, its id.
 
@@ -222,7 +232,9 @@ class RunManager:
             why = run.config_error or f"It is {run.status}."
             raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
         name = name_after(run.name, ", verified")
-        config = run.config.model_copy(update={"trackers": []})  # perhaps of another person, who had them installed
+        # The trackers are perhaps those of another person. With as many threads, sums have the same last bits.
+        update = {"trackers": [], "threads": run.config.threads or self._threads_of(run)}
+        config = run.config.model_copy(update=update)
         return self.start(config, name, run.model_names, start_key, Origin(run_id, "verification"))
 
     def start_branch(
@@ -260,10 +272,10 @@ class RunManager:
         _require_whole(start_key)
         group_name, configs = valid_name(name, "sweep"), [config for _, config in sweep.configs()]
         names = [valid_name(each) for each in sweep.names(group_name, MAX_NAME_LENGTH)]
-        group_id = _new_id()
+        group_id = new_id()
         new_runs = []
         for number, (run_name, config) in enumerate(zip(names, configs, strict=True)):
-            run_id = _new_id()
+            run_id = new_id()
             key = None if start_key is None else f"sweep-{number}-{start_key}"
             folder, config = self._folder(run_id), self._in_this_home(run_id, config)
             new_runs.append(
@@ -482,6 +494,7 @@ class RunManager:
         self._closing.set()
         self._measuring.cancel()
         self.rate_finder.cancel()
+        self._spare.end()
         with self._lock:
             executions, threads = list(self._executions.values()), list(self._threads.values())
         for execution in executions:
@@ -606,13 +619,13 @@ class RunManager:
         quote: Quote | None,
         checkpoint: Path | None = None,
     ) -> str:
-        run_id = _new_id()
         _require_whole(start_key)
         run_name, names = valid_name(name), [valid_name(each, "model") for each in model_names]
         if len(set(names)) < len(names):
             raise ConfigError({"model_names": "Two models have one name. Give each its own."})
         require_installed(config)
         self._require_space(config)
+        run_id = self._spare.new_run_id()
         config = self._in_this_home(run_id, config)
         folder = self._folder(run_id)
         try:
@@ -693,7 +706,7 @@ class RunManager:
             emitter=tracking,
         )
         return (
-            ProcessExecution(context, self._timing)
+            ProcessExecution(context, self._timing, self._spare)
             if self._executor == "process"
             else ThreadExecution(context, self._build_service)
         )
@@ -815,6 +828,12 @@ class RunManager:
             self._tell(run_id)
             return True
         return self.log.run(run_id).status.is_active
+
+    def _threads_of(self, run: Run) -> int:
+        """How many threads trained its models at their end; 0 where that is not known, or more than there are here."""
+        known = {model.details["training_stats"].get("threads", 0) for model in self.log.models(run.id)}
+        threads = int(known.pop()) if len(known) == 1 and run.config.task == "text" else 0
+        return threads if threads <= usable_cores() else 0
 
     # Inside: files, disk and memory
 
@@ -985,10 +1004,6 @@ class RunManager:
             self.log.set_coordination(COORDINATION_KEY, state)
         except StorageError as error:
             _log.warning("The heartbeat could not be written: %s", error)
-
-
-def _new_id() -> str:
-    return uuid.uuid4().hex[:12]
 
 
 def _require_whole(start_key: str | None) -> None:

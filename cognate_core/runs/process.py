@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
 import psutil
 
@@ -23,16 +23,27 @@ from cognate_core.runs.execution import WISHES, Execution, Outcome, RunContext, 
 from cognate_core.runs.timing import Timing
 from cognate_core.runs.token import worker_environment
 
+if TYPE_CHECKING:
+    from cognate_core.runs.spare import SpareWorker
+
 WORKER_MODULE = "cognate_core.runs.worker"
 LOG_LINES_SHOWN = 30
 _WISH_WORDS = {kind: word for word, kind in WISHES.items()}
 
 
 class ProcessExecution(Execution):
-    """A run in a process of its own, which can be ended and may crash without harm to the studio."""
+    """A run in a process of its own, which can be ended and may crash without harm to the studio.
 
-    def __init__(self, context: RunContext, timing: Timing = Timing()) -> None:  # noqa: B008  (it never changes)
-        self._context, self._timing = context, timing
+    Its process is the `spare` worker, where that waits for this run.
+    """
+
+    def __init__(
+        self,
+        context: RunContext,
+        timing: Timing = Timing(),  # noqa: B008  (it never changes)
+        spare: SpareWorker | None = None,
+    ) -> None:
+        self._context, self._timing, self._spare = context, timing, spare
         self._folder = Path(context.config.output_dir)
         self._process: subprocess.Popen[bytes] | None = None
         self._lock = threading.Lock()  # around writing to the process
@@ -93,14 +104,8 @@ class ProcessExecution(Execution):
             "data_hash": context.data_hash,
             "home": str(context.home),
         }
-        process = subprocess.Popen(  # noqa: S603  (a list of our own words, no shell)
-            [sys.executable, "-m", WORKER_MODULE, context.run_id],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            env=worker_environment(fetches=True),
-            start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio
-        )
+        spare = self._spare.take(context.run_id) if self._spare else None
+        process = spare or started_worker(context.run_id, log)
         with self._lock:  # before any wish
             self._process = process
             self._say(json.dumps(job))
@@ -171,6 +176,18 @@ class ProcessExecution(Execution):
     def _log_tail(self) -> str:
         lines = (self._folder / "worker.log").read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(lines[-LOG_LINES_SHOWN:])
+
+
+def started_worker(run_id: str, log: int | IO[bytes]) -> subprocess.Popen[bytes]:
+    """A worker of this run that has not been given its job; what it prints goes to `log`."""
+    return subprocess.Popen(  # noqa: S603  (a list of our own words, no shell)
+        [sys.executable, "-m", WORKER_MODULE, run_id],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+        env=worker_environment(fetches=True),
+        start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio
+    )
 
 
 def kill_group(pid: int) -> None:

@@ -45,5 +45,8 @@ class ReadOnlyManager(RunManager):
     def say_address(self, address: str) -> None:
         """The record tells of the other process."""
 
+    def prepare_worker(self) -> None:
+        """No run can be started here."""
+
     def close(self) -> None:
         """There is nothing to close."""

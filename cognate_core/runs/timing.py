@@ -17,6 +17,7 @@ class Timing:
         close: how long closing waits for checkpoints; then it is done by force.
         orphan: what a worker of a studio that is gone may take to write its checkpoint.
         cancel: what a cancelled worker may take to end by itself; nothing of it is kept.
+        spare: how long a spare worker waits for a run.
         clock: never goes back.
     """
 
@@ -25,4 +26,5 @@ class Timing:
     close: float = 8.0
     orphan: float = 10.0
     cancel: float = 8.0
+    spare: float = 600.0
     clock: Callable[[], float] = time.monotonic

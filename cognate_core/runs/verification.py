@@ -25,7 +25,7 @@ bits of a factor, is reckoned and not measured.
 """
 
 _ENDED = (RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_FAILURES, RunStatus.STOPPED)
-_NOT_COMPARED = ("output_dir", "trackers")  # places, not settings
+_NOT_COMPARED = ("output_dir", "trackers", "threads")  # places and means, not settings
 
 Verdict = Literal["identical", "same within rounding", "different", "cannot be compared"]
 

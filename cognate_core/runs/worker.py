@@ -2,8 +2,9 @@
 
     python -m cognate_core.runs.worker RUN_ID
 
-Its first line of input is the job; each later one is a wish ("pause", "stop", "cancel"). When the input ends, the
-studio is gone: the worker writes a checkpoint and ends. Nothing but the parent writes the database.
+Its first line of input is the job, or "load" before that: a spare worker loads its libraries and waits. Each line after
+the job is a wish ("pause", "stop", "cancel"). When the input ends, the studio is gone: the worker writes a checkpoint
+and ends. Nothing but the parent writes the database.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from cognate_core.contracts import ModelArtifacts, ProgressEmitter, Record, RunS
 from cognate_core.errors import PauseRequested
 from cognate_core.records import record_to_json
 from cognate_core.runs.cores import worker_threads
-from cognate_core.runs.execution import WISHES, Outcome, RunContext, build_real_service, run_pipeline
+from cognate_core.runs.execution import LOAD, WISHES, Outcome, RunContext, build_real_service, run_pipeline
 
 LAST_SECONDS = 8.0  # what a worker without a studio may still take to write its checkpoint
 PREDECESSOR_SECONDS = 15.0  # how long it waits for an earlier worker of the run to end
@@ -74,13 +75,22 @@ class LinesEmitter(ProgressEmitter):
 
 
 def main() -> None:
-    """Carry out the job that the first line of input describes."""
+    """Carry out the job that the input describes, if one comes."""
     lines = Lines(take_over_output())
-    wishes = input_lines()
-    job = json.loads(next(wishes))
     step_back()
-    faulthandler.enable()  # what the processor objects to is told in worker.log
+    wishes = input_lines()
+    first = next(wishes, None)
+    spare = first == LOAD
+    if spare:
+        load_libraries()
+        first = next(wishes, None)
+    if first is None:
+        return  # the studio is gone, or has no run for it
+    job = json.loads(first)
     config = TrainingConfig.from_values(job["config"])
+    if spare:
+        print_into(Path(config.output_dir) / "worker.log")
+    faulthandler.enable()  # what the processor objects to is told in worker.log
     context = RunContext(
         run_id=job["run_id"],
         config=config,
@@ -91,6 +101,7 @@ def main() -> None:
         record=lines.record,
         show=lines.show,
         emitter=LinesEmitter(lines),
+        chooses_threads=True,
     )
     threading.Thread(target=_obey, args=(wishes, context), name="wishes", daemon=True).start()
     threading.Thread(target=_live, args=(lines,), name="alive", daemon=True).start()
@@ -112,6 +123,22 @@ def only_worker(context: RunContext) -> Outcome:
     except Timeout:
         sentence = "An earlier training process of this run is still there. Wait a moment, then resume the run."
         return Outcome(RunStatus.FAILED, sentence, sentence)
+
+
+def load_libraries() -> None:
+    """Import what every run imports, and what torch imports only when the first optimizer is made."""
+    import torch._dynamo  # noqa: F401
+
+    import cognate_core.data.loader
+    import cognate_core.training.ray_trainer
+    import cognate_core.training.trainer  # noqa: F401
+
+
+def print_into(file: Path) -> None:
+    """From now on, what libraries print goes there."""
+    with file.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
 
 
 def step_back() -> None:

@@ -32,6 +32,7 @@ from cognate_core.training.checkpoint import Checkpoint, checkpoint_path, load_c
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
 from cognate_core.training.hardware import Precision, calculator
 from cognate_core.training.peers import ALONE, Peers
+from cognate_core.training.threads import ThreadChoice
 
 BAD_STEPS_TO_DIVERGE = 3  # losses in a row that are no number
 SAVE_SECONDS = 300.0  # a checkpoint at least this often, should the steps be slow
@@ -84,13 +85,15 @@ class TrainingLoop(ABC):
         progress_callback: ProgressCallback,
         before_save: Callable[[], None] = lambda: None,
         peers: Peers = ALONE,
+        threads: ThreadChoice | None = None,
     ) -> None:
         """`before_save` is called before each checkpoint: what was recorded until then should be on the disk.
+        `threads` is asked after each step; without it, their number stays as it is.
 
         Of several `peers` each makes a loop of its own, with the same settings. Rank 0 alone checks, samples, saves,
         records and calls back.
         """
-        self._peers = peers
+        self._peers, self._threads = peers, threads
         self._before_save = before_save
         self._name, self._config, self._data, self._folder = model_name, config, data, folder
         self._precision, self._progress_callback = precision, progress_callback
@@ -219,7 +222,10 @@ class TrainingLoop(ABC):
                 self._record(Event("warning", doubt, self._name, 0))
         self._check_when_due()
         while self.step < config.max_steps and not self._best.is_over:
+            start = time.perf_counter()
             self._one_step(self.step + 1)
+            if self._threads and self.step < config.max_steps and self._threads.is_due(time.perf_counter() - start):
+                self._choose_threads(self._threads)
             self._check_when_due()
             if self.step % config.save_steps == 0 or time.perf_counter() - self._saved_at > SAVE_SECONDS:
                 self.save()
@@ -287,6 +293,36 @@ class TrainingLoop(ABC):
         seconds = self._saved_at - start
         self._record(Event("info", f"Checkpoint saved in {seconds:.1f} s", self._name, self.step))
 
+    def _choose_threads(self, threads: ThreadChoice) -> None:
+        """Try several numbers of threads on the next step, of which nothing is kept."""
+        before, tried = threads.now, threads.choose(self._unkept_pass)
+        seconds = ", ".join(f"{seconds:.2f} s with {number}" for number, seconds in tried.items())
+        chosen = f"{threads.now} thread{'s' if threads.now != 1 else ''}"
+        bits = "" if threads.now == before else " With another number, the last digits of what follows may differ."
+        self._record(
+            Event("info", f"Calculating with {chosen} from here: a batch took {seconds}.{bits}", self._name, self.step)
+        )
+
+    def _unkept_pass(self) -> None:
+        """The gradients of one batch of the next step, as if they had never been."""
+        self._poll()
+        position, buffers, config = self._batches.state_dict(), self._buffers(), self._config
+        self._config = config.model_copy(update={"gradient_accumulation_steps": 1})
+        try:
+            self._gradients(self.step + 1)
+        finally:
+            self._config = config
+            self._put_back(position, buffers)
+
+    def _buffers(self) -> dict[str, Tensor]:
+        return {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+
+    def _put_back(self, position: dict[str, Any], buffers: dict[str, Tensor]) -> None:
+        """As if a step had not begun."""
+        self._batches.load_state_dict(position)
+        self.model.load_state_dict(buffers, strict=False)
+        self.model.zero_grad()
+
     def _one_step(self, step: int, learning_rate: float | None = None) -> None:
         start = time.perf_counter()
         config = self._config
@@ -294,13 +330,11 @@ class TrainingLoop(ABC):
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate
         position = self._batches.state_dict()
-        buffers = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        buffers = self._buffers()
         try:
             figures = self._gradients(step)
-        except Interruption:  # in the midst of the step: as if it had not begun
-            self._batches.load_state_dict(position)
-            self.model.load_state_dict(buffers, strict=False)
-            self.model.zero_grad()
+        except Interruption:  # in the midst of the step
+            self._put_back(position, buffers)
             raise
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm or math.inf))
         filtered_norm = math.nan
@@ -348,7 +382,7 @@ class TrainingLoop(ABC):
         due = self.step % config.eval_interval == 0 or self.step == config.max_steps
         if not due or self._checked_step == self.step:
             return
-        self._peers.first(self._check)
+        self._peers.first(self.check)
         # The others end with rank 0.
         self._means = HeldoutMeans(**json.loads(self._peers.tell(json.dumps(asdict(self._means)))))
         self._checked_step = self.step
@@ -362,7 +396,8 @@ class TrainingLoop(ABC):
             words = "Early stopping cannot act: the first check did not measure what is best by"
             self._record(Event("warning", f"{words} ({config.metric_for_best_model}).", self._name, 0))
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Measure what was held out, and record it."""
         self._means = self._check_heldout()
 
     def _poll(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cognate_core.config import DATASETS, TrainingConfig
-from cognate_core.contracts import DatasetLoader, Evaluation, Event, Record, StepMetrics
+from cognate_core.contracts import DatasetLoader, Evaluation, Record, StepMetrics
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
@@ -123,38 +123,34 @@ def _pace(
 ) -> tuple[Pace, int]:
     """Measure as many steps as the budget allows, at least `fewest`; and how many held-out tokens a check counted."""
     steps: list[StepMetrics] = []
-    checked = 0
-    times = {"began": 0.0, "checked": 0.0, "saving": 0.0, "saved": 0.0}
+    trained, checked, last_check = False, 0, 0.0
 
     def record(item: Record) -> None:
-        nonlocal checked
+        nonlocal checked, last_check
         if isinstance(item, StepMetrics):
             steps.append(item)
-        elif isinstance(item, Evaluation) and item.step == 0:
+        elif isinstance(item, Evaluation) and trained:
             checked += item.tokens
-            times["checked"] = time.perf_counter()
-        elif isinstance(item, Event):  # a checkpoint is told when it is there
-            times["saved"] = time.perf_counter()
-
-    def before_save() -> None:
-        times["saving"] = time.perf_counter()
+            last_check = time.perf_counter()
 
     def watch(*_: float) -> None:
         measured = [step.seconds for step in steps[1:]]
-        if len(measured) >= (fewest if sum(measured) > budget_seconds else MOST_STEPS):
+        if not trained and len(measured) >= (fewest if sum(measured) > budget_seconds else MOST_STEPS):
             raise StopRequested
 
-    loop = loop_for(config)("rehearsal", config, data, folder, precision_for(config), record, watch, before_save)
+    loop = loop_for(config)("rehearsal", config, data, folder, precision_for(config), record, watch)
     with suppress(StopRequested):
         loop.run()
+    trained = True
+    start = time.perf_counter()
     loop.save()
-    check_seconds = times["checked"] - times["began"]
-    before_first_step = steps[0].elapsed_seconds - steps[0].seconds
+    saved = last_check = time.perf_counter()
+    loop.check()  # the one before the first step is shorter than those that follow
     pace = Pace(
         step_seconds=[step.seconds for step in steps[1:] or steps],
-        check_seconds=check_seconds,
-        sample_seconds=max(0.0, before_first_step - check_seconds),
-        save_seconds=times["saved"] - times["saving"],
+        check_seconds=last_check - saved,
+        sample_seconds=time.perf_counter() - last_check,
+        save_seconds=saved - start,
     )
     return pace, checked
 

@@ -29,6 +29,8 @@ from cognate_core.training.ponder_depth import PonderDepth
 PONDER_RAMP = 0.2  # over this share of the steps that ponder, the price of a ponder step grows to its full value
 SHOWN_ANSWERS = 3  # of those asked at a check, that Monitor shows
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
+# Before the first step: a person waits, and every token is as hard for fresh weights, so that few tell as much.
+FIRST_CHECK_TOKENS, FIRST_SAMPLE_TOKENS, FIRST_QUESTIONS = 1024, 16, 10
 
 
 class TextLoop(TrainingLoop):
@@ -65,7 +67,8 @@ class TextLoop(TrainingLoop):
         self.optimizers = optimizers_for(self.model, config)
 
     def full_heldout(self) -> list[Evaluation]:
-        return self._evaluations(max_tokens=None)
+        evaluations = self._evaluations(max_tokens=None)
+        return [replace(each, accuracy=self._share_right(each.dataset, show=False)) for each in evaluations]
 
     def epochs(self) -> dict[str, float]:
         return self._batches.epochs()
@@ -77,8 +80,6 @@ class TextLoop(TrainingLoop):
 
     def _gradients(self, step: int) -> StepFigures:
         config = self._config
-        if self.model.pondering is not None and step >= first_pondering_step(config):
-            self.model.pondering.resume()
         batches = [_inputs_and_targets(*self._batches.next()) for _ in range(config.gradient_accumulation_steps)]
         counts = [loss_counts_of(*batch) for batch in batches]
         total = sum(each.targets for each in counts)
@@ -114,11 +115,24 @@ class TextLoop(TrainingLoop):
             self._depth.follow(self._peers)
         return StepFigures(loss, total, seen.means())
 
+    def _one_step(self, step: int, learning_rate: float | None = None) -> None:
+        if self.model.pondering is not None and step >= first_pondering_step(self._config):
+            self.model.pondering.resume()
+        super()._one_step(step, learning_rate)
+
     def _own_state(self) -> dict[str, Any]:
         return {"ponder_going_on": self._depth.going_on}
 
     def _load_own_state(self, state: Mapping[str, Any]) -> None:
         self._depth.going_on = list(state.get("ponder_going_on", self._depth.going_on))
+
+    def _unkept_pass(self) -> None:
+        kept, going_on = self._since_check, list(self._depth.going_on)
+        self._since_check = Introspection()
+        try:
+            super()._unkept_pass()
+        finally:
+            self._since_check, self._depth.going_on = kept, going_on
 
     def _forward(self, inputs: Tensor, targets: Tensor, **settings: Any) -> CognateOutput:
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self._precision.name == "bf16"):
@@ -127,8 +141,8 @@ class TextLoop(TrainingLoop):
     def _check_heldout(self) -> HeldoutMeans:
         """Then let the model write, too."""
         self._record_ponder_counts()
-        evaluations = self._evaluations(CHECK_TOKENS)
-        evaluations = [replace(each, accuracy=self._share_right(each.dataset)) for each in evaluations]
+        evaluations = self._evaluations(CHECK_TOKENS if self.step else FIRST_CHECK_TOKENS)
+        evaluations = [replace(each, accuracy=self._share_right(each.dataset, show=True)) for each in evaluations]
         for evaluation in evaluations:
             self._record(evaluation)
         if self._config.sample_tokens:
@@ -137,9 +151,9 @@ class TextLoop(TrainingLoop):
                     self._record(self._sample(prompt))
         return heldout_means(map(asdict, evaluations))
 
-    def _share_right(self, dataset: str) -> float | None:
-        """Have the model answer the questions asked at each check, and record what it writes to the first of them."""
-        asked = self._asked[dataset]
+    def _share_right(self, dataset: str, *, show: bool) -> float | None:
+        """Have the model answer the questions asked at each check; with `show` record what it writes to the first."""
+        asked = self._asked[dataset][: None if self.step else FIRST_QUESTIONS]
         if not asked:
             return None
         prompts = [[END_OF_TEXT_ID, *self._tokenizer.encode(question.prompt).ids] for question in asked]
@@ -147,7 +161,7 @@ class TextLoop(TrainingLoop):
         written = answers(self.model, prompts, longest_solution(self._data, asked), self._poll)
         self.model.train()
         texts = self._tokenizer.decode_batch(written)
-        for question, text in list(zip(asked, texts, strict=True))[:SHOWN_ANSWERS]:
+        for question, text in list(zip(asked, texts, strict=True))[: SHOWN_ANSWERS if show else 0]:
             self._record(Sample(self._name, self.step, dataset, question.prompt, text, question.solution))
         right = sum(is_right(text, each.answer, dataset) for each, text in zip(asked, texts, strict=True))
         return right / len(asked)
@@ -173,7 +187,10 @@ class TextLoop(TrainingLoop):
         bytes these spell."""
         total, tokens, spelled = 0.0, 0, 0
         self.model.eval()
-        for inputs, targets in _in_batches(packed, self._config.batch_size):
+        rows = self._config.batch_size
+        if max_tokens is not None:  # no more rows at once than may be read
+            rows = min(rows, math.ceil(max_tokens / self._config.train_seq_len))
+        for inputs, targets in _in_batches(packed, rows):
             counting = targets[targets != IGNORED_TARGET]
             if len(counting):
                 total += float(cast(Tensor, self._forward(inputs, targets).language_model_loss)) * len(counting)
@@ -192,7 +209,7 @@ class TextLoop(TrainingLoop):
         self.model.eval()
         for token in self.model.generate(
             torch.tensor([[END_OF_TEXT_ID, *ids]]),
-            config.sample_tokens,
+            config.sample_tokens if self.step else min(config.sample_tokens, FIRST_SAMPLE_TOKENS),
             temperature=0.7,
             top_p=0.9,
             seed=config.seed,

@@ -60,6 +60,7 @@ from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.model_card import model_card
 from cognate_core.training.peers import ALONE, Peers
 from cognate_core.training.tasks import loop_for
+from cognate_core.training.threads import ThreadChoice
 
 
 class ThreadTrainer(ModelTrainer):
@@ -69,10 +70,14 @@ class ThreadTrainer(ModelTrainer):
         record: gets every figure that is measured.
         resume: go on from the newest sound checkpoint that the model's folder has, if it has one.
         begin: a folder with the checkpoint of another run, to go on from while the model has none of its own.
+        chooses_threads: whether to find out by trying how many threads calculate, at most as many as torch has now.
     """
 
-    def __init__(self, record: RecordSink, resume: bool = False, begin: Path | None = None) -> None:
+    def __init__(
+        self, record: RecordSink, resume: bool = False, begin: Path | None = None, chooses_threads: bool = False
+    ) -> None:
         self._record, self._resume, self._begin = record, resume, begin
+        self._chooses_threads = chooses_threads
 
     async def train_model(
         self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
@@ -90,7 +95,10 @@ class TorchTrainer(ThreadTrainer):
     def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
         prepared(config)
         folder = model_folder(config, name, use_again=self._resume)
-        return Training(name, config, folder, self._record, progress_callback).carry_out(self._resume, self._begin)
+        training = Training(
+            name, config, folder, self._record, progress_callback, chooses_threads=self._chooses_threads
+        )
+        return training.carry_out(self._resume, self._begin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,7 @@ class Training:
         folder: holds what an earlier life of it left, and gets the artifacts.
         before_save: called before each checkpoint: what was recorded until then should be where it is kept.
         peers: those that train the model together. Each carries it out; what is not learning, rank 0 does.
+        chooses_threads: as of TorchTrainer.
     """
 
     name: str
@@ -110,6 +119,7 @@ class Training:
     progress_callback: ProgressCallback
     before_save: Callable[[], None] = lambda: None
     peers: Peers = ALONE
+    chooses_threads: bool = False
 
     def carry_out(self, resume: bool, begin: Path | None, worker_lost: bool = False) -> dict[str, Any]:
         """What `train_model` returns, and raises. The arguments are those of TorchTrainer.
@@ -131,6 +141,10 @@ class Training:
                 )
         log_path = folder / ARTIFACT_FILES["training_log"]
         rewind = _rewind(name, checkpoint)
+        most_threads = torch.get_num_threads()
+        choice = None
+        if self.chooses_threads and config.task == "text":  # what was chosen before, so that it goes on bit for bit
+            choice = ThreadChoice(most_threads, checkpoint.state["calculator"].get("threads") if checkpoint else None)
         keep_freed_memory()
         try:
             if resume:
@@ -159,7 +173,7 @@ class Training:
                     self.before_save()
 
                 loop = loop_for(config)(
-                    name, config, data, folder, precision, record, self.progress_callback, before_save, peers
+                    name, config, data, folder, precision, record, self.progress_callback, before_save, peers, choice
                 )
                 parameters = sum(weights.numel() for weights in loop.model.parameters())
                 record(Event("info", f"The model has {parameters:,} parameters", name, begun))
@@ -201,6 +215,7 @@ class Training:
             raise
         finally:
             return_freed_memory()
+            torch.set_num_threads(most_threads)
 
     def help_out(self) -> None:
         """Learn together with rank 0, which carries the training out. Raises what it raises."""

@@ -32,6 +32,8 @@ BENCHMARKS = (
     "sockets",
     "viewers",
     "feel",
+    "start",
+    "cores",
     "detectors",
     "quotes",
 )

@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from cognate_core.config import DATASETS, TrainingConfig
 from cognate_core.data import sources as sources_module
 from cognate_core.data.files import TOO_LONG
 from cognate_core.data.sources import SourceDocuments, load_source, own_file_source, synthetic_source
-from cognate_core.errors import CancelRequested, DataError, DatasetUnavailable
+from cognate_core.errors import CancelRequested, DataError, DatasetUnavailable, HubUnreachable
 from tests.waiting import LONG
 
 CONFIG = TrainingConfig(max_train_samples=5, max_eval_samples=3)
@@ -87,6 +88,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
         huggingface_hub.HfApi, "dataset_info", lambda api, name, **options: fake.dataset_info(api, name, **options)
     )
     monkeypatch.setattr(datasets, "load_dataset", fake.load_dataset)
+    monkeypatch.setattr("cognate_core.data.hub.hub_problem", lambda: None)
     monkeypatch.setattr("cognate_core.data.sources.sleep", fake.waits.append)
     return fake
 
@@ -146,6 +148,14 @@ def test_when_neither_has_it_both_are_named(local: Path, hub: FakeHub, tmp_path:
         r"\(ConnectionError: no network\)\.$",
     ):
         load_source("GSM8K", CONFIG, tmp_path / "cache", quiet)
+
+
+def test_without_a_connection_the_hub_is_asked_for_nothing(local: Path, hub: FakeHub, tmp_path: Path) -> None:
+    told: list[str] = []
+    words = "The local folder has no gsm8k/main. GSM8K could not be fetched from the hub: the line is cut."
+    with pytest.raises(HubUnreachable, match=f"^{re.escape(words)}$"):
+        load_source("GSM8K", CONFIG, tmp_path / "cache", told.append, lambda: "the line is cut")
+    assert (hub.asked, hub.loads, hub.waits, told) == ([], [], [], [])
 
 
 # The hub
@@ -245,6 +255,7 @@ class OddError(Exception):
     ("error", "words"),
     [
         (OSError("gone"), r"\(OSError: gone\)"),
+        (OSError(-3, "Temporary failure in name resolution"), r"\(OSError: Temporary failure in name resolution\)"),
         (ValueError("Config 'main' not found"), r"\(ValueError: Config 'main' not found\)"),
         (RuntimeError(), r"\(RuntimeError.*\)"),
         (RuntimeError("x" * 5_000), r"\(RuntimeError: x{100,200}\)"),

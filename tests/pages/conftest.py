@@ -36,8 +36,9 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def studio(tmp_path: Path) -> Iterator[RunManager]:
-    """The studio of the pages, with nothing in it. It is closed at the end."""
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunManager]:
+    """The studio of the pages, with nothing in it. It is closed at the end. No worker loads torch in advance."""
+    monkeypatch.setattr(RunManager, "prepare_worker", lambda _: None)
     yield current_manager()
     close_manager()
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -22,7 +22,6 @@ from typing import Any
 
 import psutil
 import pytest
-import torch
 from filelock import FileLock
 
 from cognate_core.config import TrainingConfig
@@ -30,7 +29,6 @@ from cognate_core.contracts import Record, RunStatus, StepMetrics
 from cognate_core.errors import RunError
 from cognate_core.runs import process as process_module
 from cognate_core.runs import worker as worker_module
-from cognate_core.runs.cores import worker_threads
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
@@ -72,17 +70,14 @@ def small_config(**changes: Any) -> TrainingConfig:
         sample_tokens=4,
         save_steps=100,
         precision="fp32",
+        threads=1,
     )
     return config.with_overrides(changes)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _as_many_threads_as_a_worker_has() -> Iterator[None]:
+def _as_many_threads_as_small_config_has(one_thread: None) -> None:
     """Sums of floating-point numbers depend on how many threads share them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(worker_threads())
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
@@ -258,11 +253,14 @@ class TestWorker:
         self, open_manager: OpenManager, home: Path
     ) -> None:
         studio = open_manager(executor="process")
+        studio.prepare_worker()  # the first life has a spare worker, the second one of its own
+        (spare,) = psutil.Process().children()
         saved = when_step(studio, 7, lambda _: None)
         run_id = studio.start(small_config(**ENDLESS, save_steps=3), "Real", ["Real model"])
         assert saved.wait(LONG)
 
         pid = workers()[run_id]
+        assert pid == spare.pid
         process = psutil.Process(pid)
         assert process.cmdline() == [sys.executable, "-m", WORKER_MODULE, run_id]
         assert process.ppid() == os.getpid()
@@ -287,6 +285,7 @@ class TestWorker:
         studio.close()
         assert not psutil.pid_exists(pid)
         assert run_id not in workers()
+        assert (home / "runs" / run_id / "worker.log").is_file()
         log = ProgressReader(database_path(home))
         run = log.run(run_id)
         assert run.status is RunStatus.INTERRUPTED
@@ -422,18 +421,6 @@ class TestWorker:
         assert outcome.status is RunStatus.FAILED
         assert outcome.status.can_resume
         assert "An earlier training process of this run is still there" in outcome.message
-
-    def test_one_core_is_left_to_the_dashboard(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def threads(usable: int, physical: int | None) -> int:
-            monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(usable)), raising=False)
-            monkeypatch.setattr(psutil, "cpu_count", lambda logical=True: usable if logical else physical)
-            return worker_threads()
-
-        assert threads(16, 8) == 7
-        assert threads(4, 8) == 3, "this process may use four of them"
-        assert threads(2, 1) == 1
-        assert threads(1, 1) == 1
-        assert threads(4, None) == 3
 
 
 def started_by_hand(context: RunContext, errors: Any) -> subprocess.Popen[bytes]:

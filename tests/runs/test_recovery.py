@@ -504,7 +504,7 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "remove_own_file": ("x",),
 }
 LOOKS = {"close", "recovery_note", "resume_step", "wait", "silent_seconds", "memory_bytes", "checkpoint_steps"}
-LOOKS |= {"batch_at", "kept_steps", "measurement", "introduce", "say_address", "weights"}
+LOOKS |= {"batch_at", "kept_steps", "measurement", "introduce", "say_address", "weights", "prepare_worker"}
 
 
 class TestReadOnlyManager:

@@ -144,7 +144,7 @@ def test_what_is_refused_queues_nothing(
 
 def test_the_database_keeps_all_or_none(studio: RunManager, rates: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = iter(["9" * 12, "1" * 12, "2" * 12, "1" * 12])
-    monkeypatch.setattr(manager_module, "_new_id", lambda: next(ids))  # the third run has the first one's id
+    monkeypatch.setattr(manager_module, "new_id", lambda: next(ids))  # the third run has the first one's id
     with pytest.raises(Exception, match="UNIQUE"):
         studio.start_sweep(rates, "rates")
     assert studio.log.runs() == []

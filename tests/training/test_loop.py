@@ -43,6 +43,7 @@ from cognate_core.training import text_loop as text_loop_module
 from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.hardware import Precision
 from cognate_core.training.text_loop import TextLoop, ponder_limit, ponder_weight_at
+from cognate_core.training.threads import ThreadChoice
 from tests.rounding import ROUNDING, adam_differs, assert_same_weights, second_moments, sum_differs
 from tests.there import there
 
@@ -105,6 +106,7 @@ class Trained:
         precision: Precision = FP32,
         callback: ProgressCallback = lambda *progress: None,
         before_save: Callable[[], None] = lambda: None,
+        threads: ThreadChoice | None = None,
     ) -> None:
         self.config = TINY.with_overrides(change or {})
         self.records: list[Record] = []
@@ -116,7 +118,7 @@ class Trained:
             callback(*progress)
 
         self.loop = TextLoop(
-            "m", self.config, data, folder, precision, self.records.append, tell, before_save=before_save
+            "m", self.config, data, folder, precision, self.records.append, tell, before_save, threads=threads
         )
 
     def run(self) -> "Trained":
@@ -469,17 +471,23 @@ def test_the_held_out_loss_is_measured_at_the_start_at_intervals_and_at_the_end(
     assert [sample.step for sample in samples] == expected
     assert {check.dataset for check in checks} == {"Synthetic"}
     assert checks[0].loss == pytest.approx(math.log(400), abs=0.2)
-    assert checks[0].tokens == data.packed("Synthetic", "heldout").counted[:, 1:].sum()
+    whole = data.packed("Synthetic", "heldout").counted[:, 1:].sum()  # less than a check may read
+    assert [check.tokens for check in checks[1:]] == [whole] * (len(expected) - 1)
+    assert text_loop_module.FIRST_CHECK_TOKENS <= checks[0].tokens < whole
 
 
 def test_a_check_reads_part_of_the_held_out_text_and_the_end_reads_all(
     data: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text_loop_module, "CHECK_TOKENS", 100)
+    """The one before the first step reads least: the person waits for the first point."""
+    rows = data.packed("Synthetic", "heldout").counted[:, 1:].sum(axis=1)
+    monkeypatch.setattr(text_loop_module, "CHECK_TOKENS", int(rows[0]) + 1)
+    monkeypatch.setattr(text_loop_module, "FIRST_CHECK_TOKENS", int(rows[0]))
     trained = Trained(data, tmp_path, {"batch_size": 1}).run()
-    first_row = data.packed("Synthetic", "heldout").counted[0, 1:].sum()
-    assert [check.tokens for check in trained.of(Evaluation)] == [first_row] * 2
-    assert first_row >= 100
+    assert [check.tokens for check in trained.of(Evaluation)] == [rows[0], rows[:2].sum()]
+    monkeypatch.setattr(text_loop_module, "FIRST_CHECK_TOKENS", 1)
+    several = Trained(data, tmp_path / "several", {"batch_size": 2, "max_steps": 1}).run()
+    assert several.of(Evaluation)[0].tokens == rows[0], "it reads no more rows at once than it needs"
     within = sum_differs(int(data.packed("Synthetic", "heldout").counted[:, 1:].sum()))
     (whole,) = trained.loop.full_heldout()
     assert whole.loss == pytest.approx(held_out_loss(trained, data), rel=within)
@@ -589,6 +597,29 @@ def test_questions_asked_at_a_check_are_counted_and_the_first_are_kept(
 
 def test_no_samples_when_none_are_wanted(data: PreparedData, tmp_path: Path) -> None:
     assert Trained(data, tmp_path, {"sample_tokens": 0}).run().of(Sample) == []
+
+
+def test_trying_numbers_of_threads_changes_nothing_that_is_learned(data: PreparedData, tmp_path: Path) -> None:
+    whole = {"act_enabled": True, "ltm_enabled": True, "d_mem": 16, "mem_segment": 64, "gradient_accumulation_steps": 2}
+
+    class Trying(ThreadChoice):
+        """After each step, with the one thread that there is: two that are put aside in turns take minutes."""
+
+        def is_due(self, seconds: float) -> bool:
+            return True
+
+        def choose(self, calculate: Callable[[], object]) -> dict[int, float]:
+            calculate()
+            return {1: 0.5}
+
+    tried = Trained(data, tmp_path / "tried", whole, threads=Trying(1)).run()
+    left = Trained(data, tmp_path / "left", whole).run()
+    said = [(each.step, each.message) for each in tried.of(Event) if "thread" in each.message]
+    assert said == [(n, "Calculating with 1 thread from here: a batch took 0.50 s with 1.") for n in range(1, 5)]
+    assert tried.losses == left.losses
+    assert tried.of(PonderHistogram) == left.of(PonderHistogram)
+    pairs = zip(tried.loop.model.state_dict().values(), left.loop.model.state_dict().values(), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_checking_and_sampling_do_not_change_what_is_learned(data: PreparedData, tmp_path: Path) -> None:

@@ -112,6 +112,7 @@ class Trained:
         self.heard: list[Record] = []
         self.result: dict[str, Any] | None = None
         self.meanwhile: Callable[[Place], None] = lambda place: None
+        self.chooses_threads = False
 
     def live(self, until: Place | None = None, error: type[Exception] = PauseRequested, resume: bool = True) -> bool:
         """Train to the end or to a call of the callback, which then asks for an end; whether it came to the end."""
@@ -127,7 +128,8 @@ class Trained:
                 raise error
 
         try:
-            self.result = asyncio.run(TorchTrainer(self._record, resume).train_model("m", self.config, callback))
+            trainer = TorchTrainer(self._record, resume, chooses_threads=self.chooses_threads)
+            self.result = asyncio.run(trainer.train_model("m", self.config, callback))
         except error:
             assert until is not None
             return False
@@ -535,6 +537,17 @@ def test_a_checkpoint_says_what_calculated_it(copy: Trained) -> None:
 def test_going_on_with_the_same_means_is_no_news(copy: Trained) -> None:
     assert copy.live()
     assert copy.told == []
+
+
+def test_one_that_chooses_its_threads_goes_on_with_as_many_as_before(copy: Trained) -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    copy.chooses_threads = True
+    assert copy.live()
+    assert torch.get_num_threads() == threads + 1, "whatever comes next may have them all"
+    torch.set_num_threads(threads)
+    assert copy.told == []
+    assert copy.result is not None and copy.result["training_stats"]["threads"] == threads
 
 
 def test_a_checkpoint_that_was_changed_on_purpose_is_not_taken(copy: Trained) -> None:

@@ -334,7 +334,7 @@ class TrainingConfig(BaseModel):
         "all",
         title="Layers that read the memory",
         help="all: every layer looks notes up. one: only the first layer behind those that pondering repeats, so that "
-        "all layers before it read a text as a whole instead of by segments. Faster.",
+        "all layers before it read a text as a whole instead of by segments. Faster, but recall is learned later.",
         section="Memory",
     )
     mem_writes: int = _setting(

@@ -13,6 +13,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
+QUESTION_MARK = "Problem: "
+SOLUTION_MARK = "\nSolution:"
+"""Ends the prompt: what a model should write comes behind it."""
+
 ANSWER_MARK = "####"
 """Stands before the answer, on a line of its own, as in GSM8K (arXiv 2110.14168)."""
 
@@ -22,6 +26,11 @@ Z_95 = 1.959963984540054  # of the normal distribution: 95 % lie within so many 
 _NUMBER = re.compile(r"[-+]?(?:[0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+def question_of(prompt: str) -> str:
+    """The question alone, without the marks around it."""
+    return prompt.removeprefix(QUESTION_MARK).removesuffix(SOLUTION_MARK)
 
 
 def answer_of(text: str) -> str | None:

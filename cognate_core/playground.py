@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
+from cognate_core.answers import QUESTION_MARK, SOLUTION_MARK
 from cognate_core.contracts import CHECKPOINT_MANIFEST, END_OF_TEXT_ID
-from cognate_core.data.documents import QUESTION_MARK, SOLUTION_MARK
 from cognate_core.data.tokenizer import load_tokenizer
 from cognate_core.errors import StorageError
 from cognate_core.model import CognateModel, CognateState, MemoryBank, MemoryReads, kept_notes, load_memory, save_memory

@@ -4,11 +4,10 @@ from typing import Any
 
 import streamlit as st
 
-from cognate_core.answers import answer_of, is_right
+from cognate_core.answers import answer_of, is_right, question_of
 from cognate_core.charts_of_runs import run_findings
 from cognate_core.config import as_text
 from cognate_core.contracts import RunStatus
-from cognate_core.data.documents import question_of
 from cognate_core.errors import RunError
 from cognate_core.heldout import HeldoutMeans, heldout_means
 from cognate_core.insight.glossary import explained

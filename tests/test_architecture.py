@@ -136,7 +136,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "report_of_run": (LEAVES | {"charts_of_runs", "insight", "presets", "storage"}, set()),
     "examiner": (LEAVES | {"data", "playground"}, set()),
     "calculator": ({"config", "contracts", "errors", "arithmetic", "playground"}, set()),
-    "playground": ({"config", "contracts", "errors", "data", "model"}, set()),
+    "playground": ({"answers", "config", "contracts", "errors", "data", "model"}, set()),
 }
 PAGES_MAY = LEAVES | {
     "api",

@@ -54,6 +54,7 @@ WHOLE_NUMBERS = {  # name -> lowest and highest allowed
     "arithmetic_modulus": (3, 113),
     "early_stopping_patience": (0, 10_000),
     "eval_interval": (1, 10_000_000),
+    "check_questions": (0, 10_000),
     "sample_tokens": (0, 2000),
     "save_steps": (1, 10_000_000),
 }

@@ -8,14 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from cognate_core.answers import QUESTION_MARK, SOLUTION_MARK
 from cognate_core.config import TrainingConfig
 from cognate_core.data.word_problems import WordProblem
 
 Row = Mapping[str, Any]
-
-QUESTION_MARK = "Problem: "
-SOLUTION_MARK = "\nSolution:"
-"""Ends the prompt: what a model should write comes behind it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +109,6 @@ RowFormat = Callable[[Row, TrainingConfig], Document]
 
 def _problem(question: str, solution: str) -> Document:
     return Document(f"{QUESTION_MARK}{question.strip()}{SOLUTION_MARK}", f" {solution.strip()}")
-
-
-def question_of(prompt: str) -> str:
-    """The question alone, without the marks around it."""
-    return prompt.removeprefix(QUESTION_MARK).removesuffix(SOLUTION_MARK)
 
 
 def _text(row: Row, column: str) -> str:

@@ -136,7 +136,7 @@ def _come_and_go(t: Teller, sum_: Sum) -> str:
         f"you can see {some} {where}",
     )
     deed = f"{_counted(thing, sum_.b, sum_.operation)} {does} {rest}"
-    deed += f" {t.pick(WHEN)}" if t.perhaps(0.12) else ""
+    deed += f" {t.pick(WHEN)}" if t.perhaps(0.12) and not rest.endswith("in") else ""  # put in in the evening
     if sum_.operation == "+":
         question = t.wording(
             f"How many {many} are there [now|in all|altogether]",

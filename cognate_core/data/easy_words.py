@@ -40,8 +40,8 @@ _PAST = {
     "eat": "ate", "fall": "fell", "feed": "fed", "find": "found", "fly": "flew", "forget": "forgot", "get": "got",
     "give": "gave", "go": "went", "grab": "grabbed", "grow": "grew", "have": "had", "hide": "hid", "hop": "hopped",
     "leave": "left", "lend": "lent", "let": "let", "lose": "lost", "make": "made", "pay": "paid", "put": "put",
-    "quit": "quit", "rise": "rose", "say": "said", "sell": "sold", "send": "sent", "set": "set", "sink": "sank",
-    "spend": "spent", "steal": "stole", "step": "stepped", "swim": "swam", "take": "took", "throw": "threw",
+    "quit": "quit", "rise": "rose", "run": "ran", "say": "said", "sell": "sold", "send": "sent", "set": "set",
+    "sink": "sank", "spend": "spent", "steal": "stole", "step": "stepped", "swim": "swam", "take": "took", "throw": "threw",
     "win": "won",
 }
 # fmt: on

@@ -6,8 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from cognate_core.answers import answer_of, commonest
-from cognate_core.data.documents import SOLUTION_MARK
+from cognate_core.answers import SOLUTION_MARK, answer_of, commonest
 from cognate_core.data.packing import documents_in
 from cognate_core.data.prepared import PreparedData
 

@@ -150,14 +150,7 @@ def test_no_verb_that_is_used_lacks_its_past() -> None:
     doubled = re.compile(r"[^aeiou][aeiou][bdgmnpt]$")
     regular = {verb for verb in verbs if words.past_of(verb) in (verb + "ed", verb + "d")}
     # Two syllables with the stress on the first keep a single consonant.
-    assert {verb for verb in regular if doubled.search(verb)} <= {
-        "gather",
-        "collect",
-        "visit",
-        "enter",
-        "vanish",
-        "pilot",
-    }
+    assert {verb for verb in regular if doubled.search(verb)} <= {"inherit"}
 
 
 def test_the_questions_in_peoples_own_words_are_sound() -> None:

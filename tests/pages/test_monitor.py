@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from cognate_core.answers import question_of
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
     DataReport,
@@ -51,7 +52,7 @@ def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: R
     assert values["On unseen text (held-out loss)"] == f"{checks[-1]['loss']:.3f}"
     assert values["Bits per byte"] == f"{checks[-1]['bits_per_byte']:.3f}"
     sample = trained_studio.log.samples(run.id)[-1]
-    assert sample["prompt"] in texts(page)
+    assert question_of(sample["prompt"]) in texts(page)
     assert "made on this computer" in page.dataframe[0].value.to_string()
 
 

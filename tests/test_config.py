@@ -751,4 +751,4 @@ def test_where_a_run_is_trained_may_change_on_the_way() -> None:
 def test_joining_a_cluster_is_pointed_out() -> None:
     joining = {"engine": "ray", "ray_address": "10.0.0.5:6379"}
     assert any("join only your own" in doubt for doubt in TrainingConfig.from_values(joining).doubts())
-    assert TrainingConfig.from_values({"engine": "ray"}).doubts() == []
+    assert not any("cluster" in doubt for doubt in TrainingConfig.from_values({"engine": "ray"}).doubts())

@@ -41,8 +41,8 @@ _PAST = {
     "give": "gave", "go": "went", "grab": "grabbed", "grow": "grew", "have": "had", "hide": "hid", "hop": "hopped",
     "leave": "left", "lend": "lent", "let": "let", "lose": "lost", "make": "made", "pay": "paid", "put": "put",
     "quit": "quit", "rise": "rose", "run": "ran", "say": "said", "sell": "sold", "send": "sent", "set": "set",
-    "sink": "sank", "spend": "spent", "steal": "stole", "step": "stepped", "swim": "swam", "take": "took", "throw": "threw",
-    "win": "won",
+    "sink": "sank", "spend": "spent", "steal": "stole", "step": "stepped", "swim": "swam", "take": "took",
+    "throw": "threw", "win": "won",
 }
 # fmt: on
 

@@ -30,7 +30,7 @@ ROWS_ON_A_PAGE = 5
 LONGEST_SHOWN = 2000  # characters of one side of a row
 EXAMPLES = 5
 NEW_TOKENIZER = "new"
-USUAL = next(iter(PRESETS.values())).config  # where the settings of this page begin
+USUAL = PRESETS["first-run"].config  # where the settings of this page begin
 KINDS: dict[Kind, str] = {
     "same": "The same question",
     "numbers": "The same but for the numbers",

@@ -52,6 +52,7 @@ def test_only_a_fetch_asks_the_network(api: TestClient, monkeypatch: pytest.Monk
 def test_a_fetched_dataset_is_here(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"Question": "How many?", "Equation": "1"}
     rows = [{**row, "Body": f"Tom has {n} pears.", "Answer": str(n)} for n in range(1, 6)]
+    monkeypatch.setattr("cognate_core.data.hub.hub_problem", lambda: None)
     monkeypatch.setattr(sources, "_hub_rows", lambda *_: iter(rows))
     assert api.post("/v1/datasets/SVAMP/fetch", json={}).json()["here"] is True
     first = api.get("/v1/datasets/SVAMP/rows").json()["items"][0]

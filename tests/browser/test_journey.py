@@ -30,7 +30,7 @@ def open_new_run(page: Page, studio: Studio, **settings: object) -> None:
     """A small run on built-in text that never ends, its settings taken from the address."""
     small = {"max_steps": 100_000, "dataset_sources": "Synthetic", "n_layers": 1, "d_model": 32, "batch_size": 2}
     query = "&".join(f"first-run.{setting}={value}" for setting, value in {**small, **settings}.items())
-    page.goto(f"{studio.url}/new-run?{query}")
+    page.goto(f"{studio.url}/new-run?preset=First+language+model&{query}")
     wait_until_idle(page)
     expect(page.get_by_role("textbox", name="Training steps")).to_have_value("100000")
 

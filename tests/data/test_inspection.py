@@ -95,6 +95,7 @@ def test_a_changed_file_is_another_state(tmp_path: Path) -> None:
 
 def test_fetching_asks_the_hub_and_what_came_is_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"question": f"What is {n}?", "answer": f"#### {n}"} for n in range(9)]
+    monkeypatch.setattr("cognate_core.data.hub.hub_problem", lambda: None)
     monkeypatch.setattr(sources, "_hub_rows", lambda *_: iter(rows))
     told: list[str] = []
     fetch("GSM8K", FEW, tmp_path, told.append)

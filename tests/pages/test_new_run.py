@@ -16,6 +16,8 @@ from cognate_core.runs import quote as quote_module
 from tests.pages.conftest import add_runs, open_page, texts
 from tests.waiting import LONG
 
+FIRST_RUN = PRESETS["first-run"].title  # as the address has it
+
 
 def field(page: AppTest, label: str) -> TextInput:
     return next(element for element in page.text_input if element.label == label)
@@ -33,7 +35,7 @@ def idle_studio(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> RunManag
 
 
 def test_the_form_starts_with_the_presets_values_and_counts_real_parameters(idle_studio: RunManager) -> None:
-    page = open_page("new_run")
+    page = open_page("new_run", preset=FIRST_RUN)
     config = PRESETS["first-run"].config
     assert field(page, "Training steps").value == str(config.max_steps)
     assert field(page, "Learning rate").value == "0.002"
@@ -48,7 +50,7 @@ def test_what_an_earlier_run_made_of_the_same_text_is_counted(idle_studio: RunMa
     config = PRESETS["first-run"].config
     run_id = idle_studio.start(config, "Earlier", ["Earlier"])
     idle_studio.log.record(run_id, DataReport([], False, "x", 1000, False, fitted=True, rare_tokens=700))
-    page = open_page("new_run")
+    page = open_page("new_run", preset=FIRST_RUN)
     (metric,) = [metric for metric in page.metric if metric.label.startswith("Parameters")]
     total = count_parameters(config.with_overrides({"vocab_size": 1000}))["total"]
     assert (metric.label, metric.value) == ("Parameters", f"{total / 1e6:.3g} million")
@@ -61,7 +63,7 @@ def test_what_an_earlier_run_made_of_the_same_text_is_counted(idle_studio: RunMa
 
 
 def test_settings_that_will_hardly_do_what_was_meant_are_told_beside_the_start(idle_studio: RunManager) -> None:
-    page = open_page("new_run")
+    page = open_page("new_run", preset=FIRST_RUN)
     next(toggle for toggle in page.toggle if toggle.label == "Long-term memory (LTM)").set_value(True).run()
     field(page, "Attention window (tokens)").set_value("5000").run()
     doubts = [str(warning.value) for warning in page.warning]
@@ -143,7 +145,7 @@ def test_start_pressed_twice_is_one_run(idle_studio: RunManager) -> None:
 
 
 def test_name_and_number_of_models_survive_another_page_and_a_reload(idle_studio: RunManager) -> None:
-    page = open_page("new_run")
+    page = open_page("new_run", preset=FIRST_RUN)
     field(page, "Name").set_value("Evening run").run()
     field(page, "Training steps").set_value("7").run()
     page.number_input[0].set_value(3).run()
@@ -152,7 +154,7 @@ def test_name_and_number_of_models_survive_another_page_and_a_reload(idle_studio
     there = (field(page, "Name").value, field(page, "Training steps").value, page.number_input[0].value)
     assert there == ("Evening run", "7", 3)
     typed = {"first-run.name": "Evening run", "first-run.max_steps": "7", "model_count": "3"}  # as a browser writes it
-    page = open_page("new_run", **typed)
+    page = open_page("new_run", preset=FIRST_RUN, **typed)
     there = (field(page, "Name").value, field(page, "Training steps").value, page.number_input[0].value)
     assert there == ("Evening run", "7", 3)
     start_button(page).click().run()
@@ -292,7 +294,7 @@ def test_settings_that_were_opened_are_in_the_address(studio: RunManager) -> Non
 
 
 def test_the_command_says_what_differs_from_the_preset(studio: RunManager) -> None:
-    page = open_page("new_run")
+    page = open_page("new_run", preset=FIRST_RUN)
     field(page, "Layers").set_value("3").run()
     field(page, "Name").set_value("It's mine; rm -rf").run()
     (command,) = (block.value for block in page.code)

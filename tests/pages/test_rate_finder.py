@@ -11,6 +11,7 @@ from tests.pages.conftest import button, open_page, texts
 from tests.pages.test_new_run import field
 from tests.there import there
 
+FIRST_RUN = PRESETS["first-run"].title  # as the address has it
 CONFIG = PRESETS["first-run"].config
 RATES = [1e-5 * 10 ** (n / 20) for n in range(80)]
 LOSSES = [5 - 4 * min(1.0, rate / 1e-2) if rate < 2e-2 else 9.0 for rate in RATES]
@@ -23,7 +24,7 @@ def _nothing_starts(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_one_press_searches_and_another_fills_the_field(studio: RunManager) -> None:
-    page = open_page("new_run")
+    page = open_page("new_run", preset=FIRST_RUN)
     button(page, "Find a learning rate").click().run()
     assert not page.exception
     assert button(page, "Find a learning rate").disabled
@@ -45,7 +46,7 @@ def test_one_press_searches_and_another_fills_the_field(studio: RunManager) -> N
 
 def test_what_went_wrong_or_otherwise_is_told(studio: RunManager) -> None:
     studio.rate_finder._state = RateSearch(CONFIG, notes=["GSM8K is away."], ended=True, problem="Too large.")
-    page = open_page("new_run")
+    page = open_page("new_run", preset=FIRST_RUN)
     assert "Too large" in texts(page) and "GSM8K is away" in texts(page)
     studio.rate_finder._state = RateSearch(CONFIG, RATES, [5.0] * 80, planned=100, ended=True)
     page.run()

@@ -101,17 +101,19 @@ def check_tables(manager: RunManager, run_id: str, model: str) -> None:
     """The CSV and Parquet files beside a model hold the database's rows, figure by figure."""
     folder = manager.home / "runs" / run_id / model
     wanted = rows_of(manager, run_id, model)
-    checks = {row["step"]: row["loss"] for row in manager.log.evaluations(run_id, model_name=model)}
+    rows = manager.log.evaluations(run_id, model_name=model)
+    checks = {row["step"]: (row["loss"], row["bits_per_byte"]) for row in rows}
+    heldout = ("heldout/Synthetic", "heldout_bits_per_byte/Synthetic")
     from_parquet = pq.read_table(folder / "metrics.parquet").to_pylist()
     from_csv = list(csv.DictReader(io.StringIO((folder / "metrics.csv").read_text(encoding="utf-8-sig"))))
     before = from_parquet.pop(0)  # what it knew before it learned anything
-    assert (before["step"], before["loss"], before["heldout/Synthetic"]) == (0, None, checks[0])
+    assert (before["step"], before["loss"], *(before[name] for name in heldout)) == (0, None, *checks[0])
     assert from_csv.pop(0)["loss"] == ""
     assert [row["step"] for row in from_parquet] == [row["step"] for row in wanted]
     for row, read, typed in zip(wanted, from_parquet, from_csv, strict=True):
         assert read["model"] == typed["model"] == model
-        assert read["heldout/Synthetic"] == checks.get(row["step"])
-        for column in set(read) - {"model", "heldout/Synthetic"}:
+        assert tuple(read[name] for name in heldout) == checks.get(row["step"], (None, None))
+        for column in set(read) - {"model", *heldout}:
             assert read[column] == row[column]
             assert (float(typed[column]) if typed[column] else None) == row[column]
 

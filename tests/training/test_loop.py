@@ -347,14 +347,14 @@ def test_until_pondering_begins_each_token_takes_one_step_wherever_the_weights_a
         return steps
 
     trained.loop.model.eval()  # else memory takes note of it
-    one_step = held_out_loss(trained, data, max_ponder_steps=1)
+    (first,) = trained.loop.full_heldout()
+    assert first.loss == pytest.approx(held_out_loss(trained, data, max_ponder_steps=1), rel=sum_differs(first.tokens))
+    trained.loop.model.eval()
     assert written() == {1}
     trained.run()
     assert [there(metrics.ponder_steps) == 1 for metrics in trained.steps] == [True, True, False, False]
     early, late = trained.of(PonderHistogram)
     assert (early.step, len(early.counts), late.step) == (2, 2, 4) and len(late.counts) > 2
-    first = trained.of(Evaluation)[0]
-    assert first.loss == pytest.approx(one_step, rel=sum_differs(first.tokens))
     assert written() != {1}
     assert not torch.equal(halting.weight, start) and float(halting.bias.detach()) < 0
     assert trained.of(Evaluation)[-1].loss != pytest.approx(held_out_loss(trained, data, max_ponder_steps=1), rel=1e-6)
@@ -504,8 +504,7 @@ def test_a_check_counts_the_bytes_of_what_counts(what: str, request: pytest.Fixt
     with torch.no_grad():
         for parameter in trained.loop.model.parameters():
             parameter.zero_()  # each token is as likely as any other
-    trained.run()
-    check = trained.of(Evaluation)[0]
+    (check,) = trained.loop.full_heldout()
     assert check.bytes == len(spelled.encode())
     assert check.loss == pytest.approx(math.log(400), rel=sum_differs(400))
     expected = check.tokens * math.log2(400) / len(spelled.encode())

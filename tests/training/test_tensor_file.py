@@ -61,6 +61,9 @@ from safetensors.torch import save_file
 from cognate_core.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 
 def peak():
+    status = pathlib.Path("/proc/self/status")  # ru_maxrss is inherited from the parent on Linux
+    if status.exists():
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 with tempfile.TemporaryDirectory() as folder:

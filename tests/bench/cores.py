@@ -231,7 +231,9 @@ def beside_the_page(browser: Browser, folder: Path) -> None:
 
 def _new_run(studio: Studio, threads: int) -> str:
     changes = {"max_steps": PAGE_STEPS, "dataset_sources": "Synthetic", "threads": threads}
-    return f"{studio.url}/new-run?" + "&".join(f"first-run.{name}={value}" for name, value in changes.items())
+    return f"{studio.url}/new-run?preset=First+language+model&" + "&".join(
+        f"first-run.{name}={value}" for name, value in changes.items()
+    )
 
 
 def main() -> None:

@@ -33,7 +33,9 @@ def first_page(page: Page, studio: Studio) -> float:
 
 def start_run(page: Page, studio: Studio, steps: int) -> str:
     """Start the first-run preset on built-in text; its address."""
-    page.goto(f"{studio.url}/new-run?first-run.max_steps={steps}&first-run.dataset_sources=Synthetic")
+    page.goto(
+        f"{studio.url}/new-run?preset=First+language+model&first-run.max_steps={steps}&first-run.dataset_sources=Synthetic"
+    )
     wait_until_idle(page)
     page.get_by_role("button", name="Start training").click()
     page.get_by_role("button", name="Stop and save").wait_for()

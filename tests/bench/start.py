@@ -97,7 +97,9 @@ def on_the_page(folder: Path) -> None:
         browser = launch_chromium(playwright)
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         let_in(page.context, studio)
-        page.goto(f"{studio.url}/new-run?first-run.max_steps={STEPS}&first-run.dataset_sources=Synthetic")
+        page.goto(
+            f"{studio.url}/new-run?preset=First+language+model&first-run.max_steps={STEPS}&first-run.dataset_sources=Synthetic"
+        )
         wait_until_idle(page)
         time.sleep(SETTLE_SECONDS)
         start = time.perf_counter()

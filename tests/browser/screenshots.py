@@ -35,7 +35,10 @@ def show_run(page: Page) -> None:
 
 def start(page: Page, studio: Studio, **settings: Any) -> str:
     """Start the first-run preset with these settings; the run's address."""
-    page.goto(f"{studio.url}/new-run?" + "&".join(f"first-run.{name}={value}" for name, value in settings.items()))
+    page.goto(
+        f"{studio.url}/new-run?preset=First+language+model&"
+        + "&".join(f"first-run.{name}={value}" for name, value in settings.items())
+    )
     page.get_by_text("of memory are free").wait_for()
     page.get_by_role("button", name="Start training").click()
     page.get_by_role("button", name="Stop and save").wait_for()
@@ -53,7 +56,7 @@ def tour(page: Page, studio: Studio) -> dict[str, str]:
     photograph(page, "home")
     page.get_by_role("button", name="Skip the tour").click()
     wait_until_idle(page)
-    page.goto(f"{studio.url}/new-run?first-run.max_steps={STEPS}")
+    page.goto(f"{studio.url}/new-run?preset=First+language+model&first-run.max_steps={STEPS}")
     page.get_by_text("of memory are free").wait_for()
     page.get_by_role("button", name="How long will it take?").click()
     page.get_by_text("Time to train").wait_for(timeout=120_000)
@@ -105,7 +108,7 @@ def tour(page: Page, studio: Studio) -> dict[str, str]:
 
 def sweep(page: Page, studio: Studio) -> None:
     """Four learning rates tried one after the other, and what they came to."""
-    small = f"first-run.max_steps={STEPS}&first-run.d_model=64&first-run.n_heads=4&first-run.act_enabled=false"
+    small = f"preset=First+language+model&first-run.max_steps={STEPS}&first-run.d_model=64&first-run.n_heads=4&first-run.act_enabled=false"
     page.goto(f"{studio.url}/new-run?{small}&sweep=true&sweep_settings=Learning+rate")
     values = page.get_by_role("textbox", name="Learning rate: values to try")
     values.fill("5e-4, 2e-3, 8e-3, 3e-2")

@@ -16,7 +16,10 @@ pytestmark = pytest.mark.browser
 @pytest.mark.slow
 def test_a_model_is_described_tried_at_a_checkpoint_and_measured(page: Page, studio: Studio) -> None:
     small = {"max_steps": 12, "save_steps": 4, "n_layers": 1, "d_model": 32, "batch_size": 2, "max_train_samples": 300}
-    page.goto(f"{studio.url}/new-run?" + "&".join(f"first-run.{name}={value}" for name, value in small.items()))
+    page.goto(
+        f"{studio.url}/new-run?preset=First+language+model&"
+        + "&".join(f"first-run.{name}={value}" for name, value in small.items())
+    )
     wait_until_idle(page)
     type_into(page, "Name", "Examined")
     page.get_by_role("button", name="Start training").click()

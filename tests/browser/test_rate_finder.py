@@ -15,7 +15,10 @@ pytestmark = pytest.mark.browser
 @pytest.mark.slow
 def test_from_the_button_to_the_filled_field(page: Page, studio: Studio) -> None:
     small = {"n_layers": 1, "d_model": 32, "batch_size": 2, "max_train_samples": 300, "act_enabled": "false"}
-    page.goto(f"{studio.url}/new-run?" + "&".join(f"first-run.{name}={value}" for name, value in small.items()))
+    page.goto(
+        f"{studio.url}/new-run?preset=First+language+model&"
+        + "&".join(f"first-run.{name}={value}" for name, value in small.items())
+    )
     wait_until_idle(page)
     field = page.get_by_role("textbox", name="Learning rate", exact=True)
     page.get_by_role("button", name="Find a learning rate").click()

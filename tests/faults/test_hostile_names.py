@@ -771,7 +771,7 @@ def test_names_are_shown_as_typed(
     report(tally, "on Home, Monitor and Models", names, looker.problems)
 
 
-QUICK_RUN = "/new-run?" + "&".join(
+QUICK_RUN = "/new-run?preset=First+language+model&" + "&".join(
     f"first-run.{setting}"
     for setting in (
         "max_steps=2",
@@ -842,7 +842,7 @@ PAGES = (
     "/monitor?run={name}",
     "/compare?runs={name}",
     "/models?model={name}",
-    "/new-run?preset={name}&first-run.d_model={name}",
+    "/new-run?preset={name}&solve.d_model={name}",
 )
 ROUTES = (
     "/live?run={name}&model={name}&dark={name}&after={name}",
@@ -929,7 +929,7 @@ def test_names_in_addresses_opened_by_a_browser(
             looker.quiet(name, path)
         if name != names[0] and not SOAK:
             continue  # the form takes seconds
-        looker.open(f"new-run?preset={percent(name)}&first-run.d_model={percent(name)}")
+        looker.open(f"new-run?preset={percent(name)}&solve.d_model={percent(name)}")
         expect(page.get_by_role("button", name="Start training")).to_be_visible()
         if not re.fullmatch(r"\s*0*\d+\s*", name):  # not a width either
             alerts = folded(" ".join(page.get_by_test_id("stAlert").all_inner_texts()))

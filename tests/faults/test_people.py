@@ -108,7 +108,9 @@ def test_start_pressed_twice_is_one_run(tmp_path: Path, chromium: Browser, tally
         for number in range(rounds):
             page = new_context(chromium).new_page()
             let_in(page.context, studio)
-            page.goto(f"{studio.url}/new-run?first-run.max_steps=2&first-run.dataset_sources=Synthetic")
+            page.goto(
+                f"{studio.url}/new-run?preset=First+language+model&first-run.max_steps=2&first-run.dataset_sources=Synthetic"
+            )
             wait_until_idle(page)
             page.get_by_role("button", name="Start training").dblclick()
             page.get_by_role("button", name="Stop and save").or_(page.get_by_text("Take out of the queue")).wait_for()

@@ -108,7 +108,8 @@ def tour(page: Page, studio: Studio) -> dict[str, str]:
 
 def sweep(page: Page, studio: Studio) -> None:
     """Four learning rates tried one after the other, and what they came to."""
-    small = f"preset=First+language+model&first-run.max_steps={STEPS}&first-run.d_model=64&first-run.n_heads=4&first-run.act_enabled=false"
+    small = f"preset=First+language+model&first-run.max_steps={STEPS}&first-run.d_model=64&first-run.n_heads=4"
+    small += "&first-run.act_enabled=false"
     page.goto(f"{studio.url}/new-run?{small}&sweep=true&sweep_settings=Learning+rate")
     values = page.get_by_role("textbox", name="Learning rate: values to try")
     values.fill("5e-4, 2e-3, 8e-3, 3e-2")

@@ -39,6 +39,7 @@ from pages.components.tour import watch_hint
 STATUS_SECONDS = {RunStatus.TRAINING: 3.0}
 OTHER_STATUS_SECONDS = 1.0  # while nothing trains yet or any more
 DETAILS_SECONDS = 30.0
+ANSWERS_SECONDS = 5.0
 MOST_SAMPLE_STEPS = 200  # that can be chosen, of a run with thousands of checks
 OTHER_RUNS = 20  # that are listed; Home has more
 MOST_WARNINGS = 10  # that are shown at the top; the log has all
@@ -153,6 +154,16 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> No
         )
 
 
+def answers(log: ProgressLog, run_id: str, model_name: str) -> None:
+    """What the model answered last to a few unseen questions of its first dataset, and whether that was right."""
+    known = log.sample_steps(run_id, model_name)
+    rows = log.samples_at(run_id, model_name, known[-1]) if known else []
+    rows = [row for row in rows if row["dataset"] == rows[0]["dataset"]]
+    for column, row in zip(st.columns(len(rows)) if rows else [], rows, strict=True):
+        with column.container(border=True, height="stretch"):
+            sample(row)
+
+
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
     """What the model writes after unseen problems, at a step that the person chooses."""
     known = log.sample_steps(run.id, model_name)
@@ -169,23 +180,24 @@ def samples(log: ProgressLog, run: Run, model_name: str) -> None:
     datasets: dict[str, list[dict[str, Any]]] = {}
     for row in log.samples_at(run.id, model_name, step):
         datasets.setdefault(row["dataset"], []).append(row)
-    for dataset, rows in datasets.items():
+    for rows in datasets.values():
         for column, row in zip(st.columns(len(rows)), rows, strict=True):
             with column.container(border=True, height="stretch"):
-                sample(dataset, row)
+                sample(row)
+                with st.expander("What the dataset has there"):
+                    st.text(row["expected"].strip())
 
 
-def sample(dataset: str, row: dict[str, Any]) -> None:
+def sample(row: dict[str, Any]) -> None:
     """One problem, what the model wrote to it, and whether that is right, where an answer is asked for."""
-    st.caption(f"{dataset}, a problem it never saw")
+    st.caption(f"{row['dataset']}, a problem it never saw")
     st.text(question_of(row["prompt"]))
     st.text(row["text"].strip() or "(nothing)")
     answer = answer_of(row["expected"])
     if answer is not None:
-        right = is_right(row["text"], answer, dataset)
-        st.badge("right" if right else "wrong", color="green" if right else "red")
-    with st.expander("What the dataset has there"):
-        st.text(row["expected"].strip())
+        right = is_right(row["text"], answer, row["dataset"])
+        icon = ":material/check:" if right else ":material/close:"
+        st.badge("right" if right else "wrong", color="green" if right else "red", icon=icon)
 
 
 def data_report(run: Run) -> None:
@@ -343,6 +355,8 @@ else:
     seconds = STATUS_SECONDS.get(chosen.status, OTHER_STATUS_SECONDS) if going else None
     st.fragment(status, run_every=seconds)(manager, chosen.id, model_name)
     watch_hint(manager, chosen)
+    if chosen.config.check_questions:
+        st.fragment(answers, run_every=ANSWERS_SECONDS if going else None)(manager.log, chosen.id, model_name)
     clicked = live_charts(manager, chosen, model_name)
     asked_step = clicked.step["step"] if clicked.step else st.session_state.pop("asked_step", None)
     if asked_step is not None:

@@ -9,6 +9,8 @@ import torch
 from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.model import CognateModel, CognateState
 
+PADDED_TO = 32  # tokens
+
 
 @torch.inference_mode()
 def answers(
@@ -16,15 +18,19 @@ def answers(
 ) -> list[list[int]]:
     """What `model` writes behind each prompt, up to the end of its text, `most` tokens, or all that it can read.
 
-    Prompts of one length go through the model together: none needs padding, so each answer is the one that the prompt
-    has alone. `poll` is called before each token and may raise.
+    Prompts of about one length go through the model together. Ends of text before the shorter ones hide nothing and are
+    hidden, so each answer is the one that the prompt has alone. A memory writes at fixed places: with one, only prompts
+    of the same length are together. `poll` is called before each token and may raise.
     """
     written: list[list[int]] = [[] for _ in prompts]
     places: dict[int, list[int]] = {}
     for place, prompt in enumerate(prompts):
-        places.setdefault(len(prompt), []).append(place)
+        padded = -(-len(prompt) // PADDED_TO) * PADDED_TO
+        fits = model.writer is None and prompt[:1] == [END_OF_TEXT_ID] and padded + most <= model.config.max_seq_len
+        places.setdefault(padded if fits else len(prompt), []).append(place)
     for length, together in places.items():
-        state, pending = CognateState(), torch.tensor([prompts[place] for place in together])
+        rows = [[END_OF_TEXT_ID] * (length - len(prompts[place])) + prompts[place] for place in together]
+        state, pending = CognateState(), torch.tensor(rows)
         ended: set[int] = set()
         for _ in range(min(most, model.config.max_seq_len - length)):
             poll()

@@ -18,10 +18,21 @@ KEY = "cognate-studio/tour"  # of the coordination record
 STEPS = (
     ("Choose what to learn", "Take one of the presets below. The first one is done in minutes."),
     (
-        "Press start, and watch the curve fall",
-        "On the next page press **Start training**. The curve shows how wrong the model is (loss).",
+        "Press start, and watch it learn",
+        "On the next page press **Start training**. A curve shows how many unseen problems the model has right.",
     ),
-    ("Try what it learned", "Give the model the beginning of a text, and read how it goes on."),
+    ("Try what it learned", "Ask the model something in your own words, and read its answer."),
+)
+
+
+WATCH_ANSWERS = (
+    "**Step 2 of 3: watch it become right.** The curve is the share of problems that it solves. It never saw any of "
+    "them. Three of them stand above it."
+)
+WATCH_LOSS = (
+    "**Step 2 of 3: watch the curve fall.** The coloured line is how wrong the model is (loss) on the text it reads. The "
+    "dark line is the same on text that it never saw, measured now and then. Both should fall below the dotted line, "
+    "which is pure guessing."
 )
 
 
@@ -45,12 +56,7 @@ def watch_hint(manager: RunManager, run: Run) -> None:
     if not _going(manager) or run.config.task != "text":
         return
     if run.status.is_active or run.status is RunStatus.QUEUED:
-        _hint(
-            manager,
-            "**Step 2 of 3: watch the curve fall.** The coloured line is how wrong the model is (loss) on the text it "
-            "reads. The dark line is the same on text that it never saw, measured now and then. Both should fall "
-            "below the dotted line, which is pure guessing.",
-        )
+        _hint(manager, WATCH_ANSWERS if run.config.check_questions else WATCH_LOSS)
     elif manager.log.models(run.id):
         _hint(manager, "**Step 3 of 3: try what it learned.** The model is ready.", leads_to_models=True)
 
@@ -70,8 +76,8 @@ def try_hint(manager: RunManager, place: DeltaGenerator, *, written: bool) -> No
         else:
             _hint(
                 manager,
-                "**Step 3 of 3: try what it learned.** Press **Write** below. A small model writes in the style of its "
-                "text; do not expect it to be right.",
+                "**Step 3 of 3: try what it learned.** Press **Write** below. A small model knows only what it read: "
+                "outside of that, do not expect it to be right.",
             )
 
 

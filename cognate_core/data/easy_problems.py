@@ -52,7 +52,7 @@ def _resolved(text: str, t: Teller) -> str:
         head, _, tail = text.partition("]")
         before, _, options = head.rpartition("[")
         text = before + t.pick(options.split("|")) + tail
-    text = re.sub(r" ([.,?;])", r"\1", " ".join(text.split()))
+    text = re.sub(r"(?<!=) ([.,?;])", r"\1", " ".join(text.split()))
     text = re.sub(r"([,;] )([HWFC])(?=ow|hat|ind|ount)", lambda found: found[1] + found[2].lower(), text)
     return re.sub(r"((?:Find|Count) [^.?]*)\?", r"\1.", text)
 

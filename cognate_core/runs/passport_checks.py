@@ -95,6 +95,7 @@ class _Stats(_Strict):
     tokens_per_second: float
     heldout_loss: dict[str, float]
     heldout_bits_per_byte: dict[str, float] = {}
+    heldout_accuracy: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     epochs: dict[str, float]
     precision: _Word
     threads: _Count

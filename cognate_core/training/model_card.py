@@ -121,6 +121,10 @@ def _what(config: TrainingConfig) -> str:
 def _ability(config: TrainingConfig, stats: Mapping[str, Any]) -> str:
     """What it can do, as far as that was measured."""
     if config.task == "text":
+        shares = [f"{share:.0%} of {name}" for name, share in stats.get("heldout_accuracy", {}).items()]
+        if shares:
+            asked = f"{config.check_questions:,} held-out questions of each dataset at most"
+            return f"Of {asked} it had right: {', '.join(shares)}. What it writes may be wrong."
         return (
             "It learns the style of what it read. It does not reliably solve problems, and what it writes may be wrong."
         )

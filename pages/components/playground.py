@@ -56,7 +56,14 @@ class Side:
 def playground(manager: RunManager, model: TrainedModel) -> None:
     """Type a problem, read what the model makes of it, and see how it came to it."""
     st.subheader("Try it", anchor=False)
-    st.caption("It has learned the style of word problems; it does not reliably solve them.")
+    shares = answered(model)
+    st.caption(
+        "Of questions that it never saw, it had right: "
+        + ", ".join(f"{share:.0%} of {shown(name)}" for name, share in shares.items())
+        + "."
+        if shares
+        else "It has learned the style of its text; whether it is right was not measured."
+    )
     sides = choose_sides(manager, model)
     form(model, alone=len(sides) == 1 and sides[0].step is None)
     try:
@@ -121,6 +128,12 @@ def has_written(model: TrainedModel) -> bool:
     return f"asked-{model.id}" in st.session_state
 
 
+def answered(model: TrainedModel) -> dict[str, float]:
+    """Of each dataset the share of unseen questions that it had right, if it was asked any when it was finished."""
+    shares: dict[str, float] = model.details["training_stats"].get("heldout_accuracy", {})
+    return shares
+
+
 def form(model: TrainedModel, *, alone: bool) -> None:
     """What to write. `alone`: the finished model by itself, which alone may keep its memory."""
     with st.form(f"try-{model.id}", border=False):
@@ -130,7 +143,7 @@ def form(model: TrainedModel, *, alone: bool) -> None:
             "Adventure (temperature)",
             0.0,
             1.5,
-            0.7,
+            0.0 if answered(model) else 0.7,  # what was measured is the likeliest text
             0.1,
             help=explained("temperature"),
         )

@@ -30,9 +30,9 @@ WATCH_ANSWERS = (
     "them. Three of them stand above it."
 )
 WATCH_LOSS = (
-    "**Step 2 of 3: watch the curve fall.** The coloured line is how wrong the model is (loss) on the text it reads. The "
-    "dark line is the same on text that it never saw, measured now and then. Both should fall below the dotted line, "
-    "which is pure guessing."
+    "**Step 2 of 3: watch the curve fall.** The coloured line is how wrong the model is (loss) on the text it reads. "
+    "The dark line is the same on text that it never saw, measured now and then. Both should fall below the dotted "
+    "line, which is pure guessing."
 )
 
 

@@ -112,7 +112,7 @@ def test_wordings_people_and_things_are_many() -> None:
     ("fault", "pattern"),
     [
         ("an open choice or placeholder", r"[{}\[\]|<>_]|None"),
-        ("two spaces, or a space before a sign or at an end", r"  | [.,?;]|^\s|\s$"),
+        ("two spaces, or a space before a sign or at an end", r"  |(?<!=) [.,?;]|^\s|\s$"),
         ("a doubled sign", r"[.,?;]{2}"),
         ("two numbers side by side", r"\d \d"),
         ("a question that goes on after a comma with a capital", r"[,;] (?:How|What|Find|Count)\b"),

@@ -89,6 +89,8 @@ def test_it_tells_how_the_model_thinks_and_remembers() -> None:
 
 def test_it_never_promises_more_than_style() -> None:
     assert "It does not reliably solve problems" in card()
+    asked = card(config=CONFIG.with_overrides({"check_questions": 100}), heldout_accuracy={"Synthetic": 0.98})
+    assert "Of 100 held-out questions of each dataset at most it had right: 98% of Synthetic." in asked
 
 
 def test_the_data_is_listed_with_what_was_skipped() -> None:

@@ -28,8 +28,8 @@ PRESETS: dict[str, Preset] = {
             name="solve",
             title="Learns to solve",
             summary="A small model that becomes right before your eyes: word problems with one sum or difference.",
-            expectation="One run on two cores (seed 42): 222 seconds after Start it had 98 of 100 unseen problems right, and "
-            "40 of 60 that somebody else had put into words.",
+            expectation="One run on two cores (seed 42): 222 seconds after Start it had 98 of 100 unseen problems "
+            "right, and 40 of 60 that somebody else had put into words.",
             config=TrainingConfig(
                 dataset_sources=["Synthetic"],
                 word_problems="sums-to-20",

@@ -67,4 +67,4 @@ def _typed(text: str, t: Teller) -> str:
         text = re.sub(r"(^|[.?] )([a-z])", lambda match: match[1] + match[2].upper(), text)
     elif t.perhaps(0.5):
         text = text.lower()
-    return text.rstrip("?.") if t.perhaps(0.1) else text
+    return text.rstrip("?. ") if t.perhaps(0.1) else text

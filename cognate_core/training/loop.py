@@ -224,7 +224,8 @@ class TrainingLoop(ABC):
         while self.step < config.max_steps and not self._best.is_over:
             start = time.perf_counter()
             self._one_step(self.step + 1)
-            if self._threads and self.step < config.max_steps and self._threads.is_due(time.perf_counter() - start):
+            a_batch = (time.perf_counter() - start) / config.gradient_accumulation_steps
+            if self._threads and self.step < config.max_steps and self._threads.is_due(a_batch):
                 self._choose_threads(self._threads)
             self._check_when_due()
             if self.step % config.save_steps == 0 or time.perf_counter() - self._saved_at > SAVE_SECONDS:

@@ -16,10 +16,12 @@ import torch
 TRIAL_SECONDS, FEWEST_ROUNDS, MOST_ROUNDS = 2.0, 2, 5
 LEAD = 1.1  # by as much another number must be quicker: with each change, the last bits of what follows are others
 HOPELESS = 2.0  # times as slow as the quickest: not tried a second time
-PACE_STEPS = 8  # whose median is the pace
+PACE_STEPS = 5  # whose median is the pace
+OVERHEAD = 1.5  # times as long as a pass a step may take: updates, records, the page
 SLOWER = 2.0  # times as slow a pace is a reason to try again
 AGAIN_SECONDS = 300.0  # after a trial that left cores idle
 REST = 100.0  # times as long as it took, after any trial: they cost a hundredth of the time at most
+SOON = 3.0  # the same where several threads are slow: beside other programs two were measured ten times as slow as one
 
 
 class ThreadChoice:
@@ -38,25 +40,22 @@ class ThreadChoice:
         self.now = min(chosen or most, most)
         self._untried = chosen is None
         self._last: deque[float] = deque(maxlen=PACE_STEPS)  # seconds of steps since the last trial
-        self._pace = float("inf")  # the best one since then
+        self._pace = float("inf")  # seconds of a step at the best pace since then
         self._tried_at, self._took = clock(), 0.0
         torch.set_num_threads(self.now)
 
     def is_due(self, seconds: float) -> bool:
-        """Whether to try, after a step that took `seconds`."""
+        """Whether to try, after a step that took `seconds` for each of its batches."""
         if self._most == 1 or self._untried:
             return self._most > 1
         self._last.append(seconds)
         rested = self._clock() - self._tried_at
-        if rested < REST * self._took:
-            return False
-        if self.now < self._most and rested > AGAIN_SECONDS:
-            return True
-        if len(self._last) < PACE_STEPS:
-            return False
-        pace = statistics.median(self._last)
-        self._pace = min(self._pace, pace)
-        return pace > SLOWER * self._pace
+        if len(self._last) == PACE_STEPS:
+            pace = statistics.median(self._last)
+            if pace > SLOWER * self._pace:
+                return rested >= (REST if self.now == 1 else SOON) * self._took
+            self._pace = min(self._pace, pace)
+        return self.now < self._most and rested > AGAIN_SECONDS and rested >= REST * self._took
 
     def choose(self, calculate: Callable[[], object]) -> dict[int, float]:
         """Have `calculate()` done with several numbers of threads in turns, and choose the quickest.
@@ -84,7 +83,7 @@ class ThreadChoice:
                 self.now = quickest
         finally:
             torch.set_num_threads(self.now)
-        self._untried, self._pace = False, float("inf")
+        self._untried, self._pace = False, OVERHEAD * best[self.now]
         self._last.clear()
         self._tried_at = self._clock()
         self._took = self._tried_at - began

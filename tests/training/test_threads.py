@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 import pytest
 import torch
 
 from cognate_core.errors import PauseRequested
-from cognate_core.training.threads import AGAIN_SECONDS, LEAD, PACE_STEPS, SLOWER, ThreadChoice
+from cognate_core.training.threads import AGAIN_SECONDS, LEAD, PACE_STEPS, SLOWER, SOON, ThreadChoice
 
 
 @pytest.fixture(autouse=True)
@@ -88,16 +89,26 @@ def test_what_was_chosen_before_is_kept_as_far_as_there_are_cores() -> None:
 
 
 def test_it_tries_again_when_the_pace_halves() -> None:
-    computer = Computer({2: 0.4, 1: 0.7})
+    computer = Computer({2: 0.7, 1: 1.2})
     choice = ThreadChoice(2, clock=computer.clock)
     choice.choose(computer.calculate)
-    computer.steps(choice, 1.0, 300)  # longer than it must rest
+    assert not any(computer.steps(choice, 1.0, 300))
     assert not any(computer.steps(choice, SLOWER - 0.01, 20))
     assert computer.steps(choice, SLOWER + 0.01).index(True) == PACE_STEPS // 2, "the median has changed"
     computer.seconds[2] = 1.5  # one of its threads waits for another program
     choice.choose(computer.calculate)
     assert choice.now == 1
     assert not any(computer.steps(choice, SLOWER + 0.01, 100)), "that is its pace now"
+
+
+def test_slow_from_the_first_step_after_a_trial_is_seen_by_what_the_trial_took() -> None:
+    computer = Computer({2: 0.2, 1: 0.3})
+    choice = ThreadChoice(2, clock=computer.clock)
+    choice.choose(computer.calculate)
+    assert computer.steps(choice, 3.0).index(True) == PACE_STEPS - 1
+    computer.seconds[2] = 4.0
+    choice.choose(computer.calculate)
+    assert choice.now == 1
 
 
 def test_it_tries_again_after_a_while_when_it_left_cores_idle() -> None:
@@ -109,15 +120,23 @@ def test_it_tries_again_after_a_while_when_it_left_cores_idle() -> None:
     computer.seconds[2] = 0.2
     choice.choose(computer.calculate)
     assert choice.now == 2
-    assert not any(computer.steps(choice, 1.0, 1000)), "none is idle"
+    assert not any(computer.steps(choice, 0.3, 1000)), "none is idle"
 
 
-def test_trials_take_a_hundredth_of_the_time_at_most() -> None:
-    computer = Computer({2: 20.0, 1: 20.0 / LEAD - 1.0})
+def test_trials_take_a_hundredth_of_the_time_at_most_where_nothing_is_amiss() -> None:
+    computer = Computer({2: 30.0, 1: 20.0})
     choice = ThreadChoice(2, clock=computer.clock)
     choice.choose(computer.calculate)
-    took = computer.now
-    assert computer.steps(choice, took, 102).index(True) in (99, 100)
+    assert choice.now == 1 and computer.now == 100.0
+    assert computer.steps(choice, 25.0, 402).index(True) in (399, 400)
+
+
+def test_several_threads_that_are_slow_are_soon_looked_at() -> None:
+    computer = Computer({2: 20.0, 1: 30.0})
+    choice = ThreadChoice(2, clock=computer.clock)
+    choice.choose(computer.calculate)
+    due = computer.steps(choice, 70.0, 10)
+    assert due.index(True) == max(PACE_STEPS, math.ceil(SOON * 100.0 / 70.0)) - 1
 
 
 def test_one_that_is_broken_off_changes_nothing() -> None:

@@ -240,7 +240,11 @@ def configs_of_any_kind(draw: st.DrawFn) -> TrainingConfig:
 def test_a_packed_document_says_nothing_to_the_next(
     config: TrainingConfig, seed: int, ends: int, training: bool, depth: int | None
 ) -> None:
-    """Two documents and padding; the second, and the padding, have the same losses whatever the first is."""
+    """Two documents and padding; the second, and the padding, have the same losses whatever the first is.
+
+    To the last bit, unless each token halts by itself: how many go on together, and so the shape of the products, is
+    then up to the first document, too.
+    """
     ids = token_ids(2, 40, seed, first=1)
     ids[:, [0, ends]] = 0
     ids[0, 35:] = 0
@@ -251,7 +255,11 @@ def test_a_packed_document_says_nothing_to_the_next(
         model = lively(config, seed).train(training)
         with torch.no_grad():
             found.append(model(text, text.roll(-1, 1), ponder_depth=depth).logits)
-    assert torch.equal(*(logits[:, ends:] for logits in found))
+    first, second = (logits[:, ends:] for logits in found)
+    if config.act_enabled and depth is None:
+        assert largest_difference(first, second) < 1e-4
+    else:
+        assert torch.equal(first, second)
 
 
 @settings(max_examples=15, deadline=None)

@@ -52,7 +52,7 @@ MAX_BAD_SHARE = 0.01
 OWN_FILE_HELDOUT_SHARE = 0.05
 MOST_MADE = 50_000  # built-in problems
 MOST_NEW_WORDING = 1000
-NEW_WORDING = "Synthetic, new wording"
+NEW_WORDING = "New wording"
 """Easy built-in problems whose names, pairs of numbers and wordings are all held out."""
 
 

@@ -71,8 +71,8 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         charts.append(
             _chart(
                 "Right answers, to questions that it never saw",
-                f"At each check it answers {run.config.check_questions:,} held-out questions of each dataset. Every "
-                "answer is compared with the right one.",
+                f"At each check it answers up to {run.config.check_questions:,} held-out questions of each dataset. "
+                "Every answer is compared with the right one.",
                 share_chart(shares, "right answers", axis, view, run.colour),
                 wide=True,
             )

@@ -161,7 +161,7 @@ def answers(log: ProgressLog, run_id: str, model_name: str) -> None:
     rows = [row for row in rows if row["dataset"] == rows[0]["dataset"]]
     for column, row in zip(st.columns(len(rows)) if rows else [], rows, strict=True):
         with column.container(border=True, height="stretch"):
-            sample(row)
+            sample(row, asked=True)
 
 
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
@@ -183,18 +183,19 @@ def samples(log: ProgressLog, run: Run, model_name: str) -> None:
     for rows in datasets.values():
         for column, row in zip(st.columns(len(rows)), rows, strict=True):
             with column.container(border=True, height="stretch"):
-                sample(row)
+                sample(row, asked=bool(run.config.check_questions))
                 with st.expander("What the dataset has there"):
                     st.text(row["expected"].strip())
 
 
-def sample(row: dict[str, Any]) -> None:
-    """One problem, what the model wrote to it, and whether that is right, where an answer is asked for."""
+def sample(row: dict[str, Any], *, asked: bool) -> None:
+    """One problem, what the model wrote to it, and whether that is right. A sample that was not `asked` for an answer
+    may have been cut before it came to one."""
     st.caption(f"{row['dataset']}, a problem it never saw")
     st.text(question_of(row["prompt"]))
     st.text(row["text"].strip() or "(nothing)")
     answer = answer_of(row["expected"])
-    if answer is not None:
+    if answer is not None and (asked or answer_of(row["text"]) is not None):
         right = is_right(row["text"], answer, row["dataset"])
         icon = ":material/check:" if right else ":material/close:"
         st.badge("right" if right else "wrong", color="green" if right else "red", icon=icon)

@@ -24,7 +24,7 @@ router = APIRouter(tags=["data"])
 
 OWN = "Own file"
 LONGEST_SHOWN = 2000  # characters of one side of a row
-USUAL = next(iter(PRESETS.values())).config  # where the settings begin, as on the page
+USUAL = PRESETS["first-run"].config  # where the settings begin, as on the page
 Name = Annotated[str, Path(max_length=64, description="A dataset's name, or that of a file from /v1/files.")]
 _fetching = Slots(1, "A dataset is being fetched already. Try again when it is here.")
 

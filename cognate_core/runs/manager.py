@@ -832,7 +832,8 @@ class RunManager:
     def _threads_of(self, run: Run) -> int:
         """How many threads trained its models at their end; 0 where that is not known, or more than there are here."""
         known = {model.details["training_stats"].get("threads", 0) for model in self.log.models(run.id)}
-        threads = int(known.pop()) if len(known) == 1 and run.config.task == "text" else 0
+        alone = run.config.task == "text" and run.config.engine == "local"  # of several workers each has its own
+        threads = int(known.pop()) if len(known) == 1 and alone else 0
         return threads if threads <= usable_cores() else 0
 
     # Inside: files, disk and memory

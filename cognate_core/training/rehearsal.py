@@ -113,7 +113,7 @@ def rehearse(
         least = rehearsed.with_overrides(PONDERS_LEAST)
         quickest, _ = _pace(least, data, folder / "quickest", FEWEST_QUICK_STEPS, budget_seconds / 2)
     if config.task == "arithmetic":
-        return Rehearsal(fresh, quickest, closing_checks=2.0)  # of the loss, then of the answers
+        return Rehearsal(fresh, quickest, closing_checks=1.0)
     held_out = sum(int(data.packed(name, "heldout").counted[:, 1:].sum()) for name in data.sources)
     return Rehearsal(fresh, quickest, held_out / checked if checked else 0.0, missing)
 

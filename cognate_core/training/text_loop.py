@@ -238,9 +238,9 @@ def ponder_limit(config: TrainingConfig, step: int, batch: int) -> int:
 def ponder_weight_at(step: int, config: TrainingConfig) -> float:
     """Price of a ponder step at optimizer step `step`, from 1: it grows evenly to act_ponder_weight."""
     before = first_pondering_step(config) - 1
-    if step <= before:
-        return 0.0
     ramp = PONDER_RAMP * (config.max_steps - before)
+    if step <= before or not ramp:
+        return 0.0
     return config.act_ponder_weight * min(1.0, (step - before) / ramp)
 
 

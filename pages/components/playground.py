@@ -58,7 +58,7 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
     st.subheader("Try it", anchor=False)
     shares = answered(model)
     st.caption(
-        "Of questions that it never saw, it had right: "
+        "Right on questions that it never saw: "
         + ", ".join(f"{share:.0%} of {shown(name)}" for name, share in shares.items())
         + "."
         if shares

@@ -19,15 +19,16 @@ STEPS = (
     ("Choose what to learn", "Take one of the presets below. The first one is done in minutes."),
     (
         "Press start, and watch it learn",
-        "On the next page press **Start training**. A curve shows how many unseen problems the model has right.",
+        "On the next page press **Start training**. With the first preset, a curve shows how many unseen problems it "
+        "has right.",
     ),
     ("Try what it learned", "Ask the model something in your own words, and read its answer."),
 )
 
 
 WATCH_ANSWERS = (
-    "**Step 2 of 3: watch it become right.** The curve is the share of problems that it solves. It never saw any of "
-    "them. Three of them stand above it."
+    "**Step 2 of 3: watch it get answers right.** The curve is the share of problems that it solves. It never saw any "
+    "of them. Three of them stand above it."
 )
 WATCH_LOSS = (
     "**Step 2 of 3: watch the curve fall.** The coloured line is how wrong the model is (loss) on the text it reads. "

@@ -192,7 +192,10 @@ def test_runs_come_in_parts_newest_first(api: TestClient, studio: RunManager) ->
     assert "config" not in api.get("/v1/runs").json()["items"][0]
 
 
-def test_runs_are_told_apart_by_status(api: TestClient, studio: RunManager) -> None:
+def test_runs_are_told_apart_by_status(api: TestClient, studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first run is started; when it has ended, the next in the queue is not."""
+    start_waiting, first = studio._start_waiting, iter([True])
+    monkeypatch.setattr(studio, "_start_waiting", lambda: start_waiting() if next(first, False) else None)
     done, queued = ended(api, studio), waiting(studio)
     assert [run["id"] for run in api.get("/v1/runs?status=queued").json()["items"]] == [queued]
     assert [run["id"] for run in api.get("/v1/runs?status=completed").json()["items"]] == [done]

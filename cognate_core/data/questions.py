@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from tokenizers import Tokenizer
+
 from cognate_core.answers import SOLUTION_MARK, answer_of, commonest
 from cognate_core.data.packing import documents_in
 from cognate_core.data.prepared import PreparedData
@@ -45,7 +47,7 @@ def examination(data: PreparedData, source: str, limit: int, seed: int) -> Exami
     most = commonest((question.answer for question in trained), source)
     if not questions or most is None:
         return None
-    return Examination(source, questions, most, longest_solution(data, trained))
+    return Examination(source, questions, most, longest_solution(data.tokenizer(), trained))
 
 
 def heldout_questions(data: PreparedData, source: str, limit: int, seed: int) -> list[Question]:
@@ -54,9 +56,9 @@ def heldout_questions(data: PreparedData, source: str, limit: int, seed: int) ->
     return random.Random(seed).sample(held_out, min(limit, len(held_out)))
 
 
-def longest_solution(data: PreparedData, questions: Sequence[Question]) -> int:
+def longest_solution(tokenizer: Tokenizer, questions: Sequence[Question]) -> int:
     """Tokens of the longest of their solutions, of which there is one at least."""
-    return max(len(each.ids) for each in data.tokenizer().encode_batch([each.solution for each in questions]))
+    return max(len(each.ids) for each in tokenizer.encode_batch([each.solution for each in questions]))
 
 
 def _solved(data: PreparedData, source: str, split: str) -> Iterator[Question]:

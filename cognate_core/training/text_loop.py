@@ -158,7 +158,7 @@ class TextLoop(TrainingLoop):
             return None
         prompts = [[END_OF_TEXT_ID, *self._tokenizer.encode(question.prompt).ids] for question in asked]
         self.model.eval()
-        written = answers(self.model, prompts, longest_solution(self._data, asked), self._poll)
+        written = answers(self.model, prompts, longest_solution(self._tokenizer, asked), self._poll)
         self.model.train()
         texts = self._tokenizer.decode_batch(written)
         for question, text in list(zip(asked, texts, strict=True))[: SHOWN_ANSWERS if show else 0]:

@@ -462,7 +462,7 @@ class TrainingConfig(BaseModel):
         0,
         title="Threads",
         help="How many threads calculate. 0: as many as make a step quickest here, measured after the first step, "
-        "and again when the pace halves.",
+        "and again when the pace halves. In the Grokking lab and with several workers, 0 means all cores, untried.",
         section="Training",
         ge=0,
         le=256,
@@ -599,8 +599,8 @@ class TrainingConfig(BaseModel):
     early_stopping_patience: int = _setting(
         0,
         title="Early stopping",
-        help="Training ends early when so many checks in a row were no better than the best one before. With it, the "
-        "finished model is what it was at its best check. 0: off.",
+        help="Training ends early when so many checks in a row were no better than the best one before. With it, a "
+        "model that you do not stop yourself is what it was at its best check. 0: off.",
         section="Checking and saving",
         unit="checks",
         ge=0,

@@ -25,9 +25,11 @@ class RateSearchGiven(BaseModel):
     seconds: float = Field(description="That the steps took until now.")
     ended: bool
     exploded: bool = Field(description="The loss jumped, and the search ended with that.")
+    complete: bool = Field(description="It came to its end, and was not cancelled.")
     problem: str | None = Field(description="Why it came to nothing.")
     suggestion: float | None = Field(
-        description="A tenth of the rate with the lowest smoothed loss; null: the loss did not clearly fall."
+        description="A tenth of the rate with the lowest smoothed loss; null: the search is not complete, or the loss "
+        "did not clearly fall."
     )
 
 
@@ -61,10 +63,8 @@ def cancel_rate_search(manager: GetOwner) -> RateSearchState:
 
 
 def _state(manager: RunManager) -> RateSearchState:
-    from cognate_core.insight.rate_finder import suggested_rate
-
     found = manager.rate_finder.state
     if found is None:
         return RateSearchState(search=None)
-    values = {name: getattr(found, name) for name in RateSearchGiven.model_fields if name != "suggestion"}
-    return RateSearchState(search=RateSearchGiven(**values, suggestion=suggested_rate(found.rates, found.losses)))
+    values = {name: getattr(found, name) for name in RateSearchGiven.model_fields}
+    return RateSearchState(search=RateSearchGiven(**values))

@@ -36,6 +36,8 @@ def find_rate(
     print_table(("learning rate", "loss"), [(f"{rate:.2g}", f"{loss:.3f}") for rate, loss in pairs])
     for note in found["notes"]:
         say(note)
+    if not found["complete"]:
+        fail("The search was cancelled, so nothing can be suggested. Try again.")
     if found["suggestion"] is None:
         fail("The loss did not clearly fall at any rate: nothing can be suggested.")
     print_line(f"learning_rate={found['suggestion']:.1e}")

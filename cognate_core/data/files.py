@@ -23,7 +23,8 @@ TOO_LONG = f"the row is longer than {MAX_ROW_BYTES // 1_000_000} MB"
 NOT_UTF8 = "the row is not UTF-8 text (save the file as UTF-8)"
 csv.field_size_limit(20 * MAX_ROW_BYTES)  # a row that is far too long is read to its end, so that the next begins there
 TEXT_BLOCK_CHARACTERS = 1500  # plain text is cut into blocks of at least about this size, between paragraphs;
-TEXT_BLOCKS = 120  # a long one into about so many, so that one that is damaged seldom spoils the file
+TEXT_BLOCKS = 120  # a long one into about so many, so that one that is damaged seldom spoils the file;
+LONGEST_TEXT_BLOCK = 100_000  # more characters only where a paragraph has them: a row has its limit, too
 
 NumberedRow = tuple[str, Row | UnusableRow]
 """Where the row stands, such as "train.jsonl, line 12", and the row or what is wrong with it."""
@@ -125,7 +126,7 @@ def _parquet_rows(batch: pyarrow.RecordBatch) -> list[Row | UnusableRow]:
 
 def _text(path: Path) -> Iterator[NumberedRow]:
     text = path.read_text(encoding="utf-8-sig", errors="surrogateescape")
-    enough = max(TEXT_BLOCK_CHARACTERS, len(text) // TEXT_BLOCKS)
+    enough = min(max(TEXT_BLOCK_CHARACTERS, len(text) // TEXT_BLOCKS), LONGEST_TEXT_BLOCK)
     block: list[str] = []
     first_line = line = 1
     for paragraph in text.split("\n\n"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cognate_core.config import TrainingConfig
@@ -37,12 +37,16 @@ MOST_SEQUENCES = 64  # of a batch
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A dataset or a file of one's own, in the state that it is in. Equal choices have equal rows."""
+    """A dataset or a file of one's own, in the state that it is in. Equal choices have equal rows.
+
+    `word_problems`: which ones are made up, as the setting; nothing to other datasets.
+    """
 
     name: str
     cache: str
     path: str | None
     state: tuple[FileState, ...]
+    word_problems: str = ROWS.word_problems
 
 
 def choice_of(name: str, cache: Path, path: Path | None = None) -> Choice | None:
@@ -56,7 +60,7 @@ def choice_of(name: str, cache: Path, path: Path | None = None) -> Choice | None
 @functools.lru_cache(maxsize=8)
 def rows_of(choice: Choice) -> SourceDocuments:
     """Its rows: at most as many as a run reads by itself. Raises DataError when it cannot be used."""
-    config = ROWS.with_overrides({"dataset_path": choice.path})
+    config = ROWS.with_overrides({"dataset_path": choice.path, "word_problems": choice.word_problems})
     try:
         return open_source(choice.name, config, Path(choice.cache))
     except DataError as error:
@@ -92,7 +96,8 @@ def overlap_of(train: Choice, heldout: Choice) -> Overlap:
 
 def mixture_of(choices: Sequence[Choice], config: TrainingConfig) -> Mixture:
     """The training rows of several datasets, packed as a run would."""
-    return _mixture(tuple(choices), config.vocab_size, config.train_seq_len, config.loss_on_answer_only)
+    made_up = (replace(each, word_problems=config.word_problems) for each in choices)
+    return _mixture(tuple(made_up), config.vocab_size, config.train_seq_len, config.loss_on_answer_only)
 
 
 @functools.lru_cache(maxsize=2)

@@ -31,7 +31,7 @@ from cognate_core.data.sources import (
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable
 
-LAYOUT_VERSION = 3  # of the prepared folder: raise it when the same text must be prepared anew
+LAYOUT_VERSION = 4  # of the prepared folder: raise it when the same text must be prepared anew
 PROMPTS_PER_SOURCE = 4
 LEFTOVER_SECONDS = 24 * 3600.0  # after that, what is not complete was left by a studio that was killed
 CACHED_PREPARATIONS = 8  # the newest ones stay

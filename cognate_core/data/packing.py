@@ -64,7 +64,7 @@ def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: boo
         elif document.prompt_length:
             skipped += 1
         else:
-            for start in range(0, len(document.ids), room):
+            for start in range(0, size, room):
                 piece = document.ids[start : start + room]
                 before = document.ids[start - 1] if start else END_OF_TEXT_ID
                 take_in(_Sequence(before, [EncodedDocument(piece, 0)], len(piece) + 1))

@@ -150,7 +150,7 @@ GLOSSARY: dict[str, Term] = {
         Term(
             "memory",
             "long-term memory (LTM): what it wrote down of the text",
-            "A bank of notes that the model writes while it reads, and that every layer can look up later in the same "
+            "A bank of notes that the model writes while it reads, and that its layers can look up later in the same "
             "text, further back than its attention reaches.",
             ("notes", "gate"),
         ),

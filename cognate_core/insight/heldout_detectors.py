@@ -92,9 +92,9 @@ def grokking(evaluations: Sequence[Row], train: Buckets, uniform_loss: float) ->
 
 
 def _checks(evaluations: Sequence[Row]) -> list[Curve]:
-    """Steps and losses of each dataset's checks that gave a number, in order of step."""
+    """Steps and losses of each trained dataset's checks that gave a number, in order of step."""
     curves = []
-    for dataset in dict.fromkeys(row["dataset"] for row in evaluations):
+    for dataset in dict.fromkeys(row["dataset"] for row in evaluations if row.get("weight") != 0):
         points = {row["step"]: row["loss"] for row in evaluations if row["dataset"] == dataset}
         known = sorted((step, loss) for step, loss in points.items() if loss is not None and math.isfinite(loss))
         if known:

@@ -634,11 +634,13 @@ class RunManager:
                 keep_beginning(checkpoint, begin_folder(folder))
             given = self.log.create_run(run_id, run_name, config, names, folder, start_key, origin, quote)
         except BaseException:
+            self._spare.give_back(run_id)
             shutil.rmtree(folder, ignore_errors=True)
             raise
         if given == run_id:
             self._announce(run_id)
         else:
+            self._spare.give_back(run_id)
             shutil.rmtree(folder, ignore_errors=True)
         self._start_next()
         return given

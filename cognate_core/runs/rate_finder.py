@@ -29,7 +29,8 @@ class RateSearch:
         planned: how many there will be at most; 0: not known yet.
         now: what is done while there are none. notes: what went otherwise than asked for with the data.
         seconds: that the steps took until now.
-        exploded: the loss jumped, and the search ended with that. problem: why it came to nothing.
+        exploded: the loss jumped, and the search ended with that. complete: it came to its end.
+        problem: why it came to nothing.
     """
 
     config: TrainingConfig
@@ -41,7 +42,15 @@ class RateSearch:
     seconds: float = 0.0
     ended: bool = False
     exploded: bool = False
+    complete: bool = False
     problem: str | None = None
+
+    @property
+    def suggestion(self) -> float | None:
+        """The rate that the whole curve suggests; None: it is not whole, or the loss did not clearly fall."""
+        from cognate_core.insight.rate_finder import suggested_rate
+
+        return suggested_rate(self.rates, self.losses) if self.complete else None
 
     def is_of(self, config: TrainingConfig) -> bool:
         """Whether what was found holds for these settings, whatever their learning rate and folder."""

@@ -34,7 +34,7 @@ def main() -> None:
         exploded = search(TrainingConfig.from_values(job["config"]), Path(job["home"]) / "cache", lines)
     except (CognateError, OSError, RuntimeError, MemoryError) as error:
         problem = OUT_OF_MEMORY if is_out_of_memory(error) else plain_sentence(error)
-    lines.say("ended", {"ended": True, "exploded": exploded, "problem": problem})
+    lines.say("ended", {"ended": True, "exploded": exploded, "complete": problem is None, "problem": problem})
 
 
 def search(config: TrainingConfig, cache: Path, lines: Lines) -> bool:

@@ -37,6 +37,7 @@ class SpareWorker:
         self._process: subprocess.Popen[bytes] | None = None
         self._run_id = ""
         self._promised = False  # a run was given its id
+        self._ended = False  # for good
         self._patience: threading.Timer | None = None
 
     def prepare(self) -> None:
@@ -44,7 +45,7 @@ class SpareWorker:
         if psutil.virtual_memory().available < LEAST_FREE_BYTES:
             return
         with self._lock:
-            if self._process is not None and self._process.poll() is None:
+            if self._ended or (self._process is not None and self._process.poll() is None):
                 return
             self._drop()
             self._run_id, self._promised = new_id(), False
@@ -57,7 +58,7 @@ class SpareWorker:
                 with suppress(BrokenPipeError):  # it is gone, which `take` notices
                     self._process.stdin.write(LOAD.encode() + b"\n")
                     self._process.stdin.flush()
-            self._patience = threading.Timer(self._seconds, self.end, (self._process,))
+            self._patience = threading.Timer(self._seconds, self._lose_patience, (self._process,))
             self._patience.daemon = True
             self._patience.start()
 
@@ -78,10 +79,21 @@ class SpareWorker:
             self._drop()
             return process
 
-    def end(self, process: subprocess.Popen[bytes] | None = None) -> None:
-        """End the process that waits; with `process`, only if it is that one."""
+    def give_back(self, run_id: str) -> None:
+        """That run will not be: the next one may have the process that waits for it."""
         with self._lock:
-            if process in (None, self._process):
+            if run_id == self._run_id:
+                self._promised = False
+
+    def end(self) -> None:
+        """End the process that waits; there is none after that."""
+        with self._lock:
+            self._ended = True
+            self._drop()
+
+    def _lose_patience(self, process: subprocess.Popen[bytes]) -> None:
+        with self._lock:
+            if process is self._process:
                 self._drop()
 
     def _drop(self) -> None:

@@ -33,6 +33,7 @@ class ThreadChoice:
 
     Attributes:
         now: how many calculate.
+        chosen: the same, once a trial chose it.
     """
 
     def __init__(self, most: int, chosen: int | None = None, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -43,6 +44,10 @@ class ThreadChoice:
         self._pace = float("inf")  # seconds of a step at the best pace since then
         self._tried_at, self._took = clock(), 0.0
         torch.set_num_threads(self.now)
+
+    @property
+    def chosen(self) -> int | None:
+        return None if self._untried else self.now
 
     def is_due(self, seconds: float) -> bool:
         """Whether to try, after a step that took `seconds` for each of its batches."""

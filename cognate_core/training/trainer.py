@@ -144,7 +144,7 @@ class Training:
         most_threads = torch.get_num_threads()
         choice = None
         if self.chooses_threads and config.task == "text":  # what was chosen before, so that it goes on bit for bit
-            choice = ThreadChoice(most_threads, checkpoint.state["calculator"].get("threads") if checkpoint else None)
+            choice = ThreadChoice(most_threads, checkpoint.state.get("threads_chosen") if checkpoint else None)
         keep_freed_memory()
         try:
             if resume:

@@ -7,7 +7,7 @@ import streamlit as st
 from cognate_core.config import TrainingConfig, as_text
 from cognate_core.errors import CognateError
 from cognate_core.insight.charts import View
-from cognate_core.insight.rate_finder import rate_chart, suggested_rate
+from cognate_core.insight.rate_finder import rate_chart
 from cognate_core.runs import RunManager
 from cognate_core.runs.rate_finder import RateSearch
 from pages.components.layout import show_refusal, shown
@@ -72,11 +72,12 @@ def _found(search: RateSearch, key: str) -> None:
 
 
 def _curve(search: RateSearch, key: str) -> None:
-    suggestion = suggested_rate(search.rates, search.losses)
+    suggestion = search.suggestion
     _chart(search, suggestion)
     steps = f"{len(search.rates)} steps in {search.seconds:.0f} s"
     if suggestion is None:
-        st.caption(f"{steps}: the loss did not clearly fall at any rate, so nothing is suggested.")
+        why = "the loss did not clearly fall at any rate" if search.complete else "the search did not come to its end"
+        st.caption(f"{steps}: {why}, so nothing is suggested.")
         return
     rate = float(f"{suggestion:.1e}")  # more digits would promise too much
     st.button(f"Use {as_text(rate)}", icon=":material/check:", key="use_rate", on_click=_fill, args=(key, rate))

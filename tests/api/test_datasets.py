@@ -114,6 +114,16 @@ def test_a_mixture_is_reckoned_and_its_first_batch_shown(api: TestClient, gsm8k:
     assert api.post("/v1/mixture", json={"settings": settings}).json() == told
 
 
+def test_a_mixture_is_of_the_problems_that_the_settings_ask_for(api: TestClient) -> None:
+    settings = {"dataset_sources": ["Synthetic"], "vocab_size": 2048, "batch_size": 1}
+
+    def batch(level: str) -> object:
+        told = api.post("/v1/mixture", json={"settings": {**settings, "word_problems": level}}).json()
+        return told["batch"]
+
+    assert batch("sums-to-20") != batch("two-steps")
+
+
 @pytest.mark.parametrize(
     ("settings", "status", "words"),
     [

@@ -29,7 +29,8 @@ def test_a_search_is_begun_looked_at_and_cancelled(
     assert begun[0]["config"]["batch_size"] == 3 and begun[0]["home"] == str(studio.home)
     rates = [1e-5 * 10 ** (n / 20) for n in range(80)]
     losses = [5 - 4 * min(1.0, rate / 1e-2) if rate < 2e-2 else 9.0 for rate in rates]
-    studio.rate_finder._state = RateSearch(PRESETS["first-run"].config, rates, losses, planned=100, ended=True)
+    whole = RateSearch(PRESETS["first-run"].config, rates, losses, planned=100, ended=True, complete=True)
+    studio.rate_finder._state = whole
     found = api.get("/v1/learning-rates").json()["search"]
     assert found["losses"] == losses and 1e-4 < found["suggestion"] < 2e-3
     assert api.delete("/v1/learning-rates").json()["search"] == found, "what has ended stays as it is"

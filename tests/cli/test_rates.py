@@ -25,7 +25,7 @@ def comes_to(manager: RunManager, monkeypatch: pytest.MonkeyPatch) -> Iterator[d
     finder = manager.rate_finder
 
     def begin(state: RateSearch, job: dict[str, Any]) -> None:
-        monkeypatch.setattr(finder, "_state", replace(state, ended=True, **found))
+        monkeypatch.setattr(finder, "_state", replace(state, ended=True, complete=True, **found))
 
     monkeypatch.setattr(finder, "_begin", begin)
     with serving(manager) as (address, token):

@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.data.documents import UnusableRow
-from cognate_core.data.files import NOT_UTF8, TEXT_BLOCK_CHARACTERS, TEXT_BLOCKS, read_rows
+from cognate_core.data.files import (
+    LONGEST_TEXT_BLOCK,
+    MAX_ROW_BYTES,
+    NOT_UTF8,
+    TEXT_BLOCK_CHARACTERS,
+    TEXT_BLOCKS,
+    read_rows,
+)
 from cognate_core.errors import DataError
 
 ANY_TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
@@ -239,6 +246,13 @@ def test_a_long_text_is_cut_into_long_blocks(tmp_path: Path) -> None:
     assert "\n\n".join(blocks) == text
     assert min(map(len, blocks[:-1])) >= len(text) // TEXT_BLOCKS > TEXT_BLOCK_CHARACTERS
     assert len(blocks) == 100
+
+
+def test_no_text_is_so_long_that_its_blocks_are_too_long(tmp_path: Path) -> None:
+    paragraph, count = "x" * 10_000, LONGEST_TEXT_BLOCK * (TEXT_BLOCKS + 5) // 10_000
+    blocks = [row["text"] for row in good(write(tmp_path, "a.txt", "\n\n".join([paragraph] * count)))]
+    assert len(blocks) == TEXT_BLOCKS + 5
+    assert max(map(len, blocks)) < 1.1 * LONGEST_TEXT_BLOCK < MAX_ROW_BYTES
 
 
 def test_text_from_windows_is_read_alike(tmp_path: Path) -> None:

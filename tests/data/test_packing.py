@@ -113,14 +113,12 @@ def test_plain_text_is_cut_but_complete(length: int, texts: list[list[int]]) -> 
     learned = packed.tokens[packed.counted.astype(bool)].tolist()
     assert sorted(token for token in learned if token != END_OF_TEXT_ID) == list(range(1, first))
     last = {text[-1] for text in numbered}
-    whole_sequences = [text for text in numbered if len(text) % length == 0]  # no place is left for their end
-    assert learned.count(END_OF_TEXT_ID) == len(numbered) - len(whole_sequences)
+    assert learned.count(END_OF_TEXT_ID) == len(numbered)
     for row in packed.tokens.tolist():
         for token, following in itertools.pairwise(row):
             if token != END_OF_TEXT_ID:
                 expected = {END_OF_TEXT_ID} if token in last else {token + 1}
                 assert following in expected, "a text is broken off, or goes on behind its end"
-        assert row[0] == END_OF_TEXT_ID or row[0] not in last
     found = documents_in(packed, whole=False)
     for text in numbered:
         if len(text) + 1 <= length:
@@ -131,6 +129,12 @@ def test_a_long_text_ends_once_and_goes_on_where_it_was_cut() -> None:
     packed = pack([EncodedDocument(range(1, 12), 0), EncodedDocument([20], 0)], 4, answers_only=False)
     assert packed.tokens.tolist() == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10, 11, 0], [0, 20, 0, 0, 0]]
     assert packed.counted.tolist() == [[0, 1, 1, 1, 1], [0, 1, 1, 1, 1], [0, 1, 1, 1, 1], [0, 1, 1, 0, 0]]
+
+
+def test_a_text_that_fills_its_sequences_has_its_end_in_one_more() -> None:
+    packed = pack([EncodedDocument(range(1, 9), 0), EncodedDocument([20], 0)], 4, answers_only=False)
+    assert packed.tokens.tolist() == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 0, 20, 0, 0]]
+    assert packed.counted.tolist() == [[0, 1, 1, 1, 1], [0, 1, 1, 1, 1], [0, 1, 1, 1, 0]]
 
 
 def test_behind_the_end_of_a_long_text_others_have_room() -> None:

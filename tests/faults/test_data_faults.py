@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -322,15 +323,10 @@ def as_parquet(rows: list[Cells]) -> bytes:
     return buffer.getvalue()
 
 
-def as_text(rows: list[Cells]) -> bytes:
-    return b"\n\n".join((row["answer"] or b"").ljust(1500, b".") for row in rows)
-
-
 WRITERS: dict[str, Callable[[list[Cells]], bytes]] = {
     "jsonl": as_jsonl,
     "csv": as_csv,
     "parquet": as_parquet,
-    "txt": as_text,
 }
 PAIRS = ", ".join(f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)
 ROW_FAULTS: dict[str, tuple[Cells, dict[str, str]]] = {  # the row, and the reason by kind of file
@@ -379,12 +375,7 @@ def test_one_malformed_row_in_a_hundred_is_skipped_and_more_are_named(
     fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     bad, reasons = ROW_FAULTS[fault]
-    cases = [
-        (where, kind)
-        for where in ("local folder", "own file")
-        for kind in WRITERS
-        if kind in reasons and (where, kind) != ("local folder", "txt")
-    ]
+    cases = [(where, kind) for where in ("local folder", "own file") for kind in WRITERS if kind in reasons]
     wrong: list[str] = []
     for number, (where, kind) in enumerate(cases):
         reason = reasons.get(f"own {kind}", reasons[kind]) if where == "own file" else reasons[kind]
@@ -394,7 +385,7 @@ def test_one_malformed_row_in_a_hundred_is_skipped_and_more_are_named(
             folder = tmp_path / f"{number}-{bad_rows}"
             config = placed(folder, where, kind, WRITERS[kind](rows), monkeypatch)
             lines = (bad.get("answer") or b"").count(b"\n")
-            place = {"jsonl": "line 4", "csv": f"line {5 + lines}", "parquet": "row 4", "txt": "line 7"}[kind]
+            place = {"jsonl": "line 4", "csv": f"line {5 + lines}", "parquet": "row 4"}[kind]
             try:
                 outcome = prepare(config, folder / "cache")
             except DataError as error:
@@ -411,13 +402,32 @@ def test_one_malformed_row_in_a_hundred_is_skipped_and_more_are_named(
             )
             if bad_rows != 2 or source.skipped != {reason: 2}:
                 wrong.append(f"{where}, {kind}, {bad_rows} bad rows: went on with {source}")
-            elif kind != "txt" and not {good_text(n): 1 for n in range(GOOD)}.items() <= texts.items():
+            elif not {good_text(n): 1 for n in range(GOOD)}.items() <= texts.items():
                 wrong.append(f"{where}, {kind}: good rows are lost or changed")
             elif source.train_rows + source.heldout_rows != GOOD + 5 * (where == "local folder"):
                 wrong.append(f"{where}, {kind}: {source.train_rows} + {source.heldout_rows} rows")
     tried = 2 * len(cases)
     tally(f"malformed rows: {fault}", tried=tried, survived=tried - len(wrong), lost="the bad rows, counted")
     assert wrong == []
+
+
+def test_one_damaged_part_of_a_long_text_is_skipped_and_more_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def text(*damaged: int) -> bytes:
+        paragraphs = [b"Text %d. " % number * 300 for number in range(GOOD)]
+        for number in damaged:
+            paragraphs[number] = "Grüße".encode("latin-1") + paragraphs[number]
+        return b"\n\n".join(paragraphs)
+
+    damaged = "the row is not UTF-8 text (save the file as UTF-8)"
+    one, two = (
+        placed(tmp_path / str(len(those)), "own file", "txt", text(*those), monkeypatch) for those in ((3,), (3, 9))
+    )
+    (source,) = prepare(one, tmp_path / "cache").report.sources
+    assert source.skipped == {damaged: 1} and source.train_rows + source.heldout_rows > 90
+    with pytest.raises(DataError, match=rf"2 of \d+ rows cannot be used; .*mine\.txt, line \d+: {re.escape(damaged)}"):
+        prepare(two, tmp_path / "cache")
 
 
 def test_a_file_without_a_row_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally) -> None:

@@ -317,6 +317,13 @@ def test_of_two_datasets_the_one_that_rises_is_told() -> None:
     assert "<b>" not in found[0].cause
 
 
+def test_a_check_that_nothing_is_trained_on_says_nothing_of_learning_by_heart() -> None:
+    values, checks = learned_by_heart()
+    rows = [{"step": step, "dataset": "New wording", "loss": loss, "weight": 0.0} for step, loss in checks]
+    curve = np.arange(1.0, 401), values
+    assert findings(curve, curve, np.ones(400), np.array([]), curve, rows, config(400)) == []
+
+
 def understood_late(steps: int = 2000) -> tuple[Floats, list[tuple[int, float]]]:
     values = np.maximum(0.02, decay(steps, floor=-0.4, power=0.9)) + np.abs(noise(steps, size=0.01))
     checks = [(step, 6 / (1 + math.exp((step - 1200) / 60)) + 0.05) for step in range(0, steps + 1, 50)]

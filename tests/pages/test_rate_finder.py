@@ -30,7 +30,7 @@ def test_one_press_searches_and_another_fills_the_field(studio: RunManager) -> N
     assert button(page, "Find a learning rate").disabled
     assert studio.rate_finder.state is not None and studio.rate_finder.state.is_of(CONFIG)
     assert button(page, "Cancel the search")
-    studio.rate_finder._state = RateSearch(CONFIG, RATES, LOSSES, planned=100, seconds=31.0, ended=True)
+    studio.rate_finder._state = RateSearch(CONFIG, RATES, LOSSES, planned=100, seconds=31.0, ended=True, complete=True)
     page.run()
     assert not page.exception
     assert "80 steps in 31 s" in texts(page) and "It is a short look" in texts(page)
@@ -48,9 +48,13 @@ def test_what_went_wrong_or_otherwise_is_told(studio: RunManager) -> None:
     studio.rate_finder._state = RateSearch(CONFIG, notes=["GSM8K is away."], ended=True, problem="Too large.")
     page = open_page("new_run", preset=FIRST_RUN)
     assert "Too large" in texts(page) and "GSM8K is away" in texts(page)
-    studio.rate_finder._state = RateSearch(CONFIG, RATES, [5.0] * 80, planned=100, ended=True)
+    studio.rate_finder._state = RateSearch(CONFIG, RATES, [5.0] * 80, planned=100, ended=True, complete=True)
     page.run()
     assert "did not clearly fall" in texts(page)
+    assert not any(each.label.startswith("Use ") for each in page.button)
+    studio.rate_finder._state = RateSearch(CONFIG, RATES, LOSSES, planned=100, ended=True)
+    page.run()
+    assert "did not come to its end" in texts(page)
     assert not any(each.label.startswith("Use ") for each in page.button)
 
 

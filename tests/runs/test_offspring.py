@@ -17,6 +17,7 @@ from cognate_core.runs import MAX_MODELS, RunManager, numbered_names
 from cognate_core.runs.names import MAX_NAME_LENGTH
 from cognate_core.runs.offspring import branch_config, checkpoint_steps, nearest_checkpoint, twin_config
 from cognate_core.training.checkpoint import spread
+from cognate_core.training.text_loop import first_pondering_step
 from tests.there import there
 from tests.waiting import LONG
 
@@ -191,6 +192,13 @@ def test_what_the_weights_depend_on_cannot_change_on_the_way() -> None:
     with pytest.raises(ConfigError, match="after step 2,000"):
         branch_config(config, 2000, {})
     assert branch_config(config, 10, {"learning_rate": "1e-4"}).learning_rate == 1e-4
+
+
+def test_pondering_that_had_begun_does_not_begin_anew_on_a_longer_branch() -> None:
+    config = TrainingConfig(max_steps=1000, act_from=0.35)
+    for steps in (900, 1100, 3333):
+        assert first_pondering_step(branch_config(config, 400, {"max_steps": steps})) == 351
+    assert first_pondering_step(branch_config(config, 100, {"max_steps": 300})) == 301, "never"
 
 
 def test_a_twins_twin_is_the_first_again() -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.errors import RunError
+from cognate_core.insight.rate_finder import suggested_rate
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from cognate_core.runs.rate_finder import RateSearch
@@ -24,6 +25,7 @@ def test_a_search_prepares_the_data_and_comes_to_its_end(manager: RunManager, ti
     assert len(found.rates) == len(found.losses) > 10
     assert found.planned >= len(found.rates) and found.seconds > 0
     assert found.rates == sorted(found.rates)
+    assert found.complete and found.suggestion == suggested_rate(found.rates, found.losses)
     assert any("GSM8K" in note for note in found.notes) and any("stand in" in note for note in found.notes)
     assert list((manager.home / "cache" / "prepared").iterdir()), "a run finds the data again"
 
@@ -36,6 +38,13 @@ def test_a_cancelled_search_is_over_at_once_and_another_may_begin(
     assert there(manager.rate_finder.state).ended
     manager.rate_finder.start(tiny_config)
     manager.rate_finder.cancel()
+
+
+def test_half_a_curve_suggests_nothing(tiny_config: TrainingConfig) -> None:
+    rates = [1e-5 * 10 ** (n / 20) for n in range(60)]
+    half = RateSearch(tiny_config, rates, [5 - 100 * rate for rate in rates], ended=True)
+    assert suggested_rate(half.rates, half.losses) is not None
+    assert half.suggestion is None
 
 
 def test_the_lab_says_why_not(manager: RunManager) -> None:

@@ -14,7 +14,7 @@ import pytest
 from cognate_core.contracts import RunStatus
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.process import WORKER_MODULE
-from cognate_core.runs.spare import LEAST_FREE_BYTES
+from cognate_core.runs.spare import LEAST_FREE_BYTES, SpareWorker
 from cognate_core.runs.timing import Timing
 from tests.runs.test_process import at_rest, play, small_config
 from tests.waiting import LONG, MOMENT, until
@@ -48,6 +48,23 @@ def test_the_next_new_run_has_it_and_the_one_after_that_has_its_own(studio: RunM
     run = at_rest(studio, second)
     assert run.message.endswith(f" of {second}")
     assert run.message != f"{spare.pid} of {second}"
+    assert children() == []
+
+
+def test_a_start_that_makes_no_run_leaves_it_to_the_next(studio: RunManager) -> None:
+    first = studio.start(small_config(), "Played", ["played"], start_key="k" * 12)
+    at_rest(studio, first)
+    studio.prepare_worker()
+    (spare,) = children()
+    assert studio.start(small_config(), "Played", ["played"], start_key="k" * 12) == first
+    second = studio.start(small_config(), "Played", ["played"])
+    assert at_rest(studio, second).message == f"{spare.pid} of {second}"
+
+
+def test_there_is_none_after_the_end() -> None:
+    spare = SpareWorker(LONG)
+    spare.end()
+    spare.prepare()
     assert children() == []
 
 

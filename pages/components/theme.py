@@ -11,4 +11,4 @@ _component = st.components.v2.component(
 
 def follow_theme() -> None:
     """Have this page follow the theme; Streamlit itself tells the script of it at the next visit only."""
-    _component(key="theme", on_change_change=lambda: None)
+    _component(key="theme", data={"dark": st.context.theme.type == "dark"}, on_change_change=lambda: None)

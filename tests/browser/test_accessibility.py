@@ -331,7 +331,8 @@ def test_a_first_run_with_the_keyboard_alone(watched: Callable[[Studio], Watched
         page.keyboard.press("Enter")
         expect(page).to_have_url(re.compile(r"/monitor\?run=[0-9a-f]{12}$"))  # torch is loaded first
         expect(page.get_by_text("Step 2 of 3")).to_be_visible()
-        page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
+        lines = "[...document.querySelectorAll('.js-plotly-plot')].flatMap(plot => plot.data ?? [])"
+        page.wait_for_function(f"{lines}.some(line => line.name === 'training')")
 
         tab_to(page, "combobox", "Smoothing")
         page.keyboard.press("ArrowDown")

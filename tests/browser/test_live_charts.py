@@ -17,6 +17,7 @@ from tests.waiting import until
 pytestmark = pytest.mark.browser
 
 PLOT = "document.querySelector('.js-plotly-plot')"
+UNSEEN = f"{PLOT}?.data?.find(t => t.name === 'unseen SVAMP')?.line.color"
 ENDED = "0123456789ab"
 
 
@@ -90,10 +91,9 @@ def test_what_answers_in_the_studios_place_is_told_in_words(page: Page) -> None:
 
 
 def test_lines_follow_from_light_to_dark_and_back(page: Page) -> None:
-    unseen = f"{PLOT}.data.find(t => t.name === 'unseen SVAMP').line.color"
     for scheme in ("dark", "light"):
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-        page.wait_for_function(f"{unseen} === '{neutral(0, dark=scheme == 'dark')}'")
+        page.wait_for_function(f"{UNSEEN} === '{neutral(0, dark=scheme == 'dark')}'")
 
 
 def test_a_double_click_resets_the_zoom_and_opens_no_step(page: Page) -> None:
@@ -114,3 +114,13 @@ def test_a_double_click_resets_the_zoom_and_opens_no_step(page: Page) -> None:
     page.get_by_role("button", name="Look at one step").click()
     expect(page.get_by_role("dialog")).to_have_count(1)
     expect(page.get_by_role("dialog").get_by_text("Which step?")).to_be_visible()
+
+
+def test_a_page_that_turned_dark_while_it_was_made_is_dark(context: BrowserContext, known: Studio) -> None:
+    with page_on(context, known) as page:
+        with page.expect_websocket() as socket:
+            page.goto(f"{known.url}/monitor?run={ENDED}", wait_until="commit")
+        with socket.value.expect_event("framesent"):  # the page is asked for, as it looks now
+            pass
+        page.emulate_media(color_scheme="dark")
+        page.wait_for_function(f"{UNSEEN} === '{neutral(0, dark=True)}'")

@@ -141,9 +141,11 @@ def test_pages_work_behind_the_documented_proxy(
         page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
         page.get_by_role("link", name="Home").first.click()
         wait_until_idle(page)
-        page.get_by_role("link", name="how they ask").click()
-        expect(page.get_by_role("heading", name="The API of Cognate Studio")).to_be_visible()
-        assert f"{address}/api/v1/runs" in page.locator("main").inner_text()
+        with page.expect_popup() as opened:
+            page.get_by_role("link", name="how they ask").click()
+        described = opened.value
+        expect(described.get_by_role("heading", name="The API of Cognate Studio")).to_be_visible()
+        assert f"{address}/api/v1/runs" in (described.locator("main").text_content() or "")
         page.goto(f"{address}/new-run")
         wait_until_idle(page)
         (cookie,) = [each for each in page.context.cookies() if each["name"].startswith("cognate_")]

@@ -285,7 +285,7 @@ class TrainingLoop(ABC):
             "elapsed_seconds": self.elapsed_seconds,
             "precision": self._precision.name,
             "calculator": calculator(),
-            "threads_chosen": self._threads.chosen if self._threads else None,
+            "threads_chosen": self._threads.chosen if self._threads else torch.get_num_threads(),
             "workers": self._peers.size,
             "scalars": scalars,
             **self._own_state(),

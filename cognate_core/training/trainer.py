@@ -144,7 +144,9 @@ class Training:
         most_threads = torch.get_num_threads()
         choice = None
         if self.chooses_threads and config.task == "text":  # what was chosen before, so that it goes on bit for bit
-            choice = ThreadChoice(most_threads, checkpoint.state.get("threads_chosen") if checkpoint else None)
+            before = checkpoint.state if checkpoint else {}
+            chosen = before.get("threads_chosen", before.get("calculator", {}).get("threads"))
+            choice = ThreadChoice(most_threads, chosen)
         keep_freed_memory()
         try:
             if resume:

@@ -82,11 +82,11 @@ VISITS = {
     "home": Visit(""),
     "new run, all settings": Visit("new-run", all_settings_are_open),
     "monitor": Visit("monitor?run={run}", curves_are_drawn),
-    "one step": Visit("monitor?run={run}", a_step_is_open),
+    "one step": Visit("monitor?run={run}", a_step_is_open, slow=True),
     "compare": Visit("compare?runs={run},{twin}", curves_are_drawn),
     "lab": Visit("lab?runs={lab}", curves_are_drawn),
     "lab, your own lane": Visit("lab", the_own_lane_is_open, slow=True),
-    "a model of the lab": Visit("models?model={calculator}", curves_are_drawn),
+    "a model of the lab": Visit("models?model={calculator}", curves_are_drawn, slow=True),
     "models": Visit("models?model={model}", a_text_is_written),
     "models, opened in the dark": Visit("models?model={model}", a_text_is_written, "dark", slow=True),  # other shades
     "datasets, rows": Visit("datasets?dataset=Synthetic"),
@@ -285,6 +285,7 @@ def test_the_measurement_sees_what_is_wrong(full: Full, watched: Callable[[Studi
     assert any(each.startswith("outside: ") for each in look.trouble)
 
 
+@pytest.mark.slow
 def test_the_apis_own_page_can_be_read_by_everyone(full: Full, watched: Callable[[Studio], Watched]) -> None:
     """Home leads there."""
     look = watched(full.studio)

@@ -44,6 +44,7 @@ def arrived(page: Page, heading: str) -> None:
     wait_until_idle(page)
 
 
+@pytest.mark.slow
 def test_back_leads_to_the_run_that_one_came_from(page: Page, known: Studio) -> None:
     address = f"{known.url}/monitor?run={OLDER}"
     page.goto(address)

@@ -70,6 +70,7 @@ def foreign_words(page: Page) -> list[str]:
     return [line for line in lines if "streamlit" in line.lower()]
 
 
+@pytest.mark.slow
 def test_no_page_advertises_and_the_console_is_silent(page: Page, studio: Studio) -> None:
     trouble = watched(page)
     for address in ADDRESSES:

@@ -117,6 +117,7 @@ def test_a_click_opens_the_step_and_a_branch_goes_on_from_there(page: Page, know
     expect(page.get_by_text("Branched off from")).to_be_visible()
 
 
+@pytest.mark.slow
 def test_a_caption_offers_its_remedy_for_a_new_run(page: Page, known: Studio, ids: dict[str, str]) -> None:
     open_run(page, known, ids["Too fast"])
     captions = page.get_by_role("list", name="What the curves show")

@@ -27,6 +27,7 @@ def choose(page: Page, section: str) -> None:
     wait_until_idle(page)
 
 
+@pytest.mark.slow
 def test_from_a_file_to_a_run_that_reads_it(page: Page, studio: Studio) -> None:
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))

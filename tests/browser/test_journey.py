@@ -157,6 +157,7 @@ def test_an_empty_file_gets_a_sentence(page: Page, studio: Studio) -> None:
     expect(page.get_by_role("button", name="Start training")).to_be_disabled()
 
 
+@pytest.mark.slow
 def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: Studio) -> None:
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))

@@ -14,6 +14,7 @@ from tests.cli.conftest import Cognate
 from tests.cli.test_commands import assert_refused
 
 
+@pytest.mark.slow
 def test_a_running_studio_is_asked_by_its_address(
     cognate: Cognate, tmp_path: Path, tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ from cognate_core.runs import quote as quote_module
 from cognate_core.runs.quote import measured_quote
 
 
+@pytest.mark.slow
 def test_a_quote_is_measured_in_a_process_like_a_worker(tiny_config: TrainingConfig) -> None:
     config = tiny_config.with_overrides({"max_steps": 1000, "eval_interval": 1000, "dataset_sources": ["GSM8K"]})
     quote = measured_quote(config, models=2, busy=True)

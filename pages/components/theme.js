@@ -2,6 +2,7 @@
 // concerned.
 
 const WAIT_MS = 1000 // while a dialog is open: drawing the page again would close it
+const MOST_TOLD = 5
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const probe = parentElement.querySelector("span")
@@ -15,8 +16,9 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }
   probe.addEventListener("transitionend", tell)
   const [red] = getComputedStyle(probe).color.match(/\d+/) // a grey, or nearly: light on a dark ground
-  probe.told = data.dark !== red > 127 && !probe.told // not for ever, should the studio not take it up
-  if (probe.told) tell() // it changed between the question for this page and now
+  // It changed between the question for this page and now. The next question may be as old: tell it again, not for ever.
+  probe.told = data.dark === red > 127 ? 0 : (probe.told ?? 0) + 1
+  if (probe.told && probe.told <= MOST_TOLD) timer = setTimeout(tell, (probe.told - 1) * WAIT_MS)
   return () => {
     clearTimeout(timer)
     probe.removeEventListener("transitionend", tell)

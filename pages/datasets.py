@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from cognate_core.runs import RunManager, current_manager
 from pages.components.data_sources import source_rows
 from pages.components.dataset_cache import rows_of
 from pages.components.dataset_views import lengths_view, mixture_view, overlap_view, rows_view
-from pages.components.layout import keep_in_address, page_called, page_header, show_refusal, shown
+from pages.components.layout import ask_first, keep_in_address, page_called, page_header, show_refusal, shown
 from pages.components.own_files import file_field, keep_uploaded, summary
 from pages.components.tables import table
 
@@ -120,24 +121,13 @@ def own_file_buttons(manager: RunManager, file: OwnFile, *, usable: bool) -> Non
         if usable and st.button("Train on this", type="primary", icon=":material/play_arrow:"):
             st.switch_page(page_called("new_run"), query_params={"own_file": file.path.name})
         if st.button("Remove this file", icon=":material/delete:", disabled=bool(manager.read_only)):
-            confirm_remove(manager, file)
+            lost = f"**{shown(file.label)}** is removed from the studio's folder for good. Your own copy stays."
+            ask_first("Remove this file?", lost, "Remove", partial(_remove, manager, file))
 
 
-@st.dialog("Remove this file?")
-def confirm_remove(manager: RunManager, file: OwnFile) -> None:
-    """Ask once, then remove the file for good."""
-    st.write(f"**{shown(file.label)}** is removed from the studio's folder for good. Your own copy stays.")
-    with st.container(horizontal=True):
-        if st.button("Remove", type="primary", icon=":material/delete:"):
-            try:
-                manager.remove_own_file(file.path.name)
-            except CognateError as error:
-                show_refusal(error)
-            else:
-                st.query_params.pop("file", None)
-                st.rerun()
-        if st.button("Keep it"):
-            st.rerun()
+def _remove(manager: RunManager, file: OwnFile) -> None:
+    manager.remove_own_file(file.path.name)
+    st.query_params.pop("file", None)
 
 
 def look_at(choice: "Choice", here: "dict[str, Choice]", manager: RunManager) -> None:

@@ -3,18 +3,17 @@
 import streamlit as st
 
 from cognate_core.contracts import RunStatus
-from cognate_core.errors import CognateError
 from cognate_core.insight.words import ago, compact, duration
 from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.hand_on import open_passport_field
 from pages.components.layout import (
+    ask_first,
     in_parts,
     page_called,
     page_header,
     run_link,
-    show_refusal,
     shown,
     status_badge,
     sweep_link,
@@ -138,7 +137,9 @@ def trash(manager: RunManager) -> None:
     fixed = bool(manager.read_only)
     with st.expander(f"Trash ({len(entries)})"):
         if st.button("Empty the trash", icon=":material/delete_forever:", disabled=fixed):
-            confirm_emptying(manager, len(entries))
+            count = len(entries)
+            lost = f"This deletes everything in the trash ({count:,} item{'s' * (count > 1)}). You cannot undo it."
+            ask_first("Empty the trash?", lost, "Empty it", manager.empty_trash)
         for entry in in_parts(entries, "trash"):
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.write(shown(entry.name))
@@ -149,23 +150,6 @@ def trash(manager: RunManager) -> None:
                     "Remove for good", icon=":material/delete_forever:", key=f"gone-{entry.id}", disabled=fixed
                 ):
                     act(manager.remove_for_good, entry.id)
-
-
-@st.dialog("Empty the trash?")
-def confirm_emptying(manager: RunManager, count: int) -> None:
-    """Ask once, then remove everything for good."""
-    st.write(f"This deletes everything in the trash ({count:,} item{'s' * (count > 1)}). You cannot undo it.")
-    with st.container(horizontal=True):
-        if st.button("Empty it", type="primary", icon=":material/delete_forever:"):
-            try:
-                with st.spinner("Deleting"):
-                    manager.empty_trash()
-            except CognateError as error:
-                show_refusal(error)
-            else:
-                st.rerun()
-        if st.button("Keep it"):
-            st.rerun()
 
 
 def preset_cards() -> None:

@@ -1,13 +1,15 @@
 """Models: what was trained, a place to try it, what it can do, and where it came from."""
 
+from functools import partial
+
 import streamlit as st
 
 from cognate_core.runs import current_manager
 from pages.components.accuracy import accuracy
 from pages.components.calculator import calculator
-from pages.components.layout import page_called, page_header
+from pages.components.layout import ask_first, page_called, page_header, shown
 from pages.components.lineage import lineage
-from pages.components.model_card import confirm_delete, figures, files, headline
+from pages.components.model_card import figures, files, headline
 from pages.components.model_choice import choose_model
 from pages.components.playground import has_written, playground
 from pages.components.publishing import publish
@@ -37,4 +39,5 @@ else:
     files(manager, model)
     publish(manager, model)
     if st.button("Delete this model", icon=":material/delete:", disabled=bool(manager.read_only)):
-        confirm_delete(manager, model)
+        moved = f"**{shown(model.name)}** and its files move to the trash. Home has the trash."
+        ask_first("Delete this model?", moved, "Delete", partial(manager.delete_model, model.id))

@@ -46,6 +46,22 @@ def follow_run(client: Client, run_id: str) -> Row:
                     client.stop(run_id) if interrupts == 1 else client.cancel(run_id)
 
 
+def follow_job(state: Row, look: Callable[[], Row], share: Callable[[Row], float], cancel: Callable[[], object]) -> Row:
+    """The state of work beside the runs once it has ended. Ctrl-C cancels it; a problem ends the command."""
+    with progress_bar() as show:
+        try:
+            while not state["ended"]:
+                show(share(state), state["now"])
+                time.sleep(POLL_SECONDS)
+                state = look()
+        except KeyboardInterrupt:
+            cancel()
+            output.fail("It was cancelled.")
+    if state["problem"]:
+        output.fail(state["problem"])
+    return state
+
+
 def describe(run: Row) -> str:
     """How far a run is, in words."""
     loss = run.get("loss")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cognate_core.cli.connection import changing, looking
-from cognate_core.cli.following import POLL_SECONDS, progress_bar
+from cognate_core.cli.following import follow_job
 from cognate_core.cli.output import (
     JsonOption,
     fail,
@@ -201,19 +200,17 @@ def accuracy(
 
 def _measured(studio: Client, model_id: str, questions: int, checkpoints: bool) -> Row:
     """Measure, and wait for the end of it."""
-    found = studio.measure_accuracy(model_id, questions, checkpoints=checkpoints)
-    with progress_bar() as show_progress:
-        try:
-            while (progress := found["progress"]) is not None and not progress["ended"]:
-                show_progress(progress["done"] / max(1, progress["total"]), progress["now"])
-                time.sleep(POLL_SECONDS)
-                found = studio.accuracy(model_id)
-        except KeyboardInterrupt:
-            studio.cancel_accuracy(model_id)
-            fail("The measurement was cancelled.")
-    if progress is not None and progress["problem"]:
-        fail(progress["problem"])
-    return found
+
+    def progress(found: Row) -> Row:
+        return found["progress"] or {"ended": True, "problem": None}  # another model's came in between
+
+    follow_job(
+        progress(studio.measure_accuracy(model_id, questions, checkpoints=checkpoints)),
+        lambda: progress(studio.accuracy(model_id)),
+        lambda state: state["done"] / max(1, state["total"]),
+        lambda: studio.cancel_accuracy(model_id),
+    )
+    return studio.accuracy(model_id)
 
 
 @app.command()

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import time
-
 import typer
 
 from cognate_core.cli.connection import changing
-from cognate_core.cli.following import progress_bar
+from cognate_core.cli.following import follow_job
 from cognate_core.cli.output import JsonOption, fail, print_json, print_line, print_table, say
 from cognate_core.cli.settings import FileArgument, PresetOption, SetOption, chosen_config, sent
-from cognate_core.client import Client, Row
 
 app = typer.Typer()
-
-POLL_SECONDS = 0.5
 
 
 @app.command(rich_help_panel="Train")
@@ -27,7 +22,12 @@ def find_rate(
     """Search for a learning rate: about a minute of training with a rate that grows. Ctrl-C cancels."""
     config = chosen_config(config_file, preset, overrides)
     with changing() as studio:
-        found = _searched(studio, studio.find_rate(sent(studio, config))["search"])
+        found = follow_job(
+            studio.find_rate(sent(studio, config))["search"],
+            lambda: studio.rate_search()["search"],
+            lambda state: len(state["rates"]) / max(1, state["planned"]),
+            studio.cancel_rate_search,
+        )
     if as_json:
         print_json(found)
         return
@@ -45,19 +45,3 @@ def find_rate(
         f"A tenth of the rate with the lowest loss, of {len(found['rates'])} steps in {found['seconds']:.0f} s. It is "
         "a short look: try rates around it in full runs."
     )
-
-
-def _searched(studio: Client, found: Row) -> Row:
-    """Wait for the end of a search."""
-    with progress_bar() as show_progress:
-        try:
-            while not found["ended"]:
-                show_progress(len(found["rates"]) / max(1, found["planned"]), found["now"])
-                time.sleep(POLL_SECONDS)
-                found = studio.rate_search()["search"]
-        except KeyboardInterrupt:
-            studio.cancel_rate_search()
-            fail("The search was cancelled.")
-    if found["problem"]:
-        fail(found["problem"])
-    return found

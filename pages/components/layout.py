@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -117,6 +117,27 @@ def shown(label: str) -> str:
 def show_refusal(error: CognateError) -> None:
     """Why something could not be done, in its own sentence."""
     st.error(shown(str(error)), icon=":material/error:")
+
+
+def ask_first(question: str, what_happens: str, button: str, do: Callable[[], object]) -> None:
+    """A dialog that asks once, then does it and draws the page again. A refusal is a sentence in the dialog."""
+
+    @st.dialog(question)
+    def ask() -> None:
+        st.write(what_happens)
+        with st.container(horizontal=True):
+            if st.button(button, type="primary", icon=":material/delete:"):
+                try:
+                    with st.spinner("Deleting"):
+                        do()
+                except CognateError as error:
+                    show_refusal(error)
+                else:
+                    st.rerun()
+            if st.button("Keep it"):
+                st.rerun()
+
+    ask()
 
 
 def run_link(run: Run, label: str | None = None) -> None:

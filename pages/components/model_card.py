@@ -14,7 +14,6 @@ from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import TrainedModel
 from pages.components.layout import page_called, show_refusal, shown
 from pages.components.model_choice import was_renamed
-from pages.components.run_actions import act
 from pages.components.tables import table
 
 KIND_WORDS = {
@@ -148,14 +147,3 @@ def files(manager: RunManager, model: TrainedModel) -> None:
 
 def _content(manager: RunManager, path: str) -> bytes:
     return manager.store.path(path).read_bytes()
-
-
-@st.dialog("Delete this model?")
-def confirm_delete(manager: RunManager, model: TrainedModel) -> None:
-    """Ask once, then move the model to the trash."""
-    st.write(f"**{shown(model.name)}** and its files move to the trash. Home has the trash.")
-    with st.container(horizontal=True):
-        if st.button("Delete", type="primary", icon=":material/delete:"):
-            act(manager.delete_model, model.id)
-        if st.button("Keep it"):
-            st.rerun()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -11,7 +12,7 @@ from cognate_core.errors import CognateError, RunError
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import Run
 from pages.components.hand_on import hand_on_buttons
-from pages.components.layout import page_called, run_link, show_refusal, shown
+from pages.components.layout import ask_first, page_called, run_link, show_refusal, shown
 
 
 def active_buttons(manager: RunManager, run: Run) -> None:
@@ -107,7 +108,8 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
         if st.button("Rename", icon=":material/edit:", disabled=fixed, type="tertiary"):
             rename(manager, run)
         if st.button("Delete this run", icon=":material/delete:", disabled=fixed, type="tertiary"):
-            confirm_delete(manager, run)
+            moved = f"**{shown(run.name)}**, its models and its files move to the trash. Home has the trash."
+            ask_first("Delete this run?", moved, "Delete", partial(_delete, manager, run.id))
 
 
 @st.dialog("Rename this run")
@@ -144,18 +146,6 @@ def act(action: Callable[[str], object], run_id: str) -> None:
         st.rerun()
 
 
-@st.dialog("Delete this run?")
-def confirm_delete(manager: RunManager, run: Run) -> None:
-    """Ask once, then move the run to the trash."""
-    st.write(f"**{shown(run.name)}**, its models and its files move to the trash. Home has the trash.")
-    with st.container(horizontal=True):
-        if st.button("Delete", type="primary", icon=":material/delete:"):
-            try:
-                manager.delete_run(run.id)
-            except CognateError as error:
-                show_refusal(error)
-            else:
-                st.query_params.clear()
-                st.rerun()
-        if st.button("Keep it"):
-            st.rerun()
+def _delete(manager: RunManager, run_id: str) -> None:
+    manager.delete_run(run_id)
+    st.query_params.clear()  # the address must not name what is not there

@@ -18,7 +18,7 @@ from streamlit.testing.v1 import AppTest
 
 from cognate_core.runs import RunManager, close_manager, current_manager, database_path
 from tests.bench.timing import heading, line, seconds
-from tests.browser.studio import launch_chromium, running_studio, wait_until_idle
+from tests.browser.studio import launch_chromium, let_in, running_studio, wait_until_idle
 from tests.faults.large_home import LONG_RUN, LONG_RUN_NAME, MODEL, make_large_home
 
 RUNS, EVENTS, DELETED = 1_000, 10_000, 500
@@ -90,6 +90,7 @@ def in_a_browser(browser: Browser, home: Path) -> dict[str, float]:
     with running_studio(home) as studio:
         for name, (path, title) in pages.items():
             page = browser.new_page(viewport={"width": 1280, "height": 900})
+            let_in(page.context, studio)
             page.set_default_timeout(600_000)
             times = []
             for _ in range(VISITS + 1):

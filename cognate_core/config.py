@@ -462,7 +462,7 @@ class TrainingConfig(BaseModel):
         0,
         title="Threads",
         help="How many threads calculate. 0: as many as make a step quickest here, measured after the first step, "
-        "and again when the pace halves. In the Grokking lab and with several workers, 0 means all cores, untried.",
+        "and again when the pace halves. Several workers do not try, and the Grokking lab takes one.",
         section="Training",
         ge=0,
         le=256,

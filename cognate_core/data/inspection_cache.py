@@ -96,8 +96,9 @@ def overlap_of(train: Choice, heldout: Choice) -> Overlap:
 
 def mixture_of(choices: Sequence[Choice], config: TrainingConfig) -> Mixture:
     """The training rows of several datasets, packed as a run would."""
-    made_up = (replace(each, word_problems=config.word_problems) for each in choices)
-    return _mixture(tuple(made_up), config.vocab_size, config.train_seq_len, config.loss_on_answer_only)
+    level = config.word_problems
+    asked = (replace(each, word_problems=level) if each.name == "Synthetic" else each for each in choices)
+    return _mixture(tuple(asked), config.vocab_size, config.train_seq_len, config.loss_on_answer_only)
 
 
 @functools.lru_cache(maxsize=2)

@@ -46,6 +46,8 @@ def branch_config(config: TrainingConfig, step: int, changes: Mapping[str, Any])
         raise ConfigError(
             {"max_steps": f"The branch begins after step {step:,}; choose more training steps than that."}
         )
+    if changed.max_steps == config.max_steps:
+        return changed
     ponders_from = round(config.act_from * config.max_steps)  # that step stays, however many steps there are
     return changed.with_overrides({"act_from": min(1.0, ponders_from / changed.max_steps)})
 

@@ -20,7 +20,7 @@ test: .venv/installed-dev .venv/browser
 	OMP_NUM_THREADS=1 $(VENV)/python -m $(PYTEST) -m "not slow"
 
 # Everything, and which branches of the code no test takes. Before a release.
-test-all: .venv/installed-dev .venv/browser .venv/nginx
+test-all: .venv/installed-dev .venv/browser .venv/proxies
 	$(VENV)/coverage erase
 	OMP_NUM_THREADS=1 $(VENV)/coverage run -m $(PYTEST)
 	$(VENV)/coverage combine --quiet
@@ -75,8 +75,8 @@ clean:
 	else $(VENV)/python -m playwright install chromium; fi
 	touch $@
 
-# A proxy for the tests, where it can be had; without it they say that they are skipped.
-.venv/nginx: | .venv/installed-dev
-	@command -v nginx >/dev/null || if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light; fi
+# Proxies for the tests, where they can be had; without them they say that they are skipped.
+.venv/proxies: | .venv/installed-dev
+	@{ command -v nginx && command -v caddy; } >/dev/null || if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -y -qq --no-install-recommends nginx-light caddy; fi
 	touch $@

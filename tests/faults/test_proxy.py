@@ -1,7 +1,8 @@
-"""The studio behind a real nginx, configured as docs/proxy.md says: at the root, in a folder, and by one that hides."""
+"""The studio behind a real nginx and Caddy, configured as docs/proxy.md says: at the root, in a folder, hidden."""
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import signal
@@ -9,7 +10,7 @@ import ssl
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -24,16 +25,15 @@ from cognate_core.storage.progress_log import ProgressLog
 from tests.browser.studio import ROOT, RUN, Studio, free_port, new_context, running_studio, wait_until_idle
 from tests.waiting import LONG, until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not shutil.which("nginx"), reason="nginx is not installed; `make test-all` does it as root"),
-]
+pytestmark = pytest.mark.slow
 
 NAME = "studio.localhost"  # which a browser takes for this computer
 RUN_ID = "0123456789ab"
-AT_ROOT, IN_FOLDER = re.findall(r"```nginx\n(.*?)```", (ROOT / "docs" / "proxy.md").read_text(), re.DOTALL)
-NO_HEADERS = re.sub(r" +proxy_set_header .*\n", "", AT_ROOT)
-WHOLE = """
+PAGE = (ROOT / "docs" / "proxy.md").read_text()
+NGINX_AT_ROOT, NGINX_IN_FOLDER = re.findall(r"```nginx\n(.*?)```", PAGE, re.DOTALL)
+CADDY_AT_ROOT, CADDY_IN_FOLDER = re.findall(r"```caddy\n(.*?)```", PAGE, re.DOTALL)
+NO_HEADERS = re.sub(r" +proxy_set_header .*\n", "", NGINX_AT_ROOT)
+WHOLE_NGINX = """
 daemon off; pid {folder}/pid; error_log stderr;
 events {{}}
 http {{
@@ -43,42 +43,60 @@ http {{
     {server}
 }}
 """
+WHOLE_CADDY = """{{
+	admin off
+	default_sni {name}
+	auto_https disable_redirects
+}}
+{server}
+"""
 
 
 def in_folder() -> str:
-    """The second configuration of the page: the first, but for its lines."""
-    location, prefix = IN_FOLDER.strip().splitlines()
-    text = AT_ROOT.replace("location / {", location.strip())
+    """The second configuration of nginx on the page: the first, but for its lines."""
+    location, prefix = NGINX_IN_FOLDER.strip().splitlines()
+    text = NGINX_AT_ROOT.replace("location / {", location.strip())
     return re.sub(r"proxy_set_header X-Forwarded-Prefix .*", prefix.strip(), text)
 
 
+def nginx(folder: Path, server: str, port: int) -> list[str | Path]:
+    """The command of an nginx at that port, with the certificate that lies in the folder."""
+    server = server.replace("443 ssl", f"127.0.0.1:{port} ssl").replace("studio.example;", f"{NAME};")
+    server = re.sub(r"ssl_certificate .*;", f"ssl_certificate {folder}/own.pem;", server)
+    server = re.sub(r"ssl_certificate_key .*;", f"ssl_certificate_key {folder}/own.key;", server)
+    (folder / "nginx.conf").write_text(WHOLE_NGINX.format(folder=folder, server=server))
+    return ["nginx", "-p", folder, "-c", folder / "nginx.conf"]
+
+
+def caddy(folder: Path, server: str, port: int) -> list[str | Path]:
+    """The same of Caddy, which would fetch a certificate."""
+    own = f"https://{NAME}:{port} {{\n\tbind 127.0.0.1\n\ttls {folder}/own.pem {folder}/own.key"
+    (folder / "Caddyfile").write_text(WHOLE_CADDY.format(name=NAME, server=server.replace("studio.example {", own)))
+    return ["caddy", "run", "--config", folder / "Caddyfile", "--adapter", "caddyfile"]
+
+
+Proxy = Callable[[Path, str, int], list[str | Path]]
+
+
 @contextmanager
-def nginx(folder: Path, server: str, studio: Studio) -> Iterator[str]:
+def served(folder: Path, proxy: Proxy, server: str, studio: Studio) -> Iterator[str]:
     """The address at which a proxy serves the studio."""
+    if not shutil.which(proxy.__name__):
+        pytest.skip(f"{proxy.__name__} is not installed; `make test-all` does it as root")
     folder.mkdir()
-    certificate, key = folder / "own.pem", folder / "own.key"
-    subprocess.run(
-        [
-            *["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=studio"],
-            "-keyout",
-            key,
-            "-out",
-            certificate,
-        ],
-        check=True,
-        capture_output=True,
-    )
+    certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={NAME}"]
+    keep = ["-addext", f"subjectAltName=DNS:{NAME}", "-keyout", folder / "own.key", "-out", folder / "own.pem"]
+    subprocess.run([*certificate, *keep], check=True, capture_output=True)
     port = free_port()
-    server = server.replace("8501", studio.url.rpartition(":")[2]).replace("443 ssl", f"127.0.0.1:{port} ssl")
-    server = server.replace("studio.example;", f"{NAME};")
-    server = re.sub(r"ssl_certificate .*;", f"ssl_certificate {certificate};", server)
-    server = re.sub(r"ssl_certificate_key .*;", f"ssl_certificate_key {key};", server)
-    (folder / "nginx.conf").write_text(WHOLE.format(folder=folder, server=server))
-    command: list[str | Path] = ["nginx", "-p", folder, "-c", folder / "nginx.conf"]
-    with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+    command = proxy(folder, server.replace("8501", studio.url.rpartition(":")[2]), port)
+    homes = {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "HOME": str(folder)}  # of Caddy
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **homes}) as process,
+    ):
         address = f"https://127.0.0.1:{port}"
         try:
-            until(lambda: process.poll() is not None or answer(address) is not None, "that nginx answers")
+            until(lambda: process.poll() is not None or answer(address) is not None, "that the proxy answers")
             assert process.poll() is None, (folder / "log").read_text()
             yield address.replace("127.0.0.1", NAME)
         finally:
@@ -118,17 +136,26 @@ def studio(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize(("server", "below"), [(AT_ROOT, ""), (in_folder(), "/studio")], ids=["root", "folder"])
+@pytest.mark.parametrize(
+    ("proxy", "server", "below"),
+    [
+        pytest.param(nginx, NGINX_AT_ROOT, "", id="nginx, root"),
+        pytest.param(nginx, in_folder(), "/studio", id="nginx, folder"),
+        pytest.param(caddy, CADDY_AT_ROOT, "", id="Caddy, root"),
+        pytest.param(caddy, CADDY_IN_FOLDER, "/studio", id="Caddy, folder"),
+    ],
+)
 def test_pages_work_behind_the_documented_proxy(
-    studio: Studio, chromium: Browser, tmp_path: Path, server: str, below: str
+    studio: Studio, chromium: Browser, tmp_path: Path, proxy: Proxy, server: str, below: str
 ) -> None:
-    with nginx(tmp_path / "nginx", server, studio) as outside:
+    with served(tmp_path / "proxy", proxy, server, studio) as outside:
         address = outside + below
         for path in ("/", "/monitor", "/api/v1/runs", "/live?run=x", "/_stcore/stream"):
             assert answer(address + path) == 401, path
         assert answer(f"{address}/api/v1/health") == 200
         assert answer(f"{address}/api/v1/runs", **studio.shown) == 200
-        assert answer(f"{address}/", **studio.shown, Host="evil.example") == 403
+        if proxy is nginx:  # Caddy passes no other name on
+            assert answer(f"{address}/", **studio.shown, Host="evil.example") == 403
 
         page = new_context(chromium, ignore_https_errors=True).new_page()
         trouble: list[str] = []
@@ -162,7 +189,7 @@ def test_pages_work_behind_the_documented_proxy(
 
 
 def test_a_proxy_that_hides_lets_nobody_in(tmp_path: Path, studio: Studio) -> None:
-    with nginx(tmp_path / "nginx", NO_HEADERS, studio) as address:
+    with served(tmp_path / "proxy", nginx, NO_HEADERS, studio) as address:
         for path in ("/", "/monitor", "/api/v1/runs", "/live?run=x"):
             assert answer(address + path) == 401, path
 
@@ -170,7 +197,7 @@ def test_a_proxy_that_hides_lets_nobody_in(tmp_path: Path, studio: Studio) -> No
 def test_an_open_studio_answers_no_proxy_that_shows_itself(tmp_path: Path) -> None:
     with (
         running_studio(tmp_path / "home", (*RUN, "--no-browser", "--open")) as studio,
-        nginx(tmp_path / "nginx", AT_ROOT.replace("$http_host", "127.0.0.1"), studio) as address,
+        served(tmp_path / "proxy", nginx, NGINX_AT_ROOT.replace("$http_host", "127.0.0.1"), studio) as address,
     ):
         with urllib.request.urlopen(studio.url, timeout=LONG) as own:
             assert own.status == 200

@@ -105,6 +105,16 @@ def in_a_browser(browser: Browser, home: Path) -> dict[str, float]:
     return found
 
 
+def emptying(home: Path) -> dict[str, float]:
+    """Seconds until all that was deleted is gone for good."""
+    manager = RunManager(home, max_parallel=0)
+    start = time.perf_counter()
+    manager.empty_trash()
+    took = time.perf_counter() - start
+    manager.close()
+    return {"emptying the trash": took}
+
+
 def main() -> None:
     heading(f"{RUNS:,} runs with {EVENTS:,} events each, {DELETED} deleted ones, beside {FEW} of each")
     with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
@@ -112,8 +122,8 @@ def main() -> None:
         few, many = Path(folder) / "few", Path(folder) / "many"
         make_home(few, FEW, FEW, FEW)
         make_home(many, RUNS, EVENTS, DELETED)
-        before = on_the_server(few) | in_a_browser(browser, few)
-        after = on_the_server(many) | in_a_browser(browser, many)
+        before = on_the_server(few) | in_a_browser(browser, few) | emptying(few)
+        after = on_the_server(many) | in_a_browser(browser, many) | emptying(many)
         browser.close()
     for what, took in after.items():
         figure = f"{took:,.0f}" if what.endswith("elements") else f"{took * 1000:,.0f} ms"

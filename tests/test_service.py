@@ -699,10 +699,11 @@ def test_loader_can_ask_whether_to_go_on() -> None:
 
 def test_interruption_from_another_thread_is_heard_by_a_trainer_in_a_thread() -> None:
     holder: list[TrainingService] = []
-    asked = threading.Event()
+    going_on, asked = threading.Event(), threading.Event()
 
     async def at_second_step(progress: TrainingProgress) -> None:
         if progress.step == 2:
+            assert await asyncio.to_thread(going_on.wait, LONG)  # else the second step itself may hear it
             await asyncio.to_thread(asyncio.run, holder[0].stop_training_session(TASK))
             asked.set()
 
@@ -711,7 +712,9 @@ def test_interruption_from_another_thread_is_heard_by_a_trainer_in_a_thread() ->
             self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
         ) -> dict[str, Any]:
             def callback(*call: Any) -> None:
-                assert call[0] <= 2 or asked.wait(LONG)  # the person presses before the third step ends
+                if call[0] == 3:
+                    going_on.set()
+                    assert asked.wait(LONG)  # the person presses before the third step ends
                 progress_callback(*call)
 
             return await super().train_model(model_name, config, callback)

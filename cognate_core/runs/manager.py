@@ -815,21 +815,25 @@ class RunManager:
             run = self.log.run(run_id)  # its turn came at this moment
         if not run.status.is_active:
             return False
-        with self._lock:
-            execution = self._executions.get(run_id)
-        if execution is not None:  # first: it must end even if nothing can be written
-            execution.interrupt(ASKED_BY[status])
+        execution = self._execution_of(run_id)
         try:
-            shown = self.log.set_status(run_id, status)
+            shown = self.log.set_status(run_id, status)  # before it is heard: its end must not be written first
         except StorageError as error:
             if execution is None:
                 raise
             _log.warning("What was asked of run %s cannot be shown before it has ended: %s", run_id, error)
-            return True  # it was heard
-        if shown:
-            self._tell(run_id)
+            execution.interrupt(ASKED_BY[status])  # it must end even if nothing can be written
             return True
-        return self.log.run(run_id).status.is_active
+        if not shown:
+            return self.log.run(run_id).status.is_active
+        self._tell(run_id)
+        if execution := execution or self._execution_of(run_id):  # one that begins now reads what was shown
+            execution.interrupt(ASKED_BY[status])
+        return True
+
+    def _execution_of(self, run_id: str) -> Execution | None:
+        with self._lock:
+            return self._executions.get(run_id)
 
     def _threads_of(self, run: Run) -> int:
         """How many threads trained its models at their end; 0 where that is not known, or more than there are here."""

@@ -552,6 +552,28 @@ class TestStopAndCancel:
         assert not studio.cancel(run_id)
         assert studio.log.run(run_id) == ended
 
+    @pytest.mark.parametrize("how", [RunManager.pause, RunManager.stop, RunManager.cancel])
+    def test_what_is_asked_is_shown_before_the_run_can_end_by_it(
+        self,
+        studio: RunManager,
+        trainer: PatientTrainer,
+        start: Callable[..., str],
+        monkeypatch: pytest.MonkeyPatch,
+        how: Callable[[RunManager, str], bool],
+    ) -> None:
+        run_id = start(studio, "a")
+        begin(trainer, "a")
+        write, person = studio.log.set_status, threading.current_thread()
+
+        def the_person_is_slow(wanted: str, status: RunStatus, **columns: Any) -> bool:
+            if threading.current_thread() is person:
+                assert not studio.wait(wanted, MOMENT), "it ended before what was asked was written"
+            return write(wanted, status, **columns)
+
+        monkeypatch.setattr(studio.log, "set_status", the_person_is_slow)
+        assert how(studio, run_id), "it was obeyed"
+        assert studio.wait(run_id, LONG)
+
     def test_an_unknown_run_is_told_as_a_sentence(self, studio: RunManager) -> None:
         for ask in (studio.pause, studio.stop, studio.cancel, studio.resume, studio.delete_run):
             with pytest.raises(RunError, match="There is no run with this address"):

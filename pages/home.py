@@ -4,7 +4,7 @@ import streamlit as st
 
 from cognate_core.contracts import RunStatus
 from cognate_core.insight.words import ago, compact, duration
-from cognate_core.presets import PRESETS
+from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.hand_on import open_passport_field
@@ -24,6 +24,7 @@ from pages.components.tour import welcome
 
 RECENT_RUNS = 8  # that are shown at first; a sweep counts as one
 RECENT_OF_A_SWEEP = 4
+CARDS_IN_A_ROW = 3  # of presets
 RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
 
 
@@ -154,20 +155,27 @@ def trash(manager: RunManager) -> None:
 
 def preset_cards() -> None:
     """The presets, each with what to expect and a way in."""
-    for column, preset in zip(st.columns(len(PRESETS)), PRESETS.values(), strict=True):
-        with column, st.container(border=True, height="stretch"):
-            st.subheader(preset.title, anchor=False)
-            st.write(preset.summary)
-            st.caption(preset.expectation)
-            if preset.config.task == "arithmetic":
-                st.page_link(page_called("lab"), label="Open the Grokking lab", icon=":material/science:")
-                continue
-            st.page_link(
-                page_called("new_run"),
-                label="Use this preset",
-                icon=":material/arrow_forward:",
-                query_params={"preset": preset.title},  # as the bound widget writes it
-            )
+    presets = list(PRESETS.values())
+    for first in range(0, len(presets), CARDS_IN_A_ROW):
+        for column, preset in zip(st.columns(CARDS_IN_A_ROW), presets[first : first + CARDS_IN_A_ROW], strict=False):
+            with column, st.container(border=True, height="stretch"):
+                preset_card(preset)
+
+
+def preset_card(preset: Preset) -> None:
+    """One of them."""
+    st.subheader(preset.title, anchor=False)
+    st.write(preset.summary)
+    st.caption(preset.expectation)
+    if preset.config.task == "arithmetic":
+        st.page_link(page_called("lab"), label="Open the Grokking lab", icon=":material/science:")
+        return
+    st.page_link(
+        page_called("new_run"),
+        label="Use this preset",
+        icon=":material/arrow_forward:",
+        query_params={"preset": preset.title},  # as the bound widget writes it
+    )
 
 
 def recent_runs(log: ProgressLog, runs: list[Run]) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.errors import ConfigError
+from cognate_core.model import count_parameters
 from cognate_core.presets import PRESETS, get_preset
 
 
@@ -44,8 +45,13 @@ def test_says_in_a_sentence_what_it_is_and_what_to_expect(name: str, words: str)
     assert text.endswith(".") and len(text.split()) >= 5
 
 
-def test_full_size_preset_is_the_specification() -> None:
-    assert get_preset("cognate-25m").config == TrainingConfig()
+def test_one_is_the_specification() -> None:
+    assert get_preset("as-specified").config == TrainingConfig()
+
+
+@pytest.mark.parametrize("name", ["cognate-25m", "as-specified"])
+def test_full_size_is_25_million_parameters(name: str) -> None:
+    assert count_parameters(get_preset(name).config)["total"] == pytest.approx(25_000_000, rel=0.02)
 
 
 def test_titles_are_distinct() -> None:

@@ -14,7 +14,7 @@ from tests.there import there
 
 def main() -> None:
     heading("GrokFast EMA on 25M gradients")
-    config = PRESETS["cognate-25m"].config
+    config = PRESETS["as-specified"].config
     parameters = list(CognateModel(config).parameters())
     for parameter in parameters:
         parameter.grad = torch.randn_like(parameter)

@@ -69,7 +69,7 @@ def main() -> None:
 def overheads() -> None:
     """Forward and backward of the full-size model, fresh weights, in turns with the plain backbone."""
     heading("Model: what pondering and memory cost, forward and backward, fp32")
-    base = PRESETS["cognate-25m"].config
+    base = PRESETS["as-specified"].config
     kinds = {
         "plain backbone": PLAIN,
         "with memory": {"act_enabled": False},

@@ -37,7 +37,7 @@ SHAPE = {
     "eval_interval": STEPS,
     "precision": "fp32",
 }
-CONFIG = PRESETS["cognate-25m"].config.with_overrides(SHAPE)
+CONFIG = PRESETS["as-specified"].config.with_overrides(SHAPE)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def _measure(end: Connection, batch: int, length: int, steps: int, threads: int)
     """Best of two passes after one to warm up; every token takes `steps` ponder steps."""
     torch.set_num_threads(threads)
     keep_freed_memory()
-    model = CognateModel(PRESETS["cognate-25m"].config.with_overrides({"max_seq_len": 4096, "train_seq_len": length}))
+    model = CognateModel(PRESETS["as-specified"].config.with_overrides({"max_seq_len": 4096, "train_seq_len": length}))
     assert model.pondering is not None
     model.pondering.threshold = float("inf")  # nobody halts before the limit
     tokens = torch.randint(1, model.config.vocab_size, (batch, length + 1))

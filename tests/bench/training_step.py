@@ -24,7 +24,7 @@ from tests.bench.timing import heading, in_turns, line
 from tests.there import there
 
 ROUNDS = 3
-CONFIG = PRESETS["cognate-25m"].config.with_overrides(PLAIN)
+CONFIG = PRESETS["as-specified"].config.with_overrides(PLAIN)
 WANTED_SPEED, WANTED_SHARE = 1.7, 0.5
 
 

@@ -483,7 +483,7 @@ class RunManager:
 
         def rests() -> bool:
             status = self.log.run(run_id).status
-            return status.is_terminal or status is RunStatus.PAUSED
+            return (status.is_terminal or status is RunStatus.PAUSED) and self._execution_of(run_id) is None
 
         with self._run_ended:
             self._run_ended.wait_for(lambda: self._closed or rests(), timeout)
@@ -504,7 +504,7 @@ class RunManager:
             thread.join(max(0.0, deadline - self._timing.clock()))
         for execution in executions:
             execution.kill()  # those that are still there: their last checkpoint stands
-        deadline = max(deadline, self._timing.clock() + 0.5)
+        deadline = max(deadline, self._timing.clock() + self._timing.killed)
         for thread in threads:
             thread.join(max(0.0, deadline - self._timing.clock()))
         self.broadcast.close()

@@ -15,6 +15,7 @@ class Timing:
         heartbeat: between two signs of life of the studio.
         retry: between two tries to write how a run ended.
         close: how long closing waits for checkpoints; then it is done by force.
+        killed: how long closing waits until the end of a killed worker is noticed.
         orphan: what a worker of a studio that is gone may take to write its checkpoint.
         cancel: what a cancelled worker may take to end by itself; nothing of it is kept.
         spare: how long a spare worker waits for a run.
@@ -24,6 +25,7 @@ class Timing:
     heartbeat: float = 10.0
     retry: float = 1.0
     close: float = 8.0
+    killed: float = 0.5
     orphan: float = 10.0
     cancel: float = 8.0
     spare: float = 600.0

@@ -85,8 +85,9 @@ def look_through_the_lens(page: Page) -> None:
     assert words.nth(4).get_attribute("style") != thinking
 
     expect(page.get_by_text("notes of earlier texts")).to_be_visible()
+    page.get_by_label("A problem, or the beginning of a text").fill("How many are left?")
     page.get_by_role("button", name="Write").click()
-    expect(page.locator("[data-testid=stApp][data-test-script-state=running]")).to_be_visible()
+    expect(lens.get_by_role("listbox")).to_contain_text("How many are left?")
     wait_until_idle(page)
     words.nth(2).click()
     expect(lens.get_by_role("listitem").first).to_contain_text("of the looking, from an earlier text")

@@ -12,7 +12,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -573,6 +573,24 @@ class TestStopAndCancel:
         monkeypatch.setattr(studio.log, "set_status", the_person_is_slow)
         assert how(studio, run_id), "it was obeyed"
         assert studio.wait(run_id, LONG)
+
+    def test_it_is_waited_until_the_end_was_told_to_everybody(
+        self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        run_id = start(studio, "a")
+        begin(trainer, "a")
+        write, too_early = studio.log.set_status, list[set[Future[bool]]]()
+
+        def written_and_not_told_yet(wanted: str, status: RunStatus, **columns: Any) -> bool:
+            done = write(wanted, status, **columns)
+            too_early.append(wait([pool.submit(studio.wait, wanted, LONG)], MOMENT).done)
+            return done
+
+        with ThreadPoolExecutor(1) as pool:
+            monkeypatch.setattr(studio.log, "set_status", written_and_not_told_yet)
+            trainer.let_all_go()
+            assert studio.wait(run_id, LONG)
+        assert too_early == [set()]
 
     def test_an_unknown_run_is_told_as_a_sentence(self, studio: RunManager) -> None:
         for ask in (studio.pause, studio.stop, studio.cancel, studio.resume, studio.delete_run):

@@ -252,7 +252,7 @@ class TestWorker:
     def test_killed_it_is_a_crash_that_can_be_resumed_and_closing_pauses_it(
         self, open_manager: OpenManager, home: Path
     ) -> None:
-        studio = open_manager(executor="process")
+        studio = open_manager(executor="process", timing=Timing(close=LONG))
         studio.prepare_worker()  # the first life has a spare worker, the second one of its own
         (spare,) = psutil.Process().children()
         saved = when_step(studio, 7, lambda _: None)
@@ -325,7 +325,7 @@ class TestWorker:
         self, open_manager: OpenManager, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         play(monkeypatch, home.parent, 'say({"message": "I hang"}); os.kill(os.getpid(), signal.SIGSTOP)')
-        studio = open_manager(executor="process", timing=Timing(close=MOMENT))
+        studio = open_manager(executor="process", timing=Timing(close=MOMENT, killed=LONG))
         run_id = studio.start(small_config(), "Played", ["played"])
         until(lambda: studio.log.run(run_id).message == "I hang", "its last words")
         pid = workers()[run_id]
@@ -367,7 +367,14 @@ class TestWorker:
         assert b"Warning: \xff" in printed
 
     @pytest.mark.parametrize("how", ["the studio is gone", "the computer is shut down"])
-    def test_left_alone_it_writes_a_checkpoint_and_ends(self, tmp_path: Path, how: str) -> None:
+    def test_left_alone_it_writes_a_checkpoint_and_ends(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    ) -> None:
+        (tmp_path / "unhurried.py").write_text(
+            f"from cognate_core.runs import worker\nworker.LAST_SECONDS = {LONG}\nworker.main()\n"
+        )
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setattr(process_module, "WORKER_MODULE", "unhurried")
         folder = tmp_path / "home" / "runs" / "by-hand"
         config = small_config(**ENDLESS, output_dir=str(folder))
         context = RunContext(

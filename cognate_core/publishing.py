@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.config.portable import portable_config, without_folders
 from cognate_core.contracts import ARTIFACT_FILES
 from cognate_core.errors import CognateError, NoHubToken, PublishError
-from cognate_core.portable import portable_config, without_folders
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressReader, TrainedModel
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from cognate_core.charts_of_runs import Look, run_charts
+from cognate_core.config.presets import nearest_preset
 from cognate_core.contracts import utc_now
 from cognate_core.insight.report import run_report
-from cognate_core.presets import nearest_preset
 from cognate_core.storage.progress_log import ProgressReader, Row, Run
 
 

@@ -2,9 +2,9 @@
 
 import streamlit as st
 
+from cognate_core.config.presets import PRESETS, Preset
 from cognate_core.contracts import RunStatus
 from cognate_core.insight.words import ago, compact, duration
-from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog, Run
 from pages.components.hand_on import open_passport_field

@@ -9,12 +9,12 @@ from typing import Any
 import streamlit as st
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS, RACERS, Preset, Racer
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.grokking import grokked_at, known_by_heart_at
 from cognate_core.insight.words import duration
-from cognate_core.presets import PRESETS, RACERS, Preset, Racer
 from cognate_core.runs import RunManager, current_manager, numbered_names
 from cognate_core.runs.rate_finder import NOT_IN_THE_LAB
 from cognate_core.storage.curves import read_curves

@@ -8,14 +8,14 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.config import TrainingConfig, as_text
+from cognate_core.config.presets import PRESETS, Preset
+from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import Origin, Quote
 from cognate_core.data.own_files import find_own_file, usable_rows
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.extras import require_installed
-from cognate_core.presets import PRESETS, Preset
 from cognate_core.records import report_from_json
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, known_report, numbered_names
-from cognate_core.sweep import Sweep
 from pages.components.config_form import HIDDEN_FIELDS, ConfigForm
 from pages.components.layout import page_called, page_header, show_refusal, shown
 from pages.components.own_files import file_field, keep_uploaded

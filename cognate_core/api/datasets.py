@@ -12,8 +12,8 @@ from pydantic import BaseModel, Field
 from cognate_core.api.requests import Asked, GetManager, GetOwner, Items, Page, part
 from cognate_core.api.streams import Slots, working
 from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.errors import ConfigError, NotFound
-from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 
 if TYPE_CHECKING:

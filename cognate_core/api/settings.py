@@ -11,9 +11,9 @@ from pydantic import BaseModel, Field
 
 from cognate_core.api.requests import Asked, GetManager, GetOwner, GetOwnFiles, OwnFiles
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import get_preset
 from cognate_core.contracts import Quote
 from cognate_core.errors import ConfigError
-from cognate_core.presets import get_preset
 from cognate_core.records import report_from_json
 from cognate_core.runs import MAX_MODELS, known_report
 

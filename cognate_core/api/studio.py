@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 from cognate_core.api.login import Links
 from cognate_core.api.requests import GetManager
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.errors import NotFound, RunError
-from cognate_core.presets import PRESETS
 from cognate_core.service import COORDINATION_KEY
 
 router = APIRouter(tags=["studio"])

@@ -13,9 +13,9 @@ from cognate_core.api.figures import Figure
 from cognate_core.api.requests import GetManager, GetOwnFiles
 from cognate_core.api.runs import ONE_START, IdempotencyKey, portable, tell_known
 from cognate_core.api.settings import Settings
+from cognate_core.config.sweep import MAX_RUNS, Sweep
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager
-from cognate_core.sweep import MAX_RUNS, Sweep
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import TrainingConfig, fields_that
 
 if TYPE_CHECKING:
     from cognate_core.arithmetic.problems import Problems
 
-SHAPE_FIELDS = ("d_model", "n_layers", "n_heads", "arithmetic_modulus", "arithmetic_operation")
+SHAPE_FIELDS = tuple(fields_that("shapes_model", "arithmetic"))
 _POSITIONS = 5  # the published model has room for the answer, too, though it never reads it
 _ROWS = 1024  # evaluated at once: what they need fits a processor's cache
 

@@ -10,8 +10,8 @@ import typer
 from cognate_core.cli.connection import chosen_server
 from cognate_core.client import Client
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import get_preset
 from cognate_core.errors import ConfigError
-from cognate_core.presets import get_preset
 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting. May be repeated.")

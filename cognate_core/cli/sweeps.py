@@ -10,7 +10,7 @@ from cognate_core.cli.connection import changing, looking
 from cognate_core.cli.output import JsonOption, figure, print_json, print_line, print_rows, print_table
 from cognate_core.cli.settings import FileArgument, PresetOption, SetOption, chosen_config, parse_changes, sent
 from cognate_core.client import Row
-from cognate_core.presets import PRESETS
+from cognate_core.config.presets import PRESETS
 
 app = typer.Typer(name="sweep", help="Try several settings: runs of one group.", no_args_is_help=True)
 

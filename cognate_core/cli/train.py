@@ -30,8 +30,8 @@ from cognate_core.cli.settings import (
 )
 from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS, RACERS
 from cognate_core.contracts import RunStatus
-from cognate_core.presets import PRESETS, RACERS
 from cognate_core.runs import MAX_MODELS, name_after
 
 app = typer.Typer()

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import tokenizers
 
-from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig
+from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig, field_extra, form_fields
 from cognate_core.contracts import RARE, DataReport, DatasetLoader, Event, RecordSink, SourceReport
 from cognate_core.data import hub
 from cognate_core.data.documents import Document
@@ -131,14 +131,9 @@ class MixtureLoader(DatasetLoader):
 
     def _content_hash(self, sources: list[SourceDocuments]) -> str:
         config = self._config
-        settings = [
-            LAYOUT_VERSION,
-            tokenizers.__version__,
-            config.vocab_size,
-            config.train_seq_len,
-            config.loss_on_answer_only,
-        ]
-        digest = hashlib.sha256(json.dumps(settings).encode())
+        of_tokens = [name for name, info in form_fields().items() if field_extra(info)["prepares_data"] == "tokens"]
+        settings = [getattr(config, name) for name in sorted(of_tokens, reverse=True)]  # as data is named that is there
+        digest = hashlib.sha256(json.dumps([LAYOUT_VERSION, tokenizers.__version__, *settings]).encode())
         for source in sources:
             digest.update(json.dumps([source.name, source.skipped]).encode())  # they stand in the cached report
             for documents in (source.train, source.heldout):

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.schedule import decay_begin
 from cognate_core.insight.charts import Curve, Floats
 from cognate_core.insight.finding import Finding, clipping_on, scaled_rate
 from cognate_core.insight.trend import WINDOW, Buckets, buckets, groups, local_noise, surroundings
-from cognate_core.schedule import decay_begin
 
 STRETCHES = 40  # or up to twice as many: the shortest of which a level is told
 

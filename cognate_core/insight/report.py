@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, Protocol
 
-from cognate_core.config import TrainingConfig, as_text, field_extra, used_fields
+from cognate_core.config import TrainingConfig, as_text, field_extra, fields_that, used_fields
 from cognate_core.contracts import RunStatus, perplexity
 from cognate_core.heldout import heldout_checks
 from cognate_core.insight.charts import PLOTLY_SCRIPT
@@ -28,7 +28,6 @@ UNKNOWN = "unknown"
 SHOWN_SAMPLES, SHOWN_CHECKS = 6, 12  # of one problem and of one dataset: the first, the last, and some between
 _HERE = Path(__file__).parent
 _NOT_SHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # HTML has no place for them
-_OWN_PLACES = ("output_dir", "dataset_path", "ray_address")  # of the person's computers, nobody else's concern
 
 
 class RunFacts(Protocol):
@@ -281,7 +280,7 @@ def _settings(config: TrainingConfig, standard_name: str, standard: TrainingConf
     changed = 0
     for name, info in used_fields(config.task).items():
         value, usual = _value(name, config), _value(name, standard)
-        differs = value != usual and name not in _OWN_PLACES
+        differs = value != usual and not field_extra(info)["personal"]
         changed += differs
         unit = field_extra(info).get("unit", "")
         shown = f"{value} {unit}".strip() if value != "none" else value
@@ -375,7 +374,7 @@ def _value(name: str, config: TrainingConfig) -> str:
         return ", ".join(value)
     if isinstance(value, dict):
         return as_text(value)
-    if name in _OWN_PLACES:
+    if name in fields_that("personal"):
         return "own cluster" if name == "ray_address" else _last_part(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
 

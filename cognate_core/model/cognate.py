@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import TrainingConfig, fields_that
 from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.model.generation import GeneratedToken, choose
 from cognate_core.model.head_loss import head_loss
@@ -40,25 +40,7 @@ from cognate_core.model.state import CognateOutput, CognateState, LossCounts, Me
 IGNORED_TARGET = -100
 """A target with this value does not count in the loss (padding, prompt tokens)."""
 
-ARCHITECTURE_FIELDS = (
-    "d_model",
-    "n_layers",
-    "n_heads",
-    "vocab_size",
-    "max_seq_len",
-    "attention_window",
-    "act_enabled",
-    "max_act_steps",
-    "act_inference_steps",
-    "act_threshold",
-    "ltm_enabled",
-    "d_mem",
-    "mem_capacity",
-    "mem_topk",
-    "mem_segment",
-    "mem_writes",
-    "mem_layers",
-)
+ARCHITECTURE_FIELDS = tuple(fields_that("shapes_model", "text"))
 """The settings of TrainingConfig that decide what the finished model computes: what `config.json` holds."""
 
 _FIRST_FIELDS = ARCHITECTURE_FIELDS[:5]  # all that a config.json had before pondering and memory,

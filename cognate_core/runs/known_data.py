@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from cognate_core.config import TrainingConfig, field_extra, form_fields
+from cognate_core.config import TrainingConfig, fields_that
 from cognate_core.storage.progress_log import ProgressReader
-
-_OF_THE_DATA = [name for name, info in form_fields().items() if field_extra(info)["section"] == "Data"]
-_OF_THE_DATA = [name for name in _OF_THE_DATA if name != "mixture_weights"] + ["vocab_size", "task"]
 
 
 def known_report(log: ProgressReader, config: TrainingConfig) -> dict[str, Any] | None:
     """The fields of the DataReport of the newest run with the same data settings, which had them all; else None."""
-    wanted = [getattr(config, name) for name in _OF_THE_DATA]
+    names = list(fields_that("prepares_data"))
+    wanted = [getattr(config, name) for name in names]
     for run in log.runs():
         report = run.data_report
         if report is None or report["fallback"] or not all(source["loaded"] for source in report["sources"]):
             continue
-        if [getattr(run.config, name) for name in _OF_THE_DATA] == wanted:
+        if [getattr(run.config, name) for name in names] == wanted:
             return report
     return None

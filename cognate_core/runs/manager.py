@@ -23,6 +23,7 @@ import psutil
 from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import (
     BatchSequence,
     ModelArtifacts,
@@ -87,7 +88,6 @@ from cognate_core.storage.progress_log import (
     TrainedModel,
 )
 from cognate_core.storage.trash import Trash, TrashEntry
-from cognate_core.sweep import Sweep
 from cognate_core.tracking import Tracking, tracking_of
 
 _log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from cognate_core.config import TrainingConfig, branch_fields
+from cognate_core.config import TrainingConfig, fields_that
 from cognate_core.contracts import CHECKPOINT_MANIFEST
 from cognate_core.errors import ConfigError, RunError
 from cognate_core.labels import folder_name
@@ -33,7 +33,7 @@ def branch_config(config: TrainingConfig, step: int, changes: Mapping[str, Any])
     Raises:
         ConfigError: a setting cannot be changed on the way, or has a value that cannot be used.
     """
-    fixed = sorted(set(changes) - set(branch_fields(config.task)))
+    fixed = sorted(set(changes) - set(fields_that("branchable", config.task)))
     if fixed:
         raise ConfigError(
             dict.fromkeys(

@@ -29,10 +29,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.portable import portable_config, without_folders, without_places
 from cognate_core.contracts import ARTIFACT_FILES, Event, RunStatus, utc_now
 from cognate_core.errors import DISK_FULL, CognateError, DiskFull, RunError, StorageError, UnusableFile
 from cognate_core.files import is_disk_full, require_space, sync_folder, write_durably
-from cognate_core.portable import portable_config, without_folders, without_places
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.names import MAX_MODELS
 from cognate_core.runs.passport_checks import (

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from cognate_core.config import fields_that
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import StorageError
 from cognate_core.storage.artifacts import ArtifactStore
@@ -25,7 +26,6 @@ bits of a factor, is reckoned and not measured.
 """
 
 _ENDED = (RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_FAILURES, RunStatus.STOPPED)
-_NOT_COMPARED = ("output_dir", "trackers", "threads")  # places and means, not settings
 
 Verdict = Literal["identical", "same within rounding", "different", "cannot be compared"]
 
@@ -67,7 +67,7 @@ def compare_runs(log: ProgressReader, store: ArtifactStore, original_id: str, re
     hashes = [run.data_report["content_hash"] if run.data_report else None for run in (original, repeated)]
     same_data = None if None in hashes else hashes[0] == hashes[1]
     other = tuple(
-        name for name, value in original.config if name not in _NOT_COMPARED and value != getattr(repeated.config, name)
+        name for name in fields_that("compared") if getattr(original.config, name) != getattr(repeated.config, name)
     )
     verdict, reason = _verdict(original, repeated, same_data, models, _rounding(log, original_id))
     if other and verdict != "cannot be compared":

@@ -21,12 +21,12 @@ from torch import Tensor
 
 from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
+from cognate_core.config.schedule import learning_rate_at, peak_learning_rate
 from cognate_core.contracts import Evaluation, Event, ProgressCallback, Record, RecordSink, StepMetrics
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import DataError, Diverged, Interruption, StorageError
 from cognate_core.heldout import HeldoutMeans
 from cognate_core.model import CognateModel
-from cognate_core.schedule import learning_rate_at, peak_learning_rate
 from cognate_core.training.best import Best
 from cognate_core.training.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.schedule import peak_learning_rate
 from cognate_core.contracts import Record, StepMetrics
 from cognate_core.data.prepared import PreparedData
-from cognate_core.schedule import peak_learning_rate
 from cognate_core.training.hardware import keep_freed_memory, precision_for
 from cognate_core.training.tasks import loop_for
 

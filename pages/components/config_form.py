@@ -14,8 +14,8 @@ from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TRACKERS, as_text, field_extra, field_range, form_fields
+from cognate_core.config.presets import Preset
 from cognate_core.extras import install_command
-from cognate_core.presets import Preset
 from pages.components.layout import shown
 
 SIGNS = {"*": "×", "+": "+", "-": "−", "/": "÷"}

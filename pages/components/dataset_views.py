@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from cognate_core.config import TrainingConfig, as_text, field_extra, form_fields
+from cognate_core.config.presets import PRESETS
 from cognate_core.data.own_files import usable_rows
 from cognate_core.errors import ConfigError
 from cognate_core.insight.data_charts import length_chart
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact
-from cognate_core.presets import PRESETS
 from pages.components.batch_view import show_sequence
 from pages.components.dataset_cache import lengths_of, mixture_of, overlap_of, rows_of
 from pages.components.layout import shown

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from cognate_core.config import as_text, form_fields
+from cognate_core.config.presets import nearest_preset
 from cognate_core.insight.comparison import config_difference
-from cognate_core.presets import nearest_preset
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_log import Run, TrainedModel
 from pages.components.config_form import HIDDEN_FIELDS

@@ -11,10 +11,10 @@ from typing import Any
 import streamlit as st
 
 from cognate_core.config import TrainingConfig, as_text, form_fields, parse_setting, used_fields
+from cognate_core.config.presets import PRESETS, Preset
 from cognate_core.contracts import Origin, Relation
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.files import replace_durably
-from cognate_core.presets import PRESETS, Preset
 from cognate_core.runs import RunManager, name_after
 from pages.components.config_form import HIDDEN_FIELDS
 from pages.components.layout import page_called, run_link, shown

@@ -7,7 +7,7 @@ from typing import Any
 
 import streamlit as st
 
-from cognate_core.config import as_text, branch_fields
+from cognate_core.config import as_text, fields_that
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.insight.glossary import explained
 from cognate_core.runs import RunManager, name_after, nearest_checkpoint
@@ -81,7 +81,7 @@ def branch_form(manager: RunManager, run: Run, model_name: str, step: int) -> No
             f"The nearest checkpoint is of step {nearest:,} (there are: {others}). The new run goes on from there with "
             "what you change here; this one stays as it is."
         )
-        fields = branch_fields(run.config.task)
+        fields = fields_that("branchable", run.config.task)
         del fields["max_steps"]  # it has a field of its own
         setting = st.selectbox(
             "Setting to change",

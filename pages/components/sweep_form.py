@@ -12,10 +12,10 @@ import streamlit as st
 from pydantic.fields import FieldInfo
 
 from cognate_core.config import TrainingConfig, field_extra, field_range
+from cognate_core.config.sweep import MAX_RUNS, Sweep, sweepable_fields
 from cognate_core.contracts import Quote
 from cognate_core.errors import ConfigError
 from cognate_core.insight.words import duration
-from cognate_core.sweep import MAX_RUNS, Sweep, sweepable_fields
 from pages.components.layout import shown
 from pages.components.tables import settings_columns, table
 

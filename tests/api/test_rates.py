@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cognate_core.presets import PRESETS
+from cognate_core.config.presets import PRESETS
 from cognate_core.runs import RunManager
 from cognate_core.runs.rate_finder import RateSearch
 

@@ -17,9 +17,9 @@ import cognate_core
 from cognate_core.api import Links, served
 from cognate_core.api.description import operations
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import DataReport, Quote
 from cognate_core.errors import TrainingError
-from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from cognate_core.runs.token import studio_token, worker_environment
 from tests.waiting import LONG

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from cognate_core.arithmetic import ArithmeticModel, answer_loss, beginning, evaluate
-from cognate_core.presets import PRESETS
+from cognate_core.config.presets import PRESETS
 from tests.arithmetic.plain import PlainModel
 from tests.arithmetic.tiny import config_of
 

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer
 
 from cognate_core.arithmetic import beginning, tokenizer
-from cognate_core.presets import PRESETS
+from cognate_core.config.presets import PRESETS
 from tests.arithmetic.tiny import config_of
 
 

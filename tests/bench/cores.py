@@ -22,8 +22,8 @@ from typing import Any
 import torch
 from playwright.sync_api import Browser, sync_playwright
 
+from cognate_core.config.presets import PRESETS
 from cognate_core.model import CognateModel
-from cognate_core.presets import PRESETS
 from cognate_core.runs import database_path
 from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.worker import NICENESS

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import DataReport
 from cognate_core.data.documents import Document
 from cognate_core.data.loader import encode, remove_overlap
@@ -17,7 +18,6 @@ from cognate_core.data.packing import pack
 from cognate_core.data.prepared import Batches, PreparedData, write_prepared
 from cognate_core.data.sources import load_source
 from cognate_core.data.tokenizer import train_tokenizer
-from cognate_core.presets import PRESETS
 from cognate_core.training.hardware import keep_freed_memory
 from tests.bench.model import step_seconds
 from tests.bench.timing import heading, line

@@ -9,8 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from cognate_core.config.presets import PRESETS
 from cognate_core.model import CognateModel
-from cognate_core.presets import PRESETS
 from tests.bench.timing import heading, line
 
 T = TypeVar("T")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from cognate_core.config.presets import PRESETS
 from cognate_core.model import CognateModel
-from cognate_core.presets import PRESETS
 from cognate_core.training.grokfast import GrokFastEMA
 from tests.bench.model import step_seconds
 from tests.bench.timing import heading, line, seconds

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import Evaluation, Record
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.prepared import PreparedData
-from cognate_core.presets import PRESETS
 from cognate_core.training.arithmetic_loop import ArithmeticLoop
 from cognate_core.training.hardware import keep_freed_memory, precision_for
 from cognate_core.training.trainer import _tee

@@ -6,8 +6,8 @@ from __future__ import annotations
 import torch
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.model import CognateModel, count_parameters
-from cognate_core.presets import PRESETS
 from cognate_core.training.hardware import choose_precision, keep_freed_memory
 from tests.bench.timing import heading, line, seconds
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, sync_playwright
 
-from cognate_core.presets import PRESETS
+from cognate_core.config.presets import PRESETS
 from cognate_core.runs import database_path
 from cognate_core.storage.progress_log import ProgressReader
 from tests.bench.timing import heading, line

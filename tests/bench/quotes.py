@@ -13,9 +13,9 @@ from pathlib import Path
 import torch
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.loader import MixtureLoader
-from cognate_core.presets import PRESETS
 from cognate_core.training.rehearsal import rehearse
 from cognate_core.training.trainer import TorchTrainer
 from tests.bench.timing import heading, line

@@ -17,9 +17,9 @@ from typing import Any
 import torch
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import ModelTrainer, Record, StepMetrics
 from cognate_core.data.loader import MixtureLoader
-from cognate_core.presets import PRESETS
 from cognate_core.training.ray_trainer import RayTrainer, cluster
 from cognate_core.training.trainer import TorchTrainer
 from tests.bench.timing import heading, line

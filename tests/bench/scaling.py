@@ -12,8 +12,8 @@ from multiprocessing.connection import Connection
 
 import torch
 
+from cognate_core.config.presets import PRESETS
 from cognate_core.model import CognateModel
-from cognate_core.presets import PRESETS
 from cognate_core.training.hardware import keep_freed_memory
 from tests.bench.timing import heading, line
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from cognate_core.presets import PRESETS
+from cognate_core.config.presets import PRESETS
 from cognate_core.runs import database_path
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader
 from tests.bench.timing import heading, line

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import sync_playwright
 
+from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import DataReport, Evaluation, Event, Record, Sample, StepMetrics
-from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, database_path
 from cognate_core.storage.progress_log import ProgressReader
 from tests.bench.pages import wait_for_status

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from cognate_core.config.presets import PRESETS
 from cognate_core.model import CognateModel
-from cognate_core.presets import PRESETS
 from cognate_core.training.hardware import keep_freed_memory
 from tests.bench.timing import heading, line
 

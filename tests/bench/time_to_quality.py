@@ -26,10 +26,10 @@ import numpy as np
 import torch
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import get_preset
 from cognate_core.contracts import bits_per_byte
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
-from cognate_core.presets import get_preset
 from cognate_core.training.hardware import keep_freed_memory, precision_for
 from cognate_core.training.text_loop import TextLoop
 from tests.bench.timing import heading, line

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.model import CognateModel
-from cognate_core.presets import PRESETS
 from cognate_core.training.grokfast import GrokFastEMA
 from cognate_core.training.hardware import choose_precision, keep_freed_memory
 from tests.bench.model import PLAIN, arithmetic, matmul_flops

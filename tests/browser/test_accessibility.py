@@ -21,8 +21,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, expect
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import RunStatus
-from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager, database_path
 from cognate_core.runs.process import workers
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader

@@ -21,9 +21,9 @@ from typer.testing import Result
 from cognate_core.cli import following, output
 from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
-from cognate_core.presets import PRESETS
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService

@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.schedule import learning_rate_at
 from cognate_core.insight.charts import Curve
 from cognate_core.insight.detectors import findings
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.loss_detectors import MOST_SPIKES, rate_shares
 from cognate_core.insight.trend import noise_of, surroundings
-from cognate_core.schedule import learning_rate_at
 from tests.insight.real_runs import is_true, said_of, saved
 
 Floats = npt.NDArray[np.float64]

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cognate_core.config.presets import PRESETS, RACERS
 from cognate_core.contracts import GROKKED_ACCURACY
 from cognate_core.insight.charts import View, table_chart
 from cognate_core.insight.detectors import findings
@@ -19,7 +20,6 @@ from cognate_core.insight.grokking import (
     known_by_heart_at,
     published_steps,
 )
-from cognate_core.presets import PRESETS, RACERS
 from tests.arithmetic.tiny import config_of
 
 SHARES = st.lists(st.none() | st.floats(0, 1), max_size=30)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.schedule import learning_rate_at
 from cognate_core.data.packing import Packed
 from cognate_core.data.prepared import Batches
 from cognate_core.insight.charts import View
 from cognate_core.insight.plan import passes, passes_chart, schedule_chart
-from cognate_core.schedule import learning_rate_at
 
 
 def test_the_rate_is_drawn_as_training_will_use_it() -> None:

@@ -4,9 +4,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import DiskFull, StorageError
-from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from tests.pages.conftest import add_runs, button, open_page, texts
 

@@ -12,9 +12,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS, RACERS
 from cognate_core.contracts import ARITHMETIC, DataReport, Evaluation, RunStatus, StepMetrics
 from cognate_core.labels import WORD_JOINER
-from cognate_core.presets import PRESETS, RACERS
 from cognate_core.report_of_run import report_of_run
 from cognate_core.runs import RunManager, close_manager, current_manager, known_report
 from tests.arithmetic.tiny import config_of

@@ -6,11 +6,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button, TextInput
 
+from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import DataReport, Quote, RunStatus
 from cognate_core.data import own_files
 from cognate_core.errors import TrainingError
 from cognate_core.model import count_parameters
-from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from cognate_core.runs import quote as quote_module
 from tests.pages.conftest import add_runs, open_page, texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cognate_core.presets import PRESETS
+from cognate_core.config.presets import PRESETS
 from cognate_core.runs import RunManager
 from cognate_core.runs.rate_finder import NOT_IN_THE_LAB, RateSearch
 from tests.pages.conftest import button, open_page, texts

@@ -9,10 +9,10 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
+from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import DataReport, Evaluation, Quote, RunStatus
-from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
-from cognate_core.sweep import Sweep
 from pages.components.live_charts import MOST_COMPARED
 from pages.components.sweep_form import sweep_time
 from tests.pages.conftest import open_page, sent, texts

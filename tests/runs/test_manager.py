@@ -25,6 +25,7 @@ from sqlite_utils import Database
 
 from cognate_core import runs
 from cognate_core.config import TrainingConfig
+from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import (
     Evaluation,
     Event,
@@ -69,7 +70,6 @@ from cognate_core.storage import trash as trash_module
 from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run
 from cognate_core.storage.trash import TrashEntry
-from cognate_core.sweep import Sweep
 from cognate_core.training.checkpoint import load_checkpoint
 from tests.surgery import change_database
 from tests.waiting import LONG, MOMENT, beside, until

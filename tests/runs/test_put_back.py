@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import Event, Rewind
 from cognate_core.errors import Diverged, RunError
 from cognate_core.insight import estimates
@@ -28,7 +29,6 @@ from cognate_core.runs.execution import RunContext
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
-from cognate_core.sweep import Sweep
 from tests.runs.test_manager import figures_of, leave_checkpoint
 from tests.tiny import TINY
 from tests.waiting import until

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.errors import RunError
 from cognate_core.insight.rate_finder import suggested_rate
-from cognate_core.presets import PRESETS
 from cognate_core.runs import RunManager
 from cognate_core.runs.rate_finder import RateSearch
 from tests.there import there

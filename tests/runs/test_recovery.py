@@ -14,6 +14,7 @@ import pytest
 
 from cognate_core import runs
 from cognate_core.config import TrainingConfig
+from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
@@ -24,7 +25,6 @@ from cognate_core.runs.manager import RunManager
 from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressReader
-from cognate_core.sweep import Sweep
 from tests.runs.test_manager import (
     OpenManager,
     PatientTrainer,

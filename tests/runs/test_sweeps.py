@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import ModelTrainer, Origin, ProgressCallback, RunStatus
 from cognate_core.errors import ConfigError, DiskFull, RunError
 from cognate_core.heldout import lowest_loss
@@ -21,7 +22,6 @@ from cognate_core.runs.names import MAX_NAME_LENGTH
 from cognate_core.runs.passport import open_passport, write_passport
 from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
-from cognate_core.sweep import Sweep
 from tests.runs.test_broadcast import heard
 from tests.waiting import LONG
 

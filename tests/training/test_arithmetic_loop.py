@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from cognate_core.arithmetic import beginning, evaluate
 from cognate_core.config import TrainingConfig
+from cognate_core.config.schedule import learning_rate_at
 from cognate_core.contracts import ARITHMETIC, Evaluation, Event, Record, StepMetrics
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.data.replay import batch_at
 from cognate_core.errors import DataError, StopRequested
-from cognate_core.schedule import learning_rate_at
 from cognate_core.training.arithmetic_loop import ArithmeticLoop
 from cognate_core.training.checkpoint import newest_checkpoint
 from cognate_core.training.hardware import Precision

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.schedule import learning_rate_at
 from cognate_core.contracts import (
     DataReport,
     Evaluation,
@@ -37,7 +38,6 @@ from cognate_core.heldout import HeldoutMeans
 from cognate_core.model import CognateModel, CognateOutput
 from cognate_core.playground import Playground
 from cognate_core.records import record_to_json
-from cognate_core.schedule import learning_rate_at
 from cognate_core.training import loop as loop_module
 from cognate_core.training import text_loop as text_loop_module
 from cognate_core.training.checkpoint import load_checkpoint

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
+from cognate_core.config.schedule import learning_rate_at
 from cognate_core.contracts import Evaluation, Event, PonderHistogram, Record, StepMetrics
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import Batches, PreparedData
 from cognate_core.errors import PauseRequested
-from cognate_core.presets import PRESETS
-from cognate_core.schedule import learning_rate_at
 from cognate_core.training.checkpoint import newest_checkpoint
 from cognate_core.training.hardware import Precision
 from cognate_core.training.loop import TrainingLoop

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.presets import PRESETS
+from cognate_core.config.presets import PRESETS
 from cognate_core.training.rehearsal import (
     FEWEST_QUICK_STEPS,
     FEWEST_STEPS,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
-from cognate_core.schedule import learning_rate_at, peak_learning_rate
+from cognate_core.config.schedule import learning_rate_at, peak_learning_rate
 
 PLAIN: dict[str, Any] = {"grokfast_enabled": False}
 

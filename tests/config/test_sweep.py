@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig, as_text, form_fields, parse_setting
+from cognate_core.config.sweep import MAX_RUNS, Range, Sweep, changes_text, sweepable_fields
 from cognate_core.errors import ConfigError
-from cognate_core.sweep import MAX_RUNS, Range, Sweep, changes_text, sweepable_fields
 
 BASE = TrainingConfig()
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config.training_config import TrainingConfig, fields_that
 
 
 def portable_config(config: TrainingConfig) -> TrainingConfig:
@@ -16,8 +17,9 @@ def portable_config(config: TrainingConfig) -> TrainingConfig:
 
 def without_places(config: TrainingConfig, folder: str) -> TrainingConfig:
     """`config` in this folder. A cluster of somebody else's is never joined: it would run its code here."""
-    path = file_name_only(config.dataset_path)
-    return config.model_copy(update={"output_dir": folder, "dataset_path": path, "ray_address": None})
+    elsewhere: dict[str, Any] = {name: info.default for name, info in fields_that("personal").items()}
+    elsewhere |= {"output_dir": folder, "dataset_path": file_name_only(config.dataset_path)}
+    return config.model_copy(update=elsewhere)
 
 
 def without_folders(text: str, home: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config.training_config import TrainingConfig
 
 ARITHMETIC_WARMUP_UPDATES = 10  # of ironjr/grokfast, main.py
 

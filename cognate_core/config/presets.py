@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config.training_config import TrainingConfig
 from cognate_core.errors import ConfigError
 
 

@@ -16,7 +16,9 @@ from typing import Any
 
 from pydantic.fields import FieldInfo
 
-from cognate_core.config import TrainingConfig, as_text, field_extra, parse_setting, used_fields
+from cognate_core.config.setting import Task, field_extra
+from cognate_core.config.text import as_text
+from cognate_core.config.training_config import TrainingConfig, fields_that, parse_setting
 from cognate_core.errors import ConfigError
 
 MAX_RUNS = 50  # of one sweep, those included that contradict
@@ -25,7 +27,6 @@ DIGITS = 3  # significant ones of a number that is drawn: a rate to more of them
 TRIES = 100  # to draw what was not drawn before
 NAME_KEPT = 24  # letters of a sweep's name that its runs keep at least
 
-_NOT_SWEPT = ("task", "dataset_path", "threads", "gradient_checkpointing", "output_dir")
 _SWITCHES = {"Pondering": "act_enabled", "Memory": "ltm_enabled", "GrokFast": "grokfast_enabled"}
 _OF_ONE_FILTER = {"grokfast_alpha": "ema", "grokfast_window": "ma"}
 _RANGE = re.compile(r"(\S+?)\s*(?:\bto\b|\.\.|\u2013)\s*(\S+)")
@@ -51,13 +52,9 @@ class Range:
         return self.low > 0 and self.high >= LOG_FROM * self.low if self.log is None else self.log
 
 
-def sweepable_fields(task: str) -> dict[str, FieldInfo]:
+def sweepable_fields(task: Task) -> dict[str, FieldInfo]:
     """The settings that a sweep may vary: those that change what is trained."""
-    return {
-        name: info
-        for name, info in used_fields(task).items()
-        if name not in _NOT_SWEPT and field_extra(info)["section"] not in ("Checking and saving", "Several workers")
-    }
+    return fields_that("sweepable", task)
 
 
 class Sweep:

@@ -17,9 +17,9 @@ from cognate_core.config import (
     Section,
     TrainingConfig,
     as_text,
-    branch_fields,
     field_extra,
     field_range,
+    fields_that,
     form_fields,
     parse_setting,
     used_fields,
@@ -542,9 +542,12 @@ def test_each_setting_means_something_for_one_of_the_tasks() -> None:
     assert {"task", "stable_max", "arithmetic_modulus"} <= set(lab) - set(text)
     assert {"vocab_size", "act_enabled", "warmup_ratio", "precision", "dataset_sources"} <= set(text) - set(lab)
     assert {"learning_rate", "grokfast_lamb", "max_steps", "d_model", "seed", "output_dir"} <= set(lab) & set(text)
-    assert branch_fields("text").keys() <= text.keys() and branch_fields("arithmetic").keys() <= lab.keys()
-    assert {"optimizer", "d_model", "seed", "arithmetic_modulus"}.isdisjoint(branch_fields("arithmetic"))
-    assert "optimizer" in text and "optimizer" not in branch_fields("text")
+    assert (
+        fields_that("branchable", "text").keys() <= text.keys()
+        and fields_that("branchable", "arithmetic").keys() <= lab.keys()
+    )
+    assert {"optimizer", "d_model", "seed", "arithmetic_modulus"}.isdisjoint(fields_that("branchable", "arithmetic"))
+    assert "optimizer" in text and "optimizer" not in fields_that("branchable", "text")
 
 
 def test_toml_explains_each_setting() -> None:
@@ -745,7 +748,7 @@ def test_each_worker_has_a_sequence() -> None:
 
 def test_where_a_run_is_trained_may_change_on_the_way() -> None:
     where = {"engine", "ray_workers", "ray_address", "ray_parallel_models"}
-    assert where <= set(branch_fields("text")) and where <= set(branch_fields("arithmetic"))
+    assert where <= set(fields_that("branchable", "text")) and where <= set(fields_that("branchable", "arithmetic"))
 
 
 def test_joining_a_cluster_is_pointed_out() -> None:

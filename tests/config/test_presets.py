@@ -7,9 +7,9 @@ import re
 import pytest
 
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS, get_preset
 from cognate_core.errors import ConfigError
 from cognate_core.model import count_parameters
-from cognate_core.presets import PRESETS, get_preset
 
 
 def test_the_two_that_people_are_told_of_are_there() -> None:

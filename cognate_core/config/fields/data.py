@@ -1,0 +1,128 @@
+"""What the model reads."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from cognate_core.config.setting import TEXT, Settings, setting
+
+DATASETS: dict[str, str] = {
+    "GSM8K": "openai/gsm8k",
+    "SVAMP": "ChilleD/SVAMP",
+    "HotpotQA": "hotpotqa/hotpot_qa",
+    "Synthetic": "built in",
+}
+"""The datasets that can be named in `dataset_sources`, and where each comes from."""
+
+DATASET_DESCRIPTIONS: dict[str, str] = {
+    "GSM8K": "school maths problems with worked solutions",
+    "SVAMP": "short one-step maths problems",
+    "HotpotQA": "questions answered from two paragraphs",
+    "Synthetic": "word problems made on this computer, no download",
+}
+
+_setting = partial(setting, section="Data", tasks=TEXT, branchable=False, prepares_data="rows")
+
+
+class DataSettings(Settings):
+    """What the model reads."""
+
+    dataset_sources: list[str] = _setting(
+        ["GSM8K", "SVAMP", "HotpotQA"],
+        title="Datasets",
+        help="What the model reads. Those that cannot be had are left out and named; when none can, built-in "
+        "synthetic word problems stand in, visibly.",
+        simple=True,
+        example="GSM8K, SVAMP",
+    )
+    dataset_path: str | None = _setting(
+        None,
+        title="Own file",
+        help="A JSONL, CSV, Parquet or text file, or a folder of them. When set, it is used instead of the datasets.",
+        example="my_texts.jsonl",
+        sweepable=False,
+        personal=True,
+    )
+    mixture_weights: dict[str, Annotated[float, Field(ge=0, le=1000)]] = _setting(
+        {},
+        title="Mixture weights",
+        help="How often each dataset is drawn, relative to the others, such as GSM8K=2, SVAMP=1. Empty: each "
+        "dataset as often as its size.",
+        example="GSM8K=2, SVAMP=1",
+        prepares_data="",
+    )
+    max_train_samples: int = _setting(
+        5000,
+        title="Training rows",
+        help="At most this many rows of each dataset are used for training.",
+        unit="rows",
+        ge=1,
+        le=1_000_000,
+    )
+    max_eval_samples: int = _setting(
+        500,
+        title="Held-out rows",
+        help="At most this many rows of each dataset are kept apart, to measure the model on text it never saw.",
+        unit="rows",
+        ge=1,
+        le=100_000,
+    )
+    train_seq_len: int = _setting(
+        512,
+        title="Training length",
+        help="How many tokens one training sequence holds. Several rows share a sequence; a row is never cut "
+        "inside its answer. A longer plain text goes on in the next sequence, where memory begins anew. Longer costs "
+        "more time and memory.",
+        unit="tokens",
+        ge=16,
+        le=16384,
+        prepares_data="tokens",
+    )
+    word_problems: Literal["sums-to-20", "one-step-to-100", "two-steps", "all"] = _setting(
+        "all",
+        title="Built-in problems",
+        help="How hard the built-in word problems (Synthetic) are. sums-to-20: one sum or difference of numbers up to "
+        "20. one-step-to-100: one step of any kind, numbers up to 100. two-steps: one or two sums and differences. "
+        "all: up to four steps of any kind, in fewer wordings.",
+    )
+    loss_on_answer_only: bool = _setting(
+        False,
+        title="Learn the answers only",
+        help="On: the model is graded on solutions and answers, not on repeating the question.",
+        prepares_data="tokens",
+    )
+    keep_calculator_marks: bool = _setting(
+        False,
+        title="Keep calculator marks",
+        help="GSM8K writes sums as <<3*4=12>> inside its solutions. Off: they are taken out.",
+    )
+    hotpotqa_distractors: bool = _setting(
+        False,
+        title="HotpotQA with distractors",
+        help="On: all ten paragraphs (about 5,400 characters; needs a long training length). Off: only the ones "
+        "that hold the answer.",
+    )
+
+    @field_validator("dataset_sources")
+    @classmethod
+    def _known_datasets(cls, names: list[str]) -> list[str]:
+        spelling = {name.lower(): name for name in DATASETS}
+        for name in names:
+            if name.lower() not in spelling:
+                raise ValueError(f"There is no dataset {name!r}. Choose from {', '.join(DATASETS)}.")
+        return list(dict.fromkeys(spelling[name.lower()] for name in names))
+
+    @field_validator("mixture_weights", mode="before")
+    @classmethod
+    def _split_weights(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        pairs = [part.split("=") for part in value.split(",") if part.strip()]
+        if any(len(pair) != 2 for pair in pairs):
+            raise ValueError(f"Mixture weights look like GSM8K=2, SVAMP=1; got {value!r}.")
+        spelling = {name.lower(): name for name in DATASETS}
+        names = [spelling.get(name.strip().lower(), name.strip()) for name, _ in pairs]
+        return {name: weight.strip() for name, (_, weight) in zip(names, pairs, strict=True)}

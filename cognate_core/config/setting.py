@@ -1,0 +1,100 @@
+"""What a setting declares: its default, its bounds, its place in the form, and what it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.config import JsonDict
+from pydantic.fields import FieldInfo
+
+Task = Literal["text", "arithmetic"]
+TEXT: Sequence[Task] = ("text",)
+LAB: Sequence[Task] = ("arithmetic",)
+BOTH: Sequence[Task] = ("text", "arithmetic")
+
+Section = Literal[
+    "Data",
+    "Model",
+    "Pondering",
+    "Memory",
+    "Training",
+    "GrokFast",
+    "Grokking lab",
+    "Checking and saving",
+    "Several workers",
+]
+
+
+class Settings(BaseModel):
+    """Some settings of a run. Immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+def setting(
+    default: Any,
+    *,
+    title: str,
+    help: str,
+    section: Section,
+    tasks: Sequence[Task],
+    simple: bool = False,
+    unit: str = "",
+    example: str = "",
+    branchable: bool = True,
+    sweepable: bool = True,
+    shapes_model: bool = False,
+    prepares_data: Literal["", "rows", "tokens"] = "",
+    compared: bool = True,
+    personal: bool = False,
+    **bounds: Any,
+) -> Any:
+    """A field of `Settings`.
+
+    Args:
+        tasks: those that it means something for.
+        simple: it stands in the short form.
+        branchable: a run that goes on from another's checkpoint may change it.
+        sweepable: it can be tried at several values.
+        shapes_model: it decides what the finished model computes, so that the model's config.json has it.
+        prepares_data: it decides which rows a run reads, or how these become tokens.
+        compared: a repetition of a run must have the same to be one.
+        personal: a place on this computer, which is nobody else's concern.
+        bounds: as of pydantic's Field.
+    """
+    extra: JsonDict = {
+        "section": section,
+        "simple": simple,
+        "unit": unit,
+        "example": example or str(default),
+        "tasks": list(tasks),
+        "branchable": branchable,
+        "sweepable": sweepable,
+        "shapes_model": shapes_model,
+        "prepares_data": prepares_data,
+        "compared": compared,
+        "personal": personal,
+    }
+    if isinstance(default, list | dict):
+        return Field(default_factory=default.copy, title=title, description=help, json_schema_extra=extra, **bounds)
+    return Field(default, title=title, description=help, json_schema_extra=extra, **bounds)
+
+
+def field_extra(info: FieldInfo) -> dict[str, Any]:
+    """What a field declared: its section, unit, example, ..., by the names of the arguments of `setting`."""
+    return dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
+
+
+def field_range(info: FieldInfo) -> str:
+    """The allowed range in words, such as "1 to 4,096"; empty when there is none."""
+    bounds = {
+        kind: getattr(item, kind)
+        for item in info.metadata
+        for kind in ("ge", "gt", "le", "lt")
+        if getattr(item, kind, None) is not None
+    }
+    low = f"{bounds['ge']:,}" if "ge" in bounds else f"above {bounds['gt']:,}" if "gt" in bounds else ""
+    high = f"{bounds['le']:,}" if "le" in bounds else f"below {bounds['lt']:,}" if "lt" in bounds else ""
+    return f"{low} to {high}" if low and high else low or high

@@ -13,7 +13,6 @@ from cognate_core.errors import RunError
 from cognate_core.heldout import heldout_checks
 from cognate_core.insight.axis import Axis, By, Floats, axis_by
 from cognate_core.insight.charts import (
-    Curve,
     Lane,
     Line,
     Losses,
@@ -24,9 +23,9 @@ from cognate_core.insight.charts import (
     loss_chart,
     ponder_chart,
     share_chart,
-    smoothed,
 )
 from cognate_core.insight.detectors import findings
+from cognate_core.insight.drawing import Curve, smoothed
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.grokking import published_steps
 from cognate_core.labels import escape_html

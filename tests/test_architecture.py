@@ -99,7 +99,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
     "answers": (set(), set()),
     "errors": (set(), set()),
     "labels": (set(), set()),
-    "config": ({"errors"}, set()),
+    "config": ({"config", "errors"}, set()),
     "extras": ({"config", "errors"}, set()),
     "files": ({"errors"}, set()),
     "heldout": ({"contracts"}, set()),

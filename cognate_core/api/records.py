@@ -132,7 +132,7 @@ def metrics(run_id: RunId, asked: Annotated[StepsWanted, Query()], manager: GetM
         rows = log.metrics_after(run_id, name, after, asked.limit + 1)
         found = part(rows, asked.limit, _step, lambda row: int(row["step"]))
         return Steps(model_name=name, items=found.items, next=found.next)
-    from cognate_core.insight.charts import downsample
+    from cognate_core.insight.drawing import downsample
 
     steps, losses = read_line(log.path, run_id, name, "loss", after, asked.points)
     chosen, _ = downsample(steps, losses, asked.points)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cognate_core.insight.charts import CHART_HEIGHT, FONT_SIZE, Figure
+from cognate_core.insight.charts import CHART_HEIGHT
+from cognate_core.insight.drawing import FONT_SIZE, Figure
 from cognate_core.insight.palette import GREY, neutral, run_colour, run_word_colour
 from cognate_core.labels import escape_html
 

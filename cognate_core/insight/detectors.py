@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cognate_core.config import TrainingConfig
-from cognate_core.insight.charts import Curve, Floats, Row
+from cognate_core.insight.drawing import Curve, Floats, Row
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.grokking import grokking_finding
 from cognate_core.insight.heldout_detectors import grokking, overfitting

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cognate_core.config import TrainingConfig
-from cognate_core.insight.charts import Curve, Floats, Row
+from cognate_core.insight.drawing import Curve, Floats, Row
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.trend import NORMAL, Buckets
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from cognate_core.config import TrainingConfig
 from cognate_core.config.schedule import decay_begin
-from cognate_core.insight.charts import Curve, Floats
+from cognate_core.insight.drawing import Curve, Floats
 from cognate_core.insight.finding import Finding, clipping_on, scaled_rate
 from cognate_core.insight.trend import WINDOW, Buckets, buckets, groups, local_noise, surroundings
 

@@ -9,7 +9,8 @@ import numpy as np
 from cognate_core.config import TrainingConfig
 from cognate_core.config.schedule import learning_rate_at
 from cognate_core.insight.axis import Axis
-from cognate_core.insight.charts import Curve, Figure, View, line_chart
+from cognate_core.insight.charts import View, line_chart
+from cognate_core.insight.drawing import Curve, Figure
 
 POINTS = 400  # of a curve, at most
 PLAN_HEIGHT = 190

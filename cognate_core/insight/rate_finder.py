@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from cognate_core.insight.charts import FONT_SIZE, Figure, View
+from cognate_core.insight.charts import View
+from cognate_core.insight.drawing import FONT_SIZE, Figure
 from cognate_core.insight.palette import faint, neutral, run_colour, run_word_colour
 
 Floats = npt.NDArray[np.float64]

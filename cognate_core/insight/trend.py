@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cognate_core.insight.charts import Curve, Floats
+from cognate_core.insight.drawing import Curve, Floats
 
 NORMAL = 1.4826  # median absolute deviation -> standard deviation, for normal noise
 MEDIAN_COST = math.sqrt(math.pi / 2)  # standard error of a median over that of a mean, for normal noise

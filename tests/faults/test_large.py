@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page
 
-from cognate_core.insight.charts import MAX_POINTS
+from cognate_core.insight.drawing import MAX_POINTS
 from cognate_core.runs import database_path
 from cognate_core.storage.curves import SPAN_STEPS, read_curves
 from cognate_core.storage.progress_log import ProgressReader

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from cognate_core.config import TrainingConfig
-from cognate_core.insight.charts import Curve
 from cognate_core.insight.detectors import findings
+from cognate_core.insight.drawing import Curve
 from cognate_core.insight.finding import Finding
 
 FIXTURE = Path(__file__).parent / "curves_of_real_runs.json"

@@ -8,7 +8,7 @@ import pytest
 
 from cognate_core.answers import Score, StepScores, wilson_interval
 from cognate_core.insight.answer_chart import answer_chart, answers_by_step_chart
-from cognate_core.insight.charts import FONT_SIZE
+from cognate_core.insight.drawing import FONT_SIZE
 from cognate_core.insight.palette import OKABE_ITO, run_colour
 
 SCORES = [Score("GSM8K", 50, 3, "4", 1), Score("<b>own</b>", 20, 0, "<i>" + "x" * 60, 12)]

@@ -16,9 +16,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cognate_core.config import DATASETS
-from cognate_core.insight import charts
+from cognate_core.insight import charts, drawing
 from cognate_core.insight.axis import Axis, By, axis_by
-from cognate_core.insight.charts import MAX_POINTS, Curve, Line, Losses, View, downsample, smoothed
+from cognate_core.insight.charts import Line, Losses, View
+from cognate_core.insight.drawing import MAX_POINTS, Curve, downsample, smoothed
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.palette import ALARM, run_colour, run_dash, run_word_colour
 
@@ -250,7 +251,7 @@ HOSTILE = '<b onclick="x">bold</b> & <a href="javascript:alert(1)">'
 def label_share(figure: Any) -> float:
     """The height of a line of words, as a share of where curves are drawn."""
     margin = figure.layout.margin
-    return charts.FONT_SIZE * 1.2 / (figure.layout.height - margin.t - margin.b)
+    return drawing.FONT_SIZE * 1.2 / (figure.layout.height - margin.t - margin.b)
 
 
 def test_dataset_names_are_never_read_as_markup() -> None:
@@ -470,14 +471,14 @@ def test_a_run_without_points_does_not_turn_time_into_steps() -> None:
 def test_names_of_runs_are_never_read_as_markup_and_fit_the_margin() -> None:
     endings = ["with GrokFast", "without it"]
     long = [f"{'A very long name of a run, ' * 9}{ending}" for ending in endings]
-    figure = comparison_chart([run_line(name, [5.0]) for name in (HOSTILE, *long, "x" * charts.LABEL_LENGTH)])
+    figure = comparison_chart([run_line(name, [5.0]) for name in (HOSTILE, *long, "x" * drawing.LABEL_LENGTH)])
     written = [each.name for each in figure.data] + texts(figure)
     assert not [text for text in written if "<" in text or ">" in text]
     assert "&lt;b onclick" in figure.data[0].name
     shown = texts(figure)
-    assert all(len(unescape(text)) <= charts.LABEL_LENGTH for text in shown)
+    assert all(len(unescape(text)) <= drawing.LABEL_LENGTH for text in shown)
     assert len(set(shown)) == 4, "the ends tell the long ones apart"
-    assert "x" * charts.LABEL_LENGTH in shown
+    assert "x" * drawing.LABEL_LENGTH in shown
 
 
 @pytest.mark.parametrize("ends", [("{} and an end that all of them have", "the middle"), ("{}", "the end")])
@@ -485,7 +486,7 @@ def test_names_that_begin_alike_stay_apart_beside_the_lines_and_the_pointer(ends
     names = [ends[0].format(f"A sweep of learning rates and layers, learning rate {n}e-4") for n in range(12)]
     figure = comparison_chart([run_line(name, [5.0, 4.0 + n]) for n, name in enumerate(names)])
     assert len(set(texts(figure))) == len({each.name for each in figure.data}) == 12, ends[1]
-    assert all(len(unescape(text)) <= charts.LABEL_LENGTH for text in texts(figure))
+    assert all(len(unescape(text)) <= drawing.LABEL_LENGTH for text in texts(figure))
     assert figure.layout.hoverlabel.namelength == -1, "else Plotly cuts them after 15 letters"
 
 
@@ -493,7 +494,7 @@ def test_names_that_begin_alike_stay_apart_beside_the_lines_and_the_pointer(ends
 @given(names=st.lists(st.text("ab, ", min_size=1, max_size=80), min_size=1, max_size=6))
 def test_other_names_have_other_words(names: list[str]) -> None:
     figure = comparison_chart([run_line(name, [5.0]) for name in names])
-    assert all(len(each.name) <= charts.LABEL_LENGTH for each in figure.data)
+    assert all(len(each.name) <= drawing.LABEL_LENGTH for each in figure.data)
     if len(set(names)) <= 2:  # of more, each may be unlike another one in another place
         assert len({each.name for each in figure.data}) == len(set(names))
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cognate_core.insight.charts import FONT_SIZE
 from cognate_core.insight.data_charts import COLUMNS, length_chart
+from cognate_core.insight.drawing import FONT_SIZE
 from cognate_core.insight.palette import run_colour
 
 LENGTHS = st.lists(st.integers(1, 5000), min_size=1, max_size=60).map(lambda values: np.array(values, dtype=np.int64))

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
 from cognate_core.config.schedule import learning_rate_at
-from cognate_core.insight.charts import Curve
 from cognate_core.insight.detectors import findings
+from cognate_core.insight.drawing import Curve
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.loss_detectors import MOST_SPIKES, rate_shares
 from cognate_core.insight.trend import noise_of, surroundings

@@ -23,8 +23,9 @@ from sqlite_utils import Database, Migrations
 from cognate_core.config import TrainingConfig
 from cognate_core.errors import DISK_FULL, StorageError
 from cognate_core.storage import database
-from cognate_core.storage.database import USUAL_DELAY_SECONDS, DatabaseWriter, migrations, reading, set_damaged_aside
+from cognate_core.storage.database import USUAL_DELAY_SECONDS, DatabaseWriter, reading, set_damaged_aside
 from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.schema import first_schema, migrations
 from tests.waiting import LONG, until
 
 OpenWriter = Callable[..., DatabaseWriter]
@@ -694,7 +695,7 @@ class TestOpenAndClose:
         connection = sqlite3.connect(path)
         db = Database(connection)
         first_only = Migrations("cognate_studio")
-        first_only()(database.first_schema)
+        first_only()(first_schema)
         first_only.apply(db)
         new = {"name": "old", "status": "completed", "created_at": "2026-01-01T00:00:00+00:00", "model_names": "[]"}
         db.table("runs").insert_all(

@@ -123,7 +123,7 @@ TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; 
         LEAVES | {"publishing", "service", "storage", "tracking", "runs", "api"},
         {"insight", "charts_of_runs", "report_of_run", "data", "playground", "calculator"},
     ),
-    "client": ({"errors", "files", "lifecycle"}, {"runs"}),
+    "client": ({"client", "errors", "files", "lifecycle"}, {"runs"}),
     "cli": (LEAVES | {"service", "storage", "runs", "client", "cli"}, {"api"}),
     "insight": (LEAVES | {"insight"}, {"arithmetic", "model"}),
     "charts_of_runs": (LEAVES | {"insight", "storage"}, set()),

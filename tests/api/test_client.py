@@ -18,9 +18,9 @@ import pytest
 import uvicorn
 from websockets.sync.client import connect
 
-from cognate_core import client as client_module
 from cognate_core.api.serving import serving
-from cognate_core.client import Client
+from cognate_core.client import Client, connection
+from cognate_core.client import events as client_events
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import utc_now
 from cognate_core.errors import (
@@ -136,7 +136,7 @@ def kept_back(monkeypatch: pytest.MonkeyPatch) -> list[httpx2.Headers]:
         yield iter(['{"id": 1, "type": "training_update"}'])
 
     monkeypatch.setattr(httpx2.HTTPTransport, "handle_request", answer)
-    monkeypatch.setattr(client_module, "connect", connect)
+    monkeypatch.setattr(client_events, "connect", connect)
     return headers
 
 
@@ -224,7 +224,7 @@ class TestNoStudio:
             asking.health()
 
     def test_that_never_answers(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(client_module, "ANSWER_SECONDS", 0.1)
+        monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.1)
         waiting = threading.Event()
         with other_server(lambda _: waiting.wait(LONG)) as url, Client(url, TOKEN) as asking:
             with pytest.raises(Unreachable, match="took too long"):
@@ -251,8 +251,8 @@ class TestNoStudio:
         self, monkeypatch: pytest.MonkeyPatch, idle: float, different: int
     ) -> None:
         """The other side may be closing it at this moment, and nobody knows what then becomes of a request."""
-        assert uvicorn.Config("").timeout_keep_alive / 2 > client_module.IDLE_SECONDS
-        monkeypatch.setattr(client_module, "IDLE_SECONDS", idle)
+        assert uvicorn.Config("").timeout_keep_alive / 2 > connection.IDLE_SECONDS
+        monkeypatch.setattr(connection, "IDLE_SECONDS", idle)
         connections = set[Any]()
 
         def keep(handler: BaseHTTPRequestHandler) -> None:
@@ -267,7 +267,7 @@ class TestNoStudio:
 
     def test_that_asks_to_wait_is_waited_for(self, monkeypatch: pytest.MonkeyPatch) -> None:
         slept = list[float]()
-        monkeypatch.setattr(client_module, "sleep", slept.append)
+        monkeypatch.setattr(connection, "sleep", slept.append)
 
         def third(handler: BaseHTTPRequestHandler) -> None:
             if len(slept) < 2:
@@ -474,7 +474,7 @@ class TestEvents:
     def test_go_on_after_a_break_where_they_were(
         self, studio: Client, manager: RunManager, tiny_config: TrainingConfig, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(client_module, "RECONNECT_SECONDS", (0.01,) * 5)
+        monkeypatch.setattr(client_events, "RECONNECT_SECONDS", (0.01,) * 5)
         broken = list[str]()
 
         @contextmanager
@@ -488,7 +488,7 @@ class TestEvents:
 
                 yield messages()
 
-        monkeypatch.setattr(client_module, "connect", breaking)
+        monkeypatch.setattr(client_events, "connect", breaking)
         heard = studio.events(after=manager.broadcast.newest_id)  # it asks when the first is wanted: none gets lost
         run = studio.start("Broken", config=tiny_config.to_toml())
         kinds = list[str]()
@@ -504,14 +504,14 @@ class TestEvents:
     def test_of_a_studio_that_is_gone_end_with_a_sentence(
         self, studio: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(client_module, "RECONNECT_SECONDS", (0.01,) * 3)
+        monkeypatch.setattr(client_events, "RECONNECT_SECONDS", (0.01,) * 3)
         tried = list[str]()
 
         def refuse(url: str, **_: Any) -> Any:
             tried.append(url)
             raise ConnectionRefusedError("Nobody is there.")
 
-        monkeypatch.setattr(client_module, "connect", refuse)
+        monkeypatch.setattr(client_events, "connect", refuse)
         with pytest.raises(Unreachable, match="Nothing answers there"):
             next(studio.events())
         assert len(tried) == 4

@@ -30,7 +30,8 @@ from cognate_core.insight.finding import Finding
 from cognate_core.insight.grokking import published_steps
 from cognate_core.labels import escape_html
 from cognate_core.storage.curves import Curves, read_curves
-from cognate_core.storage.progress_log import ProgressReader, Run
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Run
 
 Chart = dict[str, Any]
 

@@ -21,7 +21,8 @@ from cognate_core.config.portable import portable_config, without_folders
 from cognate_core.contracts import ARTIFACT_FILES
 from cognate_core.errors import CognateError, NoHubToken, PublishError
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressReader, TrainedModel
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import TrainedModel
 
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105  (its name, not its value)
 HOW_TO_SET_IT = (

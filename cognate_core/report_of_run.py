@@ -6,7 +6,8 @@ from cognate_core.charts_of_runs import Look, run_charts
 from cognate_core.config.presets import nearest_preset
 from cognate_core.contracts import utc_now
 from cognate_core.insight.report import run_report
-from cognate_core.storage.progress_log import ProgressReader, Row, Run
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Row, Run
 
 
 def report_of_run(log: ProgressReader, run: Run, model_name: str) -> str:

@@ -11,7 +11,8 @@ from cognate_core.insight.comparison import FamilyMember, config_difference, fam
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.grokking import grokked_at
 from cognate_core.runs import RunManager, current_manager
-from cognate_core.storage.progress_log import ProgressLog, Run
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.rows import Run
 from pages.components.layout import (
     keep_in_address,
     page_called,

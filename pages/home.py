@@ -6,7 +6,8 @@ from cognate_core.config.presets import PRESETS, Preset
 from cognate_core.contracts import RunStatus
 from cognate_core.insight.words import ago, compact, duration
 from cognate_core.runs import RunManager, current_manager
-from cognate_core.storage.progress_log import ProgressLog, Run
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.rows import Run
 from pages.components.hand_on import open_passport_field
 from pages.components.layout import (
     ask_first,

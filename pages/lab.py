@@ -18,7 +18,8 @@ from cognate_core.insight.words import duration
 from cognate_core.runs import RunManager, current_manager, numbered_names
 from cognate_core.runs.rate_finder import NOT_IN_THE_LAB
 from cognate_core.storage.curves import read_curves
-from cognate_core.storage.progress_log import ProgressLog, Run
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.rows import Run
 from pages.components.config_form import SIGNS, ConfigForm
 from pages.components.layout import page_called, page_header, run_link, show_refusal, shown, status_badge, told_apart
 from pages.components.live_charts import MOST_COMPARED, live_comparison

@@ -14,7 +14,8 @@ from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.curves import read_curves
-from cognate_core.storage.progress_log import ProgressLog, Run
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.rows import Run
 from pages.components.data_sources import source_rows
 from pages.components.hand_on import tracker_files, verification_result
 from pages.components.layout import (

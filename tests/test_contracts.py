@@ -43,7 +43,8 @@ from cognate_core.errors import CancelRequested, StopRequested, StorageError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.runs.broadcast import Broadcast, WebSocketProgressEmitter
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressLog, SQLiteProgressEmitter
+from cognate_core.storage.progress_emitter import SQLiteProgressEmitter
+from cognate_core.storage.progress_log import ProgressLog
 
 # What the package offers
 

@@ -44,7 +44,7 @@ from pathlib import Path
 from cognate_core.errors import CognateError, plain_sentence
 from cognate_core.publishing import publish_model
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 
 home, found = Path(sys.argv[1]), []
 for repo_id, options in json.loads(sys.argv[3]):

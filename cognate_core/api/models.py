@@ -15,7 +15,7 @@ from cognate_core.api.figures import Figure
 from cognate_core.api.requests import Asked, GetManager, Items, ModelId, Page, part
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import read_accuracy
-from cognate_core.storage.progress_log import TrainedModel
+from cognate_core.storage.rows import TrainedModel
 
 router = APIRouter(prefix="/models", tags=["models"])
 MOST_TAGS = 50

@@ -12,7 +12,7 @@ from cognate_core.api.requests import Asked, GetManager, RunId
 from cognate_core.api.runs import IdempotencyKey, RunDetails, own_key, start_once
 from cognate_core.errors import NotFound
 from cognate_core.runs import RunManager, twin_key
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 
 router = APIRouter(tags=["runs beside runs"])
 

@@ -11,7 +11,7 @@ from cognate_core.api.requests import Asked, GetManager, Items, Page, RunId, par
 from cognate_core.errors import NotFound
 from cognate_core.runs import RunManager
 from cognate_core.storage.curves import read_curves, read_line
-from cognate_core.storage.progress_log import Row, Run
+from cognate_core.storage.rows import Row, Run
 
 router = APIRouter(tags=["what was recorded"])
 M = TypeVar("M", bound=BaseModel)

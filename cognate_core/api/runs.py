@@ -17,7 +17,7 @@ from cognate_core.contracts import Origin, RunStatus
 from cognate_core.errors import RunError
 from cognate_core.lifecycle import sources
 from cognate_core.runs import MAX_MODELS, RunManager, numbered_names
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 
 router = APIRouter(tags=["runs"])
 ONE_START = threading.Lock()

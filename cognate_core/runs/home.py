@@ -12,7 +12,7 @@ import psutil
 
 from cognate_core.errors import CognateError, StorageError
 from cognate_core.service import COORDINATION_KEY
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 
 _log = logging.getLogger(__name__)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cognate_core.config import TrainingConfig, fields_that
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 
 
 def known_report(log: ProgressReader, config: TrainingConfig) -> dict[str, Any] | None:

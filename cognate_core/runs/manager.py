@@ -79,14 +79,9 @@ from cognate_core.runs.timing import Timing
 from cognate_core.service import COORDINATION_KEY, seeds_from
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.database import set_damaged_aside
-from cognate_core.storage.progress_log import (
-    NewRun,
-    ProgressLog,
-    Row,
-    Run,
-    SQLiteProgressEmitter,
-    TrainedModel,
-)
+from cognate_core.storage.progress_emitter import SQLiteProgressEmitter
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.rows import NewRun, Row, Run, TrainedModel
 from cognate_core.storage.trash import Trash, TrashEntry
 from cognate_core.tracking import Tracking, tracking_of
 

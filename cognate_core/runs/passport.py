@@ -48,7 +48,8 @@ from cognate_core.runs.passport_checks import (
 )
 from cognate_core.runs.recovery import RUN_FILE, fill_from_logs
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressReader, Row, Run
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Row, Run
 
 FORMAT = 1
 """A reader refuses a higher one: what it knows would mean something else there."""

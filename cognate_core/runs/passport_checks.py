@@ -31,7 +31,7 @@ from cognate_core.contracts import (
 )
 from cognate_core.records import read_records
 from cognate_core.runs.names import MAX_MODELS, valid_name
-from cognate_core.storage.progress_log import Row, check_rows
+from cognate_core.storage.rows import Row, check_rows
 
 MODEL_FOLDER = r"[a-z0-9][a-z0-9-]{0,59}"
 """What a trainer calls a model's folder; nothing that leads elsewhere."""

@@ -12,7 +12,8 @@ from cognate_core.runs.home import database_path, owner_sentence
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.rate_finder import RateFinder
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.trash import Trash
 
 

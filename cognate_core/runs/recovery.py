@@ -9,7 +9,9 @@ from cognate_core.contracts import TRAINING_LOG_FILE
 from cognate_core.errors import CognateError
 from cognate_core.files import replace_durably
 from cognate_core.records import read_records
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader, check_rows
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import check_rows
 
 RUN_FILE = "run.json"
 """In a run's folder: its rows of the database, without what was measured (that is in its models' own logs)."""

@@ -14,7 +14,8 @@ from cognate_core.config import fields_that
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import StorageError
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressReader, Run
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Run
 
 ROUNDING = {"fp32": 1e-3, "bf16": 1e-2}
 """How far two losses may lie apart, in nats a token, and still be the same but for rounding.

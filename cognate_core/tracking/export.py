@@ -15,7 +15,8 @@ import pyarrow as pa
 from pyarrow import csv, parquet
 
 from cognate_core.labels import escape_csv
-from cognate_core.storage.progress_log import STEP_COLUMNS, ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import STEP_COLUMNS
 
 
 def metrics_csv(reader: ProgressReader, run_id: str, model_name: str | None = None) -> bytes:

@@ -9,7 +9,8 @@ from typing import Literal
 from cognate_core.contracts import Record, StepMetrics
 from cognate_core.files import replace_durably
 from cognate_core.labels import folder_name
-from cognate_core.storage.progress_log import ProgressReader, Run
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Run
 from cognate_core.tracking.export import metrics_csv, metrics_parquet
 from cognate_core.tracking.tracker import Tracker
 

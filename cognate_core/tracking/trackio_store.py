@@ -16,7 +16,7 @@ from typing import Any
 
 from cognate_core.contracts import Evaluation, Record, Rewind, StepMetrics, utc_now
 from cognate_core.errors import StorageError
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 from cognate_core.tracking.tracker import Tracker, named_figures
 
 PROJECT = "cognate-studio"

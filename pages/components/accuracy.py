@@ -10,7 +10,7 @@ from cognate_core.insight.answer_chart import answer_chart, answers_by_step_char
 from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import read_accuracy
-from cognate_core.storage.progress_log import TrainedModel
+from cognate_core.storage.rows import TrainedModel
 from pages.components.layout import show_refusal, shown
 from pages.components.live_charts import still_charts
 from pages.components.tables import table

@@ -9,7 +9,7 @@ import streamlit as st
 from cognate_core.errors import CognateError
 from cognate_core.insight.charts import View, table_chart
 from cognate_core.runs import RunManager
-from cognate_core.storage.progress_log import TrainedModel
+from cognate_core.storage.rows import TrainedModel
 from pages.components.config_form import SIGNS
 from pages.components.layout import show_refusal
 from pages.components.playground import choose_step

@@ -15,7 +15,7 @@ from cognate_core.labels import file_name
 from cognate_core.report_of_run import report_of_run
 from cognate_core.runs import RunManager
 from cognate_core.runs.verification import compare_runs
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 from cognate_core.tracking import tracker_places
 from cognate_core.tracking.export import metrics_csv, metrics_parquet
 from pages.components.layout import page_called, show_refusal, shown

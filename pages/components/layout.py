@@ -13,7 +13,7 @@ from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError
 from cognate_core.insight.palette import run_colour, run_dash
 from cognate_core.labels import escape_streamlit
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 
 _FOLDER = Path(__file__).parent.parent
 AT_FIRST = 20  # of a long list: a browser takes seconds to draw thousands

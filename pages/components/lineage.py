@@ -8,7 +8,7 @@ from cognate_core.config import as_text, form_fields
 from cognate_core.config.presets import nearest_preset
 from cognate_core.insight.comparison import config_difference
 from cognate_core.runs import RunManager
-from cognate_core.storage.progress_log import Run, TrainedModel
+from cognate_core.storage.rows import Run, TrainedModel
 from pages.components.config_form import HIDDEN_FIELDS
 from pages.components.layout import run_link, shown, status_badge
 from pages.components.run_actions import origin_line

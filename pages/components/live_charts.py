@@ -29,7 +29,7 @@ from cognate_core.insight.axis import By
 from cognate_core.insight.charts import PLOTLY_SCRIPT, View
 from cognate_core.insight.words import size
 from cognate_core.runs import RunManager, current_manager
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 
 MOST_KEPT = 16  # charts of a run and model, light or dark, for all who watch
 MOST_COMPARED = 12

@@ -11,7 +11,7 @@ from cognate_core.errors import CognateError
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact, duration, size
 from cognate_core.runs import RunManager
-from cognate_core.storage.progress_log import TrainedModel
+from cognate_core.storage.rows import TrainedModel
 from pages.components.layout import page_called, show_refusal, shown
 from pages.components.model_choice import was_renamed
 from pages.components.tables import table

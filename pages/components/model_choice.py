@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from cognate_core.storage.progress_log import TrainedModel
+from cognate_core.storage.rows import TrainedModel
 from pages.components.layout import keep_in_address, told_apart
 
 MANY = 8  # with more models than this, there are ways to narrow them down

@@ -12,7 +12,7 @@ from cognate_core.contracts import MEMORY_FILE
 from cognate_core.errors import CognateError
 from cognate_core.insight.glossary import explained
 from cognate_core.runs import RunManager
-from cognate_core.storage.progress_log import TrainedModel
+from cognate_core.storage.rows import TrainedModel
 from pages.components.layout import show_refusal, shown
 from pages.components.lens import lens
 from pages.components.model_choice import labels

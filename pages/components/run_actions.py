@@ -10,7 +10,7 @@ import streamlit as st
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError, RunError
 from cognate_core.runs import RunManager
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 from pages.components.hand_on import hand_on_buttons
 from pages.components.layout import ask_first, page_called, run_link, show_refusal, shown
 

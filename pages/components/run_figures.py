@@ -7,7 +7,8 @@ from datetime import datetime
 from cognate_core.contracts import RunStatus
 from cognate_core.insight.estimates import seconds_left
 from cognate_core.insight.words import duration
-from cognate_core.storage.progress_log import ProgressLog, Run
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.rows import Run
 
 PACE_STEPS = 50  # the pace is measured over this many of the newest steps
 

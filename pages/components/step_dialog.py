@@ -11,7 +11,7 @@ from cognate_core.config import as_text, fields_that
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.insight.glossary import explained
 from cognate_core.runs import RunManager, name_after, nearest_checkpoint
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 from pages.components.layout import page_called, show_refusal, shown
 
 SHOWN_LETTERS = 600  # of a sequence, before it is opened

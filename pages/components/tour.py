@@ -11,7 +11,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 from pages.components.layout import page_called
 
 KEY = "cognate-studio/tour"  # of the coordination record

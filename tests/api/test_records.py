@@ -16,7 +16,7 @@ from cognate_core.api import create_api
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import DataReport, Evaluation, Event, Sample, SourceReport, StepMetrics
 from cognate_core.runs import ReadOnlyManager, RunManager
-from cognate_core.storage import progress_log
+from cognate_core.storage import progress_reader
 from cognate_core.storage.database import reading
 from tests.faults.large_home import LONG_RUN, make_large_home
 
@@ -109,7 +109,7 @@ def test_no_more_rows_are_read_than_a_part_has(
             connection.row_factory = counted
             yield connection
 
-    monkeypatch.setattr(progress_log, "reading", counting)
+    monkeypatch.setattr(progress_reader, "reading", counting)
     for path in ("metrics?limit=5", "evaluations?limit=1", "samples?limit=1", "events?limit=1"):
         read = 0
         assert api.get(f"/v1/runs/{run_id}/{path}").json()["next"] is not None

@@ -27,7 +27,7 @@ from cognate_core.model import CognateModel
 from cognate_core.runs import database_path
 from cognate_core.runs.cores import usable_cores
 from cognate_core.runs.worker import NICENESS
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.training.hardware import keep_freed_memory
 from cognate_core.training.threads import ThreadChoice
 from tests.bench.feel import delays_to_the_screen

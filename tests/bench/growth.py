@@ -19,7 +19,8 @@ from cognate_core.insight.detectors import findings
 from cognate_core.records import read_records
 from cognate_core.runs import database_path
 from cognate_core.storage.curves import read_curves
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.training.trainer import _line, _shorten_log
 from tests.bench.timing import heading, line, seconds
 from tests.faults.large_home import LONG_RUN, MODEL, make_large_home

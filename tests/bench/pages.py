@@ -14,7 +14,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from cognate_core.config.presets import PRESETS
 from cognate_core.runs import database_path
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.bench.timing import heading, line
 from tests.browser.studio import Studio, launch_chromium, let_in, running_studio, wait_until_idle
 

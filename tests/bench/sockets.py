@@ -26,7 +26,8 @@ import psutil
 
 from cognate_core.config.presets import PRESETS
 from cognate_core.runs import database_path
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.bench.timing import heading, line
 from tests.browser.studio import Studio, running_studio
 

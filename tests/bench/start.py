@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import DataReport, Evaluation, Event, Record, Sample, StepMetrics
 from cognate_core.runs import RunManager, database_path
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.bench.pages import wait_for_status
 from tests.bench.timing import heading, line
 from tests.browser.studio import launch_chromium, let_in, running_studio, wait_until_idle

@@ -20,7 +20,7 @@ import psutil
 from playwright.sync_api import Browser, sync_playwright
 
 from cognate_core.runs import database_path
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.bench.pages import start_run, wait_for_status
 from tests.bench.timing import heading, line
 from tests.browser.studio import Studio, launch_chromium, let_in, running_studio

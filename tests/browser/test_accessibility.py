@@ -25,7 +25,8 @@ from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager, database_path
 from cognate_core.runs.process import workers
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.browser.studio import Studio, let_in, running_studio, wait_until_idle, wait_until_still
 from tests.waiting import LONG, until
 

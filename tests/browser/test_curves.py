@@ -12,7 +12,7 @@ from playwright.sync_api import BrowserContext, Page, expect
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.runs import RunManager, database_path
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.browser.studio import Studio, choose_file, download, let_in, page_on, running_studio, wait_until_idle
 from tests.waiting import LONG
 

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import database_path
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.browser.studio import Studio, let_in, new_context
 from tests.waiting import LONG, until
 

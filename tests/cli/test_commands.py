@@ -27,7 +27,7 @@ from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.cli.conftest import Cognate
 from tests.runs.test_process import play, when_step
 from tests.waiting import LONG, until

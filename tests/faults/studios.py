@@ -13,7 +13,8 @@ from typing import Any
 from cognate_core.config import TrainingConfig
 from cognate_core.runs import database_path
 from cognate_core.runs.process import workers
-from cognate_core.storage.progress_log import ProgressReader, Run
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Run
 from tests.waiting import LONG, until
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ import pytest
 from cognate_core.errors import RunError, StorageError
 from cognate_core.files import is_disk_full
 from cognate_core.runs import RunManager, database_path
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.training.checkpoint import PARTS, load_checkpoint, newest_checkpoint, save_checkpoint
 from tests.faults.studios import ROOT, fingerprint, log_steps, small_config, wait_for_the_end, wait_for_training
 from tests.faults.times import Tally, times

@@ -45,7 +45,8 @@ from cognate_core.runs.manager import RunManager
 from cognate_core.runs.names import MAX_MODELS, valid_name
 from cognate_core.service import TrainingService
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.trash import Trash
 from cognate_core.training.trainer import model_folder
 from tests.browser.studio import Studio, let_in, new_context, running_studio, wait_until_idle

@@ -12,7 +12,8 @@ import pytest
 
 from cognate_core.runs import database_path
 from cognate_core.runs.process import workers
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.browser.studio import running_studio
 from tests.faults.studios import (
     Host,

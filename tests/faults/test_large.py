@@ -14,7 +14,7 @@ from playwright.sync_api import Browser, Page
 from cognate_core.insight.drawing import MAX_POINTS
 from cognate_core.runs import database_path
 from cognate_core.storage.curves import SPAN_STEPS, read_curves
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.browser.studio import Studio, let_in, new_context, running_studio, wait_until_idle
 from tests.faults.large_home import (
     LONG_RUN,

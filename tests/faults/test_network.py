@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cognate_core.runs import database_path
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.browser.studio import ROOT, Studio, running_studio
 from tests.faults.times import Tally
 from tests.waiting import LONG, until

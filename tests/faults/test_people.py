@@ -12,7 +12,8 @@ from playwright.sync_api import Browser, Locator, Page, expect
 from cognate_core.config import TrainingConfig
 from cognate_core.runs import database_path
 from cognate_core.runs.process import workers
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.browser.studio import let_in, new_context, running_studio, wait_until_idle
 from tests.faults.studios import log_steps, small_config
 from tests.faults.times import Tally, times

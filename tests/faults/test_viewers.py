@@ -16,7 +16,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from cognate_core.runs import database_path
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.bench.pages import start_run
 from tests.bench.viewers import VIEWERS, ask_for_news
 from tests.browser.studio import Studio, let_in, new_context, running_studio

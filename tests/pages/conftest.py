@@ -17,7 +17,7 @@ from cognate_core import runs
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager, close_manager, current_manager
-from cognate_core.storage.progress_log import NewRun
+from cognate_core.storage.rows import NewRun
 from tests.tiny import TINY
 from tests.waiting import LONG
 

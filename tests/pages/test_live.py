@@ -16,7 +16,8 @@ from cognate_core.charts_of_runs import Look, run_charts
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Evaluation, Origin, StepMetrics
 from cognate_core.runs import RunManager
-from cognate_core.storage.progress_log import ProgressReader, Run
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Run
 from pages.components import live_charts
 from pages.components.live_charts import CONTROLS, MOST_COMPARED, MOST_KEPT
 

@@ -15,7 +15,7 @@ from cognate_core.labels import escape_streamlit
 from cognate_core.playground import Playground, opened, problem_prompt
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE
-from cognate_core.storage.progress_log import TrainedModel
+from cognate_core.storage.rows import TrainedModel
 from tests.pages.conftest import open_page, sent, texts
 from tests.there import there
 from tests.waiting import until

@@ -28,7 +28,7 @@ from cognate_core.runs.passport import open_passport, write_passport
 from cognate_core.runs.quote import measured_quote
 from cognate_core.runs.verification import compare_runs
 from cognate_core.service import seeds_from
-from cognate_core.storage.progress_log import Run
+from cognate_core.storage.rows import Run
 from tests.arithmetic.tiny import config_of
 from tests.waiting import LONG, until
 

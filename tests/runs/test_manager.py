@@ -68,7 +68,9 @@ from cognate_core.service import COORDINATION_KEY, TrainingService, seeds_from
 from cognate_core.storage import progress_log
 from cognate_core.storage import trash as trash_module
 from cognate_core.storage.database import DatabaseWriter
-from cognate_core.storage.progress_log import ProgressLog, ProgressReader, Run
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Run
 from cognate_core.storage.trash import TrashEntry
 from cognate_core.training.checkpoint import load_checkpoint
 from tests.surgery import change_database

@@ -28,7 +28,8 @@ from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.runs.recovery import RUN_FILE
 from cognate_core.runs.verification import Verification, compare_runs
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import ProgressReader, Row
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Row
 from tests.surgery import change_database
 from tests.waiting import LONG
 

@@ -36,7 +36,8 @@ from cognate_core.runs.process import WORKER_MODULE, workers
 from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.runs.timing import Timing
 from cognate_core.runs.worker import NICENESS
-from cognate_core.storage.progress_log import ProgressReader, Run
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Run
 from cognate_core.training.checkpoint import load_checkpoint
 from tests.waiting import LONG, MOMENT, until
 

@@ -24,7 +24,7 @@ from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from tests.runs.test_manager import (
     OpenManager,
     PatientTrainer,

@@ -24,7 +24,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.errors import DISK_FULL, StorageError
 from cognate_core.storage import database
 from cognate_core.storage.database import USUAL_DELAY_SECONDS, DatabaseWriter, reading, set_damaged_aside
-from cognate_core.storage.progress_log import ProgressReader
+from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.schema import first_schema, migrations
 from tests.waiting import LONG, until
 

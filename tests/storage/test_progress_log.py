@@ -39,13 +39,10 @@ from cognate_core.contracts import (
 from cognate_core.errors import RunError, StorageError
 from cognate_core.storage import progress_log
 from cognate_core.storage.artifacts import ArtifactStore
-from cognate_core.storage.progress_log import (
-    NewRun,
-    ProgressLog,
-    ProgressReader,
-    SQLiteProgressEmitter,
-    TrainedModel,
-)
+from cognate_core.storage.progress_emitter import SQLiteProgressEmitter
+from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import NewRun, TrainedModel
 from tests.there import there
 
 DEFAULTS = TrainingConfig()

@@ -1,0 +1,240 @@
+"""What the database has of runs and models, as rows and as values."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import (
+    Evaluation,
+    Event,
+    Origin,
+    PonderHistogram,
+    Quote,
+    Record,
+    RunStatus,
+    Sample,
+    StepMetrics,
+    bits_per_byte,
+)
+from cognate_core.errors import ConfigError
+
+Row = dict[str, Any]
+
+STEP_COLUMNS = tuple(each.name for each in fields(StepMetrics))
+
+TABLES: dict[type[Record], str] = {
+    StepMetrics: "metrics",
+    PonderHistogram: "ponder_histograms",
+    Evaluation: "evaluations",
+    Sample: "samples",
+    Event: "events",
+}
+
+HERE = "trash_id IS NULL"  # of a run: it does not lie in the trash
+MODELS_HERE = (
+    "models JOIN runs ON runs.id = run_id AND runs.trash_id IS NULL AND models.trash_id IS NULL"  # nor does its run
+)
+ACTIVE = f"status IN ({', '.join(repr(status.value) for status in RunStatus if status.is_active)})"
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run as the database has it. Fields that are not known yet are None."""
+
+    id: str
+    name: str
+    status: RunStatus
+    phase: str
+    progress: float
+    message: str
+    step: int | None
+    total_steps: int | None
+    stored_config: str  # JSON, perhaps of another version
+    model_names: list[str]
+    data_report: Row | None
+    error: str | None
+    error_details: str | None
+    folder: str
+    created_at: str
+    started_at: str | None
+    finished_at: str | None
+    worked_seconds: float | None  # of all its lives together, by a clock that only goes on
+    colour: int  # its place in the order of colours, the same on every page
+    parent_run_id: str | None  # the run that it was made of, which may be gone
+    relation: str | None  # a Relation of contracts.py
+    branch_step: int | None
+    quote: Row | None  # fields of a Quote, if one was measured
+    group_id: str | None  # the sweep that it belongs to
+    group_name: str | None
+
+    @property
+    def config(self) -> TrainingConfig:
+        """Its settings. Those that cannot be read have their defaults."""
+        return stored_config_of(self.stored_config)[0]
+
+    @property
+    def as_trained(self) -> TrainingConfig:
+        """Its settings as its models have them: with the vocabulary that its text made, once that is known."""
+        return self.config.fitted(self.data_report)
+
+    @property
+    def config_error(self) -> str | None:
+        """Why the settings could not be read whole."""
+        return stored_config_of(self.stored_config)[1]
+
+
+@dataclass(frozen=True, slots=True)
+class RunGroup:
+    """The runs of one sweep that are still there, in the order in which they were queued."""
+
+    id: str
+    name: str
+    run_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run that is to be queued."""
+
+    id: str
+    name: str
+    config: TrainingConfig
+    model_names: list[str]
+    folder: Path
+    start_key: str | None = None
+    origin: Origin | None = None
+    quote: Quote | None = None
+    group_id: str | None = None
+    group_name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A finished model as the database has it."""
+
+    id: str
+    run_id: str
+    run_name: str
+    name: str
+    status: str
+    parameter_count: int
+    created_at: str
+    details: Row  # the fields of ModelArtifacts
+    note: str
+    tags: list[str]
+
+    @property
+    def trained_as(self) -> str:
+        """Its name in the run, and in all that was recorded of it, whatever a person calls it now."""
+        return str(self.details["model_name"])
+
+    @property
+    def step(self) -> int:
+        """The step of its weights: the last, or with early stopping that of the best check."""
+        stats = self.details["training_stats"]
+        return int(stats.get("weights_step", stats["steps"]))
+
+    @property
+    def writes_text(self) -> bool:
+        """Whether it is a language model; the others were trained in the Grokking lab, and calculate."""
+        return "modular arithmetic" not in self.details["capabilities"]
+
+
+def row_of(run_id: str, record: Record) -> Row:
+    return {"run_id": run_id, **storable_row(asdict(record))}
+
+
+def storable_row(row: Row) -> Row:
+    """NaN and infinity as NULL (SQLite would keep infinity); half a letter as a question mark."""
+
+    def storable(value: Any) -> Any:
+        if isinstance(value, float) and not math.isfinite(value):
+            return None
+        return value.encode(errors="replace").decode() if isinstance(value, str) else value
+
+    return {key: storable(value) for key, value in row.items()}
+
+
+def evaluation_of(row: Row) -> Row:
+    return {**row, "bits_per_byte": bits_per_byte(row["loss"], row["tokens"], row["bytes"])}
+
+
+def run_of(row: Row) -> Run:
+    hidden = ("start_key", "queue_position", "trash_id", "config")
+    values = {key: value for key, value in row.items() if key not in hidden}
+    report, quote = values["data_report"], values["quote"]
+    return Run(
+        **{
+            **values,
+            "status": RunStatus(values["status"]),
+            "stored_config": row["config"],
+            "model_names": json.loads(values["model_names"]),
+            "data_report": json.loads(report) if report else None,
+            "colour": values["colour"] or 0,
+            "quote": json.loads(quote) if quote else None,
+        }
+    )
+
+
+def model_of(row: Row) -> TrainedModel:
+    title = row.pop("title")
+    del row["trash_id"]
+    return TrainedModel(
+        **{
+            **row,
+            "name": title or row["name"],
+            "details": json.loads(row["details"]),
+            "note": row["note"] or "",
+            "tags": json.loads(row["tags"]) if row["tags"] else [],
+        }
+    )
+
+
+def exported(rows: list[Row]) -> list[Row]:
+    """Rows as they may leave the database: where they lie in its trash is nobody else's concern."""
+    return [{column: value for column, value in row.items() if column != "trash_id"} for row in rows]
+
+
+def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
+    """Raises ValueError, KeyError, TypeError or AttributeError unless these can be rows of one run."""
+    (run,) = rows["runs"]
+    names = {field.name for field in fields(Run)} - {"stored_config"} | {"config"}
+    known = run_of({**dict.fromkeys(names), **{name: value for name, value in run.items() if name in names}})
+    stored_config_of(known.stored_config)
+    for value in (known.progress, known.worked_seconds, known.step, known.total_steps):
+        if not isinstance(value, int | float | None):
+            raise ValueError(f"{value!r} is no number")
+    if known.quote is not None:
+        Quote(**known.quote)
+    if not isinstance(known.created_at, str) or not all(isinstance(name, str) for name in known.model_names):
+        raise ValueError("its date or its models' names are none")
+    if not all(isinstance(text, str | None) for text in (known.group_id, known.group_name)):
+        raise ValueError("its sweep is none")
+    for model in rows["models"]:
+        json.loads(model["details"])["artifacts"].get("weights")
+
+
+@lru_cache(maxsize=2048)
+def stored_config_of(text: str) -> tuple[TrainingConfig, str | None]:
+    """A config as it was stored, perhaps by another version; what of it cannot be read, or None."""
+    try:
+        values = json.loads(text)
+        if not isinstance(values, dict):
+            raise ValueError("they are no settings")
+    except ValueError as error:
+        return TrainingConfig(), f"They are not readable ({error})."
+    try:
+        return TrainingConfig.from_values(values), None
+    except ConfigError as error:
+        known = {name: value for name, value in values.items() if name not in error.problems}
+        try:
+            return TrainingConfig.from_values(known), str(error)
+        except ConfigError:
+            return TrainingConfig(), str(error)

@@ -29,7 +29,7 @@ from cognate_core.runs.execution import RunContext
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
-from tests.runs.test_manager import figures_of, leave_checkpoint
+from tests.runs.manager.patient import figures_of, leave_checkpoint
 from tests.tiny import TINY
 from tests.waiting import until
 

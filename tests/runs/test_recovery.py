@@ -25,7 +25,7 @@ from cognate_core.runs.manager import RunManager
 from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_reader import ProgressReader
-from tests.runs.test_manager import (
+from tests.runs.manager.patient import (
     OpenManager,
     PatientTrainer,
     begin,

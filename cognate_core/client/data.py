@@ -6,13 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from cognate_core.client.connection import (
-    FETCH_SECONDS,
-    WORK_SECONDS,
-    Connection,
-    Row,
-    given,
-)
+from cognate_core.client.connection import FETCH_SECONDS, WORK_SECONDS, Connection, Row, given
 
 
 class DataRoutes(Connection):

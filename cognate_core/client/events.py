@@ -11,11 +11,7 @@ from urllib.parse import quote
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
-from cognate_core.client.connection import (
-    CONNECT_SECONDS,
-    SERVED_BELOW,
-    Row,
-)
+from cognate_core.client.connection import CONNECT_SECONDS, SERVED_BELOW, Row
 from cognate_core.client.runs import RunRoutes, rests
 from cognate_core.errors import CognateError, NotFound, RunError
 

@@ -8,14 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 
-from cognate_core.client.connection import (
-    TRIES,
-    WORK_SECONDS,
-    Connection,
-    Row,
-    given,
-    not_writable,
-)
+from cognate_core.client.connection import TRIES, WORK_SECONDS, Connection, Row, given, not_writable
 from cognate_core.errors import RunError, StorageError, Unreachable
 
 

@@ -6,13 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cognate_core.client.connection import (
-    Connection,
-    Row,
-    Settings,
-    given,
-    start_key,
-)
+from cognate_core.client.connection import Connection, Row, Settings, given, start_key
 from cognate_core.errors import ConfigError
 from cognate_core.lifecycle import RunStatus
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from cognate_core.client.connection import (
-    WORK_SECONDS,
-    Connection,
-    Row,
-    Settings,
-)
+from cognate_core.client.connection import WORK_SECONDS, Connection, Row, Settings
 
 
 class StudioRoutes(Connection):

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from cognate_core.contracts import (
-    ModelArtifacts,
-    ProgressEmitter,
-    TrainingProgress,
-)
+from cognate_core.contracts import ModelArtifacts, ProgressEmitter, TrainingProgress
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog
 

@@ -7,9 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-from cognate_core.contracts import (
-    RunStatus,
-)
+from cognate_core.contracts import RunStatus
 from cognate_core.errors import NotFound
 from cognate_core.heldout import HeldoutCheck, heldout_checks, lowest_loss
 from cognate_core.storage.database import reading

@@ -8,16 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from cognate_core.config import (
-    TrainingConfig,
-    fields_that,
-    form_fields,
-    used_fields,
-)
-from tests.config.values import (
-    sentence,
-    valid_widths,
-)
+from cognate_core.config import TrainingConfig, fields_that, form_fields, used_fields
+from tests.config.values import sentence, valid_widths
 
 
 @settings(deadline=None)

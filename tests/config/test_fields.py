@@ -7,21 +7,9 @@ from typing import Any
 
 import pytest
 
-from cognate_core.config import (
-    TrainingConfig,
-    field_range,
-    form_fields,
-)
+from cognate_core.config import TrainingConfig, field_range, form_fields
 from cognate_core.errors import ConfigError
-from tests.config.values import (
-    COMPANIONS,
-    DECIMALS,
-    NUMBERS,
-    SWITCHES,
-    WHOLE_NUMBERS,
-    sentence,
-    title,
-)
+from tests.config.values import COMPANIONS, DECIMALS, NUMBERS, SWITCHES, WHOLE_NUMBERS, sentence, title
 
 
 def test_every_number_has_its_bounds_in_the_tables_here() -> None:

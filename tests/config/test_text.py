@@ -8,22 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cognate_core.config import (
-    DATASETS,
-    Section,
-    TrainingConfig,
-    as_text,
-    field_extra,
-    form_fields,
-    parse_setting,
-)
+from cognate_core.config import DATASETS, TrainingConfig, as_text, field_extra, form_fields, parse_setting
+from cognate_core.config.setting import Section
 from cognate_core.errors import ConfigError
-from tests.config.values import (
-    DECIMALS,
-    SWITCHES,
-    WHOLE_NUMBERS,
-    valid_widths,
-)
+from tests.config.values import DECIMALS, SWITCHES, WHOLE_NUMBERS, valid_widths
 
 
 def test_text_values_become_typed_ones() -> None:

@@ -7,12 +7,8 @@ from typing import Any, get_args
 import pytest
 from pydantic import ValidationError
 
-from cognate_core.config import (
-    Section,
-    TrainingConfig,
-    field_extra,
-    form_fields,
-)
+from cognate_core.config import TrainingConfig, field_extra, form_fields
+from cognate_core.config.setting import Section
 from cognate_core.errors import ConfigError
 
 

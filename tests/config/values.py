@@ -8,9 +8,7 @@ from typing import Any
 
 import pytest
 
-from cognate_core.config import (
-    TrainingConfig,
-)
+from cognate_core.config import TrainingConfig
 from cognate_core.errors import ConfigError
 
 WHOLE_NUMBERS = {  # name -> lowest and highest allowed
@@ -45,14 +43,8 @@ WHOLE_NUMBERS = {  # name -> lowest and highest allowed
     "sample_tokens": (0, 2000),
     "save_steps": (1, 10_000_000),
 }
-
-
 ABOVE_ZERO = math.nextafter(0.0, 1.0)
-
-
 BELOW_ONE = math.nextafter(1.0, 0.0)
-
-
 DECIMALS = {  # name -> lowest and highest allowed
     "learning_rate": (ABOVE_ZERO, 1.0),
     "warmup_ratio": (0.0, 1.0),
@@ -69,11 +61,7 @@ DECIMALS = {  # name -> lowest and highest allowed
     "act_ponder_weight": (0.0, 10.0),
     "act_from": (0.0, 1.0),
 }
-
-
 NUMBERS = {**WHOLE_NUMBERS, **DECIMALS}
-
-
 SWITCHES = (
     "loss_on_answer_only",
     "keep_calculator_marks",

@@ -9,20 +9,9 @@ import pytest
 
 from cognate_core.config import DATASETS, TrainingConfig
 from cognate_core.contracts import Phase, ProgressCallback, RunStatus, TrainingProgress
-from cognate_core.errors import (
-    DataError,
-    Diverged,
-    StorageError,
-    TrainingError,
-)
+from cognate_core.errors import DataError, Diverged, StorageError, TrainingError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
-from tests.service.doubles import (
-    HookedEmitter,
-    HookedLoader,
-    StepTrainer,
-    ThreadTrainer,
-    run,
-)
+from tests.service.doubles import HookedEmitter, HookedLoader, StepTrainer, ThreadTrainer, run
 
 
 def test_every_chosen_dataset_is_asked_for_with_its_address() -> None:

@@ -13,20 +13,10 @@ from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Phase, RunStatus, TrainingProgress
-from cognate_core.errors import (
-    ConfigError,
-    RunError,
-)
+from cognate_core.errors import ConfigError, RunError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.service import TrainingService, seeds_from
-from tests.service.doubles import (
-    FIVE_STEPS,
-    TASK,
-    HookedEmitter,
-    StepTrainer,
-    ThreadTrainer,
-    run,
-)
+from tests.service.doubles import FIVE_STEPS, TASK, HookedEmitter, StepTrainer, ThreadTrainer, run
 
 
 def test_phases_come_in_the_order_of_the_specification() -> None:

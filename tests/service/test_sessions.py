@@ -10,26 +10,10 @@ from typing import Any
 import pytest
 
 from cognate_core.contracts import ModelArtifacts, Phase, RunStatus
-from cognate_core.errors import (
-    CancelRequested,
-    Interruption,
-    PauseRequested,
-    RunError,
-    StopRequested,
-    TrainingError,
-)
+from cognate_core.errors import CancelRequested, Interruption, PauseRequested, RunError, StopRequested, TrainingError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.service import TrainingService, TrainingSession, stronger
-from tests.service.doubles import (
-    FIVE_STEPS,
-    TASK,
-    Hook,
-    HookedEmitter,
-    HookedLoader,
-    Outcome,
-    StepTrainer,
-    run,
-)
+from tests.service.doubles import FIVE_STEPS, TASK, Hook, HookedEmitter, HookedLoader, Outcome, StepTrainer, run
 
 
 def test_unknown_session() -> None:

@@ -22,15 +22,10 @@ from cognate_core.errors import (
 )
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.service import TrainingService, TrainingSession, seeds_from
-from tests.service.doubles import (
-    TASK,
-    HookedEmitter,
-)
+from tests.service.doubles import TASK, HookedEmitter
 from tests.waiting import LONG, MOMENT
 
 SIDE_BY_SIDE = TrainingConfig(max_steps=5, engine="ray", ray_parallel_models=2)
-
-
 ENDLESS = 1_000_000
 
 

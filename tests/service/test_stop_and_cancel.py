@@ -11,9 +11,7 @@ import pytest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Phase, ProgressCallback, RunStatus, TrainingProgress
-from cognate_core.errors import (
-    CancelRequested,
-)
+from cognate_core.errors import CancelRequested
 from cognate_core.service import TrainingService
 from tests.service.doubles import (
     FIVE_CALLS,

@@ -21,11 +21,7 @@ from cognate_core.contracts import (
     Sample,
     StepMetrics,
 )
-from cognate_core.errors import (
-    PauseRequested,
-    StopRequested,
-    TrainingError,
-)
+from cognate_core.errors import PauseRequested, StopRequested, TrainingError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.records import record_to_json
 from cognate_core.runs.execution import BuildService, RunContext

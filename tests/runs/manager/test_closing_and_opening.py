@@ -13,19 +13,8 @@ import pytest
 
 from cognate_core import runs
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import (
-    Phase,
-    RunStatus,
-    StepMetrics,
-    TrainingProgress,
-)
-from cognate_core.errors import (
-    DISK_FULL,
-    DiskFull,
-    PauseRequested,
-    RunError,
-    StorageError,
-)
+from cognate_core.contracts import Phase, RunStatus, StepMetrics, TrainingProgress
+from cognate_core.errors import DISK_FULL, DiskFull, PauseRequested, RunError, StorageError
 from cognate_core.runs import manager as manager_module
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager

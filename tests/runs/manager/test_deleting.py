@@ -11,13 +11,8 @@ from typing import Any
 
 import pytest
 
-from cognate_core.contracts import (
-    RunStatus,
-)
-from cognate_core.errors import (
-    RunError,
-    StorageError,
-)
+from cognate_core.contracts import RunStatus
+from cognate_core.errors import RunError, StorageError
 from cognate_core.files import replace_durably
 from cognate_core.mocks import MockModelTrainer
 from cognate_core.runs.home import RESERVE_BYTES

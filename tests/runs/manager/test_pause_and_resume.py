@@ -11,16 +11,8 @@ from typing import Any
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import (
-    ProgressCallback,
-    RunStatus,
-)
-from cognate_core.errors import (
-    Diverged,
-    PauseRequested,
-    RunError,
-    StorageError,
-)
+from cognate_core.contracts import ProgressCallback, RunStatus
+from cognate_core.errors import Diverged, PauseRequested, RunError, StorageError
 from cognate_core.mocks import MockModelTrainer
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import RunManager

@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import (
-    Phase,
-    RunStatus,
-)
+from cognate_core.contracts import Phase, RunStatus
 from cognate_core.mocks import MockModelTrainer
 from cognate_core.runs.manager import RunManager
 from tests.runs.manager.patient import (

@@ -12,16 +12,8 @@ from typing import Any
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import (
-    Evaluation,
-    Record,
-    RunStatus,
-    Sample,
-    StepMetrics,
-)
-from cognate_core.errors import (
-    StorageError,
-)
+from cognate_core.contracts import Evaluation, Record, RunStatus, Sample, StepMetrics
+from cognate_core.errors import StorageError
 from cognate_core.runs import manager as manager_module
 from cognate_core.runs.execution import RunContext, build_real_service
 from cognate_core.runs.home import database_path

@@ -10,23 +10,11 @@ from typing import Any
 
 import pytest
 
-from cognate_core.contracts import (
-    RunStatus,
-)
-from cognate_core.errors import (
-    RunError,
-)
+from cognate_core.contracts import RunStatus
+from cognate_core.errors import RunError
 from cognate_core.runs.manager import RunManager
 from cognate_core.storage.rows import Run
-from tests.runs.manager.patient import (
-    BlockedBuild,
-    OpenManager,
-    PatientTrainer,
-    begin,
-    end_of,
-    paused,
-    status_of,
-)
+from tests.runs.manager.patient import BlockedBuild, OpenManager, PatientTrainer, begin, end_of, paused, status_of
 from tests.waiting import LONG, MOMENT, beside
 
 pytestmark = pytest.mark.usefixtures("one_thread")

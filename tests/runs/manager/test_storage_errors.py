@@ -11,16 +11,8 @@ from sqlite_utils import Database
 
 from cognate_core.config import TrainingConfig
 from cognate_core.config.sweep import Sweep
-from cognate_core.contracts import (
-    Event,
-    RunStatus,
-    TrainingProgress,
-)
-from cognate_core.errors import (
-    DISK_FULL,
-    DiskFull,
-    StorageError,
-)
+from cognate_core.contracts import Event, RunStatus, TrainingProgress
+from cognate_core.errors import DISK_FULL, DiskFull, StorageError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.runs import manager as manager_module
 from cognate_core.runs.execution import RunContext

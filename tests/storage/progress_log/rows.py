@@ -23,11 +23,7 @@ from cognate_core.contracts import (
 from cognate_core.storage.progress_log import ProgressLog
 
 DEFAULTS = TrainingConfig()
-
-
 TERMINAL = [status for status in RunStatus if status.is_terminal]
-
-
 HOSTILE = {
     "SQL": "'; DROP TABLE runs; --\" OR 1=1",
     "emoji": "👩‍👩‍👧‍👦 🏴‍☠️ é́",

@@ -7,15 +7,7 @@ from pathlib import Path
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import (
-    DataReport,
-    Event,
-    Phase,
-    RunStatus,
-    Sample,
-    SourceReport,
-    utc_now,
-)
+from cognate_core.contracts import DataReport, Event, Phase, RunStatus, Sample, SourceReport, utc_now
 from cognate_core.errors import RunError, StorageError
 from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_emitter import SQLiteProgressEmitter

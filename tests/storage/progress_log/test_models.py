@@ -8,19 +8,10 @@ from typing import Any
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import (
-    DataReport,
-    RunStatus,
-)
+from cognate_core.contracts import DataReport, RunStatus
 from cognate_core.errors import RunError, StorageError
 from cognate_core.storage.progress_log import ProgressLog
-from tests.storage.progress_log.rows import (
-    a_file,
-    a_life,
-    a_model,
-    add_run,
-    measured,
-)
+from tests.storage.progress_log.rows import a_file, a_life, a_model, add_run, measured
 
 
 class TestModels:

@@ -13,12 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import (
-    Origin,
-    Phase,
-    Quote,
-    RunStatus,
-)
+from cognate_core.contracts import Origin, Phase, Quote, RunStatus
 from cognate_core.errors import StorageError
 from cognate_core.storage import progress_log
 from cognate_core.storage.progress_log import ProgressLog

@@ -23,7 +23,7 @@ from cognate_core.api import Guard, Links, guard
 from cognate_core.api.login import session_cookie
 from cognate_core.errors import RunError
 from cognate_core.runs import close_manager
-from tests.api.test_guard import SERVER
+from tests.api.guard.asking import SERVER
 from tests.waiting import LONG, until
 
 TOKEN = "a-token-of-the-test"

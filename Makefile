@@ -8,7 +8,7 @@ UV := $(shell command -v uv)
 
 unexport PYTHONDONTWRITEBYTECODE # else each of many processes compiles the same files anew
 
-.PHONY: run test test-all test-numerics soak lint bench screenshots clean
+.PHONY: run test test-all test-numerics soak lint bench docs screenshots clean
 
 run: .venv/installed
 	$(VENV)/cognate run
@@ -47,6 +47,9 @@ lint: .venv/installed-dev
 
 bench: .venv/installed-dev .venv/browser
 	$(VENV)/python -m tests.bench
+
+docs: .venv/installed-dev # what is written from the code: docs/settings.md
+	$(VENV)/python -m tests.config.reference
 
 screenshots: .venv/installed-dev .venv/browser
 	$(VENV)/python -m tests.browser.screenshots

@@ -13,15 +13,7 @@ from cognate_core.insight.grokking import grokked_at
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.rows import Run
-from pages.components.layout import (
-    keep_in_address,
-    page_called,
-    page_header,
-    run_link,
-    shown,
-    status_badge,
-    told_apart,
-)
+from pages.components.layout import keep_in_address, page_called, page_header, run_link, shown, status_badge, told_apart
 from pages.components.live_charts import MOST_COMPARED, live_comparison
 from pages.components.run_actions import RELATION_WORDS
 from pages.components.step_dialog import step_dialog

@@ -11,7 +11,8 @@ import pytest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.runs.execution import BuildService, build_real_service
-from cognate_core.runs.manager import Executor, RunManager
+from cognate_core.runs.manager import RunManager
+from cognate_core.runs.scheduler import Executor
 from cognate_core.runs.timing import Timing
 
 if TYPE_CHECKING:

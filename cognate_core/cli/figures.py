@@ -9,15 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from cognate_core.cli.connection import looking
-from cognate_core.cli.output import (
-    JsonOption,
-    moment,
-    print_facts,
-    print_json,
-    print_line,
-    print_rows,
-    print_table,
-)
+from cognate_core.cli.output import JsonOption, moment, print_facts, print_json, print_line, print_rows, print_table
 from cognate_core.cli.train import RunIdArgument
 from cognate_core.client import Row
 from cognate_core.errors import StorageError

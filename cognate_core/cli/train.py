@@ -10,15 +10,7 @@ import typer
 
 from cognate_core.cli.connection import changing, chosen_server, looking, training
 from cognate_core.cli.following import follow_run
-from cognate_core.cli.output import (
-    JsonOption,
-    fail,
-    print_facts,
-    print_json,
-    print_line,
-    print_table,
-    say,
-)
+from cognate_core.cli.output import JsonOption, fail, print_facts, print_json, print_line, print_table, say
 from cognate_core.cli.settings import (
     FileArgument,
     PresetOption,

@@ -29,15 +29,7 @@ from cognate_core.contracts import (
 from cognate_core.lifecycle import sources
 from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_reader import ProgressReader
-from cognate_core.storage.rows import (
-    ACTIVE,
-    HERE,
-    TABLES,
-    NewRun,
-    Row,
-    row_of,
-    storable_row,
-)
+from cognate_core.storage.rows import ACTIVE, HERE, TABLES, NewRun, Row, row_of, storable_row
 
 
 class ProgressLog(ProgressReader):

@@ -49,13 +49,7 @@ from cognate_core.training.checkpoint import (
     load_checkpoint,
     newest_checkpoint,
 )
-from cognate_core.training.hardware import (
-    Precision,
-    calculator,
-    keep_freed_memory,
-    precision_for,
-    return_freed_memory,
-)
+from cognate_core.training.hardware import Precision, calculator, keep_freed_memory, precision_for, return_freed_memory
 from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.model_card import model_card
 from cognate_core.training.peers import ALONE, Peers

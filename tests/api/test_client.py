@@ -23,15 +23,7 @@ from cognate_core.client import Client, connection
 from cognate_core.client import events as client_events
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import utc_now
-from cognate_core.errors import (
-    ConfigError,
-    DatasetUnavailable,
-    DiskFull,
-    NotFound,
-    RunError,
-    StorageError,
-    Unreachable,
-)
+from cognate_core.errors import ConfigError, DatasetUnavailable, DiskFull, NotFound, RunError, StorageError, Unreachable
 from cognate_core.runs import RunManager, database_path
 from cognate_core.service import COORDINATION_KEY
 from cognate_core.storage.progress_log import ProgressLog

@@ -13,13 +13,7 @@ from cognate_core.config.presets import PRESETS, RACERS
 from cognate_core.contracts import GROKKED_ACCURACY
 from cognate_core.insight.charts import View, table_chart
 from cognate_core.insight.detectors import findings
-from cognate_core.insight.grokking import (
-    PUBLISHED,
-    grokked_at,
-    grokking_finding,
-    known_by_heart_at,
-    published_steps,
-)
+from cognate_core.insight.grokking import PUBLISHED, grokked_at, grokking_finding, known_by_heart_at, published_steps
 from tests.arithmetic.tiny import config_of
 
 SHARES = st.lists(st.none() | st.floats(0, 1), max_size=30)

@@ -8,16 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cognate_core.insight.palette import (
-    ALARM,
-    GREY,
-    OKABE_ITO,
-    faint,
-    neutral,
-    run_colour,
-    run_dash,
-    run_word_colour,
-)
+from cognate_core.insight.palette import ALARM, GREY, OKABE_ITO, faint, neutral, run_colour, run_dash, run_word_colour
 
 GROUNDS = {False: ("#FFFFFF",), True: ("#10151a",)}  # by dark
 LEAST_OF_WORDS, LEAST_OF_LINES = 4.5, 2.0  # WCAG 2.2 wants 4.5 of text (1.4.3); lines carry their name beside them

@@ -14,13 +14,7 @@ from safetensors.torch import load_file
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID
-from cognate_core.model import (
-    ARCHITECTURE_FIELDS,
-    IGNORED_TARGET,
-    CognateModel,
-    CognateState,
-    count_parameters,
-)
+from cognate_core.model import ARCHITECTURE_FIELDS, IGNORED_TARGET, CognateModel, CognateState, count_parameters
 from tests.model.tiny import config_of, lively, seeded, token_ids
 
 

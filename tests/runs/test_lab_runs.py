@@ -21,8 +21,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARITHMETIC, RunStatus
 from cognate_core.errors import CognateError, ConfigError, DataError, RunError, StorageError
 from cognate_core.insight.estimates import estimate, fitting_batch_size
-from cognate_core.runs import RunManager
-from cognate_core.runs import manager as manager_module
+from cognate_core.runs import RunManager, scheduler
 from cognate_core.runs.cores import usable_cores, worker_threads
 from cognate_core.runs.passport import open_passport, write_passport
 from cognate_core.runs.quote import measured_quote
@@ -388,7 +387,7 @@ def test_lanes_of_a_race_train_side_by_side_and_others_wait(
     monkeypatch: pytest.MonkeyPatch,
     tiny_config: TrainingConfig,
 ) -> None:
-    monkeypatch.setattr(manager_module, "usable_cores", lambda: 2)
+    monkeypatch.setattr(scheduler, "usable_cores", lambda: 2)
     manager = open_manager()
     lanes = [manager.start(ENDLESS, f"Lane {number}", ["m"]) for number in range(3)]
     text = manager.start(tiny_config, "Text", ["m"])
@@ -407,7 +406,7 @@ def test_lanes_of_a_race_train_side_by_side_and_others_wait(
 def test_a_lane_waits_for_a_language_model(
     open_manager: Callable[..., RunManager], monkeypatch: pytest.MonkeyPatch, tiny_config: TrainingConfig
 ) -> None:
-    monkeypatch.setattr(manager_module, "usable_cores", lambda: 4)
+    monkeypatch.setattr(scheduler, "usable_cores", lambda: 4)
     manager = open_manager()
     text = manager.start(tiny_config.with_overrides({"max_steps": 10_000}), "Text", ["m"])
     lane = manager.start(CONFIG, "Lane", ["m"])

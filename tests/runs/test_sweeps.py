@@ -16,6 +16,7 @@ from cognate_core.errors import ConfigError, DiskFull, RunError
 from cognate_core.heldout import lowest_loss
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import manager as manager_module
+from cognate_core.runs import workspace
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.names import MAX_NAME_LENGTH
@@ -132,7 +133,7 @@ def test_what_is_refused_queues_nothing(
         asked.append(needed)
         raise DiskFull(what)
 
-    monkeypatch.setattr(manager_module, "require_space", no_room)
+    monkeypatch.setattr(workspace, "require_space", no_room)
     with pytest.raises(DiskFull, match="this sweep"):
         studio.start_sweep(rates, "rates")
     with pytest.raises(DiskFull):

@@ -15,14 +15,7 @@ from cognate_core.insight import drawing
 from cognate_core.insight.axis import Axis, axis_by
 from cognate_core.insight.charts import Line, View
 from cognate_core.insight.palette import run_colour, run_dash, run_word_colour
-from tests.insight.charts.figures import (
-    HOSTILE,
-    comparison_chart,
-    label_share,
-    points,
-    run_line,
-    texts,
-)
+from tests.insight.charts.figures import HOSTILE, comparison_chart, label_share, points, run_line, texts
 
 
 def test_each_run_has_its_line_its_colour_and_its_name() -> None:

@@ -15,7 +15,7 @@ from cognate_core import runs
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Phase, RunStatus, StepMetrics, TrainingProgress
 from cognate_core.errors import DISK_FULL, DiskFull, PauseRequested, RunError, StorageError
-from cognate_core.runs import manager as manager_module
+from cognate_core.runs import scheduler
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.read_only import ReadOnlyManager
@@ -207,7 +207,7 @@ class TestOpening:
             add_waiting(log, home, tiny_config, run_id)
         log.claim("b")  # interrupted: its worker is looked for
         log.close()
-        whose = next(each for each in (RunManager, ProgressLog, manager_module) if hasattr(each, what))
+        whose = next(each for each in (RunManager, ProgressLog, scheduler) if hasattr(each, what))
         trainer.let_all_go()
 
         def refuse(*_: Any) -> None:

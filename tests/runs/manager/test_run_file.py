@@ -14,7 +14,7 @@ import pytest
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Evaluation, Record, RunStatus, Sample, StepMetrics
 from cognate_core.errors import StorageError
-from cognate_core.runs import manager as manager_module
+from cognate_core.runs import workspace
 from cognate_core.runs.execution import RunContext, build_real_service
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
@@ -121,7 +121,7 @@ class TestRunFile:
         def refuse(*_: Any) -> None:
             raise refusal
 
-        monkeypatch.setattr(manager_module, "write_run_file", refuse)
+        monkeypatch.setattr(workspace, "write_run_file", refuse)
         trainer.let_all_go()
         assert end_of(studio, start(studio, "a")).status is RunStatus.COMPLETED
 

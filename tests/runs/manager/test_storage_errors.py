@@ -14,7 +14,7 @@ from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import Event, RunStatus, TrainingProgress
 from cognate_core.errors import DISK_FULL, DiskFull, StorageError
 from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
-from cognate_core.runs import manager as manager_module
+from cognate_core.runs import scheduler
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.home import RESERVE_BYTES, database_path
 from cognate_core.runs.manager import RunManager
@@ -256,7 +256,7 @@ class TestStorageErrors:
             raise error
 
         with monkeypatch.context() as patch:
-            patch.setattr(manager_module, "tracking_of", refuse)
+            patch.setattr(scheduler, "tracking_of", refuse)
             bad = end_of(studio, start(studio, "bad"))
         assert bad.status is RunStatus.FAILED and bad.error
         trainer.let_all_go()

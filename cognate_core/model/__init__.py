@@ -1,19 +1,10 @@
 """The Cognate model. Importing this loads torch."""
 
-from cognate_core.model.cognate import (
-    ARCHITECTURE_FIELDS,
-    IGNORED_TARGET,
-    CognateModel,
-    core_layers,
-    count_parameters,
-    loss_counts_of,
-    read_shape,
-    reading_layers,
-    tensor_shapes,
-)
+from cognate_core.model.cognate import IGNORED_TARGET, CognateModel, count_parameters, loss_counts_of, tensor_shapes
 from cognate_core.model.generation import GeneratedToken
 from cognate_core.model.memory import NOTHING, MemoryBank, MemoryReads
 from cognate_core.model.memory_file import kept_notes, load_memory, save_memory
+from cognate_core.model.shape import ARCHITECTURE_FIELDS, core_layers, read_shape, reading_layers
 from cognate_core.model.state import CognateOutput, CognateState, LossCounts
 
 __all__ = [

@@ -11,14 +11,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from cognate_core.config import TrainingConfig, fields_that
+from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.model.generation import GeneratedToken, choose
 from cognate_core.model.head_loss import head_loss
@@ -35,33 +35,11 @@ from cognate_core.model.memory import (
 )
 from cognate_core.model.passing import Layers, Passed, Ponder
 from cognate_core.model.pondering import Pondering
+from cognate_core.model.shape import ARCHITECTURE_FIELDS, core_layers, read_shape, reading_layers
 from cognate_core.model.state import CognateOutput, CognateState, LossCounts, MemoryFigures
 
 IGNORED_TARGET = -100
 """A target with this value does not count in the loss (padding, prompt tokens)."""
-
-ARCHITECTURE_FIELDS = tuple(fields_that("shapes_model", "text"))
-"""The settings of TrainingConfig that decide what the finished model computes: what `config.json` holds."""
-
-_FIRST_FIELDS = ARCHITECTURE_FIELDS[:5]  # all that a config.json had before pondering and memory,
-_FIRST_MEANING = {"act_enabled": False, "ltm_enabled": False, "attention_window": 65536}  # and what it meant
-_LATER_MEANING = {"mem_layers": "all"}  # what a config.json without these fields meant
-
-
-def core_layers(n_layers: int) -> range:
-    """The layers that pondering goes through again and again: all but about a quarter at each end."""
-    outer = (n_layers + 1) // 4
-    return range(outer, n_layers - outer)
-
-
-def reading_layers(config: TrainingConfig) -> range:
-    """The layers that look the memory up."""
-    if not config.ltm_enabled:
-        return range(config.n_layers, config.n_layers)
-    if config.mem_layers == "all":
-        return range(config.n_layers)
-    only = min(core_layers(config.n_layers).stop, config.n_layers - 1)
-    return range(only, only + 1)
 
 
 class CognateModel(nn.Module):
@@ -482,29 +460,6 @@ def _figures(pieces: list[_Piece]) -> MemoryFigures:
     )
     told = usable > 0
     return MemoryFigures(int(told.sum()), int(notes[told].sum()), int(usable.sum()), int(noted.sum()))
-
-
-def config_of_shape(shape: dict[str, Any]) -> TrainingConfig:
-    """A config with these architecture fields and everything else at its default."""
-    return TrainingConfig.from_values({**shape, "train_seq_len": min(512, shape["max_seq_len"])})
-
-
-def read_shape(folder: Path) -> TrainingConfig:
-    """The settings that `save_pretrained` wrote beside the weights; the others are of no account.
-
-    Raises:
-        OSError: the file is missing.
-        ValueError, KeyError, TypeError, ConfigError: it is damaged.
-    """
-    shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if shape.get("model") == "arithmetic":
-        raise ValueError("it is one of the Grokking lab, which calculates and writes no text")
-    if "act_enabled" in shape:
-        shape = _LATER_MEANING | shape
-        values = {name: shape[name] for name in ARCHITECTURE_FIELDS}
-    else:
-        values = {name: shape[name] for name in _FIRST_FIELDS} | _FIRST_MEANING
-    return config_of_shape(values)
 
 
 def tensor_shapes(config: TrainingConfig) -> dict[str, tuple[int, ...]]:

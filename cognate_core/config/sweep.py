@@ -200,7 +200,7 @@ def changes_text(changes: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={as_text(value)}" for name, value in changes.items())
 
 
-def _sweepable(name: str, task: str) -> str:
+def _sweepable(name: str, task: Task) -> str:
     """The field that `name` means, which a sweep may vary."""
     field = _field(name)
     if field in sweepable_fields(task):

@@ -85,8 +85,9 @@ def served(folder: Path, proxy: Proxy, server: str, studio: Studio) -> Iterator[
         pytest.skip(f"{proxy.__name__} is not installed; `make test-all` does it as root")
     folder.mkdir()
     certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", f"/CN={NAME}"]
-    keep = ["-addext", f"subjectAltName=DNS:{NAME}", "-keyout", folder / "own.key", "-out", folder / "own.pem"]
-    subprocess.run([*certificate, *keep], check=True, capture_output=True)
+    certificate += ["-addext", f"subjectAltName=DNS:{NAME}"]
+    certificate += ["-keyout", f"{folder}/own.key", "-out", f"{folder}/own.pem"]
+    subprocess.run(certificate, check=True, capture_output=True)
     port = free_port()
     command = proxy(folder, server.replace("8501", studio.url.rpartition(":")[2]), port)
     homes = {"XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder), "HOME": str(folder)}  # of Caddy

@@ -29,7 +29,7 @@ from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_reader import ProgressReader
 from tests.cli.conftest import Cognate
-from tests.runs.test_process import play, when_step
+from tests.runs.process.workers import play, when_step
 from tests.waiting import LONG, until
 
 OpenManager = Callable[..., RunManager]

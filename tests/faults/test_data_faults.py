@@ -28,7 +28,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.data.documents import OWN_FILE_COLUMNS
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import DataError
-from tests.data.test_loader import SMALL, prepare, texts_in
+from tests.data.loader.prepared import SMALL, prepare, texts_in
 from tests.faults.times import Tally
 from tests.waiting import LONG
 
@@ -171,7 +171,7 @@ wait = time.sleep
 time.sleep = lambda seconds: wait(min(seconds, 0.02))  # between tries, here and in the hub's client
 from cognate_core.config import TrainingConfig
 from cognate_core.data import sources
-from tests.data.test_loader import prepare
+from tests.data.loader.prepared import prepare
 sources.HUB_SILENCE_SECONDS = float(sys.argv[3])
 outcome = prepare(TrainingConfig(**json.loads(sys.argv[2])), Path(sys.argv[1]))
 print(json.dumps({

@@ -16,7 +16,7 @@ from cognate_core.runs.manager import RunManager
 from cognate_core.runs.process import WORKER_MODULE
 from cognate_core.runs.spare import LEAST_FREE_BYTES, SpareWorker
 from cognate_core.runs.timing import Timing
-from tests.runs.test_process import at_rest, play, small_config
+from tests.runs.process.workers import at_rest, play, small_config
 from tests.waiting import LONG, MOMENT, until
 
 OpenManager = Callable[..., RunManager]

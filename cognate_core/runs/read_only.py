@@ -30,7 +30,7 @@ class ReadOnlyManager(RunManager):
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
         self.read_only = why or owner_sentence(self.home)
         self._measuring, self.rate_finder = Measuring(), RateFinder(self.home)  # nobody starts them
-        self._executions = {}  # they are another process's
+        self._executions, self._lock = {}, threading.Lock()  # they are another process's
         self._run_ended, self._closed = threading.Condition(), False
 
     def _refuse(self, *_: Any, **__: Any) -> NoReturn:

@@ -120,7 +120,7 @@ def test_a_double_click_resets_the_zoom_and_opens_no_step(page: Page) -> None:
 def test_a_page_that_turned_dark_while_it_was_made_has_its_lines_so(context: BrowserContext, known: Studio) -> None:
     with page_on(context, known) as page:
         asked: list[str | bytes] = []
-        page.on("websocket", lambda socket: socket.on("framesent", asked.append))
+        page.on("websocket", lambda socket: socket.on("framesent", lambda frame: asked.append(frame)))
         page.goto(f"{known.url}/monitor?run={ENDED}", wait_until="commit")
         until(lambda: page.evaluate("true") and asked, "that the page is asked for, as it looks now")
         page.emulate_media(color_scheme="dark")

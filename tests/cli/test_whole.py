@@ -13,7 +13,7 @@ from cognate_core.client import Client
 from tests.there import there
 
 ROOT = Path(__file__).parents[2]
-CLIENT = ROOT / "cognate_core" / "client.py"
+CLIENT = sorted((ROOT / "cognate_core" / "client").glob("*.py"))
 COMMANDS = sorted((ROOT / "cognate_core" / "cli").glob("*.py"))
 SENDING = {"_ask", "_list", "_pages", "_save", "_answer", "_send_file"}
 METHOD = {"_list": "GET", "_pages": "GET", "_save": "GET", "_send_file": "POST"}  # the others are told theirs
@@ -31,7 +31,7 @@ def method_of(sent: ast.Call) -> tuple[str, str] | None:
 
 
 def operations_of_client() -> Iterator[tuple[str, str]]:
-    for function in ast.walk(ast.parse(CLIENT.read_text(encoding="utf-8"))):
+    for function in (node for path in CLIENT for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))):
         if isinstance(function, ast.FunctionDef):
             for call in ast.walk(function):
                 if isinstance(call, ast.Call) and (found := method_of(call)):
@@ -55,7 +55,7 @@ def test_the_client_asks_every_operation_of_the_api_and_no_other() -> None:
 
 
 def test_every_method_of_the_client_is_used_by_a_command() -> None:
-    methods = {name for name in vars(Client) if not name.startswith("_")} - {"close"}
+    methods = {name for name in dir(Client) if not name.startswith("_")} - {"close"}
     used = {
         node.attr
         for path in COMMANDS

@@ -146,7 +146,7 @@ class TestParent:
             tmp_path,
             """
             say({"message": "Here I am"})
-            end("cancelled", " ".join(sys.stdin.readline().strip() for _ in range(4)))
+            end("cancelled", " ".join(sys.stdin.readline().strip() for _ in range(3)))
             """,
         )
         studio = open_manager(executor="process")
@@ -154,9 +154,9 @@ class TestParent:
         until(lambda: studio.log.run(run_id).message == "Here I am", "its first words")
         for ask in (studio.pause, studio.stop, studio.pause):
             assert ask(run_id)
-        studio.cancel(run_id)  # the run may have ended by it before it can say so
+        assert studio.cancel(run_id)
         run = at_rest(studio, run_id)
-        assert (run.status, run.message) == (RunStatus.CANCELLED, "pause stop stop cancel")
+        assert (run.status, run.message) == (RunStatus.CANCELLED, "pause stop cancel")
 
     def test_a_model_that_was_finished_in_an_earlier_life_is_named_to_the_next(
         self, open_manager: OpenManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

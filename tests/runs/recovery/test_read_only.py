@@ -58,7 +58,7 @@ class TestReadOnlyManager:
         )
 
     def test_every_change_is_known_here(self) -> None:
-        public = {name for name in vars(RunManager) if not name.startswith("_") and callable(getattr(RunManager, name))}
+        public = {name for name in dir(RunManager) if not name.startswith("_") and callable(getattr(RunManager, name))}
         assert public == set(CHANGES) | LOOKS
 
     def test_refuses_each_change_with_that_sentence(self, studio: RunManager, looking: ReadOnlyManager) -> None:

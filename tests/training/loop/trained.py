@@ -105,6 +105,7 @@ def same(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     return all(torch.equal(first[name], second[name]) for name in first)
 
 
+@torch.no_grad()
 def held_out_loss(trained: Trained, data: PreparedData, **options: Any) -> float:
     """Token by token over every held-out row."""
     packed = data.packed("Synthetic", "heldout")

@@ -122,7 +122,7 @@ PRESETS: dict[str, Preset] = {
             name="as-specified",
             title="Cognate 25M, as specified",
             summary="The same parts with the settings that they were specified with, GrokFast among them.",
-            expectation="About four hours on two cores. No run of it was trained to its end.",
+            expectation="Perhaps four hours on two cores. No run of it was trained to its end.",
             config=TrainingConfig(),
         ),
         Preset(

@@ -18,7 +18,7 @@ def portable_config(config: TrainingConfig) -> TrainingConfig:
 def without_places(config: TrainingConfig, folder: str) -> TrainingConfig:
     """`config` in this folder. A cluster of somebody else's is never joined: it would run its code here."""
     elsewhere: dict[str, Any] = {name: info.default for name, info in fields_that("personal").items()}
-    elsewhere |= {"output_dir": folder, "dataset_path": file_name_only(config.dataset_path)}
+    elsewhere |= {"output_dir": folder, "dataset_path": config.dataset_path and file_name_only(config.dataset_path)}
     return config.model_copy(update=elsewhere)
 
 
@@ -32,6 +32,6 @@ def without_folders(text: str, home: Path) -> str:
     return re.sub(folder, lambda found: "" if found[0][-1] in r"\/" else "...", text)
 
 
-def file_name_only(path: str | None) -> str | None:
+def file_name_only(path: str) -> str:
     """The last part of a path of either system: a file of one's own is known elsewhere by its name."""
-    return path and PureWindowsPath(PurePosixPath(path).name).name
+    return PureWindowsPath(PurePosixPath(path).name).name

@@ -14,8 +14,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic.fields import FieldInfo
-
 from cognate_core.config.setting import Task, field_extra
 from cognate_core.config.text import as_text
 from cognate_core.config.training_config import TrainingConfig, fields_that, parse_setting
@@ -50,11 +48,6 @@ class Range:
     def by_logarithm(self) -> bool:
         """Whether it is drawn from by the logarithm."""
         return self.low > 0 and self.high >= LOG_FROM * self.low if self.log is None else self.log
-
-
-def sweepable_fields(task: Task) -> dict[str, FieldInfo]:
-    """The settings that a sweep may vary: those that change what is trained."""
-    return fields_that("sweepable", task)
 
 
 class Sweep:
@@ -203,7 +196,7 @@ def changes_text(changes: Mapping[str, Any]) -> str:
 def _sweepable(name: str, task: Task) -> str:
     """The field that `name` means, which a sweep may vary."""
     field = _field(name)
-    if field in sweepable_fields(task):
+    if field in fields_that("sweepable", task):
         return field
     if field not in TrainingConfig.model_fields:
         parse_setting(name, None)  # refuses, and says where the settings are listed
@@ -285,7 +278,7 @@ def _what_counts(config: TrainingConfig) -> Changes:
     off = {section for section, switch in _SWITCHES.items() if not getattr(config, switch)}
     return {
         name: getattr(config, name)
-        for name, info in sweepable_fields(config.task).items()
+        for name, info in fields_that("sweepable", config.task).items()
         if (name in _SWITCHES.values() or field_extra(info)["section"] not in off)
         and _OF_ONE_FILTER.get(name, config.grokfast_method) == config.grokfast_method
     }

@@ -12,10 +12,11 @@ import html
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, Protocol
 
-from cognate_core.config import TrainingConfig, as_text, field_extra, fields_that, used_fields
+from cognate_core.config import TrainingConfig, as_text, field_extra, used_fields
+from cognate_core.config.portable import file_name_only
 from cognate_core.contracts import RunStatus, perplexity
 from cognate_core.heldout import heldout_checks
 from cognate_core.insight.charts import PLOTLY_SCRIPT
@@ -298,7 +299,7 @@ def _files(artifacts: Sequence[Row], models: Sequence[Row]) -> str:
     names = {model["model_id"]: model["model_name"] for model in models}
     rows: list[list[Cell]] = [
         [
-            _text(_last_part(row["path"])),
+            _text(file_name_only(row["path"])),
             _text(names.get(row["model_id"], UNKNOWN)),
             (size(row["bytes"]), "number"),
             (_text(row["sha256"]), "hash"),
@@ -374,13 +375,9 @@ def _value(name: str, config: TrainingConfig) -> str:
         return ", ".join(value)
     if isinstance(value, dict):
         return as_text(value)
-    if name in fields_that("personal"):
-        return "own cluster" if name == "ray_address" else _last_part(value)
+    if field_extra(TrainingConfig.model_fields[name])["personal"]:
+        return "own cluster" if name == "ray_address" else file_name_only(value)
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-def _last_part(path: str) -> str:
-    return PureWindowsPath(PurePosixPath(path).name).name
 
 
 def _steps(run: RunFacts) -> str:

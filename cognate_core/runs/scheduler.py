@@ -364,7 +364,7 @@ class Scheduler(Workspace):
             run = self.log.run(run_id)  # its turn came at this moment
         if not run.status.is_active:
             return False
-        execution = self._execution_of(run_id)
+        execution = self._execution_of(run_id)  # a claimed run has one before the lock is free
         try:
             shown = self.log.set_status(run_id, status)  # before it is heard: its end must not be written first
         except StorageError as error:
@@ -376,7 +376,7 @@ class Scheduler(Workspace):
         if not shown:
             return self.log.run(run_id).status.is_active
         self._tell(run_id)
-        if execution := execution or self._execution_of(run_id):  # one that begins now reads what was shown
+        if execution is not None:
             execution.interrupt(ASKED_BY[status])
         return True
 

@@ -11,8 +11,8 @@ from typing import Any, get_args
 import streamlit as st
 from pydantic.fields import FieldInfo
 
-from cognate_core.config import TrainingConfig, field_extra, field_range
-from cognate_core.config.sweep import MAX_RUNS, Sweep, sweepable_fields
+from cognate_core.config import TrainingConfig, field_extra, field_range, fields_that
+from cognate_core.config.sweep import MAX_RUNS, Sweep
 from cognate_core.contracts import Quote
 from cognate_core.errors import ConfigError
 from cognate_core.insight.words import duration
@@ -57,7 +57,7 @@ def sweep_form(base: TrainingConfig | None) -> WantedSweep:
     if not on:
         return WantedSweep(on=False)
     with st.container(border=True):
-        fields = sweepable_fields("text")
+        fields = fields_that("sweepable", "text")
         titles = {str(info.title): name for name, info in fields.items()}
         chosen = st.multiselect(
             "Settings to vary",

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cognate_core.config import TrainingConfig, as_text, form_fields, parse_setting
-from cognate_core.config.sweep import MAX_RUNS, Range, Sweep, changes_text, sweepable_fields
+from cognate_core.config import TrainingConfig, as_text, fields_that, form_fields, parse_setting
+from cognate_core.config.sweep import MAX_RUNS, Range, Sweep, changes_text
 from cognate_core.errors import ConfigError
 
 BASE = TrainingConfig()
@@ -112,10 +112,10 @@ class TestGrid:
         assert set(problems_of(BASE, {"learning_rate": "x"}, {"beta1": "3 to 4"}, 2)) == {"learning_rate", "beta1"}
 
     def test_seeds_may_be_swept_and_where_files_go_may_not(self) -> None:
-        assert "seed" in sweepable_fields("text")
-        assert not {"output_dir", "save_steps", "eval_interval", "threads"} & set(sweepable_fields("text"))
-        assert "arithmetic_modulus" in sweepable_fields("arithmetic")
-        assert set(sweepable_fields("text")) <= set(form_fields())
+        assert "seed" in fields_that("sweepable", "text")
+        assert not {"output_dir", "save_steps", "eval_interval", "threads"} & set(fields_that("sweepable", "text"))
+        assert "arithmetic_modulus" in fields_that("sweepable", "arithmetic")
+        assert set(fields_that("sweepable", "text")) <= set(form_fields())
 
 
 UNEVEN = {"d_model": [64, 100], "n_heads": [4, 5]}

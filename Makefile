@@ -43,6 +43,7 @@ lint: .venv/installed-dev
 	$(VENV)/ruff check .
 	$(VENV)/ruff format --check .
 	$(VENV)/mypy
+	$(VENV)/lint-imports --no-logo
 	$(VENV)/hadolint Dockerfile
 
 bench: .venv/installed-dev .venv/browser

@@ -19,7 +19,7 @@ from typing import Any
 import streamlit as st
 from starlette.middleware import Middleware
 
-from cognate_core.api import OWN_HOSTS, Guard, Links, Policy, is_near, served
+from cognate_core.api import OWN_HOSTS, Guard, Links, Policy, is_loopback, served
 from cognate_core.errors import CognateError, RunError, plain_sentence
 from cognate_core.runs import close_manager, current_manager
 from cognate_core.runs.token import TOKEN_VARIABLE, chosen_token, is_open, studio_token
@@ -37,12 +37,12 @@ def policy() -> Policy:
     """
     address = st.get_option("server.address")
     hosts = frozenset(host.lower() for host in st.get_option("server.allowedHosts"))
-    if is_open() and not all(map(is_near, [address, *hosts])):
+    if is_open() and not all(map(is_loopback, [address, *hosts])):
         raise RunError(
             "An open studio is for this computer alone. Take COGNATE_OPEN away, or server.address and the names in "
             "server.allowedHosts."
         )
-    if is_near(address):
+    if is_loopback(address):
         return Policy(studio_token(current_manager().home), hosts or OWN_HOSTS, is_open())
     token = chosen_token()
     if token is None:

@@ -9,8 +9,8 @@ from cognate_core.contracts import (
     RunStatus,
     TrainingProgress,
 )
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.service import TrainingService, TrainingSession
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 
 __all__ = [
     "DatasetLoader",

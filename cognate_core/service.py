@@ -256,8 +256,8 @@ class TrainingService:
         ]
         models = iter(waiting)
 
-        async def lane() -> None:
-            """Train one model after the other, beside other lanes."""
+        async def worker() -> None:
+            """Train one model after the other, beside other workers."""
             try:
                 for name, seed in models:
                     if not self._is_to_be_saved(session, name):
@@ -270,12 +270,12 @@ class TrainingService:
                             raise
                         await self._train_model(session, name, its_config, errors)  # a stop came behind the pause
             except BaseException:
-                if at_once > 1:  # what ends one lane ends all: the others save what they have
+                if at_once > 1:  # what ends one worker ends all: the others save what they have
                     self.interrupt(session.task_id, PauseRequested)
                 raise
 
         at_once = config.ray_parallel_models if config.engine == "ray" else 1
-        ends = await asyncio.gather(*(lane() for _ in range(min(at_once, len(waiting)))), return_exceptions=True)
+        ends = await asyncio.gather(*(worker() for _ in range(min(at_once, len(waiting)))), return_exceptions=True)
         raised = [end for end in ends if end is not None]
         for end in sorted(raised, key=lambda end: isinstance(end, Interruption)):  # an error first: it has a reason
             raise session.interruption if isinstance(end, Interruption) and session.interruption else end
@@ -402,7 +402,7 @@ INTERRUPTIONS: dict[type[Interruption], RunStatus] = {  # the weaker ones first
 
 
 def stronger(one: type[Interruption] | None, other: type[Interruption]) -> type[Interruption]:
-    """Of two wishes the one that holds: a cancel outdoes a stop, and a stop a pause."""
+    """Of two commands the one that holds: a cancel outdoes a stop, and a stop a pause."""
     order = list(INTERRUPTIONS)
     return other if one is None else max(one, other, key=order.index)
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import streamlit as st
 
-from cognate_core.charts_of_runs import are_twins
 from cognate_core.config import as_text, form_fields
 from cognate_core.errors import RunError
 from cognate_core.insight.comparison import FamilyMember, config_difference, family
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.grokking import grokked_at
+from cognate_core.insight.run_charts import are_twins
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.rows import Run

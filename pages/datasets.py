@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS
-from cognate_core.data.own_files import OwnFile, find_own_file, own_files
+from cognate_core.data.uploads import Upload, find_upload, list_uploads
 from cognate_core.errors import CognateError, DataError, NotFound
 from cognate_core.runs import RunManager, current_manager
 from pages.components.data_sources import source_rows
 from pages.components.dataset_cache import rows_of
 from pages.components.dataset_views import lengths_view, mixture_view, overlap_view, rows_view
 from pages.components.layout import ask_first, keep_in_address, page_called, page_header, show_refusal, shown
-from pages.components.own_files import file_field, keep_uploaded, summary
 from pages.components.tables import table
+from pages.components.uploads import file_field, keep_uploaded, summary
 
 if TYPE_CHECKING:
     from cognate_core.data.inspection_cache import Choice
@@ -67,7 +67,7 @@ def not_here(manager: RunManager, name: str) -> None:
         st.rerun()
 
 
-def choose_own_file(manager: RunManager) -> OwnFile | None:
+def choose_upload(manager: RunManager) -> Upload | None:
     """Upload a file, or choose one that was uploaded before; the address names it."""
     uploads = st.session_state.setdefault("uploads", 0)  # a new field after each file that was taken
     uploaded = file_field(
@@ -85,11 +85,11 @@ def choose_own_file(manager: RunManager) -> OwnFile | None:
         else:
             st.session_state["uploads"] = uploads + 1
             st.rerun()
-    files = own_files(manager.home)
+    files = list_uploads(manager.home)
     named = st.query_params.get("file")
     if named is not None:
         try:
-            find_own_file(manager.home, named)
+            find_upload(manager.home, named)
         except NotFound as error:
             st.warning(shown(str(error)), icon=":material/warning:")
             named = None
@@ -106,7 +106,7 @@ def choose_own_file(manager: RunManager) -> OwnFile | None:
     return by_name[chosen]
 
 
-def _in_list(files: list[OwnFile]) -> Callable[[str], str]:
+def _in_list(files: list[Upload]) -> Callable[[str], str]:
     """How files are listed: Streamlit knows a choice by these words, so that no two may be alike."""
     words: dict[str, str] = {}
     for file in files:
@@ -115,17 +115,17 @@ def _in_list(files: list[OwnFile]) -> Callable[[str], str]:
     return words.__getitem__
 
 
-def own_file_buttons(manager: RunManager, file: OwnFile, *, usable: bool) -> None:
+def upload_buttons(manager: RunManager, file: Upload, *, usable: bool) -> None:
     """Train on it, or remove it."""
     with st.container(horizontal=True):
         if usable and st.button("Train on this", type="primary", icon=":material/play_arrow:"):
-            st.switch_page(page_called("new_run"), query_params={"own_file": file.path.name})
+            st.switch_page(page_called("new_run"), query_params={"upload": file.path.name})
         if st.button("Remove this file", icon=":material/delete:", disabled=bool(manager.read_only)):
             lost = f"**{shown(file.label)}** is removed from the studio's folder for good. Your own copy stays."
             ask_first("Remove this file?", lost, "Remove", partial(_remove, manager, file))
 
 
-def _remove(manager: RunManager, file: OwnFile) -> None:
+def _remove(manager: RunManager, file: Upload) -> None:
     manager.remove_own_file(file.path.name)
     st.query_params.pop("file", None)
 
@@ -183,14 +183,14 @@ page_header("Datasets", "Look at the text that a model would learn from, before 
 here = {name: choice for name in DATASETS if (choice := choice_of(name)) is not None}
 name = choose_dataset(here)
 if name == OWN:
-    file = choose_own_file(manager)
+    file = choose_upload(manager)
     if file is not None and (choice := choice_of(OWN, file.path)) is not None:
         usable = True
         try:
             rows_of(choice)
         except DataError:
             usable = False  # the section says why
-        own_file_buttons(manager, file, usable=usable)
+        upload_buttons(manager, file, usable=usable)
         look_at(choice, here, manager)
 else:
     st.caption(f"{DATASET_DESCRIPTIONS[name].capitalize()}.")

@@ -8,7 +8,6 @@ from cognate_core.insight.words import ago, compact, duration
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.rows import Run
-from pages.components.hand_on import open_passport_field
 from pages.components.layout import (
     ask_first,
     in_parts,
@@ -21,6 +20,7 @@ from pages.components.layout import (
 )
 from pages.components.run_actions import act, resume_button
 from pages.components.run_figures import measured_seconds_left, run_seconds
+from pages.components.sharing import open_archive_field
 from pages.components.tour import welcome
 
 RECENT_RUNS = 8  # that are shown at first; a sweep counts as one
@@ -231,6 +231,6 @@ models, parameters = log.model_totals()
 if models:
     st.caption(f"{models:,} trained model{'s' * (models > 1)}, {compact(parameters)} parameters together")
     st.page_link(page_called("models"), label="See all models", icon=":material/deployed_code:")
-open_passport_field(manager)
+open_archive_field(manager)
 trash(manager)
 st.markdown("Programs can do all that these pages can: [how they ask](api/v1/).")

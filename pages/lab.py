@@ -9,7 +9,7 @@ from typing import Any
 import streamlit as st
 
 from cognate_core.config import TrainingConfig
-from cognate_core.config.presets import PRESETS, RACERS, Preset, Racer
+from cognate_core.config.presets import PRESETS, VARIANTS, Preset, Variant
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.insight.glossary import explained
@@ -62,7 +62,7 @@ def preset_of_address(log: ProgressLog) -> Preset:
     if config.task != "arithmetic":
         return preset
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Your own lane has the settings of", width="content")
+        st.caption("Your own variant has the settings of", width="content")
         run_link(run)
     return Preset(f"{run.id}-lab", preset.title, "", "", config)
 
@@ -72,24 +72,24 @@ def race_form(manager: RunManager) -> None:
     preset = preset_of_address(manager.log)
     form = ConfigForm(preset)
     st.caption(
-        "Every lane starts from the same weights and reads the same problems. Change one thing at a time: only the "
-        "lane with the same weight decay shows what the filter does."
+        "Every variant starts from the same weights and reads the same problems. Change one thing at a time: only the "
+        "variant with the same weight decay shows what the filter does."
     )
-    lanes = {name: racer.title for name, racer in RACERS.items()} | {OWN: "Your own lane"}
+    variants = {name: variant.title for name, variant in VARIANTS.items()} | {OWN: "Your own variant"}
     first = ["grokfast", "control"] + [OWN] * (preset.name not in PRESETS)
     chosen = st.pills(
         "Who races",
-        list(lanes),
+        list(variants),
         selection_mode="multi",
         default=first,
-        format_func=lanes.__getitem__,
-        help="  \n".join(f"**{racer.title}**: {racer.explanation}" for racer in RACERS.values()),
-        key=f"lanes-{preset.name}",
+        format_func=variants.__getitem__,
+        help="  \n".join(f"**{variant.title}**: {variant.explanation}" for variant in VARIANTS.values()),
+        key=f"variants-{preset.name}",
     )
     form.some(PROBLEM)
     if OWN in chosen:
         with st.container(border=True):
-            st.markdown("**Your own lane**")
+            st.markdown("**Your own variant**")
             form.some(OWN_SETTINGS)
             if form.rate_place is not None:
                 form.rate_place.caption(NOT_IN_THE_LAB)
@@ -100,9 +100,9 @@ def race_form(manager: RunManager) -> None:
         disabled=bool(manager.read_only) or not chosen,
     )
     if not chosen:
-        st.caption("Choose at least one lane.")
+        st.caption("Choose at least one variant.")
     try:
-        racing = {lanes[name]: _config(preset, form, RACERS.get(name)) for name in chosen}
+        racing = {variants[name]: _config(preset, form, VARIANTS.get(name)) for name in chosen}
     except ConfigError as error:
         form.show_problems(error.problems)
         return
@@ -110,16 +110,16 @@ def race_form(manager: RunManager) -> None:
         start_race(manager, racing)
 
 
-def _config(preset: Preset, form: ConfigForm, racer: Racer | None) -> TrainingConfig:
-    """The settings of a lane: a known racer's, or the person's own. Raises ConfigError."""
-    if racer is None:
+def _config(preset: Preset, form: ConfigForm, variant: Variant | None) -> TrainingConfig:
+    """The settings of a variant: a known variant's, or the person's own. Raises ConfigError."""
+    if variant is None:
         return preset.config.with_overrides(form.values)
     problem = {name: form.values[name] for name in PROBLEM}
-    return PRESETS["grokking"].config.with_overrides({**problem, **racer.overrides})
+    return PRESETS["grokking"].config.with_overrides({**problem, **variant.overrides})
 
 
 def start_race(manager: RunManager, racing: Mapping[str, TrainingConfig]) -> None:
-    """A run for each lane. Pressing twice starts one race: both presses carry the same keys."""
+    """A run for each variant. Pressing twice starts one race: both presses carry the same keys."""
     key = st.session_state.setdefault("race_key", uuid.uuid4().hex)
     ids = []
     try:
@@ -142,7 +142,7 @@ def chosen_runs(runs: dict[str, Run]) -> list[Run]:
         st.warning("A run of this address is not in the lab. It may have been deleted.", icon=":material/warning:")
     if not named and runs:
         newest = next(iter(runs.values()))
-        named = [run.id for run in runs.values() if _problem(run) == _problem(newest)][: len(RACERS)][::-1]
+        named = [run.id for run in runs.values() if _problem(run) == _problem(newest)][: len(VARIANTS)][::-1]
     return [runs[each] for each in dict.fromkeys(named)][:MOST_COMPARED]
 
 
@@ -155,7 +155,7 @@ def standings(manager: RunManager, run_ids: list[str]) -> None:
     """Who has understood, when, and how far the others are."""
     runs = [manager.log.run(run_id) for run_id in run_ids]
     if [run.status for run in runs] != st.session_state["drawn_statuses"]:
-        st.rerun()  # the whole page again: a lane began or ended
+        st.rerun()  # the whole page again: a variant began or ended
     for run in runs:
         with st.container(horizontal=True, vertical_alignment="center"):
             run_link(run)
@@ -168,7 +168,7 @@ def standings(manager: RunManager, run_ids: list[str]) -> None:
 
 
 def standing(log: ProgressLog, run: Run) -> str:
-    """One lane in words."""
+    """One variant in words."""
     if run.error:
         return shown(run.error)
     name = run.model_names[0]
@@ -197,7 +197,8 @@ def what_is_this() -> None:
             "right, too: it has found the rule. That is called **grokking** (arXiv 2201.02177).\n\n"
             "**GrokFast** (arXiv 2405.20233) strengthens the slow part of the gradient, and makes this come sooner. "
             "The published figure of fifty times compares it with a run that had no weight decay either; the fair "
-            "comparison is the lane with the same weight decay and no filter. One seed proves little: try several.\n\n"
+            "comparison is the variant with the same weight decay and no filter. One seed proves little: try "
+            "several.\n\n"
             "The dotted lines are published figures of one seed each. What happens with this small table says nothing "
             "about language models."
         )

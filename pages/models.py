@@ -6,13 +6,13 @@ import streamlit as st
 
 from cognate_core.runs import current_manager
 from pages.components.accuracy import accuracy
-from pages.components.calculator import calculator
+from pages.components.answer_table import calculator
 from pages.components.layout import ask_first, page_called, page_header, shown
 from pages.components.lineage import lineage
 from pages.components.model_card import figures, files, headline
 from pages.components.model_choice import choose_model
-from pages.components.playground import has_written, playground
 from pages.components.publishing import publish
+from pages.components.text_playground import has_written, playground
 from pages.components.tour import try_hint
 
 manager = current_manager()

@@ -4,20 +4,19 @@ from typing import Any
 
 import streamlit as st
 
-from cognate_core.answers import answer_of, is_right, question_of
-from cognate_core.charts_of_runs import run_findings
 from cognate_core.config import as_text
 from cognate_core.contracts import RunStatus
+from cognate_core.contracts.answers import answer_of, is_right, question_of
+from cognate_core.contracts.heldout import HeldoutMeans, heldout_means
 from cognate_core.errors import RunError
-from cognate_core.heldout import HeldoutMeans, heldout_means
 from cognate_core.insight.glossary import explained
+from cognate_core.insight.run_charts import run_findings
 from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.rows import Run
 from pages.components.data_sources import source_rows
-from pages.components.hand_on import tracker_files, verification_result
 from pages.components.layout import (
     in_parts,
     keep_in_address,
@@ -31,7 +30,8 @@ from pages.components.layout import (
 )
 from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
-from pages.components.run_figures import PACE_STEPS, measured_seconds_left, quote_line, run_seconds
+from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_seconds, time_estimate_line
+from pages.components.sharing import tracker_files, verification_result
 from pages.components.step_dialog import step_dialog
 from pages.components.tables import table
 from pages.components.tour import watch_hint
@@ -75,7 +75,7 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             active_buttons(manager, run)
             more_actions(manager, run, model_name)
-            quoted = quote_line(manager.log, run)
+            quoted = time_estimate_line(manager.log, run)
             how = "at most" if run.config.early_stopping_patience else "about"
             st.caption((f"{how} {duration(left)} left. " if left else "time left: not known yet. ") + quoted)
         return
@@ -83,7 +83,7 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
     words = ["Rests" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"]
     words += [f", after {duration(seconds)} of work"] * (seconds is not None)
     words += [f". {shown(run.message)}"] * (run.error is None)  # an error has a card of its own
-    quoted = quote_line(manager.log, run)
+    quoted = time_estimate_line(manager.log, run)
     words += [f" {quoted}"] * bool(quoted)
     st.caption("".join(words))
     with st.container(horizontal=True, vertical_alignment="center"):

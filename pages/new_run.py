@@ -10,22 +10,22 @@ from streamlit.delta_generator import DeltaGenerator
 from cognate_core.config import TrainingConfig, as_text
 from cognate_core.config.presets import PRESETS, Preset
 from cognate_core.config.sweep import Sweep
-from cognate_core.contracts import Origin, Quote
-from cognate_core.data.own_files import find_own_file, usable_rows
+from cognate_core.contracts import Origin, TimeEstimate
+from cognate_core.contracts.json_lines import report_from_json
+from cognate_core.data.uploads import find_upload, usable_rows
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.extras import require_installed
-from cognate_core.records import report_from_json
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, known_report, numbered_names
 from pages.components.config_form import HIDDEN_FIELDS, ConfigForm
 from pages.components.layout import page_called, page_header, show_refusal, shown
-from pages.components.own_files import file_field, keep_uploaded
-from pages.components.plan import quote_of, show_needs, show_plan
+from pages.components.plan import show_needs, show_plan, time_estimate_of
 from pages.components.rate_finder import rate_finder
 from pages.components.starting_point import open_settings, starting_point
 from pages.components.sweep_form import sweep_form, sweep_time
+from pages.components.uploads import file_field, keep_uploaded
 
 
-def own_file(home: Path, top: DeltaGenerator) -> str | None:
+def upload(home: Path, top: DeltaGenerator) -> str | None:
     """A file that the person uploads here, or the one that the address names, which is said at the top of the form.
 
     Raises:
@@ -36,11 +36,11 @@ def own_file(home: Path, top: DeltaGenerator) -> str | None:
         help="Used instead of the datasets above. JSONL, CSV or Parquet with the columns question and answer "
         "(or text), or a plain text file.",
     )
-    named = st.query_params.get("own_file")
+    named = st.query_params.get("upload")
     if uploaded is not None:
         file, place = keep_uploaded(uploaded, home), st.container()
     elif named is not None:
-        file, place = find_own_file(home, named), top
+        file, place = find_upload(home, named), top
     else:
         return None
     rows = usable_rows(str(file.path))
@@ -90,11 +90,11 @@ def start(
     name: str,
     model_count: int,
     origin: Origin | None,
-    quote: Quote | None,
+    time_estimate: TimeEstimate | None,
 ) -> None:
     """Start the run and go to it. Pressing twice starts one: both presses carry the same key."""
     key = st.session_state.setdefault("start_key", uuid.uuid4().hex)
-    run_id = manager.start(config, name, numbered_names(name, model_count), key, origin, quote)
+    run_id = manager.start(config, name, numbered_names(name, model_count), key, origin, time_estimate)
     st.session_state["start_key"] = uuid.uuid4().hex  # this press is done; the next one is another run
     st.switch_page(page_called("monitor"), query_params={"run": run_id})
 
@@ -127,12 +127,12 @@ with form_column:
     form.simple()
     file_problem = None
     try:
-        form.values["dataset_path"] = own_file(manager.home, top)
+        form.values["dataset_path"] = upload(manager.home, top)
     except CognateError as error:
         file_problem = str(error)
-        (top if "own_file" in st.query_params else st).error(shown(file_problem), icon=":material/error:")
-    if "own_file" in st.query_params and top.button("Use the datasets instead", icon=":material/close:"):
-        del st.query_params["own_file"]
+        (top if "upload" in st.query_params else st).error(shown(file_problem), icon=":material/error:")
+    if "upload" in st.query_params and top.button("Use the datasets instead", icon=":material/close:"):
+        del st.query_params["upload"]
         st.rerun()
     models_place = st.container()
     with st.expander("All settings"):
@@ -182,11 +182,11 @@ with summary_column, st.container(border=True):
         st.caption("Another run is going. This one will wait for its turn.")
     report = known_report(manager.log, config) if config is not None else None
     if config is not None:
-        for doubt in [*config.doubts(), *(report_from_json(report).doubts() if report else [])]:
-            st.warning(doubt, icon=":material/warning:")
-    quote = quote_of(manager, config.fitted(report), model_count) if config is not None else None
+        for warning in [*config.warnings(), *(report_from_json(report).warnings() if report else [])]:
+            st.warning(warning, icon=":material/warning:")
+    time_estimate = time_estimate_of(manager, config.fitted(report), model_count) if config is not None else None
     if sweep:
-        st.caption(sweep_time(sweep, quote))
+        st.caption(sweep_time(sweep, time_estimate))
         st.caption("What follows is of one run, with the settings as they stand. Each run takes room on the disk.")
     place = st.empty()
     if config is not None:
@@ -196,7 +196,7 @@ if pressed and config is not None and ready:
         if sweep:
             start_all(manager, sweep, name, point.origin)
         else:
-            start(manager, config, name, model_count, point.origin, quote)
+            start(manager, config, name, model_count, point.origin, time_estimate)
     except CognateError as error:
         show_refusal(error)
 with form_column:

@@ -1,15 +1,13 @@
-"""Who may import whom, what loads torch, and what must appear nowhere. Read from the source itself."""
+"""What loads torch, and what must appear nowhere. Who may import whom: `make lint`, by pyproject.toml."""
 
 from __future__ import annotations
 
 import ast
-import functools
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -19,246 +17,6 @@ from tests.waiting import LONG
 ROOT = Path(__file__).parent.parent
 LIBRARY = sorted((ROOT / "cognate_core").rglob("*.py"))
 PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py"))]
-
-
-@dataclass(frozen=True)
-class Import:
-    """One imported module; `deferred` when it stands inside a function, or is for types only."""
-
-    module: str
-    deferred: bool
-    line: int
-
-
-def dotted(path: Path) -> str:
-    """The module's name, packages with `.__init__`."""
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
-
-
-def for_types(node: ast.AST) -> bool:
-    """Whether it is `if TYPE_CHECKING:`, which no running program enters."""
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def imports_in(source: str, module: str) -> Iterator[Import]:
-    """Every import of `source`, which is `module`, wherever it stands."""
-
-    def walk(node: ast.AST, deferred: bool) -> Iterator[Import]:
-        inside = deferred or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) or for_types(node)
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(alias.name, deferred, node.lineno)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                package = module.split(".")[: -node.level]
-                base = ".".join([*package, base] if base else package)
-            for alias in node.names:
-                yield Import(f"{base}.{alias.name}", deferred, node.lineno)
-        for child in ast.iter_child_nodes(node):
-            yield from walk(child, inside)
-
-    yield from walk(ast.parse(source), deferred=False)
-
-
-@functools.cache
-def imports_of(path: Path) -> list[Import]:
-    return list(imports_in(path.read_text(encoding="utf-8"), dotted(path)))
-
-
-PARTS = {path.stem if path.is_file() else path.name for path in (ROOT / "cognate_core").iterdir()} - {
-    "__init__",
-    "__pycache__",
-}
-
-
-def part_of(module: str) -> str | None:
-    """The part of cognate_core that an import reaches: "config", "data", ...; "" for the package itself."""
-    top, _, rest = module.partition(".")
-    if top != "cognate_core":
-        return None
-    first = rest.split(".")[0]
-    return first if first in PARTS else ""
-
-
-# The table
-
-LEAVES = {
-    "answers",
-    "config",
-    "contracts",
-    "errors",
-    "extras",
-    "files",
-    "heldout",
-    "labels",
-    "lifecycle",
-    "records",
-}
-TABLE: dict[str, tuple[set[str], set[str]]] = {  # part -> may import anywhere; may import inside functions only
-    "answers": (set(), set()),
-    "errors": (set(), set()),
-    "labels": (set(), set()),
-    "config": ({"config", "errors"}, set()),
-    "extras": ({"config", "errors"}, set()),
-    "files": ({"errors"}, set()),
-    "heldout": ({"contracts"}, set()),
-    "lifecycle": (set(), set()),
-    "contracts": ({"config", "lifecycle"}, set()),
-    "records": ({"contracts"}, set()),
-    "mocks": ({"config", "contracts", "errors"}, set()),
-    "service": ({"config", "contracts", "errors"}, set()),
-    "model": (LEAVES | {"model"}, set()),
-    "arithmetic": ({"config", "arithmetic"}, set()),
-    "data": (LEAVES | {"arithmetic", "data"}, set()),
-    "storage": (LEAVES | {"storage"}, set()),
-    "publishing": (LEAVES | {"storage"}, set()),
-    "tracking": (LEAVES | {"storage", "tracking"}, set()),
-    "training": (LEAVES | {"arithmetic", "model", "data", "training"}, set()),
-    "runs": (
-        LEAVES | {"service", "storage", "tracking", "runs"},
-        {"arithmetic", "data", "model", "training", "insight", "examiner"},
-    ),
-    "api": (
-        LEAVES | {"publishing", "service", "storage", "tracking", "runs", "api"},
-        {"insight", "charts_of_runs", "report_of_run", "data", "playground", "calculator"},
-    ),
-    "client": ({"client", "errors", "files", "lifecycle"}, {"runs"}),
-    "cli": (LEAVES | {"service", "storage", "runs", "client", "cli"}, {"api"}),
-    "insight": (LEAVES | {"insight"}, {"arithmetic", "model"}),
-    "charts_of_runs": (LEAVES | {"insight", "storage"}, set()),
-    "report_of_run": (LEAVES | {"charts_of_runs", "insight", "storage"}, set()),
-    "examiner": (LEAVES | {"data", "playground"}, set()),
-    "calculator": ({"config", "contracts", "errors", "arithmetic", "playground"}, set()),
-    "playground": ({"answers", "config", "contracts", "errors", "data", "model"}, set()),
-}
-PAGES_MAY = LEAVES | {
-    "api",
-    "charts_of_runs",
-    "publishing",
-    "report_of_run",
-    "runs",
-    "insight",
-    "storage",
-    "tracking",
-}
-# What a page may know of `data`: how a person's own file is kept and read, so that New run can refuse it at once.
-OWN_FILE = ("cognate_core.data.files", "cognate_core.data.own_files")
-# What looks at a dataset; a page may know it inside functions only, as it does `playground`.
-LOOKS_AT_DATA = (
-    "cognate_core.data.inspection",
-    "cognate_core.data.inspection_cache",
-    "cognate_core.data.mixture",
-    "cognate_core.data.overlap",
-    "cognate_core.data.sources",  # for types
-)
-
-
-def outside(path: Path, anywhere: set[str], in_functions: set[str]) -> list[str]:
-    """The imports of a file that its row does not allow, each as "file:line imports part"."""
-    return [
-        f"{path.relative_to(ROOT)}:{each.line} imports {each.module}"
-        for each in imports_of(path)
-        if (part := part_of(each.module)) is not None
-        and part not in anywhere
-        and not (each.deferred and part in in_functions)
-    ]
-
-
-@pytest.mark.parametrize("part", TABLE)
-def test_parts_import_only_what_their_row_allows(part: str) -> None:
-    files = [path for path in LIBRARY if part_of(dotted(path)) == part]
-    assert files, f"there is no {part} any more: take its row out"
-    assert [line for path in files for line in outside(path, *TABLE[part])] == []
-
-
-def test_pages_import_only_what_their_row_allows() -> None:
-    looks = {
-        f"{path.relative_to(ROOT)}:{each.line} imports {each.module}"
-        for path in PAGES
-        for each in imports_of(path)
-        if each.deferred and each.module.rpartition(".")[0] in LOOKS_AT_DATA
-    }
-    assert looks, "no page looks at data any more: take the rule out"
-    wrong = [
-        line for path in PAGES for line in outside(path, PAGES_MAY, {"calculator", "playground"}) if line not in looks
-    ]
-    assert [line for line in wrong if not any(f"imports {name}." in line for name in OWN_FILE)] == []
-
-
-def test_model_data_and_storage_do_not_know_each_other() -> None:
-    apart = {"model", "data", "storage"}
-    wrong = []
-    for path in LIBRARY:
-        own = part_of(dotted(path))
-        if own in apart:
-            wrong += outside(path, PARTS - apart | {own, ""}, set())
-    assert wrong == []
-
-
-def test_library_never_imports_what_shows_it() -> None:
-    shown_by = {"streamlit", "pages", "app"}
-    wrong = [
-        f"{path.relative_to(ROOT)}:{each.line}"
-        for path in LIBRARY
-        for each in imports_of(path)
-        if each.module.split(".")[0] in shown_by
-    ]
-    assert wrong == []
-
-
-def test_mocks_are_for_tests_and_the_package_itself() -> None:
-    importers = {
-        str(path.relative_to(ROOT))
-        for path in [*LIBRARY, *PAGES]
-        for each in imports_of(path)
-        if part_of(each.module) == "mocks" or each.module.startswith("cognate_core.Mock")
-    }
-    assert importers <= {"cognate_core/__init__.py"}
-
-
-def test_library_never_imports_through_the_package_itself() -> None:
-    """`from cognate_core import X` would hide which part is meant from the table."""
-    wrong = [
-        f"{path.relative_to(ROOT)}:{each.line}"
-        for path in [*LIBRARY, *PAGES]
-        for each in imports_of(path)
-        if part_of(each.module) == ""
-    ]
-    assert wrong == []
-
-
-SAMPLE = """
-import cognate_core.mocks as doubles
-from cognate_core import service
-from ..storage import database
-from . import manager
-if TYPE_CHECKING:
-    from cognate_core.model import CognateModel
-class A:
-    def method(self):
-        from cognate_core.data.loader import MixtureLoader
-        import torch.nn
-"""
-
-
-def test_the_reader_of_imports_sees_every_kind() -> None:
-    found = [(each.module, each.deferred) for each in imports_in(SAMPLE, "cognate_core.runs.queue")]
-    assert found == [
-        ("cognate_core.mocks", False),
-        ("cognate_core.service", False),
-        ("cognate_core.storage.database", False),
-        ("cognate_core.runs.manager", False),
-        ("cognate_core.model.CognateModel", True),
-        ("cognate_core.data.loader.MixtureLoader", True),
-        ("torch.nn", True),
-    ]
-    assert [each.module for each in imports_in("from .mocks import X", "cognate_core.__init__")] == [
-        "cognate_core.mocks.X"
-    ]
-    parts = [part_of(module) for module, _ in found]
-    assert parts == ["mocks", "service", "storage", "runs", "model", "data", None]
-    assert part_of("cognate_core.TrainingConfig") == ""
 
 
 # What is loaded
@@ -291,14 +49,14 @@ def test_importing_the_library_loads_neither_torch_nor_datasets(tmp_path: Path) 
         "cognate_core.cli",
         "cognate_core.client",
         "cognate_core.runs",
-        "cognate_core.runs.passport",
-        "cognate_core.runs.verification",
+        "cognate_core.sharing.archive",
+        "cognate_core.sharing.verification",
         "cognate_core.config.presets",
-        "cognate_core.publishing",
+        "cognate_core.sharing.publishing",
         "cognate_core.insight.charts",
         "cognate_core.insight.detectors",
         "cognate_core.insight.estimates",
-        "cognate_core.insight.report",
+        "cognate_core.sharing.report",
         "cognate_core.insight.words",
         "cognate_core.storage.progress_log",
         "cognate_core.tracking",
@@ -330,14 +88,13 @@ UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "dill", "cloudpickle", "joblib
 UNSAFE_WORDS = {"unsafe_allow_html", "trust_remote_code"}  # with whatever value: there is no good reason to name them
 
 
-def unsafe_in(source: str, module: str = "sample") -> list[str]:
+def unsafe_in(source: str) -> list[str]:
     """Each unsafe thing in `source`, as "line: what"."""
-    found = [
-        f"{each.line}: import {each.module}"
-        for each in imports_in(source, module)
-        if each.module.split(".")[0] in UNSAFE_MODULES
-    ]
+    found = []
     for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            found += [f"{node.lineno}: import {name}" for name in names if name.split(".")[0] in UNSAFE_MODULES]
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec"):
             found.append(f"{node.lineno}: {node.func.id}(")
         if isinstance(node, ast.keyword):
@@ -362,7 +119,7 @@ def test_pages_show_tables_by_the_one_that_holds_no_formula() -> None:
 
 @pytest.mark.parametrize("path", [*LIBRARY, *PAGES], ids=lambda path: str(path.relative_to(ROOT)))
 def test_nothing_unsafe(path: Path) -> None:
-    assert unsafe_in(path.read_text(encoding="utf-8"), dotted(path)) == []
+    assert unsafe_in(path.read_text(encoding="utf-8")) == []
 
 
 @pytest.mark.parametrize(

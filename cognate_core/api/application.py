@@ -8,29 +8,29 @@ from fastapi import APIRouter, FastAPI
 from starlette.responses import RedirectResponse
 from starlette.routing import BaseRoute, Mount, Route
 
-from cognate_core.api import (
+from cognate_core.api import docs
+from cognate_core.api.addresses import Addresses
+from cognate_core.api.description import describe
+from cognate_core.api.problems import Problem, answer_problems
+from cognate_core.api.routes import (
     artifacts,
     datasets,
+    derived_runs,
     events,
-    files,
     generation,
-    handing_on,
     models,
-    offspring,
-    page,
     publishing,
     rates,
     records,
     runs,
     settings,
+    sharing,
     studio,
     sweeps,
     trash,
+    uploads,
 )
-from cognate_core.api.addresses import Addresses
-from cognate_core.api.description import describe
-from cognate_core.api.login import Links
-from cognate_core.api.problems import Problem, answer_problems
+from cognate_core.api.security.login import Links
 from cognate_core.runs import RunManager
 
 SUMMARY = "Start, watch, keep and try out the training of small language models."
@@ -57,10 +57,13 @@ def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False,
     app = FastAPI(
         title="Cognate Studio",
         summary=SUMMARY,
+        description=docs.DESCRIPTION,
         version="1",
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # they load scripts from the network
+        docs_url=None,  # FastAPI's own load scripts from the network: docs.py does not
         redoc_url=None,
+        servers=[{"url": ".."}],  # of openapi.json: right behind a proxy, too
+        root_path_in_servers=False,
         redirect_slashes=False,
         responses={"default": {"model": Problem, "description": "A problem, told in a sentence."}},
     )
@@ -73,21 +76,22 @@ def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False,
         settings,
         rates,
         runs,
-        offspring,
+        derived_runs,
         sweeps,
         records,
-        handing_on,
+        sharing,
         models,
         artifacts,
         generation,
         publishing,
         datasets,
-        files,
+        uploads,
         trash,
         events,
     ):
         first.include_router(module.router)
     app.include_router(first)
-    app.include_router(page.router)
+    app.include_router(docs.router)
+    docs.serve_assets(app)
     describe(app)
     return app

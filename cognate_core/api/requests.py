@@ -30,20 +30,20 @@ GetManager = Annotated[RunManager, Depends(_manager)]
 
 
 @dataclass(frozen=True, slots=True)
-class OwnFiles:
+class Uploads:
     """What files settings may name: those in `folder` by their names and, if `any_other`, all of this computer."""
 
     folder: Path
     any_other: bool
 
 
-def _own_files(connection: HTTPConnection, manager: GetManager) -> OwnFiles:
-    from cognate_core.data.own_files import UPLOADS
+def _uploads(connection: HTTPConnection, manager: GetManager) -> Uploads:
+    from cognate_core.data.uploads import UPLOADS
 
-    return OwnFiles(manager.home / UPLOADS, connection.app.state.any_file)
+    return Uploads(manager.home / UPLOADS, connection.app.state.any_file)
 
 
-GetOwnFiles = Annotated[OwnFiles, Depends(_own_files)]
+GetUploads = Annotated[Uploads, Depends(_uploads)]
 """What files settings may name."""
 
 
@@ -60,13 +60,13 @@ RunId = Annotated[str, InPath(description="The run's id.", max_length=64)]
 ModelId = Annotated[str, InPath(description="The model's id.", max_length=64)]
 
 
-class Asked(BaseModel):
+class Input(BaseModel):
     """A body or a query, in which a word that is not known is refused."""
 
     model_config = ConfigDict(extra="forbid")
 
 
-class Page(Asked):
+class Page(Input):
     """Which part of a long list."""
 
     limit: int = Field(50, ge=1, le=500, description="At most this many.")

@@ -14,8 +14,8 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount
 
 from cognate_core.api.application import SERVED_BELOW, create_api
-from cognate_core.api.guard import Guard, Policy
-from cognate_core.api.login import Links
+from cognate_core.api.security.guard import Guard, Policy
+from cognate_core.api.security.login import Links
 from cognate_core.errors import StorageError
 from cognate_core.runs import RunManager
 

@@ -11,19 +11,19 @@ import typer
 from typer.core import TyperGroup
 
 from cognate_core.cli import (
+    archive,
     control,
     data,
     figures,
-    files,
     lists,
     models,
     output,
-    passport,
     rates,
     studio,
     sweeps,
     train,
     trash,
+    uploads,
 )
 from cognate_core.cli.connection import choose_server
 from cognate_core.errors import CognateError
@@ -66,7 +66,7 @@ def cognate(
 
 for commands in (studio, train, rates, lists, control, figures):  # each command by itself
     app.add_typer(commands.app)
-for group in (models, sweeps, data, files, passport, trash):  # below a word of its own
+for group in (models, sweeps, data, uploads, archive, trash):  # below a word of its own
     app.add_typer(group.app, rich_help_panel="Keep and try")
 
 __all__ = ["app"]

@@ -22,7 +22,7 @@ from cognate_core.cli.settings import (
 )
 from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
-from cognate_core.config.presets import PRESETS, RACERS
+from cognate_core.config.presets import PRESETS, VARIANTS
 from cognate_core.contracts import RunStatus
 from cognate_core.runs import MAX_MODELS, name_after
 
@@ -76,7 +76,7 @@ def estimate(
 
 
 @app.command(rich_help_panel=PANEL)
-def quote(
+def time_estimate(
     config_file: FileArgument = None,
     preset: PresetOption = None,
     overrides: SetOption = None,
@@ -87,7 +87,7 @@ def quote(
     config = chosen_config(config_file, preset, overrides)
     say("Rehearsing the first steps; this takes about 20 seconds.")
     with changing() as studio:  # nothing is changed, but no other run is to disturb the measurement
-        found = studio.quote(sent(studio, config), models=models)
+        found = studio.time_estimate(sent(studio, config), models=models)
     print_json(found) if as_json else print_facts(found)
 
 
@@ -134,19 +134,19 @@ def start(
 
 @app.command(rich_help_panel=PANEL)
 def race(
-    lanes: Annotated[list[str] | None, typer.Argument(help=f"Who races: {', '.join(RACERS)}.")] = None,
+    variants: Annotated[list[str] | None, typer.Argument(help=f"Who races: {', '.join(VARIANTS)}.")] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Start a race of the Grokking lab: a run for each lane. Prints their ids."""
-    unknown = [lane for lane in lanes or () if lane not in RACERS]
+    """Start a race of the Grokking lab: a run for each variant. Prints their ids."""
+    unknown = [variant for variant in variants or () if variant not in VARIANTS]
     if unknown:
-        fail(f"There is no lane {unknown[0]!r}. Choose from {', '.join(RACERS)}.")
+        fail(f"There is no variant {unknown[0]!r}. Choose from {', '.join(VARIANTS)}.")
     changes, racing = parse_changes(overrides), {}
-    for racer in (RACERS[lane] for lane in lanes or ("grokfast", "control")):
-        config = PRESETS["grokking"].config.with_overrides({**racer.overrides, **changes})
+    for variant in (VARIANTS[variant] for variant in variants or ("grokfast", "control")):
+        config = PRESETS["grokking"].config.with_overrides({**variant.overrides, **changes})
         problem = f"{config.arithmetic_operation} mod {config.arithmetic_modulus}"
-        racing[f"{racer.title}, {problem}, seed {config.seed}"] = config
+        racing[f"{variant.title}, {problem}, seed {config.seed}"] = config
     with changing() as studio:
         told([studio.start(name, config=sent(studio, config)) for name, config in racing.items()], as_json)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cognate_core.client.connection import Connection, Row, Settings, given, start_key
+from cognate_core.contracts.lifecycle import RunStatus
 from cognate_core.errors import ConfigError
-from cognate_core.lifecycle import RunStatus
 
 
 def rests(run: Row) -> bool:
@@ -175,10 +175,10 @@ class RunRoutes(Connection):
         """Cancel those of its runs that wait or go on."""
         return self._ask("POST", "/sweeps/{}/cancel", sweep_id)
 
-    def save_passport(self, run_id: str, file: Path) -> None:
-        """Save the run's passport, by which another studio can open and repeat it, as `file`."""
-        self._save("/runs/{}/passport", run_id, file=file)
+    def save_archive(self, run_id: str, file: Path) -> None:
+        """Save the run as an archive, `file`, which another studio can open and repeat."""
+        self._save("/runs/{}/archive", run_id, file=file)
 
-    def open_passport(self, file: Path) -> Row:
-        """Take up the run of a passport."""
-        return self._send_file("/passports", file)
+    def open_archive(self, file: Path) -> Row:
+        """Add the run of an archive."""
+        return self._send_file("/archives", file)

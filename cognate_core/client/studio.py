@@ -40,10 +40,10 @@ class StudioRoutes(Connection):
         body = {"config": config, "settings": settings or {}}
         return self._ask("POST", "/estimates", body=body, seconds=WORK_SECONDS)
 
-    def quote(self, config: Settings, settings: Mapping[str, Any] | None = None, models: int = 1) -> Row:
+    def time_estimate(self, config: Settings, settings: Mapping[str, Any] | None = None, models: int = 1) -> Row:
         """How long a run with these settings takes, measured on the studio's computer in about 20 seconds."""
         body = {"config": config, "settings": settings or {}, "models": models}
-        return self._ask("POST", "/quotes", body=body, seconds=WORK_SECONDS)
+        return self._ask("POST", "/time-estimates", body=body, seconds=WORK_SECONDS)
 
     def find_rate(self, config: Settings, settings: Mapping[str, Any] | None = None) -> Row:
         """Begin to search for a learning rate with these settings; `rate_search` tells how far it is."""

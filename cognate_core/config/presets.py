@@ -161,30 +161,30 @@ PRESETS: dict[str, Preset] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Racer:
-    """One lane of a race in the Grokking lab: what it has otherwise than the preset."""
+class Variant:
+    """One variant of a race in the Grokking lab: what it has otherwise than the preset."""
 
     title: str
     explanation: str
     overrides: Mapping[str, Any]
 
 
-RACERS: dict[str, Racer] = {
-    "grokfast": Racer("GrokFast", "the filter as published: EMA, alpha 0.98, lambda 2, weight decay 0.005", {}),
-    "control": Racer(
+VARIANTS: dict[str, Variant] = {
+    "grokfast": Variant("GrokFast", "the filter as published: EMA, alpha 0.98, lambda 2, weight decay 0.005", {}),
+    "control": Variant(
         "No filter", "the matched control: the same weight decay of 0.005, no filter", {"grokfast_enabled": False}
     ),
-    "ma": Racer(
+    "ma": Variant(
         "GrokFast MA",
         "the other published filter: the mean of 100 gradients, lambda 5, weight decay 0.01",
         {"grokfast_method": "ma", "grokfast_lamb": 5.0, "grokfast_window": 100, "weight_decay": 0.01},
     ),
-    "plain": Racer(
+    "plain": Variant(
         "No filter, no decay",
         "the published baseline, which took 39,890 steps",
         {"grokfast_enabled": False, "weight_decay": 0.0},
     ),
-    "muon": Racer(
+    "muon": Variant(
         "Muon",
         "the quickest that was found here: Muon, rate 0.01, decay 0.5, orthogonal gradient, no filter; seeds 0 to 4 "
         "took 160 to 180 steps. It understands while it learns: there is no delay to watch",

@@ -63,7 +63,7 @@ def refuse_contradictions(config: TrainingConfig) -> None:
             raise ValueError("mixture_weights: At least one dataset needs a weight above zero.")
 
 
-def doubts(config: TrainingConfig) -> list[str]:
+def warnings(config: TrainingConfig) -> list[str]:
     """A sentence for each setting that will hardly do what was meant."""
     found = []
     if config.ltm_enabled and config.mem_segment >= config.train_seq_len:

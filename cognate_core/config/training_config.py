@@ -96,9 +96,9 @@ class TrainingConfig(  # the settings stand in the order of the form: of several
             return self
         return self.model_copy(update={"vocab_size": report["vocabulary"]})
 
-    def doubts(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Sentences about settings that are allowed and will hardly do what was meant."""
-        return rules.doubts(self)
+        return rules.warnings(self)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> TrainingConfig:

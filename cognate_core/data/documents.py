@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cognate_core.answers import QUESTION_MARK, SOLUTION_MARK
 from cognate_core.config import TrainingConfig
+from cognate_core.contracts.answers import QUESTION_MARK, SOLUTION_MARK
 from cognate_core.data.word_problems import WordProblem
 
 Row = Mapping[str, Any]

@@ -25,9 +25,9 @@ from cognate_core.data.inspection import (
 )
 from cognate_core.data.mixture import Mixture, mix
 from cognate_core.data.overlap import Overlap, overlap
-from cognate_core.data.own_files import without_path
 from cognate_core.data.packing import EncodedDocument
 from cognate_core.data.sources import SourceDocuments
+from cognate_core.data.uploads import without_path
 from cognate_core.errors import DataError
 
 ROWS = TrainingConfig(dataset_sources=["Synthetic"])  # how many rows a run reads unless told otherwise

@@ -124,8 +124,8 @@ class MixtureLoader(DatasetLoader):
         report = dataclasses.replace(report, sources=[*report.sources, *self._unavailable.values()])
         write_report(folder, report)  # the model card is made of it
         self._record(report)
-        for doubt in report.doubts():
-            self._record(Event("warning", doubt))
+        for warning in report.warnings():
+            self._record(Event("warning", warning))
         _keep_newest(folder.parent, CACHED_PREPARATIONS)
         return folder
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from cognate_core.answers import question_of
+from cognate_core.contracts.answers import question_of
 from cognate_core.data.documents import Document
 
 Words = tuple[str, ...]

@@ -17,11 +17,11 @@ import numpy.typing as npt
 from tokenizers import Tokenizer
 
 from cognate_core.contracts import DataReport
+from cognate_core.contracts.json_lines import report_from_json
 from cognate_core.data.packing import Packed
 from cognate_core.data.tokenizer import load_tokenizer
 from cognate_core.errors import DataError
 from cognate_core.files import replace_durably, require_space, sync_folder, write_durably
-from cognate_core.records import report_from_json
 
 MANIFEST = "manifest.json"
 

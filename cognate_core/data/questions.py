@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tokenizers import Tokenizer
 
-from cognate_core.answers import SOLUTION_MARK, answer_of, commonest
+from cognate_core.contracts.answers import SOLUTION_MARK, answer_of, commonest
 from cognate_core.data.packing import documents_in
 from cognate_core.data.prepared import PreparedData
 

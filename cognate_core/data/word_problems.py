@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import Random
 
 from cognate_core.data.easy_problems import Level, easy_problem
-from cognate_core.data.story import Story
+from cognate_core.data.problem_builder import ProblemBuilder
 from cognate_core.data.word_problem_templates import TEMPLATES
 
 LEVELS: dict[str, Level] = {
@@ -56,9 +56,9 @@ def word_problems(count: int, seed: int, level: str = "all", *, heldout: bool = 
 
 def _told(rng: Random) -> WordProblem:
     template = rng.choice(TEMPLATES)
-    story = Story(rng)
-    question = story.phrase(template(story))
-    return WordProblem(question, "\n".join(story.lines), str(story.result), len(story.lines))
+    builder = ProblemBuilder(rng)
+    question = builder.phrase(template(builder))
+    return WordProblem(question, "\n".join(builder.lines), str(builder.result), len(builder.lines))
 
 
 def _easy(rng: Random, level: Level, *, heldout: bool) -> WordProblem:

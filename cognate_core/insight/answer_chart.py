@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cognate_core.answers import Score, StepScores
+from cognate_core.contracts.answers import Score, StepScores
 from cognate_core.insight.charts import CHART_HEIGHT
 from cognate_core.insight.drawing import FONT_SIZE, Figure, Trace
 from cognate_core.insight.palette import GREY, run_colour, run_word_colour

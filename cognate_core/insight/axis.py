@@ -69,5 +69,5 @@ def axis_by(
     seconds = float(values[-1])
     longest = max(longest, seconds)
     unit, size = time_unit(longest)
-    start = float(values[0]) if steps[0] > 1 else 0.0  # of a branch: its mother's time counts
+    start = float(values[0]) if steps[0] > 1 else 0.0  # of a branch: its parent's time counts
     return Axis(f"training time ({unit})", seconds / size, np.r_[steps[0] - 1, steps], np.r_[start, values] / size)

@@ -230,7 +230,7 @@ def comparison_chart(
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class RunAccuracy:
     """One run's answers. `colour` is the run's number; heldout, learned: share of the answers that were right."""
 
     name: str
@@ -240,30 +240,30 @@ class Lane:
     learned: Curve
 
 
-def accuracy_chart(lanes: Sequence[Lane], marks: Mapping[str, int], view: View) -> Figure:
+def accuracy_chart(runs: Sequence[RunAccuracy], marks: Mapping[str, int], view: View) -> Figure:
     """Right answers to problems that were held out, and faintly to those that are learned from, on a logarithmic axis.
 
     Args:
         marks: steps of others to compare with, by name; drawn where the axis is of steps and comes so far.
     """
-    axis = max((lane.axis for lane in lanes), key=lambda axis: (not axis.is_steps, axis.end), default=Axis())
+    axis = max((run.axis for run in runs), key=lambda axis: (not axis.is_steps, axis.end), default=Axis())
     traces: list[Trace] = []
     labels = [Label(GROKKED_ACCURACY, f"{GROKKED_ACCURACY:.0%}", neutral(1, dark=view.dark))]
-    names = told_apart([lane.name for lane in lanes])
-    for lane, short in zip(lanes, names, strict=True):
-        hue, name = run_colour(lane.colour, dark=view.dark), escape_html(lane.name)
-        dash = run_dash(lane.colour)
-        heldout = _from_first(lane.axis, lane.heldout)
-        traces.append(line_of(lane.axis, heldout, f"{name}, unseen", hue, 2.5, dash=dash))
+    names = told_apart([run.name for run in runs])
+    for run, short in zip(runs, names, strict=True):
+        hue, name = run_colour(run.colour, dark=view.dark), escape_html(run.name)
+        dash = run_dash(run.colour)
+        heldout = _from_first(run.axis, run.heldout)
+        traces.append(line_of(run.axis, heldout, f"{name}, unseen", hue, 2.5, dash=dash))
         if len(heldout[0]):
-            words = run_word_colour(lane.colour, dark=view.dark)
-            labels.append(Label(float(heldout[1][-1]), short if len(lanes) > 1 else "unseen", words))
+            words = run_word_colour(run.colour, dark=view.dark)
+            labels.append(Label(float(heldout[1][-1]), short if len(runs) > 1 else "unseen", words))
     # Behind the others, and after them: a click tells the run by its line's number.
-    for lane in lanes:
-        learned = _from_first(lane.axis, lane.learned)
-        look: Trace = {"opacity": 0.35, "hoverinfo": "skip" if len(lanes) > 1 else "all"}
-        name = f"{escape_html(lane.name)}, learned from"
-        traces.append(line_of(lane.axis, learned, name, run_colour(lane.colour, dark=view.dark), 1, **look))
+    for run in runs:
+        learned = _from_first(run.axis, run.learned)
+        look: Trace = {"opacity": 0.35, "hoverinfo": "skip" if len(runs) > 1 else "all"}
+        name = f"{escape_html(run.name)}, learned from"
+        traces.append(line_of(run.axis, learned, name, run_colour(run.colour, dark=view.dark), 1, **look))
     layout = layout_of("right answers", axis, CHART_HEIGHT)
     shown = {name: step for name, step in marks.items() if axis.is_steps and step <= axis.end}
     begin, end = LOG_AXIS_BEGINS if axis.is_steps and axis.end > 20 * LOG_AXIS_BEGINS else 1, max(axis.end, 10.0)
@@ -291,7 +291,7 @@ def accuracy_chart(lanes: Sequence[Lane], marks: Mapping[str, int], view: View) 
                 "font": {"size": FONT_SIZE - 2, "color": neutral(0, dark=view.dark)},
             }
         )
-    layout["margin"]["r"] = 200 if len(lanes) > 1 else 130
+    layout["margin"]["r"] = 200 if len(runs) > 1 else 130
     return {"data": traces, "layout": layout}
 
 

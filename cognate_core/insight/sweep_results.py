@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from cognate_core.config import TrainingConfig, as_text, form_fields
 from cognate_core.contracts import RunStatus
-from cognate_core.heldout import HeldoutCheck, lowest_loss
+from cognate_core.contracts.heldout import HeldoutCheck, lowest_loss
 from cognate_core.insight.charts import CHART_HEIGHT, View
 from cognate_core.insight.comparison import config_difference
 from cognate_core.insight.drawing import FONT_SIZE, Figure, Trace

@@ -176,7 +176,7 @@ class CognateModel(nn.Module):
         opens = ids == END_OF_TEXT_ID
         if state.position == 0:
             opens[:, 0] = False  # nothing stands before it, except a memory that was given on purpose
-        state.seen = state.seen or [[] for _ in self.blocks]
+        state.cache = state.cache or [[] for _ in self.blocks]
         since = _since(opens, state)
         start, end = state.position, state.position + ids.shape[1]
         layers = Layers(self, state, opens, since, range(self.unsegmented))

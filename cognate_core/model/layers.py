@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cognate_core.model.key_value_cache import KeyValueCache
 from cognate_core.model.memory import MemoryReader, MemoryView, Read
 from cognate_core.model.rows import Rows
-from cognate_core.model.seen import Seen
 
 
 class _Rotation(torch.autograd.Function):
@@ -58,8 +58,8 @@ class Attention(nn.Module):
         self.out = nn.Linear(d_model, d_model, bias=False)
 
     def forward(
-        self, x: Tensor, rows: Rows, past: Seen | None = None, previous: Seen | None = None
-    ) -> tuple[Tensor, Seen]:
+        self, x: Tensor, rows: Rows, past: KeyValueCache | None = None, previous: KeyValueCache | None = None
+    ) -> tuple[Tensor, KeyValueCache]:
         """Attend from the rows to everything that they may see.
 
         Args:
@@ -80,15 +80,15 @@ class Attention(nn.Module):
         if previous is not None and rows.index is not None:
             own = rows.put(own, previous.tensor[:, -time:].reshape(batch * time, *own.shape[1:]))
         own = own.view(batch, time, *own.shape[1:])
-        seen = Seen(own) if past is None else past.followed_by(own, rows.chunk.before)
-        keys, values = seen.tensor.transpose(1, 3).unbind(2)  # each (batch, heads, before + time, head_dim)
+        cache = KeyValueCache(own) if past is None else past.followed_by(own, rows.chunk.before)
+        keys, values = cache.tensor.transpose(1, 3).unbind(2)  # each (batch, heads, before + time, head_dim)
         queries = rows.spread(query).transpose(1, 2)  # (batch, heads, widest, head_dim)
         if rows.mask is None:  # a single token sees everything, and is_causal would hide all but the first key
             mixed = F.scaled_dot_product_attention(queries, keys, values, is_causal=time > 1)
         else:
             mixed = F.scaled_dot_product_attention(queries, keys, values, attn_mask=rows.mask[:, None])
         mixed = rows.gather(mixed.transpose(1, 2)).reshape(len(x), d_model)
-        return cast(Tensor, self.out(mixed)), seen
+        return cast(Tensor, self.out(mixed)), cache
 
 
 class FeedForward(nn.Module):
@@ -119,15 +119,15 @@ class Block(nn.Module):
         self,
         x: Tensor,
         rows: Rows,
-        past: Seen | None = None,
-        previous: Seen | None = None,
+        past: KeyValueCache | None = None,
+        previous: KeyValueCache | None = None,
         view: MemoryView | None = None,
-    ) -> tuple[Tensor, Seen, Read | None]:
+    ) -> tuple[Tensor, KeyValueCache, Read | None]:
         """x: (rows, d_model). Arguments and the second result as in Attention; the last is what memory gave."""
-        mixed, seen = self.attention(self.attention_norm(x), rows, past, previous)
+        mixed, cache = self.attention(self.attention_norm(x), rows, past, previous)
         x = x + mixed
         read = None
         if self.memory is not None and view is not None:
             recalled, read = self.memory(x, rows, view)
             x = x + recalled
-        return x + cast(Tensor, self.feed_forward(self.feed_forward_norm(x))), seen, read
+        return x + cast(Tensor, self.feed_forward(self.feed_forward_norm(x))), cache, read

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from cognate_core.model.key_value_cache import KeyValueCache
 from cognate_core.model.memory import MemoryBank, MemoryReader, MemoryView, Read, used
 from cognate_core.model.pondering import Pondered
 from cognate_core.model.rows import Chunk, Rows
-from cognate_core.model.seen import Seen
 from cognate_core.model.state import CognateState
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ class Layers:
         head_dim, device = config.d_model // config.n_heads, opens.device
         self._chunk = Chunk(batch, time, state.position, before, config.attention_window, head_dim, device, since)
         self._model, self._state, self._layers, self.opens = model, state, layers, opens
-        self._seen: dict[int, list[Seen]] = {layer: [] for layer in layers}  # by ponder step
+        self._caches: dict[int, list[KeyValueCache]] = {layer: [] for layer in layers}  # by ponder step
         self._reads: dict[int, Read] = {}
         self._views: dict[int, MemoryView] = {}
         bank = state.bank
@@ -119,34 +119,34 @@ class Layers:
         return x
 
     def _block(self, layer: int, x: Tensor, rows: Rows) -> Tensor:
-        block, own = self._model.blocks[layer], self._seen[layer]
+        block, own = self._model.blocks[layer], self._caches[layer]
         past = self._past(layer, len(own))
         arguments = (x, rows, past, own[-1] if own else None, self._views.get(layer))
         if self._model.training and self._model.config.gradient_checkpointing and torch.is_grad_enabled():
-            x, seen, read = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
+            x, cache, read = checkpoint(block, *arguments, use_reentrant=False, preserve_rng_state=False)
         else:
-            x, seen, read = block(*arguments)
-        own.append(seen)
+            x, cache, read = block(*arguments)
+        own.append(cache)
         if read is not None:
             self._reads[layer] = self._reads[layer].updated(rows, read) if layer in self._reads else read
         return x
 
-    def _past(self, layer: int, step: int) -> Seen | None:
+    def _past(self, layer: int, step: int) -> KeyValueCache | None:
         """What earlier chunks left for this ponder step. A token that halted before keeps what it had then."""
         if not self._chunk.before:
             return None
-        steps = self._state.seen[layer]
+        steps = self._state.cache[layer]
         return steps[min(step, len(steps) - 1)]
 
     def _keep(self) -> None:
         """Leave keys and values for the next chunk."""
-        seen = list(self._state.seen)  # whoever holds the state as it was keeps it
-        for layer, own in self._seen.items():
-            for step in range(len(own), len(self._state.seen[layer]) if self._chunk.before else 0):
-                past = cast(Seen, self._past(layer, step))
+        cache = list(self._state.cache)  # whoever holds the state as it was keeps it
+        for layer, own in self._caches.items():
+            for step in range(len(own), len(self._state.cache[layer]) if self._chunk.before else 0):
+                past = cast(KeyValueCache, self._past(layer, step))
                 own.append(past.followed_by(own[-1].tensor[:, -self._chunk.time :], self._chunk.before))
-            seen[layer] = own
-        self._state.seen = seen
+            cache[layer] = own
+        self._state.cache = cache
 
     def used_bank(self) -> MemoryBank:
         """The bank, with these reads added to the usage of its notes."""

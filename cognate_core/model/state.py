@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from cognate_core.model.key_value_cache import KeyValueCache
 from cognate_core.model.memory import MemoryBank, MemoryReads, SegmentPart
-from cognate_core.model.seen import Seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class CognateState:
 
     Attributes:
         position: tokens read so far.
-        seen: keys and values by layer and ponder step.
+        caches: keys and values by layer and ponder step.
         bank: the memory; give the bank of an earlier text to begin with what it left.
         memory_keys: the bank's keys as each layer that reads looks for them.
         last_state: (batch, d_model), the early state (after the prelude) of the last token.
@@ -85,7 +85,7 @@ class CognateState:
     """
 
     position: int = 0
-    seen: list[list[Seen]] = field(default_factory=list)
+    cache: list[list[KeyValueCache]] = field(default_factory=list)
     bank: MemoryBank | None = None
     memory_keys: list[Tensor] = field(default_factory=list)
     last_state: Tensor | None = None

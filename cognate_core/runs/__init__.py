@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 
 from cognate_core.errors import RunError
+from cognate_core.runs.derived import nearest_checkpoint, twin_key
 from cognate_core.runs.home import database_path, default_home, running_address
 from cognate_core.runs.known_data import known_report
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.names import MAX_MODELS, name_after, numbered_names
-from cognate_core.runs.offspring import nearest_checkpoint, twin_key
 from cognate_core.runs.read_only import ReadOnlyManager
 
 _lock = threading.Lock()

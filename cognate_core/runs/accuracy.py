@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cognate_core.answers import Accuracy, Score, StepScores
+from cognate_core.contracts.answers import Accuracy, Score, StepScores
 from cognate_core.errors import StorageError
 from cognate_core.runs.side_job import SideJob
 

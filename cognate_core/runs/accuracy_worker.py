@@ -30,7 +30,7 @@ def main() -> None:
     step_back()
     import torch
 
-    from cognate_core.examiner import measure
+    from cognate_core.inference.evaluation import measure
 
     torch.set_num_threads(worker_threads())
     problem = None

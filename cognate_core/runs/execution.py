@@ -26,13 +26,13 @@ from cognate_core.errors import (
 )
 from cognate_core.extras import require_installed
 from cognate_core.files import is_disk_full
-from cognate_core.runs.offspring import checkpoint_steps
+from cognate_core.runs.derived import checkpoint_steps
 from cognate_core.service import INTERRUPTIONS, TrainingService, stronger
 
 ASKED_BY = {status: kind for kind, status in INTERRUPTIONS.items()}
 """What is asked of a run that shows this status."""
 
-WISHES: dict[str, type[Interruption]] = {"pause": PauseRequested, "stop": StopRequested, "cancel": CancelRequested}
+COMMANDS: dict[str, type[Interruption]] = {"pause": PauseRequested, "stop": StopRequested, "cancel": CancelRequested}
 """What a worker process understands."""
 
 LOAD = "load"
@@ -78,7 +78,7 @@ class RunContext:
             raise self.interruption
 
     def interrupt(self, kind: type[Interruption]) -> None:
-        """Ask for an end, from any thread. A weaker wish does not take a stronger one back."""
+        """Ask for an end, from any thread. A weaker command does not take a stronger one back."""
         self.interruption = stronger(self.interruption, kind)
         if self.service is not None:
             self.service.interrupt(self.run_id, self.interruption)

@@ -11,9 +11,9 @@ from cognate_core.contracts import BatchSequence, RunStatus
 from cognate_core.errors import ConfigError, NotFound, RunError, StorageError
 from cognate_core.labels import folder_name
 from cognate_core.runs.accuracy import Job, Measurement
+from cognate_core.runs.derived import checkpoint_steps
 from cognate_core.runs.execution import begin_folder
 from cognate_core.runs.names import valid_name, valid_tag
-from cognate_core.runs.offspring import checkpoint_steps
 from cognate_core.runs.process import workers
 from cognate_core.runs.recovery import fill_from_logs
 from cognate_core.runs.scheduler import Scheduler
@@ -158,9 +158,9 @@ class Library(Scheduler):
             NotFound: there is none of this name.
             RunError: a run reads it now, or would if it went on.
         """
-        from cognate_core.data.own_files import find_own_file, remove
+        from cognate_core.data.uploads import find_upload, remove
 
-        file = find_own_file(self.home, name)
+        file = find_upload(self.home, name)
         path = file.path.resolve()
         for run in self.log.runs():
             needs_it = run.status is RunStatus.QUEUED or run.status.is_active or run.status.can_resume

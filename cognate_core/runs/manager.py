@@ -16,17 +16,17 @@ from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
 from cognate_core.config.sweep import Sweep
-from cognate_core.contracts import Origin, Quote, utc_now
+from cognate_core.contracts import Origin, TimeEstimate, utc_now
 from cognate_core.errors import RunError, StorageError
 from cognate_core.extras import require_installed
 from cognate_core.files import allow_open_files
 from cognate_core.runs.accuracy import Measuring
 from cognate_core.runs.broadcast import MOST_LISTENERS, Broadcast
+from cognate_core.runs.derived import branch_config, checkpoint_folder, twin_config, twin_key
 from cognate_core.runs.execution import BuildService, Execution, build_real_service
 from cognate_core.runs.home import Reserve, database_path, made_home, not_writable, owner_sentence
 from cognate_core.runs.library import Library, seed_of
 from cognate_core.runs.names import MAX_NAME_LENGTH, name_after, numbered_names, valid_name
-from cognate_core.runs.offspring import branch_config, checkpoint_folder, twin_config, twin_key
 from cognate_core.runs.rate_finder import RateFinder
 from cognate_core.runs.scheduler import Executor, require_whole
 from cognate_core.runs.spare import SpareWorker, new_id
@@ -125,17 +125,17 @@ class RunManager(Library):
         model_names: Sequence[str],
         start_key: str | None = None,
         origin: Origin | None = None,
-        quote: Quote | None = None,
+        time_estimate: TimeEstimate | None = None,
     ) -> str:
         """Queue a run, and start it when there is room; its id. A second call with one start_key changes nothing.
 
-        `origin`: the run that it was made of. `quote`: what was promised of its time.
+        `origin`: the run that it was made of. `time_estimate`: what was promised of its time.
 
         Raises:
             ConfigError: a name or the key cannot be used, or an engine or tracker is not installed.
             DiskFull: the disk has no room for what the run will keep.
         """
-        return self._enqueue(config, name, model_names, start_key, origin, quote)
+        return self._enqueue(config, name, model_names, start_key, origin, time_estimate)
 
     def start_twin(self, run_id: str) -> str:
         """Start the same run with GrokFast switched the other way; its id. When there is such a twin already, its id.

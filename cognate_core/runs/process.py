@@ -1,4 +1,4 @@
-"""The parent's side of a worker process: starts it, hears it, passes wishes on, and finds out why it ended."""
+"""The parent's side of a worker process: starts it, hears it, passes commands on, and finds out why it ended."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from typing import IO, TYPE_CHECKING, Any
 import psutil
 
 from cognate_core.contracts import ModelArtifacts, RunStatus, TrainingProgress
+from cognate_core.contracts.json_lines import record_from_json
 from cognate_core.errors import CancelRequested, Interruption, PauseRequested, plain_sentence
-from cognate_core.records import record_from_json
-from cognate_core.runs.execution import WISHES, Execution, Outcome, RunContext, lacking
+from cognate_core.runs.execution import COMMANDS, Execution, Outcome, RunContext, lacking
 from cognate_core.runs.timing import Timing
 from cognate_core.runs.token import worker_environment
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WORKER_MODULE = "cognate_core.runs.worker"
 LOG_LINES_SHOWN = 30
-_WISH_WORDS = {kind: word for word, kind in WISHES.items()}
+_WISH_WORDS = {kind: word for word, kind in COMMANDS.items()}
 
 
 class ProcessExecution(Execution):
@@ -106,7 +106,7 @@ class ProcessExecution(Execution):
         }
         spare = self._spare.take(context.run_id) if self._spare else None
         process = spare or started_worker(context.run_id, log)
-        with self._lock:  # before any wish
+        with self._lock:  # before any command
             self._process = process
             self._say(json.dumps(job))
         self._pass_on()  # what came before

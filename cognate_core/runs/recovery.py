@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from cognate_core.contracts import TRAINING_LOG_FILE
+from cognate_core.contracts.json_lines import read_records
 from cognate_core.errors import CognateError
 from cognate_core.files import replace_durably
-from cognate_core.records import read_records
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import check_rows

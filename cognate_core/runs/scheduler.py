@@ -17,12 +17,13 @@ import psutil
 from filelock import FileLock
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import ModelArtifacts, Origin, Quote, RunStatus
+from cognate_core.contracts import ModelArtifacts, Origin, RunStatus, TimeEstimate
+from cognate_core.contracts.json_lines import report_from_json
 from cognate_core.errors import ConfigError, DiskFull, PauseRequested, RunError, StorageError, plain_sentence
 from cognate_core.extras import require_installed
-from cognate_core.records import report_from_json
 from cognate_core.runs.broadcast import WebSocketProgressEmitter
 from cognate_core.runs.cores import usable_cores
+from cognate_core.runs.derived import checkpoint_steps, keep_beginning
 from cognate_core.runs.execution import (
     ASKED_BY,
     BuildService,
@@ -35,7 +36,6 @@ from cognate_core.runs.execution import (
 )
 from cognate_core.runs.fan_out import FanOutEmitter
 from cognate_core.runs.names import valid_name
-from cognate_core.runs.offspring import checkpoint_steps, keep_beginning
 from cognate_core.runs.process import ProcessExecution, kill_group, workers
 from cognate_core.runs.recovery import fill_from_logs
 from cognate_core.runs.timing import Timing
@@ -165,7 +165,7 @@ class Scheduler(Workspace):
         model_names: Sequence[str],
         start_key: str | None,
         origin: Origin | None,
-        quote: Quote | None,
+        time_estimate: TimeEstimate | None,
         checkpoint: Path | None = None,
     ) -> str:
         require_whole(start_key)
@@ -181,7 +181,7 @@ class Scheduler(Workspace):
             if checkpoint is not None:
                 folder.mkdir(parents=True)
                 keep_beginning(checkpoint, begin_folder(folder))
-            given = self.log.create_run(run_id, run_name, config, names, folder, start_key, origin, quote)
+            given = self.log.create_run(run_id, run_name, config, names, folder, start_key, origin, time_estimate)
         except BaseException:
             self._spare.give_back(run_id)
             shutil.rmtree(folder, ignore_errors=True)
@@ -195,7 +195,7 @@ class Scheduler(Workspace):
         return given
 
     def _has_room(self, run_id: str) -> bool:
-        """Whether one more run can train. The lanes of a race in the Grokking lab are small, and race side by side."""
+        """Whether one more run can train. The variants of the Grokking lab are small, and race side by side."""
         if len(self._executions) < self._max_parallel:
             return True
         if not self._max_parallel:

@@ -2,9 +2,9 @@
 
     python -m cognate_core.runs.worker RUN_ID
 
-Its first line of input is the job, or "load" before that: a spare worker loads its libraries and waits. Each line after
-the job is a wish ("pause", "stop", "cancel"). When the input ends, the studio is gone: the worker writes a checkpoint
-and ends. Nothing but the parent writes the database.
+stdin: the job (or "load" before it: a spare worker loads its libraries and waits), then commands ("pause", "stop",
+"cancel"). When stdin ends, the studio is gone: the worker writes a checkpoint and ends. Only the
+parent writes the database.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from filelock import FileLock, Timeout
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ModelArtifacts, ProgressEmitter, Record, RunStatus, TrainingProgress
+from cognate_core.contracts.json_lines import record_to_json
 from cognate_core.errors import PauseRequested
-from cognate_core.records import record_to_json
 from cognate_core.runs.cores import worker_threads
-from cognate_core.runs.execution import LOAD, WISHES, Outcome, RunContext, build_real_service, run_pipeline
+from cognate_core.runs.execution import COMMANDS, LOAD, Outcome, RunContext, build_real_service, run_pipeline
 
 LAST_SECONDS = 8.0  # what a worker without a studio may still take to write its checkpoint
 PREDECESSOR_SECONDS = 15.0  # how long it waits for an earlier worker of the run to end
@@ -78,12 +78,12 @@ def main() -> None:
     """Carry out the job that the input describes, if one comes."""
     lines = Lines(take_over_output())
     step_back()
-    wishes = input_lines()
-    first = next(wishes, None)
+    commands = input_lines()
+    first = next(commands, None)
     spare = first == LOAD
     if spare:
         load_libraries()
-        first = next(wishes, None)
+        first = next(commands, None)
     if first is None:
         return  # the studio is gone, or has no run for it
     job = json.loads(first)
@@ -103,7 +103,7 @@ def main() -> None:
         emitter=LinesEmitter(lines),
         chooses_threads=True,
     )
-    threading.Thread(target=_obey, args=(wishes, context), name="wishes", daemon=True).start()
+    threading.Thread(target=_obey, args=(commands, context), name="commands", daemon=True).start()
     threading.Thread(target=_live, args=(lines,), name="alive", daemon=True).start()
     # When the computer is shut down, every process hears this one.
     signal.signal(signal.SIGTERM, lambda *_: context.interrupt(PauseRequested))
@@ -167,9 +167,9 @@ def input_lines() -> Iterator[str]:
             yield line.decode()
 
 
-def _obey(wishes: Iterator[str], context: RunContext) -> None:
-    for wish in wishes:
-        context.interrupt(WISHES[wish])
+def _obey(commands: Iterator[str], context: RunContext) -> None:
+    for command in commands:
+        context.interrupt(COMMANDS[command])
     context.interrupt(PauseRequested)  # the studio is gone
     threading.Timer(LAST_SECONDS, os._exit, (1,)).start()
 

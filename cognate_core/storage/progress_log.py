@@ -19,17 +19,17 @@ from cognate_core.contracts import (
     ModelArtifacts,
     Origin,
     Phase,
-    Quote,
     Record,
     Rewind,
     RunStatus,
+    TimeEstimate,
     TrainingProgress,
     utc_now,
 )
-from cognate_core.lifecycle import sources
+from cognate_core.contracts.lifecycle import sources
 from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_reader import ProgressReader
-from cognate_core.storage.rows import ACTIVE, HERE, TABLES, NewRun, Row, row_of, storable_row
+from cognate_core.storage.rows import ACTIVE, HERE, TABLES, NewRun, Row, row_of, storable_row, with_current_names
 
 
 class ProgressLog(ProgressReader):
@@ -53,11 +53,11 @@ class ProgressLog(ProgressReader):
         folder: Path,
         start_key: str | None,
         origin: Origin | None = None,
-        quote: Quote | None = None,
+        time_estimate: TimeEstimate | None = None,
     ) -> str:
         """Add a queued run; its id. When a run with this start_key exists, nothing is added and its id is given."""
 
-        new = NewRun(run_id, name, config, model_names, folder, start_key, origin, quote)
+        new = NewRun(run_id, name, config, model_names, folder, start_key, origin, time_estimate)
         return self.create_runs([new])[0]
 
     def create_runs(self, new_runs: Sequence[NewRun]) -> list[str]:
@@ -90,7 +90,7 @@ class ProgressLog(ProgressReader):
                         "created_at": utc_now(),
                         "queue_position": _end_of_queue(db),
                         "colour": _next_colour(db),
-                        "quote": json.dumps(asdict(new.quote)) if new.quote else None,
+                        "time_estimate": json.dumps(asdict(new.time_estimate)) if new.time_estimate else None,
                         "group_id": new.group_id,
                         "group_name": new.group_name,
                         **(asdict(new.origin) if new.origin else {}),
@@ -376,7 +376,7 @@ def _import(db: Database, rows: Mapping[str, Iterable[Row]]) -> None:
     for table in ("runs", "models", "artifacts"):
         known = set(db.table(table).columns_dict) - {"trash_id"}
         for row in rows.get(table, ()):
-            values = {column: value for column, value in row.items() if column in known}
+            values = {column: value for column, value in with_current_names(row).items() if column in known}
             if table == "runs" and not _is_free_colour(db, values.get("colour")):
                 values["colour"] = _next_colour(db)
             if table == "runs" and _key_is_used(db, values.get("start_key")):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cognate_core.contracts import RunStatus
+from cognate_core.contracts.heldout import HeldoutCheck, heldout_checks, lowest_loss
 from cognate_core.errors import NotFound
-from cognate_core.heldout import HeldoutCheck, heldout_checks, lowest_loss
 from cognate_core.storage.database import reading
 from cognate_core.storage.rows import (
     ACTIVE,

@@ -16,11 +16,11 @@ from cognate_core.contracts import (
     Event,
     Origin,
     PonderHistogram,
-    Quote,
     Record,
     RunStatus,
     Sample,
     StepMetrics,
+    TimeEstimate,
     bits_per_byte,
 )
 from cognate_core.errors import ConfigError
@@ -70,7 +70,7 @@ class Run:
     parent_run_id: str | None  # the run that it was made of, which may be gone
     relation: str | None  # a Relation of contracts.py
     branch_step: int | None
-    quote: Row | None  # fields of a Quote, if one was measured
+    time_estimate: Row | None  # fields of a time estimate, if one was measured
     group_id: str | None  # the sweep that it belongs to
     group_name: str | None
 
@@ -110,7 +110,7 @@ class NewRun:
     folder: Path
     start_key: str | None = None
     origin: Origin | None = None
-    quote: Quote | None = None
+    time_estimate: TimeEstimate | None = None
     group_id: str | None = None
     group_name: str | None = None
 
@@ -169,7 +169,7 @@ def evaluation_of(row: Row) -> Row:
 def run_of(row: Row) -> Run:
     hidden = ("start_key", "queue_position", "trash_id", "config")
     values = {key: value for key, value in row.items() if key not in hidden}
-    report, quote = values["data_report"], values["quote"]
+    report, time_estimate = values["data_report"], values["time_estimate"]
     return Run(
         **{
             **values,
@@ -178,7 +178,7 @@ def run_of(row: Row) -> Run:
             "model_names": json.loads(values["model_names"]),
             "data_report": json.loads(report) if report else None,
             "colour": values["colour"] or 0,
-            "quote": json.loads(quote) if quote else None,
+            "time_estimate": json.loads(time_estimate) if time_estimate else None,
         }
     )
 
@@ -202,17 +202,26 @@ def exported(rows: list[Row]) -> list[Row]:
     return [{column: value for column, value in row.items() if column != "trash_id"} for row in rows]
 
 
+_RENAMED = {"quote": "time_estimate"}  # columns of earlier versions
+
+
+def with_current_names(row: Row) -> Row:
+    """A row of any version, with the names that its columns have today."""
+    return {_RENAMED.get(column, column): value for column, value in row.items()}
+
+
 def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
     """Raises ValueError, KeyError, TypeError or AttributeError unless these can be rows of one run."""
     (run,) = rows["runs"]
     names = {field.name for field in fields(Run)} - {"stored_config"} | {"config"}
-    known = run_of({**dict.fromkeys(names), **{name: value for name, value in run.items() if name in names}})
+    told = {name: value for name, value in with_current_names(run).items() if name in names}
+    known = run_of({**dict.fromkeys(names), **told})
     stored_config_of(known.stored_config)
     for value in (known.progress, known.worked_seconds, known.step, known.total_steps):
         if not isinstance(value, int | float | None):
             raise ValueError(f"{value!r} is no number")
-    if known.quote is not None:
-        Quote(**known.quote)
+    if known.time_estimate is not None:
+        TimeEstimate(**known.time_estimate)
     if not isinstance(known.created_at, str) or not all(isinstance(name, str) for name in known.model_names):
         raise ValueError("its date or its models' names are none")
     if not all(isinstance(text, str | None) for text in (known.group_id, known.group_name)):

@@ -236,8 +236,7 @@ def found_among_thousands(db: Database) -> None:
 
 @migrations()
 def groups_of_runs(db: Database) -> None:
-    """The sweep that a run belongs to. Columns go where a run's row goes (run.json, trash, passport); a table of groups
-    would have to be carried there too, and tidied up after a group's last run."""
+    """The sweep that a run belongs to: in columns, which go where the run's row goes (run.json, trash, archive)."""
     db.table("runs").add_column("group_id", str)
     db.table("runs").add_column("group_name", str)
     db.table("runs").create_index(["group_id"])
@@ -262,3 +261,9 @@ def bytes_of_checks(db: Database) -> None:
 def weights_of_checks(db: Database) -> None:
     """What a dataset counts in a mean over the datasets. In earlier versions all counted alike."""
     db.table("evaluations").add_column("weight", float)
+
+
+@migrations()
+def time_estimates(db: Database) -> None:
+    """What was called a quote."""
+    db.execute("ALTER TABLE runs RENAME COLUMN quote TO time_estimate")

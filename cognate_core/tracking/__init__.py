@@ -5,7 +5,7 @@ that fails is closed and told, and the run goes on.
 """
 
 from cognate_core.tracking.choice import TrackerPlace, tracker_places, tracking_of
-from cognate_core.tracking.lanes import Tracking
+from cognate_core.tracking.queues import Tracking
 from cognate_core.tracking.tracker import Tracker
 
 __all__ = ["Tracker", "TrackerPlace", "Tracking", "tracker_places", "tracking_of"]

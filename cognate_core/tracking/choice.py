@@ -14,7 +14,7 @@ from cognate_core.contracts import ProgressEmitter, RecordSink
 from cognate_core.labels import folder_name
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Run
-from cognate_core.tracking.lanes import Tracking
+from cognate_core.tracking.queues import Tracking
 from cognate_core.tracking.tables import TableTracker
 from cognate_core.tracking.tensorboard import FOLDER as TENSORBOARD_FOLDER
 from cognate_core.tracking.tensorboard import TensorBoardTracker

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from cognate_core.contracts import Evaluation, PonderHistogram, Record, Rewind, Sample, StepMetrics
+from cognate_core.contracts.json_lines import record_from_json
 from cognate_core.labels import folder_name
-from cognate_core.records import record_from_json
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import STEP_COLUMNS, Run
 from cognate_core.tracking.tracker import Tracker, named_figures

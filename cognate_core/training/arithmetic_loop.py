@@ -9,7 +9,7 @@ import torch
 from cognate_core.arithmetic.model import ArithmeticModel, answer_loss, evaluate
 from cognate_core.arithmetic.problems import ArithmeticBatches, beginning
 from cognate_core.contracts import ARITHMETIC, Evaluation
-from cognate_core.heldout import HeldoutMeans, heldout_means
+from cognate_core.contracts.heldout import HeldoutMeans, heldout_means
 from cognate_core.training.loop import StepFigures, TrainingLoop
 from cognate_core.training.optimizers import optimizers_for, orthogonalise_
 
@@ -28,19 +28,19 @@ class ArithmeticLoop(TrainingLoop):
     def _gradients(self, step: int) -> StepFigures:
         batch = self._batches.next()
         count = len(batch[0])
-        own = self._peers.rows(count)
+        own = self._group.rows(count)
         left, right, answer = (each[own] for each in batch)
         figures = torch.zeros(2, dtype=torch.float64)  # loss, share of right answers
-        if len(answer):  # what is left of an epoch may be fewer problems than peers
+        if len(answer):  # what is left of an epoch may be fewer problems than workers
             logits = self.model(left, right)
             loss = answer_loss(logits, answer, stable_max=self._config.stable_max) * (len(answer) / count)
             loss.backward()  # type: ignore[no-untyped-call]
             right_answers = (logits.detach().argmax(-1) == answer).sum()
             figures = torch.stack((loss.detach().double(), right_answers / count))
-        self._peers.sum_gradients_(self._parameters)
+        self._group.sum_gradients_(self._parameters)
         if self._config.orthogonal_gradient:
             orthogonalise_(self._parameters)
-        mean_loss, accuracy = self._peers.sum_(figures.double()).tolist()
+        mean_loss, accuracy = self._group.sum_(figures.double()).tolist()
         return StepFigures(mean_loss, count, {"accuracy": accuracy})
 
     def _check_heldout(self) -> HeldoutMeans:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cognate_core.config import TrainingConfig
-from cognate_core.heldout import HeldoutMeans
+from cognate_core.contracts.heldout import HeldoutMeans
 
 WORDS = {
     "loss": "The held-out loss",

@@ -103,7 +103,10 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         # Not mapped: what is done with the files later cannot reach the tensors.
         model, tensors = (load_file(path / name, backend="pread") for name in PARTS[:2])
-        return Checkpoint(model, tensors, json.loads((path / PARTS[2]).read_bytes()))
+        state = json.loads((path / PARTS[2]).read_bytes())
+        if "calculator" in state:  # its name in earlier versions
+            state["compute_environment"] = state.pop("calculator")
+        return Checkpoint(model, tensors, state)
     except (OSError, ValueError, SafetensorError) as error:  # changed since it was checked
         raise _incomplete(path) from error
 

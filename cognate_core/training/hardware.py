@@ -69,7 +69,7 @@ def _bf16_speedup() -> float:
     return best[torch.float32] / best[torch.bfloat16]
 
 
-def calculator() -> dict[str, Any]:
+def compute_environment() -> dict[str, Any]:
     """What the last bit of a sum depends on, beside the numbers: two runs are equal to it only where this is."""
     return {
         "processor": _processor_name(),

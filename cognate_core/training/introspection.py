@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cognate_core.model import IGNORED_TARGET, NOTHING, CognateOutput
-from cognate_core.training.peers import Peers
+from cognate_core.training.process_group import ProcessGroup
 
 _NAMES = ("ponder_loss", "memory_notes", "memory_written", "memory_gate", "memory_null_share")
 
@@ -49,14 +49,14 @@ class Introspection:
         self.ponder_counts = longer.clone()
         self.ponder_counts[: len(shorter)] += shorter
 
-    def add_up(self, peers: Peers, most_steps: int) -> None:
-        """Let the sums be those of all peers. No token took more than `most_steps`."""
-        if peers.size == 1:
+    def add_up(self, group: ProcessGroup, most_steps: int) -> None:
+        """Let the sums be those of all workers. No token took more than `most_steps`."""
+        if group.size == 1:
             return
-        self._sums = peers.sum_(self._sums)
+        self._sums = group.sum_(self._sums)
         counts = torch.zeros(most_steps + 1, dtype=torch.long)
         counts[: len(self.ponder_counts)] = self.ponder_counts
-        taken = peers.sum_(counts).nonzero()
+        taken = group.sum_(counts).nonzero()
         self.ponder_counts = counts[: int(taken.max()) + 1 if len(taken) else 0]
 
     def means(self) -> dict[str, float | None]:

@@ -23,15 +23,15 @@ from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
 from cognate_core.config.schedule import learning_rate_at, peak_learning_rate
 from cognate_core.contracts import Evaluation, Event, ProgressCallback, Record, RecordSink, StepMetrics
+from cognate_core.contracts.heldout import HeldoutMeans
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import DataError, Diverged, Interruption, StorageError
-from cognate_core.heldout import HeldoutMeans
 from cognate_core.model import CognateModel
 from cognate_core.training.best import Best
 from cognate_core.training.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
-from cognate_core.training.hardware import Precision, calculator
-from cognate_core.training.peers import ALONE, Peers
+from cognate_core.training.hardware import Precision, compute_environment
+from cognate_core.training.process_group import ALONE, ProcessGroup
 from cognate_core.training.threads import ThreadChoice
 
 BAD_STEPS_TO_DIVERGE = 3  # losses in a row that are no number
@@ -84,20 +84,20 @@ class TrainingLoop(ABC):
         record: RecordSink,
         progress_callback: ProgressCallback,
         before_save: Callable[[], None] = lambda: None,
-        peers: Peers = ALONE,
+        group: ProcessGroup = ALONE,
         threads: ThreadChoice | None = None,
     ) -> None:
         """`before_save` is called before each checkpoint: what was recorded until then should be on the disk.
         `threads` is asked after each step; without it, their number stays as it is.
 
-        Of several `peers` each makes a loop of its own, with the same settings. Rank 0 alone checks, samples, saves,
+        Of several `group` each makes a loop of its own, with the same settings. Rank 0 alone checks, samples, saves,
         records and calls back.
         """
-        self._peers, self._threads = peers, threads
+        self._group, self._threads = group, threads
         self._before_save = before_save
         self._name, self._config, self._data, self._folder = model_name, config, data, folder
         self._precision, self._progress_callback = precision, progress_callback
-        self._record: RecordSink = _unheard if peers.rank else record
+        self._record: RecordSink = _unheard if group.rank else record
         self._begin()
         self._parameters = list(self.model.parameters())
         self._filter = _gradient_filter(self._parameters, config)
@@ -188,8 +188,8 @@ class TrainingLoop(ABC):
         if "best" in state and not branched:  # earlier versions took another mean over the datasets
             self._best.load_state_dict(state["best"])
         self._earlier_seconds = state["elapsed_seconds"]
-        then = {**state["calculator"], "workers": state.get("workers", 1)}
-        now = {**calculator(), "workers": self._peers.size}
+        then = {**state["compute_environment"], "workers": state.get("workers", 1)}
+        now = {**compute_environment(), "workers": self._group.size}
         changed = [f"{what} was {then.get(what)} and is {now[what]}" for what in now if now[what] != then.get(what)]
         if changed:
             self._record(
@@ -218,8 +218,8 @@ class TrainingLoop(ABC):
         """
         config = self._config
         if self.step == 0:
-            for doubt in config.doubts():
-                self._record(Event("warning", doubt, self._name, 0))
+            for warning in config.warnings():
+                self._record(Event("warning", warning, self._name, 0))
         self._check_when_due()
         while self.step < config.max_steps and not self._best.is_over:
             start = time.perf_counter()
@@ -262,7 +262,7 @@ class TrainingLoop(ABC):
 
     def save(self) -> None:
         """Write a checkpoint of the current step, unless there is one."""
-        if self.step == self._saved_step or self._peers.rank:
+        if self.step == self._saved_step or self._group.rank:
             return
         self._before_save()
         start = time.perf_counter()
@@ -284,9 +284,9 @@ class TrainingLoop(ABC):
             "best": self._best.state_dict(),
             "elapsed_seconds": self.elapsed_seconds,
             "precision": self._precision.name,
-            "calculator": calculator(),
+            "compute_environment": compute_environment(),
             "threads_chosen": self._threads.chosen if self._threads else torch.get_num_threads(),
-            "workers": self._peers.size,
+            "workers": self._group.size,
             "scalars": scalars,
             **self._own_state(),
         }
@@ -354,7 +354,7 @@ class TrainingLoop(ABC):
         self.step = step
         self.tokens += figures.tokens
         self._last = (figures.loss, learning_rate)
-        self._peers.first(lambda: self._tell_step(figures, grad_norm, filtered_norm, time.perf_counter() - start))
+        self._group.first(lambda: self._tell_step(figures, grad_norm, filtered_norm, time.perf_counter() - start))
         if self._bad_steps >= BAD_STEPS_TO_DIVERGE:
             raise Diverged(
                 f"The loss stopped being a number at step {step}. Start again with a lower learning rate than "
@@ -384,9 +384,9 @@ class TrainingLoop(ABC):
         due = self.step % config.eval_interval == 0 or self.step == config.max_steps
         if not due or self._checked_step == self.step:
             return
-        self._peers.first(self.check)
+        self._group.first(self.check)
         # The others end with rank 0.
-        self._means = HeldoutMeans(**json.loads(self._peers.tell(json.dumps(asdict(self._means)))))
+        self._means = HeldoutMeans(**json.loads(self._group.tell(json.dumps(asdict(self._means)))))
         self._checked_step = self.step
         if self._saved_step == self.step:  # what an earlier life saved here knows nothing of this check
             self._saved_step = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Mailbox:
-    """Keeps what rank 0 says, in its order, and what the person wishes. Made an actor by ray_trainer.py.
+    """Keeps what rank 0 says, in order, and the person's commands. Made an actor by ray_trainer.py.
 
     Each life of the workers begins anew; what comes late from an earlier one, which was lost, is dropped.
     """
@@ -16,7 +16,7 @@ class Mailbox:
         self._items: list[tuple[str, Any]] = []
         self._arrived = asyncio.Event()
         self._life = 0
-        self._wish: str | None = None
+        self._command: str | None = None
         self._outcome: dict[str, Any] | Exception | None = None
 
     async def begin(self) -> int:
@@ -29,7 +29,7 @@ class Mailbox:
         if life == self._life:
             self._items += items
             self._arrived.set()
-        return self._wish
+        return self._command
 
     async def take(self, seconds: float) -> list[tuple[str, Any]]:
         """What happened since; waits so long for something to happen."""
@@ -41,9 +41,9 @@ class Mailbox:
         items, self._items = self._items, []
         return items
 
-    async def wish(self, kind: str) -> None:
-        """The name of an Interruption; a later wish replaces it."""
-        self._wish = kind
+    async def command(self, kind: str) -> None:
+        """The name of an Interruption; a later command replaces it."""
+        self._command = kind
 
     async def end(self, outcome: dict[str, Any] | Exception) -> None:
         """What `train_model` shall return or raise. The first word is the one that counts."""

@@ -1,7 +1,7 @@
 """How many ponder steps the batches of training take: each draws its depth from what tokens asked for lately.
 
 A depth that a batch chose for itself would tell each token something of those after it, and would have to be agreed on
-by the peers that share the batch. So it is drawn from the batches before it, and from the seed.
+by the workers that share the batch. So it is drawn from the batches before it, and from the seed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cognate_core.training.peers import Peers
+from cognate_core.training.process_group import ProcessGroup
 
 FOLLOWED = 0.1  # by how much of the way the shares follow those of a step
 
@@ -47,9 +47,9 @@ class PonderDepth:
             self._counts[n - 1, 0] += (asked >= n).sum()
             self._counts[n - 1, 1] += (asked > n).sum()
 
-    def follow(self, peers: Peers) -> None:
-        """Follow what was taken in since `forget`, by all peers."""
-        for n, (reached, went_on) in enumerate(peers.sum_(self._counts.clone()).tolist()):
+    def follow(self, group: ProcessGroup) -> None:
+        """Follow what was taken in since `forget`, by all workers."""
+        for n, (reached, went_on) in enumerate(group.sum_(self._counts.clone()).tolist()):
             if reached:
                 before, share = self.going_on[n], went_on / reached
                 self.going_on[n] = share if before is None else before + FOLLOWED * (share - before)

@@ -1,9 +1,9 @@
 """RayTrainer: the ModelTrainer that shares each batch among the workers of a Ray cluster.
 
-Ray starts the workers, watches over them and starts them again; what they learn is the loops' own (see peers.py), and
-so are the checkpoints. Rank 0 carries the training out as TorchTrainer does and says what happens to a mailbox, an
-actor beside this process, which keeps the order and answers with what the person wishes. Ray is loaded when the first
-model is trained. Training is on processors: the loops know of no other device, also where a cluster has some.
+Ray starts the workers, watches them and restarts them; learning and checkpoints are the loops' own (process_group.py).
+Rank 0 carries the training out as TorchTrainer does and reports to a mailbox, an actor beside this process, which keeps
+the order and answers with the person's commands. Ray is loaded when the first model is trained. Training is on
+processors: the loops know of no other device, also where a cluster has some.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ProgressCallback, Record, RecordSink
 from cognate_core.errors import CognateError, Interruption, PauseRequested, TrainingError, plain_sentence
 from cognate_core.training.mailbox import Mailbox
-from cognate_core.training.peers import ALONE, INTERRUPTIONS, PeerLost, Peers, ProcessGroupPeers
+from cognate_core.training.process_group import ALONE, INTERRUPTIONS, ProcessGroup, TorchProcessGroup, WorkerLost
 from cognate_core.training.trainer import ThreadTrainer, Training, model_folder, prepared
 
 MOST_LOSSES = 3  # so often a model goes on after it lost a worker
-LISTEN_SECONDS = 0.25  # between two looks at what the person wishes, when nothing else happens
+LISTEN_SECONDS = 0.25  # between two looks for a command, when nothing else happens
 ENDING_SECONDS = 3.0  # for Ray to put its things away; when a worker failed, it starts all of them once more for that
-PEER_SECONDS = 4 * 3600  # that a worker waits for the first, which checks and saves; Ray notices who is gone
+GROUP_SECONDS = 4 * 3600  # that a worker waits for the first, which checks and saves; Ray notices who is gone
 OBJECT_STORE_BYTES = 80 * 2**20  # only records pass through it; Ray wants no less
 
 SETTINGS = {
@@ -113,12 +113,12 @@ class Job:
 
 
 class _Hearing:
-    """Hands on what the mailbox gets, and tells it what the person wishes."""
+    """Passes on what the mailbox gets, and tells it the person's commands."""
 
     def __init__(self, record: RecordSink, progress_callback: ProgressCallback, total_steps: int) -> None:
         self._record, self._progress_callback = record, progress_callback
         self._last: tuple[int, int, float, float] = (0, total_steps, math.nan, 0.0)
-        self._wished: type[Interruption] | None = None
+        self._commanded: type[Interruption] | None = None
         self.error: Exception | None = None  # of who should have heard
 
     def listen(self, mailbox: Any, fitting: Future[None]) -> None:
@@ -129,15 +129,15 @@ class _Hearing:
         while not done:
             done = fitting.done()  # and if so, all has arrived
             items = ray.get(mailbox.take.remote(0 if done else LISTEN_SECONDS))
-            wish: type[Interruption] | None = None
+            command: type[Interruption] | None = None
             for kind, value in items or [("progress", self._last)]:
                 if kind == "end":
                     wait([fitting], ENDING_SECONDS)
                     return
-                wish = self._hand_on(kind, value) or wish
-            if wish is not None and wish is not self._wished:
-                self._wished = wish
-                ray.get(mailbox.wish.remote(wish.__name__))
+                command = self._hand_on(kind, value) or command
+            if command is not None and command is not self._commanded:
+                self._commanded = command
+                ray.get(mailbox.command.remote(command.__name__))
 
     def _hand_on(self, kind: Literal["record", "progress"], value: Any) -> type[Interruption] | None:
         if self.error is not None:
@@ -177,12 +177,12 @@ def _fit(job: Job, scratch: Path) -> None:
     import ray.train
     import ray.train.torch
 
-    from cognate_core.training.ray_meeting import FileMeeting
+    from cognate_core.training.ray_rendezvous import FileRendezvous
 
     group = (
-        FileMeeting("gloo", timeout_s=PEER_SECONDS, folder=str(scratch))
+        FileRendezvous("gloo", timeout_s=GROUP_SECONDS, folder=str(scratch))
         if job.config.ray_address is None
-        else ray.train.torch.TorchConfig("gloo", timeout_s=PEER_SECONDS)
+        else ray.train.torch.TorchConfig("gloo", timeout_s=GROUP_SECONDS)
     )
     scratch.mkdir(exist_ok=True)
     ray.train.torch.TorchTrainer(
@@ -343,33 +343,33 @@ def work(told: dict[str, Job]) -> None:
     if ray.get(job.mailbox.outcome.remote()) is not None:
         return  # a worker failed, which ended the others as if it were lost; there is nothing to be done again
     torch.set_num_threads(job.threads)
-    group = ProcessGroupPeers()
-    peers: Peers = group if group.size > 1 else ALONE
+    members = TorchProcessGroup()
+    group: ProcessGroup = members if members.size > 1 else ALONE
     config = job.config.model_copy(update={"prepared_data": job.data})
     try:
-        if peers.rank:
-            Training(job.name, config, job.folder, _unheard, _unheard, peers=peers).help_out()
+        if group.rank:
+            Training(job.name, config, job.folder, _unheard, _unheard, group=group).help_out()
         else:
-            _lead(job, config, peers)
+            _lead(job, config, group)
     except Interruption:
         return  # rank 0 has said so
-    except PeerLost:
+    except WorkerLost:
         if ray.get(job.mailbox.outcome.remote()) is None:
             raise
     except Exception as error:  # noqa: BLE001  (whatever it is, the caller of train_model gets it)
         traceback.print_exc()
         ray.get(job.mailbox.end.remote(_tellable(error)))
-        if peers.size > 1:
+        if group.size > 1:
             os._exit(1)  # nothing less closes the connections at which the others wait for this one
 
 
-def _lead(job: Job, config: TrainingConfig, peers: Peers) -> None:
+def _lead(job: Job, config: TrainingConfig, group: ProcessGroup) -> None:
     """What rank 0 does."""
     import ray
 
     line = _Line(job.mailbox)
     lost = line.life > 1
-    training = Training(job.name, config, job.folder, line.record, line.progress, line.flush, peers)
+    training = Training(job.name, config, job.folder, line.record, line.progress, line.flush, group)
     try:
         outcome: dict[str, Any] | Exception = training.carry_out(job.resume or lost, job.begin, worker_lost=lost)
     except Interruption as interruption:
@@ -388,7 +388,7 @@ class _Line:
         self._mailbox = mailbox
         self._waiting: list[tuple[str, Any]] = []
         self._sent: Any = None
-        self._wish: str | None = None
+        self._command: str | None = None
         self.life: int = ray.get(mailbox.begin.remote())
 
     def record(self, record: Record) -> None:
@@ -402,8 +402,8 @@ class _Line:
         self._waiting.append(("progress", (step, total_steps, loss, learning_rate)))
         if self._sent is None or ray.wait([self._sent], timeout=0)[0]:
             self._send()
-        if self._wish is not None:
-            raise INTERRUPTIONS[self._wish]
+        if self._command is not None:
+            raise INTERRUPTIONS[self._command]
 
     def flush(self) -> None:
         """Wait until all has arrived."""
@@ -419,7 +419,7 @@ class _Line:
         import ray
 
         if self._sent is not None:
-            self._wish = ray.get(self._sent)
+            self._command = ray.get(self._sent)
             self._sent = None
 
 

@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cognate_core.answers import is_right
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID, Evaluation, PonderHistogram, Sample
+from cognate_core.contracts.answers import is_right
+from cognate_core.contracts.heldout import HeldoutMeans, heldout_means
 from cognate_core.data.packing import Packed
 from cognate_core.data.prepared import Batches, HeldoutPrompt
 from cognate_core.data.questions import heldout_questions, longest_solution
 from cognate_core.data.tokenizer import token_bytes
-from cognate_core.heldout import HeldoutMeans, heldout_means
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, loss_counts_of
 from cognate_core.training.answering import answers
 from cognate_core.training.introspection import Introspection
@@ -62,8 +62,8 @@ class TextLoop(TrainingLoop):
             for name in data.sources
         }
         self._depth = PonderDepth(config.max_act_steps)
-        if self.model.writer is not None and self._peers.size > 1:
-            self.model.writer.over_all = self._peers.sum_
+        if self.model.writer is not None and self._group.size > 1:
+            self.model.writer.over_all = self._group.sum_
         self.optimizers = optimizers_for(self.model, config)
 
     def full_heldout(self) -> list[Evaluation]:
@@ -83,7 +83,7 @@ class TextLoop(TrainingLoop):
         batches = [_inputs_and_targets(*self._batches.next()) for _ in range(config.gradient_accumulation_steps)]
         counts = [loss_counts_of(*batch) for batch in batches]
         total = sum(each.targets for each in counts)
-        own = self._peers.rows(config.batch_size)
+        own = self._group.rows(config.batch_size)
         loss_sum = 0.0
         seen = Introspection()
         self._depth.forget()  # what a step that was broken off had found
@@ -91,7 +91,7 @@ class TextLoop(TrainingLoop):
             if not count.targets:
                 continue  # a batch without a counted target has no mean
             if number:
-                self._peers.first(self._poll)
+                self._group.first(self._poll)
             inputs, targets = all_inputs[own], all_targets[own]
             depth = self._depth.drawn(ponder_limit(config, step, number), (config.seed, step, number, 1))
             output = self._forward(
@@ -107,12 +107,12 @@ class TextLoop(TrainingLoop):
             seen.add(output, targets, weight)
             if output.ponder_asked is not None and step >= first_pondering_step(config):
                 self._depth.add(output.ponder_asked[targets != IGNORED_TARGET], depth)
-        self._peers.sum_gradients_(self._parameters)
-        (loss,) = self._peers.sum_(torch.tensor([loss_sum], dtype=torch.float64)).tolist()
-        seen.add_up(self._peers, config.max_act_steps)
+        self._group.sum_gradients_(self._parameters)
+        (loss,) = self._group.sum_(torch.tensor([loss_sum], dtype=torch.float64)).tolist()
+        seen.add_up(self._group, config.max_act_steps)
         self._since_check.add_counts(seen.ponder_counts)
         if self.model.pondering is not None:
-            self._depth.follow(self._peers)
+            self._depth.follow(self._group)
         return StepFigures(loss, total, seen.means())
 
     def _one_step(self, step: int, learning_rate: float | None = None) -> None:

@@ -27,6 +27,7 @@ from cognate_core.contracts import (
     Rewind,
     bits_per_byte,
 )
+from cognate_core.contracts.json_lines import is_before, read_records, record_to_json
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import (
     OUT_OF_MEMORY,
@@ -41,7 +42,6 @@ from cognate_core.errors import (
 from cognate_core.files import replace_durably, require_space, sync_file, sync_folder
 from cognate_core.labels import folder_name
 from cognate_core.model import CognateModel
-from cognate_core.records import is_before, read_records, record_to_json
 from cognate_core.training.checkpoint import (
     ROOM_FOR_THE_REST,
     Checkpoint,
@@ -49,10 +49,16 @@ from cognate_core.training.checkpoint import (
     load_checkpoint,
     newest_checkpoint,
 )
-from cognate_core.training.hardware import Precision, calculator, keep_freed_memory, precision_for, return_freed_memory
+from cognate_core.training.hardware import (
+    Precision,
+    compute_environment,
+    keep_freed_memory,
+    precision_for,
+    return_freed_memory,
+)
 from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.model_card import model_card
-from cognate_core.training.peers import ALONE, Peers
+from cognate_core.training.process_group import ALONE, ProcessGroup
 from cognate_core.training.tasks import loop_for
 from cognate_core.training.threads import ThreadChoice
 
@@ -102,7 +108,7 @@ class Training:
     Attributes:
         folder: holds what an earlier life of it left, and gets the artifacts.
         before_save: called before each checkpoint: what was recorded until then should be where it is kept.
-        peers: those that train the model together. Each carries it out; what is not learning, rank 0 does.
+        workers: those that train the model together. Each carries it out; what is not learning, rank 0 does.
         chooses_threads: as of TorchTrainer.
     """
 
@@ -112,15 +118,15 @@ class Training:
     record: RecordSink
     progress_callback: ProgressCallback
     before_save: Callable[[], None] = lambda: None
-    peers: Peers = ALONE
+    group: ProcessGroup = ALONE
     chooses_threads: bool = False
 
     def carry_out(self, resume: bool, begin: Path | None, worker_lost: bool = False) -> dict[str, Any]:
         """What `train_model` returns, and raises. The arguments are those of TorchTrainer.
 
-        worker_lost: whether it goes on because one of the peers was lost.
+        worker_lost: whether it goes on because one of the workers was lost.
         """
-        name, config, folder, peers = self.name, self.config, self.folder, self.peers
+        name, config, folder, group = self.name, self.config, self.folder, self.group
         data = prepared(config)
         warnings: list[str] = []
         checkpoints = folder / "checkpoints"
@@ -139,7 +145,7 @@ class Training:
         choice = None
         if self.chooses_threads and config.task == "text":  # what was chosen before, so that it goes on bit for bit
             before = checkpoint.state if checkpoint else {}
-            chosen = before.get("threads_chosen", before.get("calculator", {}).get("threads"))
+            chosen = before.get("threads_chosen", before.get("compute_environment", {}).get("threads"))
             choice = ThreadChoice(most_threads, chosen)
         keep_freed_memory()
         try:
@@ -159,17 +165,17 @@ class Training:
                 begun = max(0, rewind.step)
                 record(Event("info", f"Number format {precision.reason}", name, begun))
                 threads = f"{torch.get_num_threads()} thread(s)"
-                means = threads if peers.size == 1 else f"{peers.size} workers, each of {threads}"
+                means = threads if group.size == 1 else f"{group.size} workers, each of {threads}"
                 record(Event("info", f"Calculating with {means}", name, begun))
                 from_where = str(checkpoint_path(checkpoints, checkpoint.state["step"])) if checkpoint else None
-                peers.tell(json.dumps({"precision": precision.name, "checkpoint": from_where, "branched": begins}))
+                group.tell(json.dumps({"precision": precision.name, "checkpoint": from_where, "branched": begins}))
 
                 def before_save() -> None:
                     os.fsync(log.fileno())
                     self.before_save()
 
                 loop = loop_for(config)(
-                    name, config, data, folder, precision, record, self.progress_callback, before_save, peers, choice
+                    name, config, data, folder, precision, record, self.progress_callback, before_save, group, choice
                 )
                 parameters = sum(weights.numel() for weights in loop.model.parameters())
                 record(Event("info", f"The model has {parameters:,} parameters", name, begun))
@@ -198,7 +204,7 @@ class Training:
                         loop.save()
                     raise
                 loop.save()
-                return _finish(name, config, data, folder, loop, status, closing, precision.name, peers.size)
+                return _finish(name, config, data, folder, loop, status, closing, precision.name, group.size)
         except CancelRequested:
             if not (folder / ARTIFACT_FILES["weights"]).is_file():  # else an earlier life finished a model here
                 shutil.rmtree(folder, ignore_errors=True)  # the person wants nothing of it
@@ -215,7 +221,7 @@ class Training:
 
     def help_out(self) -> None:
         """Learn together with rank 0, which carries the training out. Raises what it raises."""
-        told = json.loads(self.peers.tell(""))
+        told = json.loads(self.group.tell(""))
         precision = Precision(told["precision"], "as rank 0 has it")
         keep_freed_memory()
         loop = loop_for(self.config)(
@@ -226,7 +232,7 @@ class Training:
             precision,
             self.record,
             self.progress_callback,
-            peers=self.peers,
+            group=self.group,
         )
         if told["checkpoint"] is not None:
             loop.load(load_checkpoint(Path(told["checkpoint"])), branched=told["branched"])
@@ -275,7 +281,7 @@ def _finish(
         "precision": precision,
         "threads": torch.get_num_threads(),
         "workers": workers,
-        "processor": calculator()["processor"],
+        "processor": compute_environment()["processor"],
         "torch": torch.__version__,
         "seed": config.seed,
     }

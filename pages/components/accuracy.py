@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from cognate_core.answers import Accuracy
+from cognate_core.contracts.answers import Accuracy
 from cognate_core.errors import CognateError
 from cognate_core.insight.answer_chart import answer_chart, answers_by_step_chart
 from cognate_core.insight.words import ago, duration

@@ -10,7 +10,7 @@ import streamlit as st
 
 from cognate_core.config import TrainingConfig, as_text, field_extra, form_fields
 from cognate_core.config.presets import PRESETS
-from cognate_core.data.own_files import usable_rows
+from cognate_core.data.uploads import usable_rows
 from cognate_core.errors import ConfigError
 from cognate_core.insight.data_charts import length_chart
 from cognate_core.insight.glossary import explained

@@ -22,11 +22,11 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from cognate_core.charts_of_runs import Look, comparison_charts, run_charts
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError
 from cognate_core.insight.axis import By
 from cognate_core.insight.charts import PLOTLY_SCRIPT, View
+from cognate_core.insight.run_charts import Look, comparison_charts, run_charts
 from cognate_core.insight.words import size
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.rows import Run

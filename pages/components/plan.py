@@ -9,7 +9,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Quote
+from cognate_core.contracts import TimeEstimate
 from cognate_core.errors import CognateError
 from cognate_core.insight.charts import View
 from cognate_core.insight.estimates import Estimate, estimate
@@ -62,49 +62,50 @@ def _memory_help(needs: Estimate) -> str:
     return "An estimate. " + ", ".join(f"{what}: {size(count)}" for what, count in needs.memory_bytes.items())
 
 
-def quote_of(manager: RunManager, config: TrainingConfig, models: int) -> Quote | None:
+def time_estimate_of(manager: RunManager, config: TrainingConfig, models: int) -> TimeEstimate | None:
     """What was measured for just these settings, and a button to measure it."""
-    from cognate_core.runs.quote import measured_quote
+    from cognate_core.runs.time_estimate import measured_time_estimate
 
     wanted = (config.model_dump_json(), models)
     busy = manager.log.is_busy()
-    quoted, kept = st.session_state.get("quote", (None, None))
-    quote: Quote | None = kept if quoted == wanted else None
+    quoted, kept = st.session_state.get("time_estimate", (None, None))
+    time_estimate: TimeEstimate | None = kept if quoted == wanted else None
     if st.button(
-        "How long will it take?" if quote is None else "Measure again",
+        "How long will it take?" if time_estimate is None else "Measure again",
         icon=":material/timer:",
         width="stretch",
         help="Trains the first steps on this computer, for some twenty seconds, and reckons.",
     ):
         try:
             with st.spinner("Rehearsing the first steps"):
-                quote = measured_quote(config, models, busy=busy, home=manager.home)
-            st.session_state["quote"] = (wanted, quote)
+                time_estimate = measured_time_estimate(config, models, busy=busy, home=manager.home)
+            st.session_state["time_estimate"] = (wanted, time_estimate)
         except CognateError as error:
             show_refusal(error)
-    if quote is None:
+    if time_estimate is None:
         st.caption("Time: not measured yet.")
         return None
     st.metric(
         "Time to train",
-        f"{duration(quote.low_seconds)} to {duration(quote.high_seconds)}",
-        help=_quote_help(quote),
+        f"{duration(time_estimate.low_seconds)} to {duration(time_estimate.high_seconds)}",
+        help=_time_estimate_help(time_estimate),
     )
-    if quote.missing_data:
-        st.caption(f"Without {', '.join(quote.missing_data)}, not on this computer yet: it may take longer.")
-    if quote.busy:
+    if time_estimate.missing_data:
+        st.caption(f"Without {', '.join(time_estimate.missing_data)}, not on this computer yet: it may take longer.")
+    if time_estimate.busy:
         st.caption("Measured while another run was going: it may well be quicker.")
-    return quote
+    return time_estimate
 
 
-def _quote_help(quote: Quote) -> str:
+def _time_estimate_help(time_estimate: TimeEstimate) -> str:
     words = (
-        f"{quote.steps_measured} steps took {quote.step_seconds:.2f} s each, with {quote.threads} thread(s), and "
-        f"{size(quote.memory_bytes)} of memory at most. Checks, samples, checkpoints and the last check over all "
-        "held-out text are in it; fetching and preparing data are not."
+        f"{time_estimate.steps_measured} steps took {time_estimate.step_seconds:.2f} s each, with "
+        f"{time_estimate.threads} thread(s), and at most {size(time_estimate.memory_bytes)} of memory. Included: "
+        "checks, samples, checkpoints and the last check over all held-out text. Not included: fetching and "
+        "preparing data."
     )
-    quickest = quote.quickest_step_seconds
-    if quickest is not None and quickest != quote.step_seconds:
+    quickest = time_estimate.quickest_step_seconds
+    if quickest is not None and quickest != time_estimate.step_seconds:
         words += (
             f" A model that learns ponders less and less: a step in which each token is gone over once took "
             f"{quickest:.2f} s, and the shorter time is reckoned with that."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from cognate_core.errors import CognateError
-from cognate_core.publishing import HOW_TO_SET_IT, LICENSES, WHAT_IS_SENT, has_token, publish_model
 from cognate_core.runs import RunManager
+from cognate_core.sharing.publishing import HOW_TO_SET_IT, LICENSES, WHAT_IS_SENT, has_token, publish_model
 from cognate_core.storage.rows import TrainedModel
 from pages.components.layout import show_refusal, shown
 

@@ -11,8 +11,8 @@ from cognate_core.contracts import RunStatus
 from cognate_core.errors import CognateError, RunError
 from cognate_core.runs import RunManager
 from cognate_core.storage.rows import Run
-from pages.components.hand_on import hand_on_buttons
 from pages.components.layout import ask_first, page_called, run_link, show_refusal, shown
+from pages.components.sharing import hand_on_buttons
 
 
 def active_buttons(manager: RunManager, run: Run) -> None:

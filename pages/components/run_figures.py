@@ -27,19 +27,21 @@ def measured_seconds_left(log: ProgressLog, run: Run) -> float | None:
     return None if this_model is None else this_model + models_after * run.total_steps * pace
 
 
-def quote_line(log: ProgressLog, run: Run) -> str:
-    """What was promised of the run's time, and once it has ended how good that was; empty without a quote."""
-    if run.quote is None:
+def time_estimate_line(log: ProgressLog, run: Run) -> str:
+    """What was promised of the run's time, and once it has ended how good that was; empty without a time estimate."""
+    if run.time_estimate is None:
         return ""
-    low, high = run.quote["low_seconds"], run.quote["high_seconds"]
-    promised = f"Quoted for training: {duration(low)} to {duration(high)}"
+    low, high = run.time_estimate["low_seconds"], run.time_estimate["high_seconds"]
+    promised = f"Estimated for training: {duration(low)} to {duration(high)}"
     ended_early = (run.step or 0) < (run.total_steps or 0)
     if run.status is not RunStatus.COMPLETED or ended_early:
         return f"{promised}."
     seconds = log.training_seconds(run)
     if seconds is None:
         return f"{promised}."
-    kept = "as quoted" if low <= seconds <= high else "less than quoted" if seconds < low else "more than quoted"
+    kept = (
+        "as estimated" if low <= seconds <= high else "less than estimated" if seconds < low else "more than estimated"
+    )
     return f"{promised}; it took {duration(seconds)}, {kept}."
 
 

@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 
 from cognate_core.config import TrainingConfig, field_extra, field_range, fields_that
 from cognate_core.config.sweep import MAX_RUNS, Sweep
-from cognate_core.contracts import Quote
+from cognate_core.contracts import TimeEstimate
 from cognate_core.errors import ConfigError
 from cognate_core.insight.words import duration
 from pages.components.layout import shown
@@ -140,17 +140,17 @@ def _listed(sweep: Sweep, kept: dict[str, Any]) -> Sweep | None:
     return sweep if left_out or not sweep.contradictions else None
 
 
-def sweep_time(sweep: Sweep, quote: Quote | None) -> str:
-    """What is known of the time of all runs, from the quote for one with the settings above."""
+def sweep_time(sweep: Sweep, time_estimate: TimeEstimate | None) -> str:
+    """What is known of the time of all runs, from the time estimate for one with the settings above."""
     count = len(sweep.runs)
-    if quote is None:
+    if time_estimate is None:
         return f"All {count} runs: not measured yet."
     slower = [name for name in sweep.fields if name not in _SAME_TIME and name != "max_steps"]
     if slower:
         titles = ", ".join(str(TrainingConfig.model_fields[name].title) for name in slower)
         return f"All {count} runs: unknown, since a run may take longer or shorter with another value of {titles}."
     share = sum(config.max_steps for _, config in sweep.runs) / sweep.base.max_steps
-    low, high = duration(quote.low_seconds * share), duration(quote.high_seconds * share)
+    low, high = duration(time_estimate.low_seconds * share), duration(time_estimate.high_seconds * share)
     return f"All {count} runs, one after the other: {low} to {high}."
 
 

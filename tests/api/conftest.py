@@ -12,10 +12,10 @@ from starlette.testclient import TestClient
 from cognate_core.api import create_api
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import RunManager
 from cognate_core.runs.execution import RunContext
 from cognate_core.service import TrainingService
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer
 from tests.arithmetic.tiny import config_of
 from tests.tiny import TINY
 from tests.waiting import LONG

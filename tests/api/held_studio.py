@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cognate_core.cli import app
-from cognate_core.playground import Piece, Playground
+from cognate_core.inference.playground import Piece, Playground
 
 stream = Playground.stream
 

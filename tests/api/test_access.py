@@ -19,8 +19,9 @@ import streamlit as st
 import uvicorn
 
 import app
-from cognate_core.api import Guard, Links, guard
-from cognate_core.api.login import session_cookie
+from cognate_core.api import Guard, Links
+from cognate_core.api.security import guard
+from cognate_core.api.security.login import session_cookie
 from cognate_core.errors import RunError
 from cognate_core.runs import close_manager
 from tests.api.guard.asking import SERVER

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cognate_core.api.artifacts import wanted_range
+from cognate_core.api.routes.artifacts import wanted_range
 from cognate_core.runs import RunManager
 from tests.there import there
 

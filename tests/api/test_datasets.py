@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from cognate_core.api.datasets import _fetching
+from cognate_core.api.routes.datasets import _fetching
 from cognate_core.api.streams import working
 from cognate_core.data import sources
 from cognate_core.runs import RunManager

@@ -15,12 +15,11 @@ from starlette.testclient import TestClient, WebSocketTestSession
 from starlette.websockets import WebSocketDisconnect
 
 from cognate_core.api import create_api
-from cognate_core.api import events as module
-from cognate_core.api.events import EVENTS
+from cognate_core.api.routes import events as module
+from cognate_core.api.routes.events import EVENTS
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ModelTrainer, ProgressCallback, RunStatus, TrainingProgress
 from cognate_core.errors import Diverged, TrainingError
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import broadcast as broadcast_module
 from cognate_core.runs import database_path
 from cognate_core.runs.broadcast import Broadcast
@@ -28,6 +27,7 @@ from cognate_core.runs.execution import Outcome, RunContext, ThreadExecution
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer
 from tests import waiting
 from tests.waiting import LONG
 

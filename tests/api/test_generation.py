@@ -19,10 +19,10 @@ import pytest
 from starlette.testclient import TestClient
 
 from cognate_core.api.streams import Stream, working
-from cognate_core.calculator import Calculator
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import MEMORY_FILE
-from cognate_core.playground import Playground, problem_prompt
+from cognate_core.inference.calculator import Calculator
+from cognate_core.inference.playground import Playground, problem_prompt
 from cognate_core.runs import RunManager
 from tests.browser.studio import running_studio
 from tests.waiting import LONG, until

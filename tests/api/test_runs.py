@@ -217,7 +217,7 @@ def test_what_is_not_there_is_not_found(api: TestClient) -> None:
         ("DELETE", ""),
         *(("POST", f"/{word}") for word in ("pause", "resume", "stop", "cancel", "move", "twin", "verification")),
         *(("GET", f"/{word}") for word in ("metrics", "events", "samples", "evaluations", "checkpoints", "findings")),
-        *(("GET", f"/{word}") for word in ("data-report", "report", "passport", "verification")),
+        *(("GET", f"/{word}") for word in ("data-report", "report", "archive", "verification")),
     ):
         body = {"PATCH": {"name": "n"}}.get(method, {"places": 1} if path == "/move" else None)
         answer = api.request(method, f"/v1/runs/nobody{path}", json=body)
@@ -276,9 +276,9 @@ def test_a_studio_that_only_looks_says_who_manages(
             ("PATCH", f"/v1/runs/{run_id}", {"name": "x"}),
             ("DELETE", f"/v1/runs/{run_id}", None),
             ("POST", f"/v1/runs/{run_id}/twin", None),
-            ("POST", "/v1/quotes", {}),
+            ("POST", "/v1/time-estimates", {}),
         ):
             answer = client.request(method, path, json=body)
             assert (answer.status_code, answer.json()["detail"]) == (409, looking.read_only)
-        sent = client.post("/v1/passports", content=b"x", headers={"Content-Type": "application/octet-stream"})
+        sent = client.post("/v1/archives", content=b"x", headers={"Content-Type": "application/octet-stream"})
         assert (sent.status_code, sent.json()["detail"]) == (409, looking.read_only)

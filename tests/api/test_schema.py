@@ -25,7 +25,7 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from cognate_core.api import create_api
-from cognate_core.contracts import Quote
+from cognate_core.contracts import TimeEstimate
 from cognate_core.runs import RunManager
 from tests.api.conftest import mock_service
 from tests.faults.times import SOAK
@@ -63,8 +63,8 @@ def studio(tmp_path_factory: pytest.TempPathFactory, trained_home: Path) -> Iter
 @pytest.fixture(autouse=True)
 def _no_rehearsal(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would take twenty seconds each time."""
-    quote = Quote(1.0, 2.0, 0.1, 10, 1000, 1, busy=False)
-    monkeypatch.setattr("cognate_core.runs.quote.measured_quote", lambda *_, **__: quote)
+    time_estimate = TimeEstimate(1.0, 2.0, 0.1, 10, 1000, 1, busy=False)
+    monkeypatch.setattr("cognate_core.runs.time_estimate.measured_time_estimate", lambda *_, **__: time_estimate)
     begin = "cognate_core.runs.rate_finder.RateFinder._begin"
     monkeypatch.setattr(begin, lambda finder, state, _: setattr(finder, "_state", state))  # a minute each time
 

@@ -35,7 +35,7 @@ BENCHMARKS = (
     "start",
     "cores",
     "detectors",
-    "quotes",
+    "time_estimates",
 )
 
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Rewind, StepMetrics
+from cognate_core.contracts.json_lines import read_records
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.packing import EncodedDocument, pack
 from cognate_core.data.sources import synthetic_source
 from cognate_core.insight.detectors import findings
-from cognate_core.records import read_records
 from cognate_core.runs import database_path
 from cognate_core.storage.curves import read_curves
 from cognate_core.storage.progress_log import ProgressLog

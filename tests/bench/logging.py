@@ -17,9 +17,9 @@ from typing import Any, BinaryIO, cast
 from cognate_core.config import TrainingConfig
 from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import Phase, Record, StepMetrics, TrainingProgress
+from cognate_core.contracts.json_lines import record_from_json
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
-from cognate_core.records import record_from_json
 from cognate_core.runs.worker import Lines
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.training.hardware import choose_precision, keep_freed_memory

@@ -19,8 +19,8 @@ from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import Batches, PreparedData
 from cognate_core.model import IGNORED_TARGET, CognateModel
 from cognate_core.training.hardware import keep_freed_memory
-from cognate_core.training.peers import ALONE
 from cognate_core.training.ponder_depth import PonderDepth
+from cognate_core.training.process_group import ALONE
 from cognate_core.training.text_loop import ponder_limit, ponder_weight_at
 from tests.bench.timing import heading, line, seconds
 

@@ -17,7 +17,7 @@ from tests.faults.large_home import LONG_RUN, MODEL, make_large_home
 
 ROWS, RUNS = 20_000, 200
 CALLS, AT_ONCE, CALLS_AT_ONCE = 60, 8, 8
-REST_SECONDS = 5.0  # until as many may be asked again (cognate_core.api.guard)
+REST_SECONDS = 5.0  # until as many may be asked again (cognate_core.api.security.guard)
 TARGET = "p95 must stay below 50 ms"
 READS = {
     "health": "/health",

@@ -15,10 +15,10 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cognate_core.answers import QUESTION_MARK, SOLUTION_MARK, is_right, wilson_interval
 from cognate_core.config import TrainingConfig
 from cognate_core.config.presets import get_preset
 from cognate_core.contracts import END_OF_TEXT_ID, Evaluation, Record
+from cognate_core.contracts.answers import QUESTION_MARK, SOLUTION_MARK, is_right, wilson_interval
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.data.questions import heldout_questions

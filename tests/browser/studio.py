@@ -18,7 +18,7 @@ from typing import Any
 
 from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, Playwright, expect
 
-from cognate_core.api.login import session_cookie
+from cognate_core.api.security.login import session_cookie
 from tests.waiting import LONG, until
 
 ROOT = Path(__file__).parents[2]

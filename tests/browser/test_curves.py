@@ -144,7 +144,7 @@ def test_a_run_is_handed_on_and_repeated_to_verify(
     page.get_by_role("button", name="More").click()
     report = download(page, "Save its report (HTML)", tmp_path / "report.html")
     assert re.search(r"<h1[^>]*>\s*Trained", report.read_text(encoding="utf-8"))
-    download(page, "Save its passport", tmp_path / "run.cognate.zip")
+    download(page, "Save its run archive", tmp_path / "run.cognate.zip")
     page.get_by_role("button", name="Repeat it to verify").click()
     expect(page.get_by_text("Identical.")).to_be_visible()
 
@@ -179,4 +179,4 @@ def test_settings_are_saved_opened_and_quoted(page: Page, known: Studio, ids: di
     page.get_by_role("button", name="How long will it take?").click()
     expect(page.get_by_text("Time to train")).to_be_visible()
     start_training(page)
-    expect(page.get_by_text("Quoted for training").first).to_be_visible()
+    expect(page.get_by_text("Estimated for training").first).to_be_visible()

@@ -63,7 +63,7 @@ def test_from_a_file_to_a_run_that_reads_it(page: Page, studio: Studio) -> None:
     expect(page.get_by_text("60 usable rows")).to_be_visible()
     page.get_by_role("button", name="Use the datasets instead").click()
     expect(page.get_by_text("60 usable rows")).to_have_count(0)
-    expect(page).not_to_have_url(re.compile("own_file"))
+    expect(page).not_to_have_url(re.compile("upload"))
 
     page.goto(f"{studio.url}/datasets?dataset=Own+file")
     page.get_by_role("button", name="Remove this file").click()

@@ -12,8 +12,8 @@ import pytest
 import torch
 from playwright.sync_api import Page, expect
 
+from cognate_core.inference.playground import Playground
 from cognate_core.labels import WORD_JOINER
-from cognate_core.playground import Playground
 from tests.browser.studio import Studio, choose_file, download, wait_until_idle
 
 pytestmark = pytest.mark.browser

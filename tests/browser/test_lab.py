@@ -21,9 +21,9 @@ def test_a_race_is_started_watched_and_its_model_tried(page: Page, studio: Studi
     settings = "&".join(f"grokking.{name}={value}" for name, value in SMALL.items())
     page.goto(f"{studio.url}/lab?{settings}")
     page.get_by_role("button", name="Start the race").click()
-    # Both lanes race, each with its own line, and the page follows them to their end by itself.
-    for lane in ("GrokFast, × mod 11, seed 0", "No filter, × mod 11, seed 0"):
-        page.get_by_role("link", name=lane).wait_for()
+    # Both variants race, each with its own line, and the page follows them to their end by itself.
+    for variant in ("GrokFast, × mod 11, seed 0", "No filter, × mod 11, seed 0"):
+        page.get_by_role("link", name=variant).wait_for()
     expect(page.get_by_text("step 60 of 60")).to_have_count(2)
     expect(page.get_by_role("button", name="Stop and save")).to_have_count(0)
     drawn = "document.querySelector('.js-plotly-plot').data"

@@ -23,11 +23,11 @@ from cognate_core.client import Client, Row
 from cognate_core.config import TrainingConfig
 from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import RunStatus, StepMetrics
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer
 from tests.cli.conftest import Cognate
 from tests.runs.process.workers import play, when_step
 from tests.waiting import LONG, until
@@ -251,22 +251,22 @@ class TestResume:
         assert_refused(cognate("resume", ended_run("done")), "A run that is completed cannot be resumed.")
 
 
-class TestPassport:
+class TestArchive:
     def test_a_run_is_handed_on_and_repeated_to_the_last_bit(
         self, cognate: Cognate, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert cognate("train", settings, "--set", "max_steps=2").exit_code == 0
         (run,) = json.loads(cognate("runs", "--json").stdout)
         file = tmp_path / "small.cognate.zip"
-        saved = cognate("passport", "save", run["id"], file)
+        saved = cognate("archive", "save", run["id"], file)
         assert (saved.exit_code, saved.stdout) == (0, f"{file}\n")
-        assert_refused(cognate("passport", "open", file), "This run is already here: small.")
+        assert_refused(cognate("archive", "open", file), "This run is already here: small.")
 
         monkeypatch.setenv("COGNATE_HOME", str(tmp_path / "elsewhere"))
-        opened = cognate("passport", "open", file)
+        opened = cognate("archive", "open", file)
         assert (opened.exit_code, opened.stdout) == (0, f"{run['id']}\n")
         assert json.loads(cognate("runs", "--json").stdout) == [run]
-        verified = cognate("passport", "verify", run["id"])
+        verified = cognate("archive", "verify", run["id"])
         assert verified.exit_code == 0, verified.output
         assert "Identical. Every loss is the same bit for bit, and so are the weights." in verified.stdout
         assert [each["name"] for each in json.loads(cognate("runs", "--json").stdout)] == ["small, verified", "small"]
@@ -280,7 +280,7 @@ class TestPassport:
     ) -> None:
         run_id = ended_run("done " * 15 + "again")
         play(monkeypatch, tmp_path, "end('cancelled')")
-        result = cognate("passport", "verify", run_id)
+        result = cognate("archive", "verify", run_id)
         assert result.exit_code == 1
         assert "Cannot be compared. " in result.stdout
         assert ", verified did not come to its end: it is cancelled." in result.stdout
@@ -288,14 +288,14 @@ class TestPassport:
     def test_what_cannot_be_done_is_told_as_a_sentence(
         self, cognate: Cognate, ended_run: Callable[..., str], home: Path, tmp_path: Path
     ) -> None:
-        assert_refused(cognate("passport", "save", "gone", tmp_path / "x.zip"), "There is no run with this address.")
+        assert_refused(cognate("archive", "save", "gone", tmp_path / "x.zip"), "There is no run with this address.")
         run_id = ended_run("done")
-        assert_refused(cognate("passport", "save", run_id, tmp_path / "x.zip"), "The run has no finished model")
-        assert_refused(cognate("passport", "open", tmp_path / "x.zip"), "The file x.zip cannot be opened")
-        assert_refused(cognate("passport", "verify", "gone"), "There is no run with this address.")
+        assert_refused(cognate("archive", "save", run_id, tmp_path / "x.zip"), "The run has no finished model")
+        assert_refused(cognate("archive", "open", tmp_path / "x.zip"), "The file x.zip cannot be opened")
+        assert_refused(cognate("archive", "verify", "gone"), "There is no run with this address.")
         with contextlib.closing(sqlite3.connect(database_path(home))) as database, database:
             database.execute("UPDATE runs SET status = 'paused'")
-        assert_refused(cognate("passport", "verify", run_id), "nothing yet that a repetition", "It is paused.")
+        assert_refused(cognate("archive", "verify", run_id), "nothing yet that a repetition", "It is paused.")
         assert not (tmp_path / "x.zip").exists()
 
 

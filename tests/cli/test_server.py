@@ -70,7 +70,7 @@ class TestStarting:
         result = there("race", "grokfast", "control", "--set", "max_steps=3")
         names = [elsewhere.manager.log.run(run_id).name for run_id in result.stdout.split()]
         assert [name.split(",")[0] for name in names] == ["GrokFast", "No filter"]
-        assert_refused(there("race", "snail"), "There is no lane 'snail'. Choose from grokfast, control")
+        assert_refused(there("race", "snail"), "There is no variant 'snail'. Choose from grokfast, control")
 
     def test_what_it_needs_is_told_before(self, there: Cognate, settings: Path) -> None:
         needs = json.loads(there("estimate", settings, "--json").stdout)
@@ -160,8 +160,8 @@ class TestOneRun:
 
     def test_is_handed_on(self, there: Cognate, elsewhere: Studio, tmp_path: Path) -> None:
         run_id = elsewhere.run("The lab run")
-        assert there("passport", "save", run_id, tmp_path / "lab.cognate.zip").exit_code == 0
-        assert_refused(there("passport", "open", tmp_path / "lab.cognate.zip"), "This run is already here")
+        assert there("archive", "save", run_id, tmp_path / "lab.cognate.zip").exit_code == 0
+        assert_refused(there("archive", "open", tmp_path / "lab.cognate.zip"), "This run is already here")
 
 
 class TestOneModel:

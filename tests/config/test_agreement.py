@@ -46,11 +46,11 @@ def test_the_lab_has_no_bits_per_byte_and_is_warned_of_its_loss() -> None:
     assert "no bits per byte" in sentence({**lab, "metric_for_best_model": "bits_per_byte"}, "metric_for_best_model")
     assert TrainingConfig.from_values({"metric_for_best_model": "bits_per_byte"}).early_stopping_patience == 0
 
-    def doubts(**settings: object) -> str:
-        return " ".join(TrainingConfig.from_values({**lab, "ltm_enabled": False, **settings}).doubts())
+    def warnings(**settings: object) -> str:
+        return " ".join(TrainingConfig.from_values({**lab, "ltm_enabled": False, **settings}).warnings())
 
-    assert "Choose accuracy" in doubts(early_stopping_patience=5)
-    assert doubts(early_stopping_patience=5, metric_for_best_model="accuracy") == doubts() == ""
+    assert "Choose accuracy" in warnings(early_stopping_patience=5)
+    assert warnings(early_stopping_patience=5, metric_for_best_model="accuracy") == warnings() == ""
 
 
 PRIMES = [n for n in range(3, 114) if all(n % divisor for divisor in range(2, n))]
@@ -137,17 +137,17 @@ def test_epsilon_can_be_overridden() -> None:
 
 
 def test_a_segment_as_long_as_the_training_text_is_doubtful() -> None:
-    (doubt,) = TrainingConfig(mem_segment=512).doubts()
-    assert "512" in doubt and "nothing noted is ever read" in doubt
-    assert TrainingConfig(mem_segment=512, ltm_enabled=False).doubts() == []
+    (warning,) = TrainingConfig(mem_segment=512).warnings()
+    assert "512" in warning and "nothing noted is ever read" in warning
+    assert TrainingConfig(mem_segment=512, ltm_enabled=False).warnings() == []
 
 
 def test_a_memory_that_attention_makes_needless_is_doubtful() -> None:
-    (doubt,) = TrainingConfig(attention_window=700, train_seq_len=600).doubts()
-    assert "(700 tokens)" in doubt and "(600)" in doubt and "switch memory off" in doubt
-    assert len(TrainingConfig(attention_window=600, train_seq_len=600).doubts()) == 1
-    assert TrainingConfig(attention_window=599, train_seq_len=600).doubts() == []
-    assert TrainingConfig(attention_window=600, train_seq_len=600, ltm_enabled=False).doubts() == []
+    (warning,) = TrainingConfig(attention_window=700, train_seq_len=600).warnings()
+    assert "(700 tokens)" in warning and "(600)" in warning and "switch memory off" in warning
+    assert len(TrainingConfig(attention_window=600, train_seq_len=600).warnings()) == 1
+    assert TrainingConfig(attention_window=599, train_seq_len=600).warnings() == []
+    assert TrainingConfig(attention_window=600, train_seq_len=600, ltm_enabled=False).warnings() == []
 
 
 @pytest.mark.parametrize("address", ["auto", "10.0.0.5:6379", "head.example:1", "localhost:65535", "a:6379"])
@@ -196,5 +196,5 @@ def test_where_a_run_is_trained_may_change_on_the_way() -> None:
 
 def test_joining_a_cluster_is_pointed_out() -> None:
     joining = {"engine": "ray", "ray_address": "10.0.0.5:6379"}
-    assert any("join only your own" in doubt for doubt in TrainingConfig.from_values(joining).doubts())
-    assert not any("cluster" in doubt for doubt in TrainingConfig.from_values({"engine": "ray"}).doubts())
+    assert any("join only your own" in warning for warning in TrainingConfig.from_values(joining).warnings())
+    assert not any("cluster" in warning for warning in TrainingConfig.from_values({"engine": "ray"}).warnings())

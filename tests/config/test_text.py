@@ -66,11 +66,11 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
         values |= {name: draw(st.booleans()) for name in ("stable_max", "orthogonal_gradient")}
     values["dataset_path"] = draw(st.none() | TEXTS)
     values["output_dir"] = draw(TEXTS)
-    own_file = values["dataset_path"] is not None
-    names = st.lists(st.sampled_from(list(DATASETS)), min_size=0 if own_file else 1, unique=True)
+    upload = values["dataset_path"] is not None
+    names = st.lists(st.sampled_from(list(DATASETS)), min_size=0 if upload else 1, unique=True)
     values["dataset_sources"] = draw(names)
     weights = st.floats(0, 1000, exclude_min=True)
-    keys = TEXTS if own_file else st.sampled_from(values["dataset_sources"])
+    keys = TEXTS if upload else st.sampled_from(values["dataset_sources"])
     values["mixture_weights"] = draw(st.dictionaries(keys, weights, max_size=4))
     return TrainingConfig(**values)
 

@@ -19,9 +19,9 @@ from cognate_core.config import TrainingConfig, fields_that
 from cognate_core.config.presets import get_preset
 from cognate_core.config.sweep import Sweep
 from cognate_core.data.loader import MixtureLoader
-from cognate_core.report_of_run import report_of_run
 from cognate_core.runs import RunManager, close_manager, current_manager
-from cognate_core.runs.offspring import branch_config
+from cognate_core.runs.derived import branch_config
+from cognate_core.sharing.report import report_of_run
 
 HERE = Path(sys.argv[1])
 SMALL = get_preset("solve").config.with_overrides({"max_train_samples": 50, "max_eval_samples": 5, "made_up_pull": 7})

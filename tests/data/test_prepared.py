@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from cognate_core.contracts import END_OF_TEXT_ID, DataReport, SourceReport
+from cognate_core.contracts.json_lines import report_from_json
 from cognate_core.data import prepared as prepared_module
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import MANIFEST, Batches, HeldoutPrompt, PreparedData, write_prepared, write_report
 from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
 from cognate_core.errors import DataError, DiskFull
 from cognate_core.files import write_durably
-from cognate_core.records import report_from_json
 
 LENGTH = 3
 

@@ -94,7 +94,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "| a | b |",
         "1. one",
         "- [ ] to do",
-        "> quoted",
+        "> estimated",
         "---",
         "***",
         "```js\n__pwned=1\n```",

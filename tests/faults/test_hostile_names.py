@@ -38,7 +38,6 @@ from cognate_core.contracts import (
 )
 from cognate_core.errors import CognateError
 from cognate_core.labels import WORD_JOINER
-from cognate_core.mocks import MockDatasetLoader
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
@@ -48,6 +47,7 @@ from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.trash import Trash
+from cognate_core.testing import MockDatasetLoader
 from cognate_core.training.trainer import model_folder
 from tests.browser.studio import Studio, let_in, new_context, running_studio, wait_until_idle
 from tests.faults.hostile import KINDS, NAMES

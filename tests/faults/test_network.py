@@ -108,7 +108,7 @@ def test_the_server_listens_on_this_computer_alone(studio: Studio) -> None:
 CHANGES = [
     ("POST", "/api/v1/runs"),
     ("POST", "/api/v1/estimates"),
-    ("POST", "/api/v1/passports"),
+    ("POST", "/api/v1/archives"),
     ("PATCH", "/api/v1/runs/x"),
     ("DELETE", "/api/v1/runs/x"),
     ("OPTIONS", "/api/v1/runs"),

@@ -15,8 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cognate_core import contracts, lifecycle
-from cognate_core.contracts import RunStatus
+from cognate_core import contracts
+from cognate_core.contracts import RunStatus, lifecycle
 from cognate_core.errors import CognateError, RunError
 from cognate_core.insight.words import ago
 from cognate_core.model import CognateModel

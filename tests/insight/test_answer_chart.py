@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cognate_core.answers import Score, StepScores, wilson_interval
+from cognate_core.contracts.answers import Score, StepScores, wilson_interval
 from cognate_core.insight.answer_chart import answer_chart, answers_by_step_chart
 from cognate_core.insight.drawing import FONT_SIZE
 from cognate_core.insight.palette import OKABE_ITO, run_colour

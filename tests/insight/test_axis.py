@@ -54,7 +54,7 @@ def test_a_branch_goes_on_where_its_mother_was() -> None:
     assert places(by_tokens, 500, 501, 502) == [5000, 5010, 5020]
     assert by_tokens.end == 5020
     by_time = axis_by("time", 900, elapsed, tokens, tokens_before=5000.0)
-    assert places(by_time, 501, 502) == [50.5, 51.0], "its clock counts the mother's time"
+    assert places(by_time, 501, 502) == [50.5, 51.0], "its clock counts the parent's time"
     assert places(by_time, 500)[0] > 40, "not at the beginning of all"
 
 

@@ -49,25 +49,25 @@ def listed(ids: list[str], parents: dict[str, str | None]) -> list[tuple[str, in
 TREE = {  # the newest first, as the progress log has them
     "other": None,
     "grandchild": "first",
-    "second": "mother",
-    "first": "mother",
-    "mother": None,
+    "second": "parent",
+    "first": "parent",
+    "parent": None,
 }
 
 
-@pytest.mark.parametrize("asked", ["mother", "first", "second", "grandchild"])
+@pytest.mark.parametrize("asked", ["parent", "first", "second", "grandchild"])
 def test_all_that_hang_together_are_listed_the_older_ones_first(asked: str) -> None:
     assert listed([asked], TREE) == [
-        ("mother", 0, False),
+        ("parent", 0, False),
         ("first", 1, True),
         ("grandchild", 2, True),
-        ("second", 1, False),  # its mother stands above, but not right above
+        ("second", 1, False),  # its parent stands above, but not right above
     ]
 
 
 def test_two_of_one_family_list_it_once_and_two_families_follow_each_other() -> None:
-    assert listed(["second", "grandchild"], TREE) == listed(["mother"], TREE)
-    assert [id for id, *_ in listed(["other", "first"], TREE)] == ["other", "mother", "first", "grandchild", "second"]
+    assert listed(["second", "grandchild"], TREE) == listed(["parent"], TREE)
+    assert [id for id, *_ in listed(["other", "first"], TREE)] == ["other", "parent", "first", "grandchild", "second"]
     assert listed([], TREE) == []
 
 

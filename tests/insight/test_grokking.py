@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cognate_core.config.presets import PRESETS, RACERS
+from cognate_core.config.presets import PRESETS, VARIANTS
 from cognate_core.contracts import GROKKED_ACCURACY
 from cognate_core.insight.charts import View, table_chart
 from cognate_core.insight.detectors import findings
@@ -71,9 +71,9 @@ def test_of_a_calculator_only_numbers_that_are_none_and_grokking_are_told() -> N
     assert kinds == ["grokking"]
 
 
-@pytest.mark.parametrize("name", RACERS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_what_was_published_stands_beside_that_very_problem_alone(name: str) -> None:
-    config = PRESETS["grokking"].config.with_overrides(RACERS[name].overrides)
+    config = PRESETS["grokking"].config.with_overrides(VARIANTS[name].overrides)
     assert published_steps(config) == PUBLISHED
     for other in ({"arithmetic_modulus": 59}, {"arithmetic_operation": "+"}, {"arithmetic_train_share": 0.4}):
         assert published_steps(config.with_overrides(other)) == {}
@@ -82,7 +82,7 @@ def test_what_was_published_stands_beside_that_very_problem_alone(name: str) -> 
 
 def test_the_matched_control_differs_in_the_filter_alone() -> None:
     fast, control = (
-        PRESETS["grokking"].config.with_overrides(RACERS[name].overrides) for name in ("grokfast", "control")
+        PRESETS["grokking"].config.with_overrides(VARIANTS[name].overrides) for name in ("grokfast", "control")
     )
     assert {name for name, value in fast if value != getattr(control, name)} == {"grokfast_enabled"}
 

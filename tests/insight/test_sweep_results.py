@@ -7,7 +7,7 @@ import pytest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
-from cognate_core.heldout import HeldoutCheck, HeldoutMeans
+from cognate_core.contracts.heldout import HeldoutCheck, HeldoutMeans
 from cognate_core.insight.charts import View
 from cognate_core.insight.palette import run_colour
 from cognate_core.insight.sweep_results import SweepResults, sweep_chart, sweep_results

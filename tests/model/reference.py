@@ -193,12 +193,12 @@ class Reference:
         self.kept[layer][self.position].append((keys, values))
         first = max(self.document, self.position - self.config.attention_window + 1)
         # A token that is at this ponder step, or what it had when it halted.
-        seen = [own[min(step, len(own) - 1)] for own in self.kept[layer][first : self.position + 1]]
+        cache = [own[min(step, len(own) - 1)] for own in self.kept[layer][first : self.position + 1]]
         mixed = []
         for head in range(heads):
             query = self._turned(queries[head])
-            scores = np.array([keys[head] @ query for keys, _ in seen]) / math.sqrt(len(query))
-            mixed.append(softmax(scores) @ np.stack([values[head] for _, values in seen]))
+            scores = np.array([keys[head] @ query for keys, _ in cache]) / math.sqrt(len(query))
+            mixed.append(softmax(scores) @ np.stack([values[head] for _, values in cache]))
         return self.weights[f"{name}.attention.out.weight"] @ np.concatenate(mixed)
 
     def _feed_forward(self, layer: int, x: Array) -> Array:

@@ -88,10 +88,10 @@ def reference_logits(model: CognateModel, ids: np.ndarray) -> np.ndarray:
             own = slice(head * head_dim, (head + 1) * head_dim)
             q, k = rope(query[:, own]), rope(key[:, own])
             for now in range(len(ids)):
-                seen = slice(max(n for n in range(now + 1) if n == 0 or ids[n] == END_OF_TEXT_ID), now + 1)
-                scores = k[seen] @ q[now] / math.sqrt(head_dim)
+                cache = slice(max(n for n in range(now + 1) if n == 0 or ids[n] == END_OF_TEXT_ID), now + 1)
+                scores = k[cache] @ q[now] / math.sqrt(head_dim)
                 shares = np.exp(scores - scores.max())
-                mixed[now, own] = (shares / shares.sum()) @ value[seen, own]
+                mixed[now, own] = (shares / shares.sum()) @ value[cache, own]
         x = x + mixed @ part["attention.out.weight"].T
         normed = rms_norm(x, part["feed_forward_norm.weight"])
         gate, up = (normed @ w.T for w in np.split(part["feed_forward.gate_up.weight"], 2))
@@ -204,16 +204,16 @@ def test_gradients_reach_every_parameter() -> None:
         assert weight.grad.isfinite().all(), name
 
 
-@pytest.mark.parametrize("seen", [0, 20])
-def test_a_text_that_is_too_long_is_refused_in_plain_words(seen: int) -> None:
+@pytest.mark.parametrize("cache", [0, 20])
+def test_a_text_that_is_too_long_is_refused_in_plain_words(cache: int) -> None:
     model = seeded(config_of(max_seq_len=32))
     state = CognateState()
-    if seen:
-        model(token_ids(1, seen), state=state)
+    if cache:
+        model(token_ids(1, cache), state=state)
     with pytest.raises(ValueError, match=r"^The text has 33 tokens; this model reads 32 at most\. Shorten it\.$"):
-        model(token_ids(1, 33 - seen), state=state)
-    assert state.position == seen, "what was refused was read all the same"
-    assert model(token_ids(1, 32 - seen), state=state).logits.shape[1] == 32 - seen
+        model(token_ids(1, 33 - cache), state=state)
+    assert state.position == cache, "what was refused was read all the same"
+    assert model(token_ids(1, 32 - cache), state=state).logits.shape[1] == 32 - cache
 
 
 @settings(max_examples=25, deadline=None)

@@ -174,7 +174,7 @@ def test_two_texts_that_go_on_from_one_do_not_disturb_each_other() -> None:
     text, state = text_of(20), CognateState()
     for token in text[0]:
         model(token.view(1, 1), state=state)
-    first, second = (CognateState(state.position, [list(steps) for steps in state.seen]) for _ in range(2))
+    first, second = (CognateState(state.position, [list(steps) for steps in state.cache]) for _ in range(2))
     for token in (7, 8, 9):
         for each, shift in ((first, 0), (second, 100)):
             last = model(torch.tensor([[token + shift]]), state=each).logits

@@ -310,11 +310,11 @@ def test_each_row_sees_what_lies_within_its_window_and_document(data: Any, chunk
     index = data.draw(chosen(chunk))
     rows = chunk.rows(index)
     flat = list(range(chunk.batch * chunk.time)) if index is None else index.tolist()
-    seen = range(chunk.start - chunk.before, chunk.start + chunk.time)
+    cache = range(chunk.start - chunk.before, chunk.start + chunk.time)
     if rows.mask is None:
         assert chunk.since is None
         own = range(chunk.start, chunk.start + chunk.time)
-        assert all(len(seen) - chunk.time + n < chunk.window for n in range(chunk.time)) or chunk.time == 1
+        assert all(len(cache) - chunk.time + n < chunk.window for n in range(chunk.time)) or chunk.time == 1
         assert chunk.time == 1 or chunk.before == 0, "with is_causal the first key belongs to the first query"
         assert len(own) <= chunk.window
         return
@@ -322,7 +322,7 @@ def test_each_row_sees_what_lies_within_its_window_and_document(data: Any, chunk
     for place, mask in zip(flat, masks, strict=True):
         now = chunk.start + place % chunk.time
         since = 0 if chunk.since is None else int(chunk.since.flatten()[place])
-        assert mask == [max(now - chunk.window + 1, since) <= other <= now for other in seen]
+        assert mask == [max(now - chunk.window + 1, since) <= other <= now for other in cache]
     assert rows.mask.any(-1).all(), "a place that sees nothing would be no number"
 
 

@@ -152,17 +152,17 @@ def test_twelve_runs_are_shown_and_of_more_the_first_twelve(studio: RunManager, 
     assert len(page.dataframe[0].value) == MOST_COMPARED
 
 
-@pytest.mark.parametrize("order", ["mother,twin", "twin,mother"])
+@pytest.mark.parametrize("order", ["parent,twin", "twin,parent"])
 def test_the_gap_between_twins_is_shaded_and_told(studio: RunManager, tiny_config: TrainingConfig, order: str) -> None:
-    add_run(studio, tiny_config, "mother", [3.0, 2.0])
+    add_run(studio, tiny_config, "parent", [3.0, 2.0])
     other = tiny_config.with_overrides({"grokfast_enabled": not tiny_config.grokfast_enabled})
-    add_run(studio, other, "twin", [3.0, 1.0], origin=Origin("mother", "twin"))
+    add_run(studio, other, "twin", [3.0, 1.0], origin=Origin("parent", "twin"))
     add_run(studio, tiny_config, "third", [3.0, 1.0])
     page = open_page("compare", runs=order)
     assert [trace.get("fill") for trace in charts(page)[0]["data"]] == [None, "tonexty"]
     assert "The gap is shaded" in texts(page)
     assert "(grokfast_enabled)" in page.dataframe[1].value["setting"][0]
-    for runs in ("twin,third", "mother,twin,third"):
+    for runs in ("twin,third", "parent,twin,third"):
         others = open_page("compare", runs=runs)
         assert not any("fill" in trace for trace in charts(others)[0]["data"])
         assert "The gap is shaded" not in texts(others)
@@ -248,16 +248,16 @@ def test_hostile_names_are_shown_as_typed(studio: RunManager, tiny_config: Train
 
 
 def test_the_family_of_the_shown_runs_is_told_in_words(studio: RunManager, tiny_config: TrainingConfig) -> None:
-    add_run(studio, tiny_config, "mother", [3.0])
-    add_run(studio, tiny_config, "first", [3.0], origin=Origin("mother", "branch", 1200))
-    add_run(studio, tiny_config, "second", [3.0], origin=Origin("mother", "twin"))
+    add_run(studio, tiny_config, "parent", [3.0])
+    add_run(studio, tiny_config, "first", [3.0], origin=Origin("parent", "branch", 1200))
+    add_run(studio, tiny_config, "second", [3.0], origin=Origin("parent", "twin"))
     add_run(studio, tiny_config, "stranger", [3.0])
     page = open_page("compare", runs="first")
     assert "Family" in plain(page)
-    assert links(page) == ["run first", "run mother", "run first", "run second"]
+    assert links(page) == ["run first", "run parent", "run first", "run second"]
     lines = [caption.value for caption in page.caption]
     assert "branched off from the one above, after step 1,200" in lines
-    assert any("twin of" in line and "run mother" in line.replace(WORD_JOINER, "") for line in lines)
+    assert any("twin of" in line and "run parent" in line.replace(WORD_JOINER, "") for line in lines)
     assert "Family" not in plain(open_page("compare", runs="stranger"))
 
 

@@ -11,7 +11,7 @@ from streamlit.testing.v1.element_tree import ButtonGroup, TextInput
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.data import sources
-from cognate_core.data.own_files import OwnFile, keep, own_files
+from cognate_core.data.uploads import Upload, keep, list_uploads
 from cognate_core.errors import RunError
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
@@ -61,7 +61,7 @@ def upload(content: bytes = ROWS, name: str = "mine.jsonl") -> AppTest:
     return page
 
 
-def kept(home: Path, content: bytes = ROWS) -> OwnFile:
+def kept(home: Path, content: bytes = ROWS) -> Upload:
     """A file that was added before."""
     return keep("mine.jsonl", [content], home)
 
@@ -145,7 +145,7 @@ def test_an_own_file_is_kept_shown_and_named_as_its_owner_calls_it(studio: RunMa
     assert "Row 1 of 38" in texts(page)
     assert page.selectbox[0].options == ["my <b>shop</b> **x**.jsonl, 1.9 KB, 40 rows"]
     assert {metric.label: metric.value for metric in page.metric}["Training rows"] == "38"
-    (file,) = own_files(studio.home)
+    (file,) = list_uploads(studio.home)
     assert page.query_params["file"] == file.path.name
     assert file.path.read_bytes() == ROWS
 
@@ -163,7 +163,7 @@ def test_a_file_that_cannot_be_used_gets_a_sentence_and_is_not_kept(
 ) -> None:
     page = upload(content, name)
     assert sentence in plain(page)
-    assert own_files(studio.home) == []
+    assert list_uploads(studio.home) == []
     assert list((studio.home / "uploads").iterdir()) == []
 
 
@@ -171,7 +171,7 @@ def test_a_file_that_cannot_be_used_gets_a_sentence_and_is_not_kept(
 def test_an_address_of_a_file_that_is_not_kept_is_told(studio: RunManager, name: str) -> None:
     kept(studio.home)
     assert "not here" in plain(open_page("datasets", dataset=OWN, file=name))
-    page = open_page("new_run", own_file=name)
+    page = open_page("new_run", upload=name)
     assert "not here" in plain(page)
     assert next(button for button in page.button if button.label == "Start training").disabled
     press(page, "Use the datasets instead")
@@ -181,7 +181,7 @@ def test_an_address_of_a_file_that_is_not_kept_is_told(studio: RunManager, name:
 def test_new_run_trains_on_the_file_of_its_address(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studio, "_start_waiting", lambda: None)
     file = kept(studio.home)
-    page = open_page("new_run", own_file=file.path.name)
+    page = open_page("new_run", upload=file.path.name)
     assert "mine.jsonl: 40 usable rows" in plain(page)
     press(page, "Start training")
     (run,) = studio.log.runs()
@@ -196,7 +196,7 @@ def test_files_are_chosen_by_name_and_another_stands_in_for_one_that_went(studio
     assert "+ 2?" in texts(page)
     choice.select_index(1).run()
     assert "+ 1?" in texts(page)
-    gone = own_files(studio.home)[1]
+    gone = list_uploads(studio.home)[1]
     assert page.query_params["file"] == gone.path.name
     studio.remove_own_file(gone.path.name)
     page.run()
@@ -218,7 +218,7 @@ def test_removing_a_file_asks_first(studio: RunManager) -> None:
     """What the answer does is tested below and in a real browser: AppTest closes a dialog when it reruns."""
     page = press(upload(), "Remove this file")
     assert "for good" in texts(page)
-    assert len(own_files(studio.home)) == 1
+    assert len(list_uploads(studio.home)) == 1
 
 
 def run_with(studio: RunManager, config: TrainingConfig, path: Path, status: RunStatus) -> None:
@@ -252,7 +252,7 @@ def test_a_file_that_no_run_needs_any_more_is_removed(
     else:
         run_with(studio, tiny_config, file.path, status)
     studio.remove_own_file(file.path.name)
-    assert own_files(studio.home) == []
+    assert list_uploads(studio.home) == []
     assert list((studio.home / "uploads").iterdir()) == []
 
 

@@ -95,7 +95,7 @@ def test_a_full_trash_is_drawn_in_part_and_emptied_at_once(studio: RunManager) -
     for run in studio.log.runs():
         studio.delete_run(run.id)
     page = open_page("home")
-    assert [each.label for each in page.expander] == ["Open a run from another studio (passport)", "Trash (100)"]
+    assert [each.label for each in page.expander] == ["Open a run from another studio (run archive)", "Trash (100)"]
     assert sum(each.label == "Put back" for each in page.button) == 20
     button(page, "Show more").click().run()
     assert sum(each.label == "Put back" for each in page.button) == 40

@@ -12,11 +12,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.config.presets import PRESETS, RACERS
+from cognate_core.config.presets import PRESETS, VARIANTS
 from cognate_core.contracts import ARITHMETIC, DataReport, Evaluation, RunStatus, StepMetrics
 from cognate_core.labels import WORD_JOINER
-from cognate_core.report_of_run import report_of_run
 from cognate_core.runs import RunManager, close_manager, current_manager, known_report
+from cognate_core.sharing.report import report_of_run
 from tests.arithmetic.tiny import config_of
 from tests.pages.conftest import add_runs, charts, open_page, texts
 from tests.waiting import LONG
@@ -60,7 +60,7 @@ def press(page: AppTest, label: str) -> AppTest:
     return next(button for button in page.button if button.label == label).click().run()
 
 
-def lanes(page: AppTest) -> Any:
+def variants(page: AppTest) -> Any:
     return next(group for group in page.button_group if group.label == "Who races")
 
 
@@ -72,7 +72,7 @@ def plain(page: AppTest) -> str:
 def add_run(studio: RunManager, run_id: str, checks: Checks, learning: float = 0.5, **settings: Any) -> str:
     """A run of the lab that has these checks, (step, share of unseen problems right)."""
     log, config = studio.log, PRESET.with_overrides({"max_steps": 100, **settings})
-    log.create_run(run_id, f"lane {run_id}", config, ["m"], studio.home, None)
+    log.create_run(run_id, f"variant {run_id}", config, ["m"], studio.home, None)
     for step in range(1, 101):
         log.record(run_id, StepMetrics("m", step, 0.1, 1e-3, 1.0, 1.0, 512, 0.01, 0.01 * step, accuracy=learning))
     for step, share in checks:
@@ -93,8 +93,8 @@ def test_a_race_starts_just_the_lanes_that_were_chosen(idle_studio: RunManager) 
     runs = {run.name.rsplit(", ", 2)[0]: run for run in idle_studio.log.runs()}
     assert set(runs) == {"GrokFast", "No filter"}
     for name in ("grokfast", "control"):
-        expected = PRESET.with_overrides(RACERS[name].overrides)
-        config = runs[RACERS[name].title].config
+        expected = PRESET.with_overrides(VARIANTS[name].overrides)
+        config = runs[VARIANTS[name].title].config
         assert {key for key, value in config if value != getattr(expected, key)} <= {"output_dir"}
     assert {run.config.seed for run in runs.values()} == {0}
     assert set(page.query_params["runs"].split(",")) == {run.id for run in runs.values()}
@@ -102,23 +102,23 @@ def test_a_race_starts_just_the_lanes_that_were_chosen(idle_studio: RunManager) 
 
 def test_every_lane_calculates_what_was_typed_and_differs_in_its_own_settings_alone(idle_studio: RunManager) -> None:
     page = open_page("lab")
-    lanes(page).set_value(list(RACERS)).run()
+    variants(page).set_value(list(VARIANTS)).run()
     field(page, "Prime").set_value("59").run()
     field(page, "Seed").set_value("7").run()
     field(page, "Training steps").set_value("30").run()
     press(page, "Start the race")
     runs = {run.name.rsplit(", ", 2)[0]: run.config for run in idle_studio.log.runs()}
     typed = PRESET.with_overrides({"arithmetic_modulus": 59, "seed": 7, "max_steps": 30})
-    for racer in RACERS.values():
-        expected = typed.with_overrides(racer.overrides)
-        found = runs.pop(racer.title)
-        assert {key for key, value in found if value != getattr(expected, key)} <= {"output_dir"}, racer.title
+    for variant in VARIANTS.values():
+        expected = typed.with_overrides(variant.overrides)
+        found = runs.pop(variant.title)
+        assert {key for key, value in found if value != getattr(expected, key)} <= {"output_dir"}, variant.title
     assert not runs
 
 
 def test_an_own_lane_has_the_settings_that_were_typed(idle_studio: RunManager) -> None:
     page = open_page("lab")
-    lanes(page).set_value(["own"]).run()
+    variants(page).set_value(["own"]).run()
     field(page, "Weight decay").set_value("0.3").run()
     field(page, "Width").set_value("64").run()
     press(page, "Start the race")
@@ -170,9 +170,9 @@ def test_what_cannot_be_used_gets_its_sentence_and_nothing_starts(
 
 def test_without_a_lane_nothing_can_start(idle_studio: RunManager) -> None:
     page = open_page("lab")
-    lanes(page).set_value([]).run()
+    variants(page).set_value([]).run()
     assert next(button for button in page.button if button.label == "Start the race").disabled
-    assert "Choose at least one lane" in texts(page)
+    assert "Choose at least one variant" in texts(page)
 
 
 # Addresses
@@ -183,7 +183,7 @@ def test_an_address_with_runs_that_are_not_here_does_no_harm(studio: RunManager,
     add_run(studio, "a", [(0, 0.0)])
     page = open_page("lab", runs=runs)
     assert not page.exception
-    assert "lane a" in str([link.proto.label for link in page.get("page_link")])
+    assert "variant a" in str([link.proto.label for link in page.get("page_link")])
 
 
 def test_an_empty_lab_says_what_to_do(studio: RunManager) -> None:
@@ -199,7 +199,7 @@ def test_a_run_of_text_is_not_of_the_lab(idle_studio: RunManager, tiny_config: T
     assert "Text" not in str([link.proto.label for link in page.get("page_link")])
     page = open_page("lab", **{"from": text})
     assert not page.exception
-    assert lanes(page).value == ["grokfast", "control"]
+    assert variants(page).value == ["grokfast", "control"]
 
 
 def test_new_run_sends_the_settings_of_a_lab_run_on_to_the_lab(idle_studio: RunManager) -> None:
@@ -207,14 +207,14 @@ def test_new_run_sends_the_settings_of_a_lab_run_on_to_the_lab(idle_studio: RunM
     page = open_page("new_run", **{"from": "a"})
     assert "Grokking lab" in texts(page)
     assert page.query_params["from"] == "a"
-    assert "own" in lanes(page).value
+    assert "own" in variants(page).value
     assert (field(page, "Weight decay").value, field(page, "Prime").value) == ("0.125", "59")
     page = open_page("lab", **{"from": "a"})  # a browser stays there; AppTest would go by New run again
-    lanes(page).set_value(["own"]).run()
+    variants(page).set_value(["own"]).run()
     press(page, "Start the race")
     copy = next(run for run in idle_studio.log.runs() if run.id != "a").config
-    mother = idle_studio.log.run("a").config
-    assert {key for key, value in copy if value != getattr(mother, key)} <= {"output_dir"}
+    parent = idle_studio.log.run("a").config
+    assert {key for key, value in copy if value != getattr(parent, key)} <= {"output_dir"}
 
 
 def test_a_damaged_run_does_no_harm(studio: RunManager) -> None:
@@ -260,7 +260,7 @@ def test_beside_a_run_of_text_there_is_a_line_for_each(studio: RunManager, tiny_
     studio.log.create_run("text", "text", tiny_config, ["m"], studio.home, None)
     page = open_page("compare", runs="a,text")
     assert not page.exception
-    assert "lane a" in str(charts(page)) and "text" in str(charts(page))
+    assert "variant a" in str(charts(page)) and "text" in str(charts(page))
 
 
 # Read-only

@@ -12,9 +12,9 @@ import pytest
 from starlette.requests import Request
 from starlette.responses import Response
 
-from cognate_core.charts_of_runs import Look, run_charts
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Evaluation, Origin, StepMetrics
+from cognate_core.insight.run_charts import Look, run_charts
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Run
@@ -164,20 +164,20 @@ def test_one_unit_of_time_for_a_short_run_and_a_long_one(studio: RunManager, tin
 
 
 def test_a_branch_goes_on_from_the_tokens_of_its_mothers(studio: RunManager, tiny_config: TrainingConfig) -> None:
-    add_run(studio, tiny_config, "mother")
-    add_run(studio, tiny_config, "branch", range(4, 7), origin=Origin("mother", "branch", 3))
+    add_run(studio, tiny_config, "parent")
+    add_run(studio, tiny_config, "branch", range(4, 7), origin=Origin("parent", "branch", 3))
     add_run(studio, tiny_config, "grandchild", range(6, 8), origin=Origin("branch", "branch", 5))
     add_run(studio, tiny_config, "first", range(4, 5), origin=Origin("branch", "branch", 3))
     add_run(studio, tiny_config, "orphan", range(4, 6), origin=Origin("gone", "branch", 3))
-    add_run(studio, tiny_config, "twin", origin=Origin("mother", "twin"))
-    names = ("mother", "branch", "grandchild", "first", "orphan", "twin")
+    add_run(studio, tiny_config, "twin", origin=Origin("parent", "twin"))
+    names = ("parent", "branch", "grandchild", "first", "orphan", "twin")
     rate = figures(runs=",".join(names), along="tokens")[2]
     places = dict(zip(names, (trace["x"] for trace in rate["data"]), strict=True))
     assert places["branch"] == [400, 500, 600]
     assert places["grandchild"] == [600, 700]
-    assert places["first"] == [400], "it left where its mother began"
-    assert places["orphan"] == [100, 200], "of a mother that is gone nothing is known"
-    assert places["twin"] == places["mother"]
+    assert places["first"] == [400], "it left where its parent began"
+    assert places["orphan"] == [100, 200], "of a parent that is gone nothing is known"
+    assert places["twin"] == places["parent"]
 
 
 def test_no_more_are_drawn_than_can_be_told_apart(studio: RunManager, tiny_config: TrainingConfig) -> None:

@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from cognate_core.contracts import MEMORY_FILE
 from cognate_core.errors import ConfigError
+from cognate_core.inference.playground import Playground, opened, problem_prompt
 from cognate_core.labels import escape_streamlit
-from cognate_core.playground import Playground, opened, problem_prompt
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE
 from cognate_core.storage.rows import TrainedModel

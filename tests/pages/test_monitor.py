@@ -2,18 +2,18 @@ from __future__ import annotations
 
 import pytest
 
-from cognate_core.answers import question_of
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
     DataReport,
     Event,
     ModelArtifacts,
     Origin,
-    Quote,
     RunStatus,
     SourceReport,
     StepMetrics,
+    TimeEstimate,
 )
+from cognate_core.contracts.answers import question_of
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
 from tests.pages.conftest import add_runs, button, charts, open_page, texts
@@ -137,8 +137,8 @@ def test_stop_and_cancel_reach_the_run(studio: RunManager, tiny_config: Training
 
 
 def test_a_run_says_what_it_was_made_of(studio: RunManager, tiny_config: TrainingConfig) -> None:
-    studio.log.create_run("mother", "Mother", tiny_config, ["m"], studio.home, None)
-    studio.log.create_run("child", "Child", tiny_config, ["m"], studio.home, None, Origin("mother", "branch", 1200))
+    studio.log.create_run("parent", "Mother", tiny_config, ["m"], studio.home, None)
+    studio.log.create_run("child", "Child", tiny_config, ["m"], studio.home, None, Origin("parent", "branch", 1200))
     studio.log.create_run("orphan", "Orphan", tiny_config, ["m"], studio.home, None, Origin("gone", "twin"))
     assert "Branched off from" in texts(open_page("monitor", run="child"))
     assert "after step 1,200" in texts(open_page("monitor", run="child"))
@@ -146,13 +146,13 @@ def test_a_run_says_what_it_was_made_of(studio: RunManager, tiny_config: Trainin
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(75, "as quoted"), (30, "less than quoted"), (100, "more than quoted"), (None, "")]
+    ("seconds", "words"), [(75, "as estimated"), (30, "less than estimated"), (100, "more than estimated"), (None, "")]
 )
 def test_a_quote_is_set_beside_what_it_took(
     studio: RunManager, tiny_config: TrainingConfig, seconds: float | None, words: str
 ) -> None:
-    quote = Quote(60.0, 90.0, 0.5, 10, 500_000_000, 1, busy=False)
-    studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None, quote=quote)
+    time_estimate = TimeEstimate(60.0, 90.0, 0.5, 10, 500_000_000, 1, busy=False)
+    studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None, time_estimate=time_estimate)
     studio.log.claim("r1")
     if seconds is not None:
         stats = {"seconds": seconds}
@@ -162,7 +162,7 @@ def test_a_quote_is_set_beside_what_it_took(
         studio.log.add_model("r1", model, [])
     studio.log.set_status("r1", RunStatus.COMPLETED)
     shown = texts(open_page("monitor", run="r1"))
-    assert "Quoted for training: 60 s to 90 s" in shown
+    assert "Estimated for training: 60 s to 90 s" in shown
     assert words in shown
     assert ("it took" in shown) == (seconds is not None)
 

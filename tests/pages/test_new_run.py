@@ -7,12 +7,12 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Button, TextInput
 
 from cognate_core.config.presets import PRESETS
-from cognate_core.contracts import DataReport, Quote, RunStatus
-from cognate_core.data import own_files
+from cognate_core.contracts import DataReport, RunStatus, TimeEstimate
+from cognate_core.data import uploads
 from cognate_core.errors import TrainingError
 from cognate_core.model import count_parameters
 from cognate_core.runs import RunManager
-from cognate_core.runs import quote as quote_module
+from cognate_core.runs import time_estimate as time_estimate_module
 from tests.pages.conftest import add_runs, open_page, texts
 from tests.waiting import LONG
 
@@ -66,8 +66,8 @@ def test_settings_that_will_hardly_do_what_was_meant_are_told_beside_the_start(i
     page = open_page("new_run", preset=FIRST_RUN)
     next(toggle for toggle in page.toggle if toggle.label == "Long-term memory (LTM)").set_value(True).run()
     field(page, "Attention window (tokens)").set_value("5000").run()
-    doubts = [str(warning.value) for warning in page.warning]
-    assert any("memory can hardly matter" in doubt for doubt in doubts)
+    warnings = [str(warning.value) for warning in page.warning]
+    assert any("memory can hardly matter" in warning for warning in warnings)
     assert not start_button(page).disabled
     field(page, "Attention window (tokens)").set_value("32").run()
     assert "memory can hardly matter" not in texts(page)
@@ -190,7 +190,7 @@ def test_a_file_that_cannot_be_used_is_refused_at_once(
 
 
 def test_the_field_for_an_own_file_takes_what_is_kept(idle_studio: RunManager) -> None:
-    assert open_page("new_run").file_uploader[0].proto.max_upload_size_mb << 20 == own_files.MOST_BYTES
+    assert open_page("new_run").file_uploader[0].proto.max_upload_size_mb << 20 == uploads.MOST_BYTES
 
 
 def test_an_own_file_is_used_instead_of_the_datasets(idle_studio: RunManager) -> None:
@@ -312,8 +312,8 @@ def test_the_plan_is_drawn_and_passes_wait_for_data(trained_studio: RunManager) 
 
 
 def test_a_quote_is_kept_with_the_run(idle_studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = Quote(60.0, 90.0, 0.5, 10, 500_000_000, 1, busy=True)
-    monkeypatch.setattr(quote_module, "measured_quote", lambda *_, **__: measured)
+    measured = TimeEstimate(60.0, 90.0, 0.5, 10, 500_000_000, 1, busy=True)
+    monkeypatch.setattr(time_estimate_module, "measured_time_estimate", lambda *_, **__: measured)
     page = open_page("new_run")
     assert "Time: not measured yet" in texts(page)
     next(button for button in page.button if "How long" in button.label).click().run()
@@ -324,14 +324,14 @@ def test_a_quote_is_kept_with_the_run(idle_studio: RunManager, monkeypatch: pyte
     field(page, "Layers").set_value("4").run()
     start_button(page).click().run()
     run = idle_studio.log.runs()[0]
-    assert run.quote is not None and run.quote["high_seconds"] == 90.0
+    assert run.time_estimate is not None and run.time_estimate["high_seconds"] == 90.0
 
 
 def test_a_rehearsal_that_failed_gets_its_sentence(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object, **__: object) -> None:
         raise TrainingError("Too large.")
 
-    monkeypatch.setattr(quote_module, "measured_quote", fail)
+    monkeypatch.setattr(time_estimate_module, "measured_time_estimate", fail)
     page = open_page("new_run")
     next(button for button in page.button if "How long" in button.label).click().run()
     assert "Too large" in texts(page)

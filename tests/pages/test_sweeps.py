@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 from cognate_core.config import TrainingConfig
 from cognate_core.config.presets import PRESETS
 from cognate_core.config.sweep import Sweep
-from cognate_core.contracts import DataReport, Evaluation, Quote, RunStatus
+from cognate_core.contracts import DataReport, Evaluation, RunStatus, TimeEstimate
 from cognate_core.runs import RunManager
 from pages.components.live_charts import MOST_COMPARED
 from pages.components.sweep_form import sweep_time
@@ -113,13 +113,13 @@ class TestNewRun:
         assert start_button(page).label == "Start 5 runs"
 
     def test_time_is_told_only_as_far_as_it_is_known(self, tiny_config: TrainingConfig) -> None:
-        quote = Quote(100, 120, 1.0, 5, 1, 1, busy=False)
+        time_estimate = TimeEstimate(100, 120, 1.0, 5, 1, 1, busy=False)
         rates = Sweep(tiny_config, {"learning_rate": [1e-3, 1e-2]})
         assert sweep_time(rates, None) == "All 2 runs: not measured yet."
-        assert "3 min to 4 min" in sweep_time(rates, quote)
+        assert "3 min to 4 min" in sweep_time(rates, time_estimate)
         steps = Sweep(tiny_config, {"max_steps": [tiny_config.max_steps, 3 * tiny_config.max_steps]})
-        assert "7 min to 8 min" in sweep_time(steps, quote)
-        assert "unknown" in sweep_time(Sweep(tiny_config, {"n_layers": [2, 4]}), quote)
+        assert "7 min to 8 min" in sweep_time(steps, time_estimate)
+        assert "unknown" in sweep_time(Sweep(tiny_config, {"n_layers": [2, 4]}), time_estimate)
 
 
 class TestCompare:

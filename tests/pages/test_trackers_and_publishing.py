@@ -13,8 +13,8 @@ from huggingface_hub import constants
 from streamlit.testing.v1 import AppTest
 
 from cognate_core import extras
-from cognate_core.publishing import HOW_TO_SET_IT, WHAT_IS_SENT
 from cognate_core.runs import RunManager, database_path
+from cognate_core.sharing.publishing import HOW_TO_SET_IT, WHAT_IS_SENT
 from cognate_core.tracking.export import metrics_csv
 from tests.hub import TOKEN, publishing_hub
 from tests.pages.conftest import open_page, texts

@@ -12,8 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-from cognate_core.answers import Accuracy, Score, StepScores
 from cognate_core.config import TrainingConfig
+from cognate_core.contracts.answers import Accuracy, Score, StepScores
 from cognate_core.errors import RunError, StorageError
 from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import ACCURACY_FILE, Measurement, read_accuracy

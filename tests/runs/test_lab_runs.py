@@ -15,18 +15,18 @@ import pytest
 from typer.testing import CliRunner
 
 from cognate_core.arithmetic import beginning
-from cognate_core.calculator import Calculator
 from cognate_core.cli import app
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ARITHMETIC, RunStatus
 from cognate_core.errors import CognateError, ConfigError, DataError, RunError, StorageError
+from cognate_core.inference.calculator import Calculator
 from cognate_core.insight.estimates import estimate, fitting_batch_size
 from cognate_core.runs import RunManager, scheduler
 from cognate_core.runs.cores import usable_cores, worker_threads
-from cognate_core.runs.passport import open_passport, write_passport
-from cognate_core.runs.quote import measured_quote
-from cognate_core.runs.verification import compare_runs
+from cognate_core.runs.time_estimate import measured_time_estimate
 from cognate_core.service import seeds_from
+from cognate_core.sharing.archive import open_archive, write_archive
+from cognate_core.sharing.verification import compare_runs
 from cognate_core.storage.rows import Run
 from tests.arithmetic.tiny import config_of
 from tests.waiting import LONG, until
@@ -54,14 +54,14 @@ class Studio:
     """A copy of that folder, open."""
 
     manager: RunManager
-    mother: str
+    parent: str
 
     @property
     def log(self) -> Any:
         return self.manager.log
 
     def model(self, name: str = "One") -> Any:
-        return next(each for each in self.log.models(self.mother) if each.name == name)
+        return next(each for each in self.log.models(self.parent) if each.name == name)
 
     def folder(self, name: str = "One") -> Path:
         return self.manager.store.path(self.log.artifacts(self.model(name).id)[0]["path"]).parent
@@ -103,7 +103,7 @@ def test_each_model_has_its_own_seed_split_and_start(studio: Studio) -> None:
         assert model.parameter_count == estimate(CONFIG).parameters["total"]
         assert model.details["capabilities"] == ["modular arithmetic"]
         assert not model.details["act_enabled"] and not model.details["ltm_enabled"]
-        share = studio.log.evaluations(studio.mother)
+        share = studio.log.evaluations(studio.parent)
         last = [row["accuracy"] for row in share if row["model_name"] == name][-1]
         assert model.details["training_stats"]["heldout_accuracy"] == {ARITHMETIC: pytest.approx(last, abs=1e-4)}
         problems = beginning(CONFIG.with_overrides({"seed": seeds[name]})).problems
@@ -203,18 +203,18 @@ def test_its_number_format_is_what_it_is_trained_in(studio: Studio) -> None:
     run_id = studio.manager.start(CONFIG.with_overrides({"precision": "bf16"}), "Format", ["Format"])
     ended(studio.manager, run_id)
     assert studio.log.models(run_id)[0].details["training_stats"]["precision"] == "fp32"
-    assert learned(studio.manager, run_id, "Format") == learned(studio.manager, studio.mother, "One")
+    assert learned(studio.manager, run_id, "Format") == learned(studio.manager, studio.parent, "One")
 
 
 def test_it_is_renamed_and_deleted_and_put_back(studio: Studio) -> None:
     manager = studio.manager
-    manager.rename_run(studio.mother, "Another name")
-    rows = studio.log.evaluations(studio.mother)
-    manager.delete_run(studio.mother)
+    manager.rename_run(studio.parent, "Another name")
+    rows = studio.log.evaluations(studio.parent)
+    manager.delete_run(studio.parent)
     assert studio.log.runs() == []
     manager.put_back(manager.trash.entries()[0].id)
-    assert studio.log.run(studio.mother).name == "Another name"
-    assert [row["accuracy"] for row in studio.log.evaluations(studio.mother)] == [row["accuracy"] for row in rows]
+    assert studio.log.run(studio.parent).name == "Another name"
+    assert [row["accuracy"] for row in studio.log.evaluations(studio.parent)] == [row["accuracy"] for row in rows]
     assert Calculator.from_folder(studio.folder())
 
 
@@ -243,28 +243,28 @@ def test_the_database_is_rebuilt_from_the_logs(
 
 def test_a_twin_and_a_copy(studio: Studio) -> None:
     manager = studio.manager
-    twin, copy = manager.start_twin(studio.mother), manager.start(CONFIG, "Copy", NAMES)
+    twin, copy = manager.start_twin(studio.parent), manager.start(CONFIG, "Copy", NAMES)
     for run_id in (twin, copy):
         assert ended(manager, run_id).status is RunStatus.COMPLETED
     first = studio.log.run(twin).model_names[0]
-    assert learned(manager, twin, first)[0] == learned(manager, studio.mother, "One")[0]
-    assert learned(manager, twin, first) != learned(manager, studio.mother, "One")
-    assert [learned(manager, copy, name) for name in NAMES] == [learned(manager, studio.mother, name) for name in NAMES]
+    assert learned(manager, twin, first)[0] == learned(manager, studio.parent, "One")[0]
+    assert learned(manager, twin, first) != learned(manager, studio.parent, "One")
+    assert [learned(manager, copy, name) for name in NAMES] == [learned(manager, studio.parent, name) for name in NAMES]
 
 
 @pytest.mark.parametrize("model_name", NAMES)
 def test_a_branch_without_a_change_goes_the_same_way(studio: Studio, model_name: str) -> None:
-    step = studio.manager.checkpoint_steps(studio.mother, model_name)[0]
-    branch = studio.manager.start_branch(studio.mother, model_name, step, {}, "Branch")
+    step = studio.manager.checkpoint_steps(studio.parent, model_name)[0]
+    branch = studio.manager.start_branch(studio.parent, model_name, step, {}, "Branch")
     assert ended(studio.manager, branch).status is RunStatus.COMPLETED
-    assert learned(studio.manager, branch, "Branch") == learned(studio.manager, studio.mother, model_name)[step:]
-    assert studio.manager.batch_at(branch, "Branch", 12) == studio.manager.batch_at(studio.mother, model_name, 12)
+    assert learned(studio.manager, branch, "Branch") == learned(studio.manager, studio.parent, model_name)[step:]
+    assert studio.manager.batch_at(branch, "Branch", 12) == studio.manager.batch_at(studio.parent, model_name, 12)
 
 
 def test_what_a_branch_with_another_batch_size_read_is_what_is_listed(studio: Studio) -> None:
-    step = studio.manager.checkpoint_steps(studio.mother, "Two")[0]
+    step = studio.manager.checkpoint_steps(studio.parent, "Two")[0]
     changes = {"batch_size": 5, "grokfast_method": "ma", "grokfast_window": 3}
-    branch = studio.manager.start_branch(studio.mother, "Two", step, changes, "Branch")
+    branch = studio.manager.start_branch(studio.parent, "Two", step, changes, "Branch")
     ended(studio.manager, branch)
     read = {row["step"]: row["tokens"] for row in studio.log.metrics(branch)}
     assert set(read) == set(range(step + 1, 13))
@@ -282,16 +282,16 @@ def test_what_a_branch_with_another_batch_size_read_is_what_is_listed(studio: St
     "setting", ["optimizer", "arithmetic_modulus", "seed", "d_model", "warmup_ratio", "gradient_accumulation_steps"]
 )
 def test_a_branch_changes_nothing_that_cannot_change_or_has_no_meaning(studio: Studio, setting: str) -> None:
-    step = studio.manager.checkpoint_steps(studio.mother, "One")[0]
+    step = studio.manager.checkpoint_steps(studio.parent, "One")[0]
     with pytest.raises(ConfigError, match="cannot change on the way") as refusal:
-        studio.manager.start_branch(studio.mother, "One", step, {setting: 1}, "Branch")
+        studio.manager.start_branch(studio.parent, "One", step, {setting: 1}, "Branch")
     assert list(refusal.value.problems) == [setting]
 
 
 def test_a_repeated_run_is_identical(studio: Studio) -> None:
-    repeated = studio.manager.start_verification(studio.mother)
+    repeated = studio.manager.start_verification(studio.parent)
     ended(studio.manager, repeated)
-    assert compare_runs(studio.log, studio.manager.store, studio.mother, repeated).verdict == "identical"
+    assert compare_runs(studio.log, studio.manager.store, studio.parent, repeated).verdict == "identical"
 
 
 # Data
@@ -303,21 +303,21 @@ def test_damaged_prepared_data_is_prepared_anew(studio: Studio) -> None:
     run_id = studio.manager.start(CONFIG, "Again", ["One"])
     assert ended(studio.manager, run_id).status is RunStatus.COMPLETED
     shutil.rmtree(folder)
-    assert learned(studio.manager, run_id, "One") == learned(studio.manager, studio.mother, "One")
-    assert studio.manager.batch_at(run_id, "One", 3) == studio.manager.batch_at(studio.mother, "One", 3)
+    assert learned(studio.manager, run_id, "One") == learned(studio.manager, studio.parent, "One")
+    assert studio.manager.batch_at(run_id, "One", 3) == studio.manager.batch_at(studio.parent, "One", 3)
 
 
 # Time
 
 
 def test_a_quote_is_measured_with_one_thread() -> None:
-    quote = measured_quote(CONFIG, 2, busy=False)
-    assert 0 < quote.low_seconds <= quote.high_seconds
-    assert quote.threads == 1
-    assert quote.steps_measured == 11
+    time_estimate = measured_time_estimate(CONFIG, 2, busy=False)
+    assert 0 < time_estimate.low_seconds <= time_estimate.high_seconds
+    assert time_estimate.threads == 1
+    assert time_estimate.steps_measured == 11
 
 
-# The passport
+# The run archive
 
 
 @pytest.fixture
@@ -330,10 +330,10 @@ def there(tmp_path: Path) -> Iterator[RunManager]:
 
 def test_a_passport_opens_elsewhere_and_can_be_repeated(studio: Studio, tmp_path: Path, there: RunManager) -> None:
     file = tmp_path / "lab.cognate.zip"
-    write_passport(studio.log, studio.manager.store, studio.mother, file)
-    run_id = open_passport(there, file)
+    write_archive(studio.log, studio.manager.store, studio.parent, file)
+    run_id = open_archive(there, file)
     for name in NAMES:
-        assert learned(there, run_id, name) == learned(studio.manager, studio.mother, name)
+        assert learned(there, run_id, name) == learned(studio.manager, studio.parent, name)
     for model in there.log.models(run_id):
         folder = there.store.path(there.log.artifacts(model.id)[0]["path"]).parent
         same = Calculator.from_folder(studio.folder(model.name)).table()
@@ -359,26 +359,26 @@ def test_a_passport_that_contradicts_itself_is_refused(
     studio: Studio, tmp_path: Path, there: RunManager, member: str, words: tuple[str, str]
 ) -> None:
     file, forged = tmp_path / "lab.cognate.zip", tmp_path / "forged.cognate.zip"
-    write_passport(studio.log, studio.manager.store, studio.mother, file)
+    write_archive(studio.log, studio.manager.store, studio.parent, file)
     with zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     changed = next(name for name in members if name.endswith(f"/{member}"))
     text = members[changed].decode()
     assert words[0] in text, text[:600]
     members[changed] = text.replace(*words).encode()
-    manifest = json.loads(members["passport.json"])
+    manifest = json.loads(members["archive.json"])
     told = {"bytes": len(members[changed]), "sha256": hashlib.sha256(members[changed]).hexdigest()}
     manifest["members"][changed] = told
-    members["passport.json"] = json.dumps(manifest).encode()
+    members["archive.json"] = json.dumps(manifest).encode()
     with zipfile.ZipFile(forged, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(StorageError, match="no whole passport"):
-        open_passport(there, forged)
+    with pytest.raises(StorageError, match="no whole run archive"):
+        open_archive(there, forged)
     assert there.log.runs() == []
 
 
-# Lanes side by side
+# Variants side by side
 
 
 def test_lanes_of_a_race_train_side_by_side_and_others_wait(
@@ -389,17 +389,17 @@ def test_lanes_of_a_race_train_side_by_side_and_others_wait(
 ) -> None:
     monkeypatch.setattr(scheduler, "usable_cores", lambda: 2)
     manager = open_manager()
-    lanes = [manager.start(ENDLESS, f"Lane {number}", ["m"]) for number in range(3)]
+    variants = [manager.start(ENDLESS, f"Variant {number}", ["m"]) for number in range(3)]
     text = manager.start(tiny_config, "Text", ["m"])
-    for lane in lanes[:2]:
-        wait_for_step(manager, lane, 2)
-    assert [manager.log.run(each).status for each in (lanes[2], text)] == [RunStatus.QUEUED] * 2
-    manager.stop(lanes[0])
-    ended(manager, lanes[0])
-    wait_for_step(manager, lanes[2], 2)
+    for variant in variants[:2]:
+        wait_for_step(manager, variant, 2)
+    assert [manager.log.run(each).status for each in (variants[2], text)] == [RunStatus.QUEUED] * 2
+    manager.stop(variants[0])
+    ended(manager, variants[0])
+    wait_for_step(manager, variants[2], 2)
     assert manager.log.run(text).status is RunStatus.QUEUED, "a language model has the computer to itself"
-    for lane in lanes[1:]:
-        manager.stop(lane)
+    for variant in variants[1:]:
+        manager.stop(variant)
     assert ended(manager, text).status is RunStatus.COMPLETED
 
 
@@ -409,11 +409,11 @@ def test_a_lane_waits_for_a_language_model(
     monkeypatch.setattr(scheduler, "usable_cores", lambda: 4)
     manager = open_manager()
     text = manager.start(tiny_config.with_overrides({"max_steps": 10_000}), "Text", ["m"])
-    lane = manager.start(CONFIG, "Lane", ["m"])
+    variant = manager.start(CONFIG, "Lane", ["m"])
     wait_for_step(manager, text, 1)
-    assert manager.log.run(lane).status is RunStatus.QUEUED
+    assert manager.log.run(variant).status is RunStatus.QUEUED
     manager.cancel(text)
-    assert ended(manager, lane).status is RunStatus.COMPLETED
+    assert ended(manager, variant).status is RunStatus.COMPLETED
 
 
 def test_a_model_of_the_lab_has_one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -444,4 +444,4 @@ def test_the_command_line_trains_it(tmp_path: Path) -> None:
 
 def test_a_run_that_cannot_begin_is_a_sentence(studio: Studio) -> None:
     with pytest.raises(CognateError, match="no such model"):
-        studio.manager.batch_at(studio.mother, "Nobody", 1)
+        studio.manager.batch_at(studio.parent, "Nobody", 1)

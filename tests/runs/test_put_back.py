@@ -20,15 +20,15 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from cognate_core.config import TrainingConfig
 from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import Event, Rewind
+from cognate_core.contracts.json_lines import record_to_json
 from cognate_core.errors import Diverged, RunError
 from cognate_core.insight import estimates
 from cognate_core.labels import folder_name
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
-from cognate_core.records import record_to_json
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer
 from tests.runs.manager.patient import figures_of, leave_checkpoint
 from tests.tiny import TINY
 from tests.waiting import until

@@ -12,17 +12,17 @@ import pytest
 from cognate_core.config import TrainingConfig
 from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import ModelTrainer, Origin, ProgressCallback, RunStatus
+from cognate_core.contracts.heldout import lowest_loss
 from cognate_core.errors import ConfigError, DiskFull, RunError
-from cognate_core.heldout import lowest_loss
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs import manager as manager_module
 from cognate_core.runs import workspace
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.names import MAX_NAME_LENGTH
-from cognate_core.runs.passport import open_passport, write_passport
 from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.service import TrainingService
+from cognate_core.sharing.archive import open_archive, write_archive
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer
 from tests.runs.test_broadcast import heard
 from tests.waiting import LONG
 
@@ -179,10 +179,10 @@ def test_long_names_are_shortened_and_stay_apart(studio: RunManager, tiny_config
 
 
 def test_it_may_begin_with_the_settings_of_a_run(studio: RunManager, rates: Sweep, tiny_config: TrainingConfig) -> None:
-    mother = studio.start(tiny_config, "mother", ["mother"])
-    group_id, _ = studio.start_sweep(rates, "rates", origin=Origin(mother, "copy"))
-    assert {run.parent_run_id for run in studio.log.runs_of_group(group_id)} == {mother}
-    assert studio.log.run(mother).group_id is None
+    parent = studio.start(tiny_config, "parent", ["parent"])
+    group_id, _ = studio.start_sweep(rates, "rates", origin=Origin(parent, "copy"))
+    assert {run.parent_run_id for run in studio.log.runs_of_group(group_id)} == {parent}
+    assert studio.log.run(parent).group_id is None
 
 
 def test_who_only_looks_starts_and_cancels_none(studio: RunManager, rates: Sweep) -> None:
@@ -220,15 +220,15 @@ def test_a_run_in_a_passport_keeps_the_label_of_its_group(
     here = open_manager()
     group_id, run_ids = here.start_sweep(Sweep(tiny_config, {"seed": [1, 2]}), "seeds")
     assert all(here.wait(run_id, LONG) for run_id in run_ids)
-    passport = tmp_path / "run.cognate.zip"
-    write_passport(here.log, here.store, run_ids[0], passport)
+    archive = tmp_path / "run.cognate.zip"
+    write_archive(here.log, here.store, run_ids[0], archive)
     checks = here.log.heldout_checks(run_ids)
     assert set(checks) == set(run_ids)
     assert lowest_loss(checks[run_ids[0]]) == here.log.best_check(run_ids[0]) is not None
     here.close()
     shutil.rmtree(here.home)
     there = open_manager()
-    opened = open_passport(there, passport)
+    opened = open_archive(there, archive)
     (run,) = there.log.runs()
     assert opened == run.id and (run.group_id, run.group_name) == (group_id, "seeds")
     assert len(there.log.groups()[0].run_ids) == 1

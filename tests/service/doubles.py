@@ -11,8 +11,8 @@ from typing import Any
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ModelArtifacts, ProgressCallback, TrainingProgress
 from cognate_core.errors import StopRequested
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.service import TrainingService, TrainingSession
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 
 TASK = "training_001"
 FIVE_STEPS = TrainingConfig(max_steps=5)

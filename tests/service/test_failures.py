@@ -10,7 +10,7 @@ import pytest
 from cognate_core.config import DATASETS, TrainingConfig
 from cognate_core.contracts import Phase, ProgressCallback, RunStatus, TrainingProgress
 from cognate_core.errors import DataError, Diverged, StorageError, TrainingError
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer
 from tests.service.doubles import HookedEmitter, HookedLoader, StepTrainer, ThreadTrainer, run
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Phase, RunStatus, TrainingProgress
 from cognate_core.errors import ConfigError, RunError
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.service import TrainingService, seeds_from
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from tests.service.doubles import FIVE_STEPS, TASK, HookedEmitter, StepTrainer, ThreadTrainer, run
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from cognate_core.contracts import ModelArtifacts, Phase, RunStatus
 from cognate_core.errors import CancelRequested, Interruption, PauseRequested, RunError, StopRequested, TrainingError
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.service import TrainingService, TrainingSession, stronger
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from tests.service.doubles import FIVE_STEPS, TASK, Hook, HookedEmitter, HookedLoader, Outcome, StepTrainer, run
 
 
@@ -209,15 +209,15 @@ def test_a_session_whose_models_are_all_finished_is_complete() -> None:
     assert trainer.configs == {}
 
 
-WISHES: list[type[Interruption]] = [PauseRequested, StopRequested, CancelRequested]
+COMMANDS: list[type[Interruption]] = [PauseRequested, StopRequested, CancelRequested]
 
 
-@pytest.mark.parametrize("first", WISHES)
-@pytest.mark.parametrize("second", WISHES)
+@pytest.mark.parametrize("first", COMMANDS)
+@pytest.mark.parametrize("second", COMMANDS)
 def test_the_stronger_of_two_wishes_holds_in_whatever_order_they_come(
     first: type[Interruption], second: type[Interruption]
 ) -> None:
-    wanted = WISHES[max(WISHES.index(first), WISHES.index(second))]
+    wanted = COMMANDS[max(COMMANDS.index(first), COMMANDS.index(second))]
     assert stronger(first, second) is stronger(second, first) is wanted
     assert stronger(None, first) is first
     holder: list[TrainingService] = []

@@ -20,8 +20,8 @@ from cognate_core.errors import (
     StorageError,
     TrainingError,
 )
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.service import TrainingService, TrainingSession, seeds_from
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from tests.service.doubles import TASK, HookedEmitter
 from tests.waiting import LONG, MOMENT
 
@@ -110,12 +110,12 @@ def test_a_failure_is_no_matter_for_the_model_beside_it() -> None:
 
 @pytest.mark.parametrize("kind", [PauseRequested, CancelRequested, StopRequested])
 def test_a_wish_reaches_all_that_are_trained(kind: type[Interruption]) -> None:
-    async def wish(progress: TrainingProgress) -> None:
+    async def command(progress: TrainingProgress) -> None:
         if progress.step == 2:
             service.interrupt(TASK, kind)
 
     trainer = SlowTrainer(steps=ENDLESS)
-    service, session = at_once(trainer, HookedEmitter(wish), ["a", "b", "c"])
+    service, session = at_once(trainer, HookedEmitter(command), ["a", "b", "c"])
     asyncio.run(service.execute_training_pipeline(TASK))
     assert "c" not in trainer.configs, "no other was begun"
     assert not trainer.now

@@ -33,12 +33,12 @@ from cognate_core.contracts import (
 )
 from cognate_core.errors import ConfigError, StorageError
 from cognate_core.extras import require_installed
-from cognate_core.mocks import MockDatasetLoader, MockProgressEmitter
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressLog
-from cognate_core.tracking import Tracker, Tracking, choice, lanes, tracker_places, tracking_of
+from cognate_core.testing import MockDatasetLoader, MockProgressEmitter
+from cognate_core.tracking import Tracker, Tracking, choice, queues, tracker_places, tracking_of
 from tests.waiting import LONG, until
 
 Scalars = dict[str, list[tuple[int, float]]]
@@ -66,7 +66,7 @@ def scalars_of(folder: Path) -> Scalars:
 def tracked(tiny_config: TrainingConfig) -> TrainingConfig:
     changes = {"trackers": "tensorboard, csv,parquet", "max_steps": 6, "eval_interval": 2, "save_steps": 2}
     small = {"d_mem": 16, "mem_segment": 16, "mem_writes": 4, "max_act_steps": 2, "max_eval_samples": 4}
-    small["attention_window"] = 64  # shorter than a sequence, so that memory is no matter for doubt
+    small["attention_window"] = 64  # shorter than a sequence, so that memory is no matter for warning
     return tiny_config.with_overrides({**changes, **small})
 
 
@@ -283,7 +283,7 @@ def test_a_tracker_that_fails_is_told_and_the_run_goes_on(
 ) -> None:
     error, words = FAULTS[where]
     monkeypatch.setattr(choice, "TensorBoardTracker", lambda *_: Broken(where, error))
-    monkeypatch.setattr(lanes, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(queues, "FLUSH_SECONDS", 0.01)
     manager = open_manager(build_service=measuring_service)
     run_id = manager.start(tiny_config.with_overrides({"trackers": ["tensorboard"]}), "Run", ["m"])
     assert manager.wait(run_id, LONG)
@@ -316,8 +316,8 @@ def test_what_the_database_refuses_no_tracker_hears_of() -> None:
 
 def test_a_tracker_that_does_not_keep_up_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever records never waits for it, neither while it hangs nor at the end."""
-    monkeypatch.setattr(lanes, "FLUSH_SECONDS", 0.01)
-    monkeypatch.setattr(lanes, "MOST_WAITING", 500)
+    monkeypatch.setattr(queues, "FLUSH_SECONDS", 0.01)
+    monkeypatch.setattr(queues, "MOST_WAITING", 500)
     free, told = threading.Event(), []
     good: list[Record] = []
 
@@ -340,7 +340,7 @@ def test_a_tracker_that_does_not_keep_up_is_given_up(monkeypatch: pytest.MonkeyP
             until(lambda: len(good) == number + 1, "that the good one keeps up")  # noqa: B023
     closing = threading.Event()
     closing.set()
-    monkeypatch.setattr(lanes, "HURRIED_SECONDS", 0.3)
+    monkeypatch.setattr(queues, "HURRIED_SECONDS", 0.3)
     tracking.close(closing)
     assert "tracker-Slow" in {thread.name for thread in threading.enumerate()}, "it hangs still"
     free.set()

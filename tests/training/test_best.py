@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from cognate_core.contracts import Event
+from cognate_core.contracts.heldout import HeldoutMeans
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
-from cognate_core.heldout import HeldoutMeans
 from cognate_core.training.best import Best
 from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.hardware import Precision
 from cognate_core.training.text_loop import TextLoop
 from tests.there import there
-from tests.training.peers_in_threads import thread_peers, together
+from tests.training.group_in_threads import thread_peers, together
 from tests.training.test_resume import TINY, Place, Trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -190,12 +190,12 @@ def test_the_best_check_of_another_run_is_none_of_a_branch(
     prepared: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     script(monkeypatch, {0: 9.0, 2: 1.0, 4: 5.0, 6: 4.0, 8: 6.0})
-    mother = trained(prepared, tmp_path / "mother", early_stopping_patience=0)
-    assert not mother.live(until=(5, 0))
+    parent = trained(prepared, tmp_path / "parent", early_stopping_patience=0)
+    assert not parent.live(until=(5, 0))
     branch = trained(prepared, tmp_path / "branch")
     data, fp32 = PreparedData(Path(prepared)), Precision("fp32", "")
     loop = TextLoop("m", branch.config, data, branch.folder, fp32, lambda _: None, lambda *_: None)
-    loop.load(load_checkpoint(mother.folder / "checkpoints/step-00000005"), branched=True)
+    loop.load(load_checkpoint(parent.folder / "checkpoints/step-00000005"), branched=True)
     loop.run()
     loop.return_to_best()
     assert (loop.step, loop.weights_step) == (8, 6)
@@ -213,9 +213,9 @@ def test_peers_end_together(prepared: str, tmp_path: Path, monkeypatch: pytest.M
             Precision("fp32", ""),
             lambda record: None,
             lambda *progress: None,
-            peers=peers,
+            group=group,
         )
-        for peers in thread_peers(2)
+        for group in thread_peers(2)
     ]
     together([loop.run for loop in loops])
     assert [loop.step for loop in loops] == [6, 6]

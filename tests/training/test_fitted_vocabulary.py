@@ -14,8 +14,8 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Event, Record
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData, write_report
+from cognate_core.inference.playground import Playground
 from cognate_core.model import CognateModel, count_parameters, read_shape
-from cognate_core.playground import Playground
 from cognate_core.training.rehearsal import rehearse
 from cognate_core.training.trainer import TorchTrainer
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cognate_core.training import hardware
-from cognate_core.training.hardware import calculator, choose_precision, keep_freed_memory, return_freed_memory
+from cognate_core.training.hardware import choose_precision, compute_environment, keep_freed_memory, return_freed_memory
 
 
 @pytest.mark.parametrize("wanted", ["fp32", "bf16"])
@@ -107,8 +107,8 @@ def test_without_glibc_nothing_is_touched(monkeypatch: pytest.MonkeyPatch, libc:
 
 
 def test_what_calculates_is_named_as_plain_words_and_always_the_same() -> None:
-    found = calculator()
-    assert json.loads(json.dumps(found)) == found == calculator()
+    found = compute_environment()
+    assert json.loads(json.dumps(found)) == found == compute_environment()
     assert (found["torch"], found["threads"]) == (torch.__version__, torch.get_num_threads())
     assert found["instructions"] == torch.backends.cpu.get_cpu_capability()
     assert found["processor"]
@@ -121,6 +121,6 @@ def test_where_the_system_does_not_name_the_processor_something_stands_for_it(
         raise FileNotFoundError(path)
 
     monkeypatch.setattr(Path, "read_text", refuse)
-    assert isinstance(calculator()["processor"], str)
+    assert isinstance(compute_environment()["processor"], str)
     monkeypatch.setattr(Path, "read_text", lambda path, **options: "flags: none\n")
-    assert calculator()["processor"] == platform.machine()
+    assert compute_environment()["processor"] == platform.machine()

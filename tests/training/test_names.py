@@ -15,8 +15,8 @@ from cognate_core.contracts import ARITHMETIC, Record
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import ConfigError
-from cognate_core.mocks import MockProgressEmitter
 from cognate_core.runs.execution import RunContext, build_real_service
+from cognate_core.testing import MockProgressEmitter
 from cognate_core.training.arithmetic_loop import ArithmeticLoop
 from cognate_core.training.hardware import precision_for
 from cognate_core.training.optimizers import optimizers_for

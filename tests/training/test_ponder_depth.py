@@ -8,9 +8,9 @@ from functools import partial
 import pytest
 import torch
 
-from cognate_core.training.peers import ALONE
 from cognate_core.training.ponder_depth import FOLLOWED, PonderDepth
-from tests.training.peers_in_threads import thread_peers, together
+from cognate_core.training.process_group import ALONE
+from tests.training.group_in_threads import thread_peers, together
 
 
 def told(*batches: tuple[int, list[int]]) -> PonderDepth:
@@ -66,9 +66,9 @@ def test_before_anything_is_known_it_goes_to_the_limit() -> None:
 
 
 def test_several_peers_follow_the_tokens_of_all() -> None:
-    peers = thread_peers(2)
-    depths = [PonderDepth(3) for _ in peers]
+    group = thread_peers(2)
+    depths = [PonderDepth(3) for _ in group]
     depths[0].add(torch.tensor([1, 2]), 2)
     depths[1].add(torch.tensor([3, 3, 2]), 2)
-    together([partial(depth.follow, peer) for depth, peer in zip(depths, peers, strict=True)])
+    together([partial(depth.follow, peer) for depth, peer in zip(depths, group, strict=True)])
     assert depths[0].going_on == depths[1].going_on == told((2, [1, 2, 3, 3, 2])).going_on[:3]

@@ -30,13 +30,13 @@ from cognate_core.contracts import (
     Sample,
     StepMetrics,
 )
+from cognate_core.contracts.json_lines import is_before, read_records
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.errors import CancelRequested, PauseRequested, StopRequested, TrainingError
-from cognate_core.records import is_before, read_records
 from cognate_core.training import ray_trainer
 from cognate_core.training.ray_trainer import RayTrainer, cluster
 from cognate_core.training.trainer import TorchTrainer
-from tests.training.test_peers import TEXT, WITHIN, steps_in
+from tests.training.test_process_group import TEXT, WITHIN, steps_in
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs the extra cognate-studio[ray]"),

@@ -28,16 +28,16 @@ from cognate_core.contracts import (
     Sample,
     StepMetrics,
 )
+from cognate_core.contracts.heldout import HeldoutMeans
+from cognate_core.contracts.json_lines import is_before, read_records
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.errors import CancelRequested, Diverged, OutOfMemory, PauseRequested, StopRequested
-from cognate_core.heldout import HeldoutMeans
 from cognate_core.model import CognateModel, CognateOutput
-from cognate_core.records import is_before, read_records
 from cognate_core.training import checkpoint as checkpoint_module
 from cognate_core.training import loop as loop_module
 from cognate_core.training import trainer as trainer_module
 from cognate_core.training.checkpoint import Checkpoint, load_checkpoint
-from cognate_core.training.hardware import calculator
+from cognate_core.training.hardware import compute_environment
 from cognate_core.training.text_loop import TextLoop
 from cognate_core.training.trainer import TorchTrainer
 from tests.there import there
@@ -516,8 +516,8 @@ def test_a_log_that_is_torn_in_its_midst_does_not_stop_a_model(copy: Trained, pl
 
 
 def test_going_on_with_other_means_is_told(copy: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
-    now = calculator()
-    monkeypatch.setattr(loop_module, "calculator", lambda: {**now, "threads": 64, "torch": "9.9"})
+    now = compute_environment()
+    monkeypatch.setattr(loop_module, "compute_environment", lambda: {**now, "threads": 64, "torch": "9.9"})
     assert copy.live()
     (warning,) = copy.told
     assert "threads was 1 and is 64" in warning
@@ -530,8 +530,8 @@ def test_going_on_with_other_means_is_told(copy: Trained, monkeypatch: pytest.Mo
 
 def test_a_checkpoint_says_what_calculated_it(copy: Trained) -> None:
     state = load_checkpoint(copy.folder / "checkpoints/step-00000007").state
-    assert state["calculator"] == calculator()
-    assert set(state["calculator"]) == {"processor", "instructions", "threads", "torch"}
+    assert state["compute_environment"] == compute_environment()
+    assert set(state["compute_environment"]) == {"processor", "instructions", "threads", "torch"}
 
 
 def test_going_on_with_the_same_means_is_no_news(copy: Trained) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cognate_core.data import vocabulary as v
-from cognate_core.data.story import Story
+from cognate_core.data.problem_builder import ProblemBuilder
 from cognate_core.data.vocabulary import IN_ALL, WEEKDAY, spell, times_as
 
 
-def _older(s: Story) -> str:
+def _older(s: ProblemBuilder) -> str:
     (a, b), age, gap = s.people(), s.number(7, 60), s.number(1, 30)
     older = gap >= age - 2 or s.chance()
     (s.plus if older else s.minus)(f"{b} is", age, gap, v.YEAR_OLD)
@@ -15,7 +15,7 @@ def _older(s: Story) -> str:
         {"older" if older else "younger"}[ than {a}|]. [How old is {b}?|What is {b}'s age?]"""
 
 
-def _room_left(s: Story) -> str:
+def _room_left(s: ProblemBuilder) -> str:
     place, thing, low, high = s.pick(v.ROOM)
     room = s.number(low, high, 4)
     filled = s.number(low // 3, room - 2)
@@ -24,7 +24,7 @@ def _room_left(s: Story) -> str:
         So far {filled} {thing.many} are in it. How many [more|other] {thing.many} [fit|can be added]?"""
 
 
-def _journey(s: Story) -> str:
+def _journey(s: ProblemBuilder) -> str:
     (vehicle, speed), hours = s.ware(v.VEHICLES), s.number(2, 7)
     s.divide("[distance divided by speed gives|the trip takes]", speed * hours, speed, v.HOUR)
     return f"""[{vehicle.a} travels [at a steady|at a constant] speed of {speed} miles per hour. How many
@@ -32,7 +32,7 @@ def _journey(s: Story) -> str:
         {speed * hours} miles at {speed} miles per hour? Give the answer in hours.]"""
 
 
-def _bus(s: Story) -> str:
+def _bus(s: ProblemBuilder) -> str:
     bus, riders = s.pick(("bus", "tram", "train")), s.number(14, 48)
     text = f"[A|An early|A late] {bus} [leaves the station|sets off] with {riders} passengers."
     for stop in ("first", "[next|second]")[: s.number(1, 2)]:
@@ -43,7 +43,7 @@ def _bus(s: Story) -> str:
     return f"{text} How many passengers are on the {bus} [now|then|after that]?"
 
 
-def _reading(s: Story) -> str:
+def _reading(s: ProblemBuilder) -> str:
     a, daily, days, read = s.person(), s.number(6, 40), s.number(2, 14), s.number(10, 150)
     left = s.minus("[the part not yet read is|the rest of the book is]", daily * days + read, read, v.PAGE)
     s.divide(f"[spread over {days} days, the part for each day is|each day {a} must read]", left, days, v.PAGE)
@@ -52,7 +52,7 @@ def _reading(s: Story) -> str:
         [finish|reach the end] in {spell(days)} [more|] days?"""
 
 
-def _class_groups(s: Story) -> str:
+def _class_groups(s: ProblemBuilder) -> str:
     size, groups, a = s.number(3, 8), s.number(4, 12), s.person()
     girls = s.number(size * groups // 3, size * groups * 2 // 3)
     total = s.plus("[altogether there are|girls and boys together are]", girls, size * groups - girls, v.CHILD)
@@ -63,7 +63,7 @@ def _class_groups(s: Story) -> str:
         [are there|does that make]?"""
 
 
-def _visitors(s: Story) -> str:
+def _visitors(s: ProblemBuilder) -> str:
     place, first, gap = (
         s.pick(("museum", "zoo", "castle", "aquarium", "fair")),
         s.number(300, 2400),
@@ -77,7 +77,7 @@ def _visitors(s: Story) -> str:
         [on both days|that weekend] {IN_ALL}?"""
 
 
-def _laps(s: Story) -> str:
+def _laps(s: ProblemBuilder) -> str:
     a, laps, length, days = s.person(), s.number(3, 12), s.number(150, 600, 50), s.number(2, 7)
     daily = s.times("each [day|time] the distance is", laps, length, v.METER)
     s.times(f"in {days} days that makes", days, daily, v.METER)
@@ -85,7 +85,7 @@ def _laps(s: Story) -> str:
         long. How many meters does {a.he} [cover|go] in {spell(days)} days?"""
 
 
-def _tank(s: Story) -> str:
+def _tank(s: ProblemBuilder) -> str:
     rate, minutes, already = s.number(3, 30), s.number(4, 45), s.number(10, 200)
     missing = s.minus(
         "[the part still empty is|the water still to come is]", rate * minutes + already, already, v.LITER
@@ -96,7 +96,7 @@ def _tank(s: Story) -> str:
         minutes is it full|How many minutes does it take to fill it]?"""
 
 
-def _ribbon(s: Story) -> str:
+def _ribbon(s: ProblemBuilder) -> str:
     a, pieces, length, spare = s.person(), s.number(3, 12), s.number(8, 45), s.number(2, 60)
     thing = s.pick(("ribbon", "rope", "wire", "strip of cloth", "roll of paper"))
     used = s.times("the pieces [use up|take]", pieces, length, v.CENTIMETER)
@@ -105,7 +105,7 @@ def _ribbon(s: Story) -> str:
         {length} centimeters each. How many centimeters [are left|remain]?"""
 
 
-def _truck(s: Story) -> str:
+def _truck(s: ProblemBuilder) -> str:
     crates, each, empty = s.number(20, 90), s.number(12, 48), s.number(2500, 8000, 50)
     load = s.times("[the load weighs|the weight of the load is]", crates, each, v.KILOGRAM)
     s.plus("truck and load together weigh", empty, load, v.KILOGRAM)
@@ -114,7 +114,7 @@ def _truck(s: Story) -> str:
         kilograms [does the loaded truck weigh|do truck and load weigh together]?"""
 
 
-def _temperature(s: Story) -> str:
+def _temperature(s: ProblemBuilder) -> str:
     morning, rise = s.number(2, 18), s.number(3, 14)
     fall = s.number(2, min(morning, 6) + rise - 1)
     noon = s.plus("[at noon it was|by noon it was]", morning, rise, v.DEGREE)
@@ -124,7 +124,7 @@ def _temperature(s: Story) -> str:
         How warm was it in the evening?"""
 
 
-def _class_percent(s: Story) -> str:
+def _class_percent(s: ProblemBuilder) -> str:
     part, rest = s.pick(v.PERCENTAGES), s.pick(("walk", "cycle", "come by car", "take the train"))
     total = part.parts * s.number(60 // part.parts + 1, 900 // part.parts)
     some = s.part(part, total, v.STUDENT)
@@ -134,7 +134,7 @@ def _class_percent(s: Story) -> str:
         [the rest|all the others] {rest}. How many students {rest}?"""
 
 
-def _workers(s: Story) -> str:
+def _workers(s: ProblemBuilder) -> str:
     machines, rate, hours, thing = s.number(2, 9), s.number(12, 90), s.number(2, 8), s.pick(v.MADE)
     hourly = s.times("in one hour the machines make", machines, rate, thing)
     made = s.times(f"in {hours} hours they make", hourly, hours, thing)
@@ -145,7 +145,7 @@ def _workers(s: Story) -> str:
         {thing.many} turn out faulty. How many good {thing.many} are made?"""
 
 
-def _fence(s: Story) -> str:
+def _fence(s: ProblemBuilder) -> str:
     a, width, price = s.person(), s.number(4, 30), s.number(3, 20)
     length = width + s.number(2, 30)
     half = s.plus("one long and one short side measure", length, width, v.METER)
@@ -158,7 +158,7 @@ def _fence(s: Story) -> str:
     return f"{text} [One|Each] meter of fence costs ${price}. How [much|many dollars] does the fence cost?"
 
 
-def _tiles(s: Story) -> str:
+def _tiles(s: ProblemBuilder) -> str:
     width, tiles, spare = s.number(2, 7), s.pick((4, 9, 16, 25)), s.number(5, 40)
     length = width + s.number(1, 4)
     area = s.times("[the floor has an area of|length times width is]", length, width, v.SQUARE_METER)
@@ -169,7 +169,7 @@ def _tiles(s: Story) -> str:
         many tiles is that {IN_ALL}?"""
 
 
-def _average(s: Story) -> str:
+def _average(s: ProblemBuilder) -> str:
     a, mean, up, down = s.person(), s.number(12, 60), s.number(1, 5), s.number(1, 5)
     scores = mean + up, mean - down, mean + down - up
     two = s.plus("the first two results make", scores[0], scores[1], v.POINT)
@@ -179,7 +179,7 @@ def _average(s: Story) -> str:
         {scores[2]} points. [What was {a.his} average score|How many points was that on average]?"""
 
 
-def _film(s: Story) -> str:
+def _film(s: ProblemBuilder) -> str:
     a, hours, minutes = s.person(), s.number(1, 2), s.number(5, 55, 5)
     full = s.times(f"{v.HOUR.count(hours)} is", hours, 60, v.MINUTE)
     length = s.plus("the whole length is", full, minutes, v.MINUTE)
@@ -190,7 +190,7 @@ def _film(s: Story) -> str:
         minutes [remain|are left]?"""
 
 
-def _uniforms(s: Story) -> str:
+def _uniforms(s: ProblemBuilder) -> str:
     sport = s.pick(("soccer", "volleyball", "handball", "basketball", "hockey"))
     players, shirt, shorts, spare = s.number(6, 22), s.number(9, 28), s.number(7, 19), s.number(5, 120)
     outfit = s.plus("one outfit costs", shirt, shorts, v.DOLLAR)
@@ -201,7 +201,7 @@ def _uniforms(s: Story) -> str:
         [everything|all the outfits]?"""
 
 
-def _basketball(s: Story) -> str:
+def _basketball(s: ProblemBuilder) -> str:
     a, twos, threes, free = s.person(), s.number(2, 12), s.number(2, 8), s.number(2, 9)
     two = s.times("the two-point shots give", twos, 2, v.POINT)
     three = s.times("the three-point shots give", threes, 3, v.POINT)
@@ -213,7 +213,7 @@ def _basketball(s: Story) -> str:
         each]. How many points [does {a.he} score|is that {IN_ALL}]?"""
 
 
-def _two_legs(s: Story) -> str:
+def _two_legs(s: ProblemBuilder) -> str:
     a, (vehicle, speed), first, second = s.person(), s.ware(v.VEHICLES), s.number(2, 4), s.number(2, 4)
     slow = s.number(speed // 2, speed - 1)
     one = s.times("the first part is", speed, first, v.MILE)
@@ -228,7 +228,7 @@ def _two_legs(s: Story) -> str:
     return f"{text} The whole trip is {far} miles. How many miles are [left|still to go]?"
 
 
-def _ages_later(s: Story) -> str:
+def _ages_later(s: ProblemBuilder) -> str:
     (a, b), age, factor, later = s.people(), s.number(4, 18), s.number(2, 4), s.number(2, 12)
     older = s.times(f"now {a} is", factor, age, v.YEAR_OLD)
     then = s.plus(f"in {later} years {a} will be", older, later, v.YEAR_OLD)
@@ -240,7 +240,7 @@ def _ages_later(s: Story) -> str:
         years have passed]?"""
 
 
-def _votes(s: Story) -> str:
+def _votes(s: ProblemBuilder) -> str:
     (a, b, c), first, fewer, factor = s.people(3), s.number(30, 160), s.number(3, 25), s.number(2, 3)
     second = s.minus(f"{b} got", first, fewer, v.VOTE)
     third = s.times(f"{c} got", factor, second, v.VOTE)
@@ -250,7 +250,7 @@ def _votes(s: Story) -> str:
         {times_as(factor)} as many as {b}. How many votes did the three get [together|{IN_ALL}]?"""
 
 
-def _hike(s: Story) -> str:
+def _hike(s: ProblemBuilder) -> str:
     a, first, more = s.person(), s.number(5, 14), s.number(1, 5)
     second = s.plus("on the second day it is", first, more, v.KILOMETER)
     third = s.plus("on the third day it is", second, more, v.KILOMETER)
@@ -261,7 +261,7 @@ def _hike(s: Story) -> str:
         kilometers [is that|does {a.he} cover] {IN_ALL}?"""
 
 
-def _school_day(s: Story) -> str:
+def _school_day(s: ProblemBuilder) -> str:
     a, lessons, length, pause = s.person(), s.number(3, 7), s.number(30, 60, 5), s.number(5, 20, 5)
     teaching = s.times("the lessons take", lessons, length, v.MINUTE)
     breaks = s.minus("there is one break fewer than there are lessons:", lessons, 1, v.BREAK)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from cognate_core.data import vocabulary as v
-from cognate_core.data.story import Story
+from cognate_core.data.problem_builder import ProblemBuilder
 from cognate_core.data.vocabulary import IN_ALL, WEEKDAY, spell
 
 
-def _give_away(s: Story) -> str:
+def _give_away(s: ProblemBuilder) -> str:
     (a, b), thing, had = s.people(), s.pick(v.COLLECTIBLES), s.number(12, 95)
     gift = s.number(3, had - 2)
     s.minus(f"[Now {a} has|{a} still has]", had, gift, thing)
@@ -15,14 +15,14 @@ def _give_away(s: Story) -> str:
         many {thing.many} does {a} [have left|still have|have now]?"""
 
 
-def _find_more(s: Story) -> str:
+def _find_more(s: ProblemBuilder) -> str:
     (a, b), thing, had, new = s.people(), s.pick(v.COLLECTIBLES), s.number(8, 140), s.number(4, 70)
     s.plus(f"[{IN_ALL} {a} has|now {a} has]", had, new, thing)
     return f"""{a} [had|kept] {had} {thing.many} in a [drawer|box|bag]. On {WEEKDAY} {b}
         [gave|sent|brought] {a.him} {new} more. How many {thing.many} does {a} have [now|{IN_ALL}]?"""
 
 
-def _at_first(s: Story) -> str:
+def _at_first(s: ProblemBuilder) -> str:
     a, thing, gone, left = s.person(), s.pick(v.FRUIT + v.BAKED), s.number(3, 60), s.number(2, 50)
     s.plus("[before that there were|at the start there were]", left, gone, thing)
     return f"""{a} [brought a basket of|had some|came with a bag of] {thing.many}. After {a.he}
@@ -30,7 +30,7 @@ def _at_first(s: Story) -> str:
         [first|the start]?"""
 
 
-def _packed(s: Story) -> str:
+def _packed(s: ProblemBuilder) -> str:
     (box, thing), boxes, each = s.pick(v.PACKED), s.number(2, 15), s.number(4, 24)
     s.times(f"{box.count(boxes)} with {each} {thing.many} each [hold|make]", boxes, each, thing)
     return f"""[[There are|{s.person()} counts] {spell(boxes)} {box.many} with {each} {thing.many} in each
@@ -38,7 +38,7 @@ def _packed(s: Story) -> str:
         {spell(boxes)} {box.many} if {box.a} holds {each} {thing.many}?]"""
 
 
-def _share_out(s: Story) -> str:
+def _share_out(s: ProblemBuilder) -> str:
     a, thing, each, children = s.person(), s.pick(v.FRUIT + v.COLLECTIBLES), s.number(2, 15), s.number(2, 9)
     friend = s.pick(("friend", "cousin", "classmate", "neighbor"))
     s.divide(f"[each {friend} gets|shared equally, each {friend} gets]", each * children, children, thing)
@@ -46,7 +46,7 @@ def _share_out(s: Story) -> str:
         {friend}s. How many {thing.many} does each {friend} [get|receive]?"""
 
 
-def _compare(s: Story) -> str:
+def _compare(s: ProblemBuilder) -> str:
     (a, b), thing, fewer, gap = s.people(), s.pick(v.COLLECTIBLES), s.number(5, 80), s.number(2, 60)
     s.minus("[the difference is|subtract the smaller number:]", fewer + gap, fewer, thing)
     return f"""[{a}[, who is {s.number(7, 14)} years old,|] has {fewer + gap} {thing.many} and {b} has
@@ -54,7 +54,7 @@ def _compare(s: Story) -> str:
         does {a} have than {b}|fewer {thing.many} does {b} have than {a}]?"""
 
 
-def _change(s: Story) -> str:
+def _change(s: ProblemBuilder) -> str:
     a, (thing, price), number = s.person(), s.ware(v.WARES), s.number(2, 6)
     cost = s.times(f"{thing.count(number)} at {price} dollars each cost", number, price, v.DOLLAR)
     paid = (cost // 10 + s.number(1, 2)) * 10
@@ -65,7 +65,7 @@ def _change(s: Story) -> str:
         from ${paid} after buying {spell(number)} {thing.many} at ${price} each?]"""
 
 
-def _baking(s: Story) -> str:
+def _baking(s: ProblemBuilder) -> str:
     a, thing, trays, each = s.person(), s.pick(v.BAKED), s.number(2, 9), s.number(6, 24)
     made = s.times(f"{a} bakes", trays, each, thing)
     gone = s.number(3, made // 2)
@@ -74,7 +74,7 @@ def _baking(s: Story) -> str:
         family eats|The guests eat|{a.he} sells] {gone} of them. How many {thing.many} [are left|remain]?"""
 
 
-def _saving(s: Story) -> str:
+def _saving(s: ProblemBuilder) -> str:
     a, (thing, price) = s.person(), s.ware(v.LUXURIES)
     weekly = s.number(price // 30 + 1, price // 8)
     saved = price % weekly + weekly * s.number(1, 2)
@@ -85,7 +85,7 @@ def _saving(s: Story) -> str:
         [buy|pay for] the {thing.one}?"""
 
 
-def _garden(s: Story) -> str:
+def _garden(s: ProblemBuilder) -> str:
     a, crop, rows, each = s.person(), s.pick(v.CROPS), s.number(3, 15), s.number(5, 24)
     planted = s.times(f"{rows} rows of {each} are", rows, each, crop)
     lost = s.number(2, planted // 3)
@@ -95,7 +95,7 @@ def _garden(s: Story) -> str:
         [are left|survive]?"""
 
 
-def _more_than(s: Story) -> str:
+def _more_than(s: ProblemBuilder) -> str:
     (a, b), thing, first, gap = (
         s.people(),
         s.pick(v.COLLECTIBLES + v.FRUIT),
@@ -109,7 +109,7 @@ def _more_than(s: Story) -> str:
         many {thing.many} do [{a} and {b}|they|the two] have [together|{IN_ALL}]?"""
 
 
-def _recipe(s: Story) -> str:
+def _recipe(s: ProblemBuilder) -> str:
     a, serves, factor, cups = s.person(), s.number(3, 8), s.number(2, 9), s.number(2, 4)
     need = s.pick(("flour", "rice", "milk", "lentils", "oats"))
     batches = s.divide(f"{a} has to make", serves * factor, serves, v.BATCH)
@@ -118,7 +118,7 @@ def _recipe(s: Story) -> str:
         for {serves * factor} people. How many cups of {need} does {a.he} need?"""
 
 
-def _rental(s: Story) -> str:
+def _rental(s: ProblemBuilder) -> str:
     a, fee, hourly, hours = s.person(), s.number(4, 30), s.number(3, 18), s.number(2, 9)
     thing = s.pick(("rowing boat", "bike", "kayak", "canoe", "tandem", "van"))
     time = s.times(f"[{hours} hours cost|for the hours {a} pays]", hours, hourly, v.DOLLAR)
@@ -128,7 +128,7 @@ def _rental(s: Story) -> str:
         pay?"""
 
 
-def _feed(s: Story) -> str:
+def _feed(s: ProblemBuilder) -> str:
     (animal, ration), herd, days, a = s.ware(v.GRAZERS), s.number(3, 15), s.number(2, 20), s.person()
     daily = s.times("[in a day|every day] the animals eat", herd, ration, v.KILOGRAM)
     s.divide("the hay lasts for", daily * days, daily, v.DAY)
@@ -136,7 +136,7 @@ def _feed(s: Story) -> str:
         kilograms of hay [a|every] day. For how many days [will|do] {daily * days} kilograms of hay last?"""
 
 
-def _trees_along(s: Story) -> str:
+def _trees_along(s: ProblemBuilder) -> str:
     a, gap, gaps, tree = s.person(), s.number(3, 12), s.number(6, 60), s.pick(v.TREES)
     spaces = s.divide("[the number of gaps is|between the trees there are]", gap * gaps, gap, v.GAP)
     s.plus("there is one tree more than there are gaps:", spaces, 1, tree)
@@ -145,7 +145,7 @@ def _trees_along(s: Story) -> str:
         [there|needed]?"""
 
 
-def _two_wares(s: Story) -> str:
+def _two_wares(s: ProblemBuilder) -> str:
     a, (first, second), n, m = s.person(), s.two(v.WARES), s.number(2, 6), s.number(2, 5)
     p, q = s.number(first.low, first.high), s.number(second.low, second.high)
     one = s.times(f"the {first.thing.many} cost", n, p, v.DOLLAR)
@@ -161,7 +161,7 @@ def _two_wares(s: Story) -> str:
         have left?"""
 
 
-def _discount(s: Story) -> str:
+def _discount(s: ProblemBuilder) -> str:
     a, (thing, price), part = s.person(), s.ware(v.LUXURIES), s.pick(v.PERCENTAGES[:-1])
     price -= price % part.parts
     off = s.part(part, price, v.DOLLAR)
@@ -170,7 +170,7 @@ def _discount(s: Story) -> str:
         but {a} has a coupon for {part.words} off]. How [much|many dollars] does {a} pay for it?"""
 
 
-def _fraction(s: Story) -> str:
+def _fraction(s: ProblemBuilder) -> str:
     (a, b), part, thing = s.people(), s.pick(v.FRACTIONS), s.pick(v.FRUIT + v.COLLECTIBLES)
     total = part.parts * s.number(3, 20)
     given = s.part(part, total, thing)
@@ -182,7 +182,7 @@ def _fraction(s: Story) -> str:
     return f"{a} has {total} {thing.many} and gives {part.words} of them to {b}. {ask}"
 
 
-def _tickets(s: Story) -> str:
+def _tickets(s: ProblemBuilder) -> str:
     child, adults, children = s.number(3, 14), s.number(2, 6), s.number(2, 24)
     adult = child + s.number(2, 11)
     old = s.times("[the adults pay|tickets for the adults cost]", adults, adult, v.DOLLAR)
@@ -193,7 +193,7 @@ def _tickets(s: Story) -> str:
         children pay {IN_ALL}?"""
 
 
-def _fundraiser(s: Story) -> str:
+def _fundraiser(s: ProblemBuilder) -> str:
     a, thing, sold, price = s.person(), s.pick(v.SOLD), s.number(12, 80), s.number(2, 9)
     gift, missing = s.number(10, 120, 5), s.number(5, 150)
     sales = s.times(f"the {thing.many} bring in", sold, price, v.DOLLAR)
@@ -204,7 +204,7 @@ def _fundraiser(s: Story) -> str:
         still missing?"""
 
 
-def _legs(s: Story) -> str:
+def _legs(s: ProblemBuilder) -> str:
     a, bird, beast = s.person(), s.pick(v.BIRDS), s.pick(v.HERD)
     birds, beasts = s.number(3, 20), s.number(2, 15)
     two = s.times(f"the {bird.many} have", birds, 2, v.LEG)
@@ -220,7 +220,7 @@ def _legs(s: Story) -> str:
         legs. How many {beast.many} [are there|does {a} have]?"""
 
 
-def _harvest(s: Story) -> str:
+def _harvest(s: ProblemBuilder) -> str:
     a, fruit, each, baskets = s.person(), s.pick(v.FRUIT), s.number(6, 30), s.number(4, 16)
     bad = s.number(2, 25)
     morning = s.number(each * baskets // 3, each * baskets * 2 // 3)
@@ -234,7 +234,7 @@ def _harvest(s: Story) -> str:
         [does {a.he} fill|are filled]?"""
 
 
-def _bouquets(s: Story) -> str:
+def _bouquets(s: ProblemBuilder) -> str:
     a, flower, each, number = s.person(), s.pick(v.FLOWERS), s.number(5, 12), s.number(4, 18)
     price, cost = each + s.number(3, 14), s.number(each * number // 2, each * number)
     made = s.divide(f"{a} makes", each * number, each, v.BOUQUET)
@@ -246,7 +246,7 @@ def _bouquets(s: Story) -> str:
         [much profit|many dollars of profit] does {a.he} make?"""
 
 
-def _party_bags(s: Story) -> str:
+def _party_bags(s: ProblemBuilder) -> str:
     a, thing, each, pack = s.person(), s.pick(v.FAVORS), s.number(2, 6), s.number(4, 12)
     price, guests = s.number(2, 9), pack * s.number(2, 5)
     needed = s.times("the guests get", guests, each, thing)
@@ -258,7 +258,7 @@ def _party_bags(s: Story) -> str:
         {a} [spend|pay]?"""
 
 
-def _bakery_boxes(s: Story) -> str:
+def _bakery_boxes(s: ProblemBuilder) -> str:
     a, thing, trays, each = s.person(), s.pick(v.BAKED), s.number(3, 9), s.number(10, 24)
     per, price = s.number(4, 12), s.number(5, 18)
     kept = trays * each % per
@@ -273,7 +273,7 @@ def _bakery_boxes(s: Story) -> str:
         take in?"""
 
 
-def _eggs(s: Story) -> str:
+def _eggs(s: ProblemBuilder) -> str:
     a, dozens, days, price, used = (
         s.person(),
         s.number(2, 12),
@@ -291,7 +291,7 @@ def _eggs(s: Story) -> str:
         [much|many dollars] does {a.he} [earn|make] in {spell(days)} days?"""
 
 
-def _split_bill(s: Story) -> str:
+def _split_bill(s: ProblemBuilder) -> str:
     a, friends, pizzas, price = s.person(), s.number(3, 6), s.number(2, 4), s.number(10, 18)
     coupon = s.pick((5, 10))
     share = (pizzas * price + 9 - coupon) // friends + s.number(1, 4)

@@ -70,7 +70,7 @@ class TestFiles:
 
     def test_a_file_of_this_computer_that_is_not_there_is_named(self, studio: Client, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match=r"The file gone.zip cannot be opened \(No such file"):
-            studio.open_passport(tmp_path / "gone.zip")
+            studio.open_archive(tmp_path / "gone.zip")
 
 
 class TestTryingModels:

@@ -21,7 +21,7 @@ from tests.api.client.servers import TOKEN, other_server, say
 
 
 def tokens_from(client: Client, kept_back: list[httpx2.Headers]) -> list[str | None]:
-    """What goes with a question and with the wish to hear events."""
+    """What goes with a question and with the command to hear events."""
     kept_back.clear()
     with client:
         client.health()

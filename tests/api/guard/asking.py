@@ -12,8 +12,8 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocket
 
-from cognate_core.api.guard import RULES, Guard, Policy, Rule
-from cognate_core.api.login import Links, session_cookie
+from cognate_core.api.security.guard import RULES, Guard, Policy, Rule
+from cognate_core.api.security.login import Links, session_cookie
 
 TOKEN = "a-token-of-the-test"
 HERE = "127.0.0.1:8501"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cognate_core.api import guard
+from cognate_core.api.security import guard
 from tests.api.guard.asking import HERE, asking, known
 
 

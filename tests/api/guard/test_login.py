@@ -10,9 +10,9 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
-from cognate_core.api import guard
-from cognate_core.api.guard import Policy
-from cognate_core.api.login import Links
+from cognate_core.api.security import guard
+from cognate_core.api.security.guard import Policy
+from cognate_core.api.security.login import Links
 from tests.api.guard.asking import AWAY, HERE, HOME, TOKEN, asking, known
 
 HTML = {"Accept": "text/html,*/*"}

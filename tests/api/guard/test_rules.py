@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from cognate_core.api import guard
-from cognate_core.api.guard import RULES, Policy, Rule
-from cognate_core.api.login import session_cookie
+from cognate_core.api.security import guard
+from cognate_core.api.security.guard import RULES, Policy, Rule
+from cognate_core.api.security.login import session_cookie
 from tests.api.guard.asking import (
     ANY_PATH,
     AWAY,

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from starlette.websockets import WebSocketDisconnect
 
-from cognate_core.api import guard
-from cognate_core.api.buckets import MOST_CLIENTS, Buckets
-from cognate_core.api.guard import Policy
+from cognate_core.api.security import guard
+from cognate_core.api.security.buckets import MOST_CLIENTS, Buckets
+from cognate_core.api.security.guard import Policy
 from tests.api.guard.asking import AWAY, HERE, HOME, TOKEN, asking, known
 
 
@@ -47,8 +47,8 @@ def test_a_body_of_undeclared_length_is_cut_off() -> None:
 def test_files_may_be_larger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "MOST_FILE_BYTES", 2_000_000)
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/octet-stream"}
-    assert asking().post("/api/v1/passports", headers=headers, content=pieces(20)).status_code == 200
-    assert asking().post("/api/v1/passports", headers=headers, content=pieces(21)).status_code == 413
+    assert asking().post("/api/v1/archives", headers=headers, content=pieces(20)).status_code == 200
+    assert asking().post("/api/v1/archives", headers=headers, content=pieces(21)).status_code == 413
 
 
 def test_asking_too_fast_is_refused_and_pages_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

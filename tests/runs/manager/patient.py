@@ -21,15 +21,15 @@ from cognate_core.contracts import (
     Sample,
     StepMetrics,
 )
+from cognate_core.contracts.json_lines import record_to_json
 from cognate_core.errors import PauseRequested, StopRequested, TrainingError
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
-from cognate_core.records import record_to_json
 from cognate_core.runs.execution import BuildService, RunContext
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Run
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer
 from tests.waiting import LONG, until
 
 OpenManager = Callable[..., RunManager]

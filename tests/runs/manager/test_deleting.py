@@ -14,12 +14,12 @@ import pytest
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import RunError, StorageError
 from cognate_core.files import replace_durably
-from cognate_core.mocks import MockModelTrainer
 from cognate_core.runs.home import RESERVE_BYTES
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.recovery import write_run_file
 from cognate_core.storage import trash as trash_module
 from cognate_core.storage.trash import TrashEntry
+from cognate_core.testing import MockModelTrainer
 from tests.runs.manager.patient import (
     OpenManager,
     PatientTrainer,

@@ -14,13 +14,13 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import ConfigError, DataError, Diverged, OutOfMemory, StorageError, TrainingError
 from cognate_core.insight.estimates import estimate
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs.execution import Outcome, RunContext, ThreadExecution
 from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Run
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer
 from tests.runs.manager.patient import OpenManager, PatientTrainer, begin, end_of, services_with
 
 pytestmark = pytest.mark.usefixtures("one_thread")

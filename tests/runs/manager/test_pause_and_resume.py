@@ -13,11 +13,11 @@ import pytest
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import ProgressCallback, RunStatus
 from cognate_core.errors import Diverged, PauseRequested, RunError, StorageError
-from cognate_core.mocks import MockModelTrainer
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.timing import Timing
 from cognate_core.service import TrainingService, seeds_from
+from cognate_core.testing import MockModelTrainer
 from tests.runs.manager.patient import (
     BlockedBuild,
     OpenManager,

@@ -9,8 +9,8 @@ import pytest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Phase, RunStatus
-from cognate_core.mocks import MockModelTrainer
 from cognate_core.runs.manager import RunManager
+from cognate_core.testing import MockModelTrainer
 from tests.runs.manager.patient import (
     OpenManager,
     PatientTrainer,

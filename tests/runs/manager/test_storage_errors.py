@@ -13,7 +13,6 @@ from cognate_core.config import TrainingConfig
 from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import Event, RunStatus, TrainingProgress
 from cognate_core.errors import DISK_FULL, DiskFull, StorageError
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from cognate_core.runs import scheduler
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.home import RESERVE_BYTES, database_path
@@ -23,6 +22,7 @@ from cognate_core.service import TrainingService
 from cognate_core.storage import progress_log
 from cognate_core.storage.database import DatabaseWriter
 from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer, MockProgressEmitter
 from tests.runs.manager.patient import OpenManager, PatientTrainer, add_waiting, begin, end_of, paused, services_with
 from tests.waiting import LONG, until
 

@@ -107,19 +107,19 @@ class TestParent:
     ) -> None:
         play(monkeypatch, tmp_path, 'json.loads(first_line); end("paused", sys.stdin.readline().strip())')
         studio = open_manager(executor="process")
-        wishes = []
+        commands = []
         with ThreadPoolExecutor(1) as pool:
 
             def dumps(value: Any) -> str:
                 if isinstance(value, dict) and "model_names" in value:  # the job
-                    wishes.append(pool.submit(studio.pause, value["run_id"]))
-                    wait(wishes, MOMENT)  # it may have to wait until the job is written
+                    commands.append(pool.submit(studio.pause, value["run_id"]))
+                    wait(commands, MOMENT)  # it may have to wait until the job is written
                 return json.dumps(value)
 
             monkeypatch.setattr(process_module, "json", SimpleNamespace(dumps=dumps, loads=json.loads))
             run_id = studio.start(small_config(), "Played", ["played"])
             run = at_rest(studio, run_id)
-            assert [wish.result(LONG) for wish in wishes] == [True]
+            assert [command.result(LONG) for command in commands] == [True]
         assert (run.status, run.message) == (RunStatus.PAUSED, "pause")
 
     def test_a_wish_that_comes_before_the_process_is_passed_on(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.mocks import MockDatasetLoader, MockModelTrainer
 from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import RunManager
 from cognate_core.service import TrainingService
+from cognate_core.testing import MockDatasetLoader, MockModelTrainer
 from tests.runs.manager.patient import (
     OpenManager,
     PatientTrainer,

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from cognate_core.records import record_to_json
+from cognate_core.contracts.json_lines import record_to_json
 from cognate_core.runs.manager import RunManager
 from tests.runs.manager.patient import end_of, figures_of, measured
 from tests.runs.recovery.damage import BROKEN, lose

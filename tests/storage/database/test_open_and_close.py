@@ -120,7 +120,9 @@ class TestOpenAndClose:
         assert (row["loss"], row["ponder_steps"], row["memory_notes"]) == (5.0, None, None)
         assert reader.ponder_histograms("a") == []
         assert [reader.run(run_id).colour for run_id in "ab"] == [0, 1], "each has a colour of its own"
-        origin = [getattr(reader.run("a"), name) for name in ("parent_run_id", "relation", "branch_step", "quote")]
+        origin = [
+            getattr(reader.run("a"), name) for name in ("parent_run_id", "relation", "branch_step", "time_estimate")
+        ]
         assert origin == [None] * 4
         assert (reader.run("a").group_id, reader.run("a").group_name, reader.groups()) == (None, None, [])
 

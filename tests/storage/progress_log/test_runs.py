@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Origin, Phase, Quote, RunStatus
+from cognate_core.contracts import Origin, Phase, RunStatus, TimeEstimate
 from cognate_core.errors import StorageError
 from cognate_core.storage import progress_log
 from cognate_core.storage.progress_log import ProgressLog
@@ -109,14 +109,14 @@ class TestCreateRun:
 class TestOrigin:
     def test_comes_back_as_given(self, log: ProgressLog, run_id: str, tiny_config: TrainingConfig) -> None:
         plain = log.run(run_id)
-        assert (plain.parent_run_id, plain.relation, plain.branch_step, plain.quote) == (None, None, None, None)
-        figures: dict[str, Any] = dict.fromkeys((field.name for field in fields(Quote)), 1.5)
-        quote = Quote(**figures)
-        add_run(log, tiny_config, "child", origin=Origin(run_id, "branch", 40), quote=quote)
+        assert (plain.parent_run_id, plain.relation, plain.branch_step, plain.time_estimate) == (None, None, None, None)
+        figures: dict[str, Any] = dict.fromkeys((field.name for field in fields(TimeEstimate)), 1.5)
+        time_estimate = TimeEstimate(**figures)
+        add_run(log, tiny_config, "child", origin=Origin(run_id, "branch", 40), time_estimate=time_estimate)
         add_run(log, tiny_config, "twin", origin=Origin("gone", "twin"))
         child, twin = log.run("child"), log.run("twin")
         assert (child.parent_run_id, child.relation, child.branch_step) == (run_id, "branch", 40)
-        assert child.quote == asdict(quote)
+        assert child.time_estimate == asdict(time_estimate)
         assert (twin.parent_run_id, twin.relation, twin.branch_step) == ("gone", "twin", None)
 
     def test_outlives_the_parent_and_goes_through_json(

@@ -10,8 +10,8 @@ import torch
 
 from cognate_core.config.schedule import learning_rate_at
 from cognate_core.contracts import Evaluation, Event
+from cognate_core.contracts.heldout import HeldoutMeans
 from cognate_core.data.prepared import PreparedData
-from cognate_core.heldout import HeldoutMeans
 from cognate_core.training import loop as loop_module
 from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.text_loop import TextLoop

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from cognate_core.contracts import StepMetrics
+from cognate_core.contracts.json_lines import record_to_json
 from cognate_core.data.prepared import PreparedData
 from cognate_core.errors import CancelRequested, Diverged, StopRequested
 from cognate_core.model import CognateModel, CognateOutput
-from cognate_core.records import record_to_json
 from tests.there import there
 from tests.training.loop.trained import Trained, same
 

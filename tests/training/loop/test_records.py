@@ -17,7 +17,7 @@ from cognate_core.data.prepared import HeldoutPrompt, PreparedData, write_prepar
 from cognate_core.data.questions import heldout_questions
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError
-from cognate_core.playground import Playground
+from cognate_core.inference.playground import Playground
 from cognate_core.training import text_loop as text_loop_module
 from cognate_core.training.threads import ThreadChoice
 from tests.rounding import sum_differs

@@ -1,0 +1,75 @@
+"""The API described for people: FastAPI's own page (Swagger UI), whose scripts come from this computer."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from importlib.resources import files
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+from starlette.staticfiles import StaticFiles
+
+DESCRIPTION = """
+Programs show the studio's token, which `cognate token` prints: `Authorization: Bearer <token>`. On this page, press
+*Authorize* and paste it.
+
+- Send JSON, and declare it, even when there is nothing to send. Files are `application/octet-stream`.
+- Long lists come in parts: send `next` of an answer as `after` to get what follows.
+- A problem is `application/problem+json`: a sentence in `detail`, and one for each wrong field in `problems`.
+- Times are ISO 8601 in UTC. `null` means unknown.
+- Give a start an `Idempotency-Key` of your own: sent again, it starts nothing.
+
+**Events as they happen.** `/v1/events` and `/v1/runs/{run_id}/events` are WebSockets. Each message is a JSON object
+with `id`, `run_id`, `type`, `status` and `timestamp`. Ids rise; after a break, reconnect with
+`?after=` the last one you got.
+
+| type | what it tells |
+| --- | --- |
+| training_update | progress, message, phase, step, total_steps, loss, learning_rate |
+| model_completed | model_id, model_name |
+| training_complete | the run has finished |
+| training_error | the run has ended some other way; `message` says why |
+| events_lost | the events between `after` and this id are no longer kept |
+"""
+
+router = APIRouter(include_in_schema=False)
+
+
+def serve_assets(app: FastAPI) -> None:
+    """Swagger UI's script and style, out of the package that carries them."""
+    app.mount("/v1/assets", StaticFiles(directory=str(files("fastapi_offline") / "static")))
+
+
+@router.get("/v1")
+def page(request: Request) -> Response:
+    """The page. Its addresses are relative, because a proxy may serve the studio in a folder."""
+    if not request.scope["raw_path"].endswith(b"/"):
+        return RedirectResponse("v1/")
+    html = bytes(
+        get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=f"The API of {request.app.title}",
+            swagger_js_url="assets/swagger-ui-bundle.js",
+            swagger_css_url="assets/swagger-ui.css",
+            swagger_favicon_url="data:,",
+            swagger_ui_parameters={"docExpansion": "none", "defaultModelsExpandDepth": 0},
+        ).body
+    )
+    hashes = " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'"
+        for script in re.findall(rb"<script>(.*?)</script>", html, re.DOTALL)
+    )
+    policy = (
+        f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    )
+    return HTMLResponse(html, headers={"Content-Security-Policy": policy})
+
+
+@router.get("/")
+def to_page() -> RedirectResponse:
+    """Shorter addresses lead to the page."""
+    return RedirectResponse("v1/")

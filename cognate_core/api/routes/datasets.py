@@ -1,0 +1,332 @@
+"""Datasets, and files of people's own, looked at before anything is trained on them. Only a fetch asks the network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+
+from cognate_core.api.requests import GetManager, GetOwner, Input, Items, Page, part
+from cognate_core.api.streams import Slots, working
+from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TrainingConfig
+from cognate_core.config.presets import PRESETS
+from cognate_core.errors import ConfigError, NotFound
+from cognate_core.runs import RunManager
+
+if TYPE_CHECKING:
+    from cognate_core.data.inspection import Lengths
+    from cognate_core.data.inspection_cache import Choice
+
+router = APIRouter(tags=["data"])
+
+OWN = "Own file"
+LONGEST_SHOWN = 2000  # characters of one side of a row
+USUAL = PRESETS["first-run"].config  # where the settings begin, as on the page
+Name = Annotated[str, Path(max_length=64, description="A dataset's name, or that of a file from /v1/files.")]
+_fetching = Slots(1, "A dataset is being fetched already. Try again when it is here.")
+
+
+class Dataset(BaseModel):
+    """A dataset that runs can read."""
+
+    name: str
+    hub_id: str = Field(description="Where it comes from.")
+    description: str
+    here: bool = Field(description="Whether it is on this computer.")
+
+
+class RowsQuery(Page):
+    """Which rows."""
+
+    split: Literal["training", "heldout"] = "training"
+
+
+class DatasetRow(BaseModel):
+    """A row as training reads it; of a very long side, the beginning."""
+
+    number: int
+    prompt: str
+    answer: str
+    characters: int = Field(description="Of both sides, whole.")
+
+
+class Rows(Items[DatasetRow]):
+    """Rows, and what is known of all of them: at most as many as a run reads unless told otherwise."""
+
+    origin: str
+    training_rows: int
+    heldout_rows: int
+    skipped: dict[str, int] = Field(description="Rows that cannot be used, by reason.")
+
+
+class LengthsQuery(Input):
+    """How rows are turned into tokens."""
+
+    train_seq_len: int = USUAL.train_seq_len
+    vocab_size: int = USUAL.vocab_size
+    prepared: str | None = Field(
+        None,
+        max_length=128,
+        description="The content_hash of an earlier run's data, to take its tokenizer; left out: a new one is trained.",
+    )
+
+
+class SplitLengths(BaseModel):
+    """How long rows are, in tokens, and what becomes of them at the training length."""
+
+    rows: int
+    tokens: int
+    mean: float
+    median: float
+    percentile_95: float
+    longest: int
+    left_out: int = Field(description="Rows that do not fit.")
+    cut: int = Field(description="Rows of plain text that do not fit and go on in further sequences.")
+    sequences: int
+    padding: float = Field(description="Share of the places in packed sequences that hold no text.")
+
+
+class LengthsResponse(BaseModel):
+    """Lengths by split."""
+
+    training: SplitLengths
+    heldout: SplitLengths
+    vocabulary: int = Field(description="Word pieces that the tokenizer has.")
+
+
+class OverlapQuery(Input):
+    """Where held-out rows are looked for."""
+
+    train: str | None = Field(None, max_length=64, description="In the training rows of this one; left out: its own.")
+    limit: int = Field(50, ge=1, le=500, description="At most so many matches are told; all are counted.")
+
+
+class MatchResponse(BaseModel):
+    """A held-out row, and the training row that has the most of it, by their numbers."""
+
+    heldout: int
+    train: int
+    kind: Literal["same", "numbers", "passage"]
+    share: float = Field(description="Of the question's passages, how many stand in training rows.")
+
+
+class OverlapResponse(BaseModel):
+    """What of the held-out rows stands in training rows; each counts once, for its closest kind."""
+
+    heldout_rows: int
+    passage_words: int
+    same: int = Field(description="The same question.")
+    numbers: int = Field(description="The same but for the numbers.")
+    passage: int = Field(description="A passage of it.")
+    matches: list[MatchResponse]
+
+
+class MixtureRequest(Input):
+    """Settings of a run, over those of the first preset: datasets, weights, lengths, batch."""
+
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class ShareResponse(BaseModel):
+    """What one dataset gives to a run. Shares run from 0 to 1."""
+
+    name: str
+    sequences: int
+    of_sequences: float
+    of_tokens: float
+    passes: float = Field(description="How often the run goes through it (epochs).")
+    left_out: int = Field(description="Rows that do not fit the training length.")
+
+
+class PieceResponse(BaseModel):
+    """Neighbouring tokens of one kind: only read, graded on, the end of a row, or padding."""
+
+    kind: Literal["given", "target", "end", "padding"]
+    tokens: int
+    text: str
+
+
+class SequenceResponse(BaseModel):
+    """One sequence of the first batch."""
+
+    dataset: str
+    pieces: list[PieceResponse]
+
+
+class MixtureResponse(BaseModel):
+    """What a run would draw, and the first of what it is given."""
+
+    shares: list[ShareResponse]
+    drawn_sequences: int
+    batch: list[SequenceResponse]
+
+
+@router.get("/datasets")
+def datasets(manager: GetManager) -> list[Dataset]:
+    """The datasets that there are, on this computer or not."""
+    return [_dataset(manager, name) for name in DATASETS]
+
+
+@router.post("/datasets/{name}/fetch")
+def fetch(name: Name, manager: GetOwner) -> Dataset:
+    """Fetch a dataset from the Hugging Face hub, as a run would. Answers when it is here, which can take minutes."""
+    if name not in DATASETS:
+        raise NotFound(_UNKNOWN)
+    with _fetching.taken():
+        from cognate_core.data.inspection import fetch
+        from cognate_core.data.inspection_cache import ROWS
+
+        fetch(name, ROWS, manager.home / "cache", lambda _: None)
+    return _dataset(manager, name)
+
+
+@router.get("/datasets/{name}/rows")
+def rows(name: Name, query: Annotated[RowsQuery, Query()], manager: GetManager) -> Rows:
+    """The rows of a dataset."""
+    choice = _choice(manager, name)
+    with working.taken():
+        from cognate_core.data.inspection_cache import rows_of
+
+        source = rows_of(choice)
+    documents = source.train if query.split == "training" else source.heldout
+    first = query.place or 0
+    found = part(
+        enumerate(documents[first : first + query.limit + 1], start=first + 1),
+        query.limit,
+        lambda row: DatasetRow(
+            number=row[0],
+            prompt=row[1].prompt[:LONGEST_SHOWN],
+            answer=row[1].answer[:LONGEST_SHOWN],
+            characters=len(row[1].text),
+        ),
+        lambda row: row[0],
+    )
+    return Rows(
+        items=found.items,
+        next=found.next,
+        origin="own file" if choice.path else source.origin,
+        training_rows=len(source.train),
+        heldout_rows=len(source.heldout),
+        skipped=dict(source.skipped),
+    )
+
+
+@router.get("/datasets/{name}/lengths")
+def lengths(name: Name, query: Annotated[LengthsQuery, Query()], manager: GetManager) -> LengthsResponse:
+    """How long rows are in tokens, what does not fit a training length, and how much of a batch would be padding."""
+    choice = _choice(manager, name)
+    config = _config({"train_seq_len": query.train_seq_len, "vocab_size": query.vocab_size})
+    with working.taken():
+        from cognate_core.data.inspection import prepared_folders
+        from cognate_core.data.inspection_cache import lengths_of
+
+        known = {folder.path.name: folder.path for folder in prepared_folders(manager.home / "cache")}
+        if query.prepared is not None and query.prepared not in known:
+            raise NotFound("The data of that run are no longer here. Leave `prepared` out, or name others.")
+        folder = None if query.prepared is None else known[query.prepared]
+        train, heldout, vocabulary = lengths_of(choice, folder, config.vocab_size, config.train_seq_len)
+    return LengthsResponse(training=_lengths(train), heldout=_lengths(heldout), vocabulary=vocabulary)
+
+
+@router.get("/datasets/{name}/overlap")
+def overlap(name: Name, query: Annotated[OverlapQuery, Query()], manager: GetManager) -> OverlapResponse:
+    """Whether held-out rows stand in training rows, too: a model that has read the test looks better than it is."""
+    heldout = _choice(manager, name)
+    train = heldout if query.train is None else _choice(manager, query.train)
+    with working.taken():
+        from cognate_core.data.inspection_cache import overlap_of
+
+        found = overlap_of(train, heldout)
+    counts = Counter(match.kind for match in found.matches)
+    return OverlapResponse(
+        heldout_rows=found.heldout_rows,
+        passage_words=found.passage_words,
+        same=counts["same"],
+        numbers=counts["numbers"],
+        passage=counts["passage"],
+        matches=[
+            MatchResponse(heldout=match.heldout + 1, train=match.train + 1, kind=match.kind, share=match.share)
+            for match in found.matches[: query.limit]
+        ],
+    )
+
+
+@router.post("/mixture")
+def mixture(body: MixtureRequest, manager: GetManager) -> MixtureResponse:
+    """What a run with these settings would draw from its datasets, and the text of its first batch.
+
+    Of each dataset as many rows are mixed as /v1/datasets tells.
+    """
+    own = body.settings.get("dataset_path")
+    choice = None if own is None else _choice(manager, str(own))
+    if choice is not None and choice.path is None:
+        raise NotFound("dataset_path is the name of a file from /v1/files.")
+    config = _config({**body.settings, "dataset_path": None if choice is None else choice.path})
+    if config.task != "text":
+        raise ConfigError({"task": "Only text is mixed of datasets."})
+    choices = [choice] if choice is not None else [_choice(manager, name) for name in config.dataset_sources]
+    with working.taken():
+        from cognate_core.data.inspection_cache import MOST_SEQUENCES, mixture_of
+        from cognate_core.data.mixture import sample_batch, shares
+
+        mixed = mixture_of(choices, config)
+        given = shares(mixed, config)
+        batch = sample_batch(mixed, config, min(config.batch_size, MOST_SEQUENCES))
+    return MixtureResponse(
+        shares=[ShareResponse(**asdict(share)) for share in given],
+        drawn_sequences=config.max_steps * config.gradient_accumulation_steps * config.batch_size,
+        batch=[SequenceResponse(**asdict(sequence)) for sequence in batch],
+    )
+
+
+_UNKNOWN = f"There is no such dataset. There are {', '.join(DATASETS)}, and the files that /v1/files tells."
+
+
+def _dataset(manager: RunManager, name: str) -> Dataset:
+    from cognate_core.data.inspection_cache import choice_of
+
+    return Dataset(
+        name=name,
+        hub_id=DATASETS[name],
+        description=DATASET_DESCRIPTIONS[name],
+        here=choice_of(name, manager.home / "cache") is not None,
+    )
+
+
+def _choice(manager: RunManager, name: str) -> Choice:
+    """The dataset of this name, or the file of one's own.
+
+    Raises:
+        NotFound: there is none, or it is not on this computer.
+    """
+    from cognate_core.data.inspection_cache import choice_of
+    from cognate_core.data.uploads import find_upload
+
+    cache = manager.home / "cache"
+    if name in DATASETS:
+        choice = choice_of(name, cache)
+        if choice is None:
+            raise NotFound(f"{name} is not on this computer. Fetch it, or choose another.")
+        return choice
+    try:
+        file = find_upload(manager.home, name)
+    except NotFound as error:
+        raise NotFound(_UNKNOWN) from error
+    choice = choice_of(OWN, cache, file.path)
+    assert choice is not None  # noqa: S101  (for the type checker: a file is here)
+    return choice
+
+
+def _config(settings: dict[str, Any]) -> TrainingConfig:
+    """Raises ConfigError: a setting cannot be used."""
+    from cognate_core.data.inspection_cache import LONGEST_LENGTH
+
+    return USUAL.with_overrides({"max_seq_len": LONGEST_LENGTH, **settings})
+
+
+def _lengths(found: Lengths) -> SplitLengths:
+    given = {name: getattr(found, name) for name in SplitLengths.model_fields if name not in ("rows", "tokens")}
+    return SplitLengths(rows=len(found.tokens), tokens=int(found.tokens.sum()), **given)

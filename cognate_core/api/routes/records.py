@@ -1,0 +1,213 @@
+"""What was recorded of a run: its steps, measurements, samples, events, checkpoints and data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from cognate_core.api.requests import GetManager, Input, Items, Page, RunId, part
+from cognate_core.errors import NotFound
+from cognate_core.runs import RunManager
+from cognate_core.storage.curves import read_curves, read_line
+from cognate_core.storage.rows import Row, Run
+
+router = APIRouter(tags=["what was recorded"])
+M = TypeVar("M", bound=BaseModel)
+
+
+class Step(BaseModel):
+    """One step of training. Null: the model does not have it, or it was no number."""
+
+    step: int
+    loss: float | None = Field(description="Of the language model alone, in nats a token.")
+    learning_rate: float | None
+    grad_norm: float | None = Field(description="Of the raw gradient, before clipping and filter.")
+    filtered_grad_norm: float | None = Field(description="Of what the optimizer received.")
+    tokens: int | None
+    seconds: float | None
+    elapsed_seconds: float | None = Field(description="Since the training of this model began.")
+    ponder_steps: float | None
+    ponder_loss: float | None
+    memory_notes: float | None
+    memory_written: float | None
+    memory_gate: float | None
+    memory_null_share: float | None
+    accuracy: float | None
+
+
+class Steps(Items[Step]):
+    """Steps of one model, in their order."""
+
+    model_name: str
+
+
+class StepsQuery(Page):
+    """Which steps."""
+
+    model: str | None = Field(None, max_length=200, description="Which of the run's models; without it, the first.")
+    after_step: int = Field(-1, ge=-1, le=10**12, description="Only steps after this one.")
+    points: int | None = Field(
+        None,
+        ge=10,
+        le=5000,
+        description="At most so many steps of all that follow, chosen so that peaks and dips of the loss stay "
+        "(MinMaxLTTB); then there are no further parts.",
+    )
+
+
+class HeldOutCheck(BaseModel):
+    """What was measured on the held-out text of one dataset."""
+
+    id: int
+    model_name: str
+    step: int
+    dataset: str
+    loss: float | None = Field(description="Mean, in nats a token.")
+    bits_per_byte: float | None = Field(description="Null where the task has no text, or the bytes were not counted.")
+    tokens: int | None = Field(description="That counted.")
+    bytes: int | None = Field(description="Of their text, in UTF-8.")
+    accuracy: float | None = Field(description="Share of right answers, where the task has them.")
+    weight: float | None = Field(
+        description="Of the dataset in a mean over the datasets: its share of the tokens that are learned from. Null: "
+        "all count alike."
+    )
+
+
+class TextSample(BaseModel):
+    """What the model wrote after a held-out prompt, and what the dataset has there."""
+
+    id: int
+    model_name: str
+    step: int
+    dataset: str
+    prompt: str
+    text: str
+    expected: str
+
+
+class LoggedEvent(BaseModel):
+    """Something that was told of the run: a fallback, a checkpoint, a warning."""
+
+    id: int
+    model_name: str | None
+    step: int | None
+    level: str
+    message: str
+    created_at: str
+
+
+class ModelCheckpoints(BaseModel):
+    """The steps at which a model has a checkpoint."""
+
+    model_name: str
+    steps: list[int]
+
+
+class Noticed(BaseModel):
+    """Something that the curves of a model tell, and what to do."""
+
+    kind: str
+    first_step: int
+    last_step: int
+    title: str
+    cause: str
+    advice: str
+    overrides: dict[str, Any] = Field(description="Settings of a new run (`copy_of` this one) that follow the advice.")
+
+
+class ModelQuery(Input):
+    """Which of the run's models."""
+
+    model: str | None = Field(None, max_length=200, description="Which of the run's models; without it, the first.")
+
+
+@router.get("/runs/{run_id}/metrics")
+def metrics(run_id: RunId, query: Annotated[StepsQuery, Query()], manager: GetManager) -> Steps:
+    """Steps of one model, all of them in parts, or with `points` a choice that shows the curve."""
+    log, name = manager.log, model_name(manager.log.run(run_id), query.model)
+    after = max(query.after_step, -1 if query.place is None else query.place)
+    if query.points is None:
+        rows = log.metrics_after(run_id, name, after, query.limit + 1)
+        found = part(rows, query.limit, _step, lambda row: int(row["step"]))
+        return Steps(model_name=name, items=found.items, next=found.next)
+    from cognate_core.insight.drawing import downsample
+
+    steps, losses = read_line(log.path, run_id, name, "loss", after, query.points)
+    chosen, _ = downsample(steps, losses, query.points)
+    rows = log.metrics_at(run_id, name, (int(step) for step in chosen))
+    return Steps(model_name=name, items=[_step(row) for row in rows], next=None)
+
+
+@router.get("/runs/{run_id}/evaluations")
+def evaluations(run_id: RunId, query: Annotated[Page, Query()], manager: GetManager) -> Items[HeldOutCheck]:
+    """Held-out measurements, in order of writing."""
+    return _records(manager, "evaluations", run_id, query, HeldOutCheck)
+
+
+@router.get("/runs/{run_id}/samples")
+def samples(run_id: RunId, query: Annotated[Page, Query()], manager: GetManager) -> Items[TextSample]:
+    """Text samples, in order of writing."""
+    return _records(manager, "samples", run_id, query, TextSample)
+
+
+@router.get("/runs/{run_id}/events")
+def events(run_id: RunId, query: Annotated[Page, Query()], manager: GetManager) -> Items[LoggedEvent]:
+    """What was told of the run, in order of writing. The socket of the same address tells how it goes on."""
+    return _records(manager, "events", run_id, query, LoggedEvent)
+
+
+@router.get("/runs/{run_id}/findings")
+def findings(run_id: RunId, query: Annotated[ModelQuery, Query()], manager: GetManager) -> list[Noticed]:
+    """What the curves of one model tell: plateaus, spikes, overfitting, divergence, and what to do."""
+    from cognate_core.insight.run_charts import run_findings
+
+    log, run = manager.log, manager.log.run(run_id)
+    name = model_name(run, query.model)
+    found = run_findings(run, read_curves(log.path, run_id, name), log.evaluations(run_id, model_name=name))
+    return [Noticed.model_validate(each, from_attributes=True) for each in found]
+
+
+@router.get("/runs/{run_id}/checkpoints")
+def checkpoints(run_id: RunId, manager: GetManager) -> list[ModelCheckpoints]:
+    """The checkpoints that are there."""
+    run = manager.log.run(run_id)
+    return [ModelCheckpoints(model_name=name, steps=manager.checkpoint_steps(run.id, name)) for name in run.model_names]
+
+
+@router.get("/runs/{run_id}/data-report")
+def data_report(run_id: RunId, manager: GetManager) -> dict[str, Any]:
+    """What the data are made of that the run read: rows by source, what was skipped and why, their hash."""
+    report = manager.log.run(run_id).data_report
+    if report is None:
+        raise NotFound("This run has prepared no data yet.")
+    return report
+
+
+def _records(
+    manager: RunManager,
+    table: Literal["evaluations", "samples", "events"],
+    run_id: str,
+    query: Page,
+    shape: type[M],
+) -> Items[M]:
+    rows = manager.log.records_after(table, manager.log.run(run_id).id, query.place or 0, query.limit + 1)
+
+    def shown(row: Row) -> M:
+        return shape(**{name: row[name] for name in shape.model_fields})
+
+    return part(rows, query.limit, shown, lambda row: int(row["id"]))
+
+
+def _step(row: Row) -> Step:
+    return Step(**{name: row[name] for name in Step.model_fields})
+
+
+def model_name(run: Run, name: str | None) -> str:
+    """Which of the run's models is asked for. Raises NotFound when it has no such model."""
+    if name is None:
+        return run.model_names[0]
+    if name not in run.model_names:
+        raise NotFound("This run has no such model.")
+    return name

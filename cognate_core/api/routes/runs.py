@@ -1,0 +1,253 @@
+"""Runs: start, list, watch, and all that can be done with one."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Response
+from pydantic import BaseModel, Field
+
+from cognate_core.api.requests import GetManager, GetUploads, Input, Items, Page, RunId, part
+from cognate_core.api.routes.settings import Settings
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import Origin, RunStatus
+from cognate_core.contracts.lifecycle import sources
+from cognate_core.errors import RunError
+from cognate_core.runs import MAX_MODELS, RunManager, numbered_names
+from cognate_core.storage.rows import Run
+
+router = APIRouter(tags=["runs"])
+ONE_START = threading.Lock()
+"""Held by a start with a key: of two with one key, the second finds what the first started."""
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="A word of your own for this start. Sent again, it starts nothing and gives the run of the first "
+        "time.",
+        min_length=1,
+        max_length=200,
+        pattern="^[!-~]+$",
+    ),
+]
+
+
+class RunSummary(BaseModel):
+    """A run in a list. What is not known yet is null."""
+
+    id: str
+    name: str
+    status: RunStatus
+    phase: str
+    progress: float = Field(description="From 0 to 1 over the whole run.")
+    message: str = Field(description="What it is doing, or how it ended.")
+    step: int | None
+    total_steps: int | None
+    model_names: list[str]
+    created_at: str = Field(description="ISO 8601, UTC.")
+    started_at: str | None
+    finished_at: str | None
+    worked_seconds: float | None = Field(description="Of all its lives together.")
+    error: str | None
+    parent_run_id: str | None = Field(description="The run that it was made of, which may be gone.")
+    relation: str | None = Field(description="What it is to that one: copy, fix, twin, branch or verification.")
+    branch_step: int | None
+
+
+class RunDetails(RunSummary):
+    """A run with its settings."""
+
+    config: dict[str, Any]
+    config_error: str | None = Field(description="Why the stored settings cannot be read whole.")
+    time_estimate: dict[str, Any] | None = Field(description="What was promised of its time.")
+    error_details: str | None
+    loss: float | None = Field(description="Of the step that was measured last; null: not known, or no number.")
+    resume_step: int = Field(description="The step after which it would go on if resumed; 0: from the start.")
+
+
+class RunsQuery(Page):
+    """Which runs."""
+
+    status: RunStatus | None = Field(None, description="Only runs that are just this.")
+
+
+class NewRun(Settings):
+    """A run to be started."""
+
+    name: str = Field(max_length=200, description="What it is called.", examples=["My first model"])
+    copy_of: str | None = Field(
+        None, max_length=64, description="Instead of preset and config: the id of a run whose settings are taken."
+    )
+    models: int = Field(1, ge=1, le=MAX_MODELS, description="How many models, each from another start.")
+    model_names: list[Annotated[str, Field(max_length=200)]] | None = Field(
+        None, min_length=1, max_length=MAX_MODELS, description="Their names; otherwise the run's, numbered."
+    )
+
+
+class NewName(Input):
+    """What a run is called from now on."""
+
+    name: str = Field(max_length=200)
+
+
+class Move(Input):
+    """Another place in the queue."""
+
+    places: int = Field(ge=-1000, le=1000, description="Change with the run so many places before (-) or behind.")
+
+
+@router.get("/runs")
+def runs(query: Annotated[RunsQuery, Query()], manager: GetManager) -> Items[RunSummary]:
+    """The runs, newest first."""
+    found = manager.log.runs_page(query.limit + 1, query.place, query.status)
+    return part(found, query.limit, lambda row: summary(row[1]), lambda row: row[0])
+
+
+@router.post(
+    "/runs",
+    status_code=HTTPStatus.CREATED,
+    responses={200: {"model": RunDetails, "description": "It was started with this key before."}},
+)
+def start(
+    body: NewRun,
+    manager: GetManager,
+    files: GetUploads,
+    response: Response,
+    idempotency_key: IdempotencyKey = None,
+) -> RunDetails:
+    """Queue a run; it starts when there is room. It reads what `preset` or `config` and `settings` say."""
+    source = None if body.copy_of is None else manager.log.run(body.copy_of)
+    config = body.to_config(files, source.config if source else None)
+    origin = Origin(source.id, "fix" if body.settings else "copy") if source else None
+    names = body.model_names or numbered_names(body.name, body.models)
+    return start_once(
+        manager,
+        response,
+        own_key(idempotency_key),
+        lambda key: manager.start(config, body.name, names, key, origin),
+        lambda run: portable(run.config) == config and run.model_names == [name.strip() for name in names],
+    )
+
+
+@router.get("/runs/{run_id}")
+def run(run_id: RunId, manager: GetManager) -> RunDetails:
+    """One run, with its settings."""
+    return details(manager, run_id)
+
+
+@router.patch("/runs/{run_id}")
+def rename(run_id: RunId, body: NewName, manager: GetManager) -> RunDetails:
+    """Call a run otherwise. Its models keep their names."""
+    manager.rename_run(run_id, body.name)
+    return details(manager, run_id)
+
+
+@router.delete("/runs/{run_id}", status_code=HTTPStatus.NO_CONTENT)
+def delete(run_id: RunId, manager: GetManager) -> None:
+    """Move a run, its models and its files to the trash. It must not wait or be going on."""
+    manager.delete_run(run_id)
+
+
+@router.post("/runs/{run_id}/pause")
+def pause(run_id: RunId, manager: GetManager) -> RunDetails:
+    """Have a checkpoint written, and let the run rest."""
+    return _commanded(manager, run_id, RunStatus.PAUSING, manager.pause)
+
+
+@router.post("/runs/{run_id}/stop")
+def stop(run_id: RunId, manager: GetManager) -> RunDetails:
+    """Have the model saved as it is, and end the run."""
+    return _commanded(manager, run_id, RunStatus.STOPPING, manager.stop)
+
+
+@router.post("/runs/{run_id}/cancel")
+def cancel(run_id: RunId, manager: GetManager) -> RunDetails:
+    """End the run. The model that is being trained is not kept."""
+    return _commanded(manager, run_id, RunStatus.CANCELLING, manager.cancel)
+
+
+@router.post("/runs/{run_id}/resume")
+def resume(run_id: RunId, manager: GetManager) -> RunDetails:
+    """Queue a run again that was paused, stopped or broken off; it goes on from its last checkpoint."""
+    manager.resume(run_id)
+    return details(manager, run_id)
+
+
+@router.post("/runs/{run_id}/move")
+def move(run_id: RunId, body: Move, manager: GetManager) -> RunDetails:
+    """Give a waiting run another place in the queue."""
+    status = manager.log.run(run_id).status
+    if status is not RunStatus.QUEUED:
+        raise RunError(f"A run that is {status} has no place in the queue.")
+    manager.move_in_queue(run_id, body.places)
+    return details(manager, run_id)
+
+
+def start_once(
+    manager: RunManager,
+    response: Response,
+    key: str | None,
+    begin: Callable[[str | None], str],
+    is_same: Callable[[Run], bool],
+) -> RunDetails:
+    """Start a run, or find the one that was started with this key.
+
+    Args:
+        key: as the database keeps it.
+        begin: starts it; its id.
+        is_same: whether a run that was started before is what is asked for now.
+
+    Raises:
+        RunError: the key was used for another run.
+    """
+    if key is None:
+        return details(manager, begin(None))
+    with ONE_START:
+        known = manager.log.run_started_with(key)
+        run_id = known or begin(key)
+    if known:
+        tell_known(response, is_same=is_same(manager.log.run(known)))
+    return details(manager, run_id)
+
+
+def own_key(idempotency_key: str | None) -> str | None:
+    """What the database keeps of it: no key of the studio's own."""
+    return None if idempotency_key is None else f"api:{idempotency_key}"
+
+
+def tell_known(response: Response, *, is_same: bool) -> None:
+    """Say that nothing was started now, because something was with this key. Raises RunError: it was something else."""
+    if not is_same:
+        raise RunError("This Idempotency-Key was used to start another run. Send another one.")
+    response.status_code = HTTPStatus.OK
+
+
+def details(manager: RunManager, run_id: str) -> RunDetails:
+    """A run as the API shows it."""
+    run = manager.log.run(run_id)
+    values = {name: getattr(run, name) for name in RunDetails.model_fields if hasattr(run, name)}
+    values["config"] = run.config.model_dump(mode="json")
+    values["loss"] = next((row["loss"] for row in manager.log.last_metrics(run.id, 1)), None)
+    return RunDetails(**values, resume_step=manager.resume_step(run.id))
+
+
+def summary(run: Run) -> RunSummary:
+    """A run as a list shows it."""
+    return RunSummary(**{name: getattr(run, name) for name in RunSummary.model_fields})
+
+
+def portable(config: TrainingConfig) -> TrainingConfig:
+    """`config` without the folder that the studio chose for it."""
+    return config.model_copy(update={"output_dir": TrainingConfig().output_dir})
+
+
+def _commanded(manager: RunManager, run_id: str, command: RunStatus, tell: Callable[[str], bool]) -> RunDetails:
+    """Tell a run that it is to end, unless it has ended or something stronger was asked."""
+    status = manager.log.run(run_id).status
+    can = status is RunStatus.QUEUED or status is command or status in sources(command)
+    if not can or not tell(run_id):
+        raise RunError(f"This cannot be done with a run that is {manager.log.run(run_id).status}.")
+    return details(manager, run_id)

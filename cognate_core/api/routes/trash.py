@@ -1,0 +1,72 @@
+"""The trash: what was deleted, until it is put back or removed for good."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, Field
+
+from cognate_core.api.requests import GetManager, Items, Page, part, place_in_time
+from cognate_core.storage.trash import TrashEntry
+
+router = APIRouter(prefix="/trash", tags=["trash"])
+
+
+EntryId = Annotated[str, Path(description="The entry's id.", max_length=64)]
+
+
+class Entry(BaseModel):
+    """Something that was deleted."""
+
+    id: str
+    kind: Literal["run", "model"]
+    name: str
+    deleted_at: str
+    restored_id: str | None = Field(description="The id that it had, and will have again.")
+
+
+class Emptied(BaseModel):
+    """What emptying the trash removed."""
+
+    removed: int = Field(description="How many entries there were.")
+
+
+@router.get("")
+def entries(query: Annotated[Page, Query()], manager: GetManager) -> Items[Entry]:
+    """What lies in the trash, the newest first."""
+    found = [entry for entry in manager.trash.entries() if query.place is None or _place(entry) < query.place]
+    return part(sorted(found, key=_place, reverse=True), query.limit, _entry, _place)
+
+
+@router.delete("")
+def empty(manager: GetManager) -> Emptied:
+    """Remove everything for good. It cannot be undone."""
+    return Emptied(removed=manager.empty_trash())
+
+
+@router.post("/{entry_id}/restore")
+def restore(entry_id: EntryId, manager: GetManager) -> Entry:
+    """Have something again as it was."""
+    return _entry(manager.put_back(entry_id))
+
+
+@router.delete("/{entry_id}", status_code=HTTPStatus.NO_CONTENT)
+def remove(entry_id: EntryId, manager: GetManager) -> None:
+    """Remove something for good."""
+    manager.remove_for_good(entry_id)
+
+
+def _place(entry: TrashEntry) -> int:
+    try:
+        deleted_at = datetime.fromisoformat(entry.deleted_at).timestamp()
+    except (ValueError, OverflowError):
+        deleted_at = 0.0  # by another program
+    return place_in_time(deleted_at * 1000, entry.id)
+
+
+def _entry(entry: TrashEntry) -> Entry:
+    own = next(iter(entry.rows.get(f"{entry.kind}s", ())), {})
+    return Entry(id=entry.id, kind=entry.kind, name=entry.name, deleted_at=entry.deleted_at, restored_id=own.get("id"))

@@ -1,0 +1,66 @@
+"""`cognate archive`: hand a run on as one file, open such a file, repeat a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cognate_core.cli.connection import changing, looking, training
+from cognate_core.cli.following import follow_run
+from cognate_core.cli.output import JsonOption, figure, print_json, print_line, print_table, say
+from cognate_core.cli.train import RunIdArgument
+from cognate_core.client import Row
+
+app = typer.Typer(
+    name="archive", help="Hand a run on as one file, open such a file, repeat a run.", no_args_is_help=True
+)
+
+
+@app.command()
+def save(
+    run_id: RunIdArgument, file: Annotated[Path, typer.Argument(help="Where to write it, such as mine.cognate.zip.")]
+) -> None:
+    """Write a run with its models and figures as one file, by which another studio can open and repeat it."""
+    with looking() as studio:
+        studio.save_archive(run_id, file)
+    print_line(str(file))
+
+
+@app.command("open")
+def open_file(file: Annotated[Path, typer.Argument(help="What `cognate archive save` wrote.")]) -> None:
+    """Add the run of an archive, as if it had been trained here; prints its id."""
+    with changing() as studio:
+        run = studio.open_archive(file)
+    say(f"{run['name']} is here now.")
+    print_line(run["id"])
+
+
+@app.command()
+def verify(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
+    """Train the same once more and say whether the same came of it. Exits with 0 only if it did."""
+    with training() as studio:
+        repeated = studio.start_verification(run_id)
+        follow_run(studio, repeated["id"])
+        found = studio.verification(run_id, repeated["id"])
+    print_json(found) if as_json else _print_verification(found)
+    if found["verdict"] not in ("identical", "same within rounding"):
+        raise typer.Exit(1)
+
+
+def _print_verification(found: Row) -> None:
+    columns = ("model", "steps", "largest difference of the loss", "first differing step", "of unseen text", "weights")
+    rows = [
+        (
+            model["name"],
+            model["steps"],
+            figure(model["largest_difference"]),
+            "none" if model["first_differing_step"] is None else model["first_differing_step"],
+            figure(model["largest_heldout_difference"]),
+            {True: "the same", False: "not the same", None: "unknown"}[model["same_weights"]],
+        )
+        for model in found["models"]
+    ]
+    print_table(columns, rows)
+    print_line(f"{found['verdict'].capitalize()}. {found['reason']}")

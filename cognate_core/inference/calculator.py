@@ -1,0 +1,114 @@
+"""A model of the Grokking lab, opened to be asked: one problem, or the whole table at once."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cognate_core.arithmetic.model import ArithmeticModel
+from cognate_core.arithmetic.problems import Problems, beginning
+from cognate_core.config import TrainingConfig
+from cognate_core.contracts import ARTIFACT_FILES
+from cognate_core.errors import StorageError
+from cognate_core.inference.playground import MOST_OPEN, checkpoint_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Calculated:
+    """An answer and what the model gave it (0 to 1), the true answer, and whether it was learned from."""
+
+    answer: str
+    probability: float
+    truth: int
+    learned_from: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """All problems, (left, right): whether the model has each right, and whether it learned from it.
+
+    `first_right`: the number that the first column stands for.
+    """
+
+    right: npt.NDArray[np.bool_]
+    learned_from: npt.NDArray[np.bool_]
+    first_right: int
+
+    @property
+    def heldout_accuracy(self) -> float:
+        """Share of the problems that it never saw which it has right."""
+        return float(self.right[~self.learned_from].mean())
+
+
+class Calculator:
+    """A trained ArithmeticModel beside the problems that it learned."""
+
+    def __init__(self, model: ArithmeticModel, problems: Problems) -> None:
+        self.model, self.problems = model.eval(), problems
+        self._learned = torch.zeros(len(problems.left), dtype=torch.bool)
+        self._learned[problems.train] = True
+
+    @classmethod
+    def from_folder(cls, folder: Path, step: int | None = None) -> Calculator:
+        """Open what a trainer wrote; with `step` as it was after that step, while its checkpoint is kept.
+
+        Raises:
+            StorageError: a file is missing or damaged.
+        """
+        weights = None if step is None else checkpoint_weights(folder, step)
+        try:
+            text = (folder / ARTIFACT_FILES["training_config"]).read_text(encoding="utf-8")
+            problems = beginning(TrainingConfig.from_toml(text)).problems
+            model = ArithmeticModel.from_pretrained(folder)
+            if model.config.arithmetic_modulus != problems.modulus:
+                raise ValueError("its settings are of another model")
+            if weights is not None:
+                model.load_state_dict(weights)
+        except Exception as error:  # a file can be damaged in any way
+            raise StorageError(f"The model in {folder.name} cannot be opened ({error}).") from error
+        return cls(model, problems)
+
+    @torch.no_grad()
+    def calculate(self, left: int, right: int) -> Calculated:
+        """What the model answers to one problem of the table.
+
+        Raises:
+            ValueError: there is no such problem.
+        """
+        found = torch.nonzero((self.problems.left == left) & (self.problems.right == right))
+        if not len(found):
+            raise ValueError(f"There is no problem with {left} and {right} modulo {self.problems.modulus}.")
+        index = int(found[0, 0])
+        probabilities = self.model(torch.tensor([left]), torch.tensor([right]))[0].softmax(-1)
+        token = int(probabilities.argmax())
+        words = {self.problems.modulus: "=", self.problems.modulus + 1: self.problems.operation}
+        return Calculated(
+            words.get(token, str(token)),
+            float(probabilities[token]),
+            int(self.problems.answer[index]),
+            bool(self._learned[index]),
+        )
+
+    @torch.no_grad()
+    def table(self) -> Table:
+        """All problems."""
+        problems = self.problems
+        shape = problems.modulus, len(problems.left) // problems.modulus
+        right = self.model(problems.left, problems.right).argmax(-1) == problems.answer
+        first = int(problems.right[0])
+        return Table(right.view(shape).numpy(), self._learned.view(shape).numpy(), first)
+
+
+@functools.lru_cache(maxsize=MOST_OPEN)
+def opened(folder: Path, weights_sha256: str, step: int | None) -> Calculator:
+    """A model, kept open for whoever asks next. Changed weights are another entry: each argument tells entries apart.
+
+    Raises:
+        StorageError: the model or its checkpoint is gone or damaged.
+    """
+    return Calculator.from_folder(folder, step)

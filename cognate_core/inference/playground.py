@@ -1,0 +1,265 @@
+"""The playground: a trained model's folder, opened to continue text and to show how it came about.
+
+Knows files and text; no pages, no database.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from cognate_core.contracts import CHECKPOINT_MANIFEST, END_OF_TEXT_ID
+from cognate_core.contracts.answers import QUESTION_MARK, SOLUTION_MARK
+from cognate_core.data.tokenizer import load_tokenizer
+from cognate_core.errors import StorageError
+from cognate_core.model import CognateModel, CognateState, MemoryBank, MemoryReads, kept_notes, load_memory, save_memory
+
+__all__ = [
+    "Explanation",
+    "Piece",
+    "Playground",
+    "RecalledNote",
+    "ShownWord",
+    "kept_notes",
+    "load_memory",
+    "opened",
+    "problem_prompt",
+    "save_memory",
+]
+
+INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # what a decoder shows for half a letter
+SHOWN_NOTES = 4  # of what a token read, at most
+MOST_OPEN = 3  # models that are kept open
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A piece of text as it is written: whole letters, and the tokens that spell them."""
+
+    text: str
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RecalledNote:
+    """A note that was read. `word` wrote it; `place` is that word's index in the shown text, None: an earlier text."""
+
+    word: str
+    place: int | None
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class ShownWord:
+    """A stretch of text (a token, or the few tokens of one letter) and how the model came to expect it.
+
+    Attributes:
+        probability: what the model gave it, 0 to 1.
+        ponder_steps: how often the token before went through the core, to choose this one; None without pondering.
+        recall: how far the layers opened to memory's notes, mean of gate times the notes' share, 0 to 1; None without
+            a memory. It is no share of the answer.
+        notes: what was read most, over all layers.
+    """
+
+    text: str
+    written: bool
+    probability: float
+    ponder_steps: int | None
+    recall: float | None
+    notes: list[RecalledNote]
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """How a text came about.
+
+    Attributes:
+        words: from the beginning, or from where the model, which reads so much at once, could read it to its end.
+        shortened: whether the beginning is missing.
+        bank: the memory that these words left for the next text; None without a memory.
+    """
+
+    words: list[ShownWord]
+    shortened: bool
+    bank: MemoryBank | None
+
+
+def checkpoint_weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    """The weights of a trained model as they were after a step, by name.
+
+    Raises:
+        StorageError: the checkpoint is gone or damaged.
+    """
+    checkpoint = folder / "checkpoints" / f"step-{step:08d}"
+    try:
+        checksums = json.loads((checkpoint / CHECKPOINT_MANIFEST).read_text(encoding="utf-8"))
+        with (checkpoint / "model.safetensors").open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        sound = isinstance(checksums, dict) and found == checksums.get("model.safetensors")
+        weights = load_file(checkpoint / "model.safetensors", backend="pread") if sound else None
+    except FileNotFoundError as error:  # training removes old ones at any time
+        raise StorageError(f"The checkpoint of step {step:,} is no longer there. Choose another step.") from error
+    except (OSError, ValueError) as error:
+        raise StorageError(f"The checkpoint of step {step:,} cannot be read ({error}).") from error
+    if weights is None:
+        raise StorageError(f"The checkpoint of step {step:,} is damaged. Choose another step.")
+    return weights
+
+
+class Playground:
+    """A model and its tokenizer, ready to write."""
+
+    def __init__(self, model: CognateModel, tokenizer: Tokenizer) -> None:
+        self.model, self.tokenizer = model, tokenizer
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> Playground:
+        """Open what a trainer wrote.
+
+        Raises:
+            StorageError: a file is missing or damaged.
+        """
+        return cls._opened(folder, None)
+
+    @classmethod
+    def from_checkpoint(cls, folder: Path, step: int) -> Playground:
+        """Open a trained model as it was after a step, while its checkpoint of that step is kept.
+
+        Raises:
+            StorageError: the checkpoint is gone or damaged, or a file of the model is.
+        """
+        return cls._opened(folder, checkpoint_weights(folder, step))
+
+    @classmethod
+    def _opened(cls, folder: Path, weights: Mapping[str, torch.Tensor] | None) -> Playground:
+        try:
+            model = CognateModel.from_pretrained(folder, weights)
+        except Exception as error:  # a file can be damaged in any way
+            raise StorageError(f"The model in {folder.name} cannot be opened ({error}).") from error
+        try:
+            tokenizer = load_tokenizer(folder / "tokenizer.json")
+        except Exception as error:  # tokenizers raises plain Exception
+            raise StorageError(f"The tokenizer in {folder.name} cannot be opened ({error}).") from error
+        return cls(model, tokenizer)
+
+    def stream(
+        self,
+        prompt: str,
+        *,
+        max_new_tokens: int = 120,
+        temperature: float = 0.7,
+        top_p: float = 0.9,
+        seed: int = 0,
+        bank: MemoryBank | None = None,
+    ) -> Iterator[Piece]:
+        """What the model writes after `prompt`, piece by piece, up to its own end or max_new_tokens.
+
+        `bank` is the memory of earlier texts.
+        """
+        pending: list[int] = []
+        for token in self.model.generate(
+            torch.tensor([self._ids(prompt)]),
+            max_new_tokens,
+            temperature=temperature,
+            top_p=top_p,
+            seed=seed,
+            stop_id=END_OF_TEXT_ID,
+            bank=bank,
+        ):
+            pending.append(token.id)
+            text = self.tokenizer.decode(pending)
+            if not text.endswith(INCOMPLETE):  # a letter may need several tokens
+                yield Piece(text, tuple(pending))
+                pending = []
+        if pending:
+            yield Piece(self.tokenizer.decode(pending), tuple(pending))
+
+    @torch.no_grad()
+    def explain(self, prompt: str, written: Sequence[int], bank: MemoryBank | None = None) -> Explanation:
+        """How the model comes to expect each word of a text, from reading it once more as a whole.
+
+        Args:
+            written: the tokens that came after the prompt.
+            bank: the memory of earlier texts.
+        """
+        whole = [*self._ids(prompt), *written]
+        ids, written_ids = whole[-self.model.config.max_seq_len :], list(written)
+        first_written = len(ids) - len(written_ids)
+        state = CognateState(bank=bank)
+        output = self.model(torch.tensor([ids]), state=state)
+        self.model.end_segment(state)
+        following = torch.tensor(ids[1:], dtype=torch.long)
+        surprise = F.cross_entropy(output.logits[0, :-1].float(), following, reduction="none")  # (time - 1,), nats
+        steps, reads = output.ponder_steps, output.memory_reads
+        groups = self._whole_letters(ids[1:])  # token n of ids[1:] was chosen at position n of ids
+        texts = [self.tokenizer.decode([ids[1 + n] for n in group]) for group in groups]
+        words = [
+            ShownWord(
+                text=text,
+                written=group[0] + 1 >= first_written,
+                probability=math.exp(-float(surprise[group].sum())),
+                ponder_steps=None if steps is None else int(steps[0, group].max()),
+                recall=None if reads is None else float((reads.gate * (1 - reads.null))[0, group[0]].mean()),
+                notes=[] if reads is None else self._notes(reads, group[0], groups, texts),
+            )
+            for group, text in zip(groups, texts, strict=True)
+        ]
+        return Explanation(words, len(ids) < len(whole), None if state.bank is None else state.bank.carried())
+
+    def _ids(self, prompt: str) -> list[int]:
+        return [END_OF_TEXT_ID, *self.tokenizer.encode(prompt).ids]
+
+    def _whole_letters(self, ids: list[int]) -> list[list[int]]:
+        """Indices of ids, grouped so that each group spells whole letters."""
+        groups: list[list[int]] = []
+        pending: list[int] = []
+        for index in range(len(ids)):
+            pending.append(index)
+            if not self.tokenizer.decode([ids[each] for each in pending]).endswith(INCOMPLETE):
+                groups.append(pending)
+                pending = []
+        return [*groups, pending] if pending else groups
+
+    def _notes(self, reads: MemoryReads, time: int, groups: list[list[int]], texts: list[str]) -> list[RecalledNote]:
+        """The notes read at one position, joined over the layers, the most read first."""
+        shares: dict[tuple[int, int], float] = {}
+        layers = reads.weights.shape[2]
+        positions, tokens, weights = (
+            x[0, time].flatten().tolist() for x in (reads.positions, reads.tokens, reads.weights)
+        )
+        for position, token, weight in zip(positions, tokens, weights, strict=True):
+            if token >= 0:
+                shares[position, token] = shares.get((position, token), 0.0) + weight / layers
+        place_of = {n + 1: place for place, group in enumerate(groups) for n in group}  # position in the text -> word
+        best = sorted(shares.items(), key=lambda item: -item[1])[:SHOWN_NOTES]
+        notes = []
+        for (position, token), share in best:
+            place = place_of.get(position)
+            word = self.tokenizer.decode([token]) if place is None else texts[place]
+            notes.append(RecalledNote(word, place, share))
+        return notes
+
+
+@functools.lru_cache(maxsize=MOST_OPEN)
+def opened(folder: Path, weights_sha256: str, step: int | None) -> Playground:
+    """A model, kept open for whoever asks next. Changed weights are another entry: each argument tells entries apart.
+
+    Raises:
+        StorageError: the model or its checkpoint is gone or damaged.
+    """
+    return Playground.from_folder(folder) if step is None else Playground.from_checkpoint(folder, step)
+
+
+def problem_prompt(question: str) -> str:
+    """A question in the layout of the training text."""
+    return f"{QUESTION_MARK}{question.strip()}{SOLUTION_MARK}"

@@ -1,0 +1,345 @@
+"""Which charts a run has, and a comparison of several, as the live_charts component reads them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from cognate_core.contracts.heldout import heldout_checks
+from cognate_core.errors import RunError
+from cognate_core.insight.axis import Axis, By, Floats, axis_by
+from cognate_core.insight.charts import (
+    Line,
+    Losses,
+    RunAccuracy,
+    View,
+    accuracy_chart,
+    comparison_chart,
+    line_chart,
+    loss_chart,
+    ponder_chart,
+    share_chart,
+)
+from cognate_core.insight.detectors import findings
+from cognate_core.insight.drawing import Curve, smoothed
+from cognate_core.insight.finding import Finding
+from cognate_core.insight.grokking import published_steps
+from cognate_core.labels import escape_html
+from cognate_core.storage.curves import Curves, read_curves
+from cognate_core.storage.progress_reader import ProgressReader
+from cognate_core.storage.rows import Run
+
+Chart = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a person looks at charts: what stands along the bottom, and the view of the rest."""
+
+    by: By = "step"
+    view: View = field(default_factory=View)
+
+
+def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tuple[list[Chart], list[Finding]]:
+    """The charts of one model of a run, and what is worth saying of them."""
+    curves = read_curves(log.path, run.id, model_name)
+    evaluations = log.evaluations(run.id, model_name=model_name)
+    axis, view = _axis(log, run, curves, look.by), look.view
+    found = run_findings(run, curves, evaluations)
+
+    def small(title: str, unit: str, lines: dict[str, str], explanation: str) -> Chart:
+        named = {label: curves.lines[figure] for figure, label in lines.items()}
+        gaps = {label: curves.gaps[figure] for figure, label in lines.items()}
+        noisy = "learning_rate" not in lines
+        return _chart(title, explanation, line_chart(named, unit, axis, view, run.colour, noisy=noisy, gaps=gaps))
+
+    loss = loss_chart(
+        _losses(curves), evaluations, math.log(run.as_trained.choices), axis, view, run.colour, findings=found
+    )
+    lab = run.config.task == "arithmetic"
+    charts = [] if not lab else [_accuracy([(run, curves, evaluations)], {run.id: axis}, view)]
+    answered = [row["dataset"] for row in evaluations if row["accuracy"] is not None]
+    if answered and not lab:
+        shares = {
+            escape_html(dataset): _heldout_accuracy([row for row in evaluations if row["dataset"] == dataset])
+            for dataset in dict.fromkeys(reversed(answered))  # the last one has the run's colour
+        }
+        charts.append(
+            _chart(
+                "Right answers, to questions that it never saw",
+                f"At each check it answers up to {run.config.check_questions:,} held-out questions of each dataset. "
+                "Every answer is compared with the right one.",
+                share_chart(shares, "right answers", axis, view, run.colour),
+                wide=True,
+            )
+        )
+    charts += [
+        _chart(
+            "How wrong it is (loss)",
+            f"Lower is better. Unseen: on {'problems' if lab else 'text'} that {'were' if lab else 'was'} kept apart, "
+            "the honest measure. Click a step to see what it read.",
+            loss,
+            wide=True,
+        ),
+        *_bits_per_byte(run, evaluations, axis, view),
+        small("Learning rate", "", {"learning_rate": "learning rate"}, "How far each step moves the weights."),
+        small(
+            "Gradient size",
+            "norm",
+            {"grad_norm": "before", "filtered_grad_norm": "after"},
+            "Before, and after clipping and GrokFast.",
+        ),
+        _chart(
+            "Speed",
+            f"{'Problems' if lab else 'Tokens'} learned from in a second.",
+            line_chart(
+                {"speed": _speed(curves)}, "problems/s" if lab else "tokens/s", axis, view, run.colour, noisy=True
+            ),
+        ),
+    ]
+    if run.config.act_enabled and not lab:
+        histograms = log.ponder_histograms(run.id, model_name=model_name)
+        charts += [
+            small(
+                "How long it thinks (ponder steps)",
+                "steps a token",
+                {"ponder_steps": "ponder steps"},
+                "How often the middle layers go over a token, on average. While it learns, all tokens of a batch take "
+                "as many steps as tokens lately asked for.",
+            ),
+            _chart(
+                "How deep it learns",
+                "Share of the tokens by the ponder steps of their batch, between two checks. One dark row alone: "
+                "nearly all tokens ask for the same.",
+                ponder_chart(histograms, axis, view, run.colour),
+            ),
+            small(
+                "Price of thinking (ponder loss)",
+                "nats",
+                {"ponder_loss": "ponder loss"},
+                "What the ponder steps add to the loss that is trained on. It is not part of the curves above.",
+            ),
+        ]
+    if run.config.ltm_enabled and not lab:
+        charts += [
+            small(
+                "Notes in memory",
+                "notes",
+                {"memory_notes": "notes"},
+                "How many notes a text's memory holds after a segment, on average. A new text begins with none.",
+            ),
+            small(
+                "How memory is used",
+                "share",
+                {"memory_null_share": "nothing read", "memory_gate": "gate open", "memory_written": "noted"},
+                "Noted: share of the tokens that became notes. Gate open: how far the layers let memory in. Nothing "
+                "read: where there were notes, share of the looking that chose none.",
+            ),
+        ]
+    return charts, found
+
+
+def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]) -> list[Finding]:
+    """What the detectors say of one model of a run."""
+    return findings(
+        curves.lines["loss"],
+        curves.mean_loss,
+        curves.mean_counts,
+        curves.missing_loss,
+        curves.lines["grad_norm"],
+        evaluations,
+        run.as_trained,
+        curves.lines["accuracy"],
+    )
+
+
+def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> list[Chart]:
+    """The first model of each run, over one another."""
+    known = [(run, read_curves(log.path, run.id, run.model_names[0])) for run in runs]
+    view = look.view
+    ends = [float(curves.elapsed_seconds[1][-1]) for _, curves in known if len(curves.elapsed_seconds[1])]
+    longest = max(filter(math.isfinite, ends), default=0.0)
+    axes = {run.id: _axis(log, run, curves, look.by, longest) for run, curves in known}
+    twins = are_twins(runs)
+
+    def lines(curve: str, *, noisy: bool = True) -> list[Line]:
+        return [
+            Line(
+                run.name,
+                run.colour,
+                axes[run.id],
+                _calmed(curves.lines[curve], view.smoothing if noisy else 0.0),
+                curves.gaps[curve],
+            )
+            for run, curves in known
+        ]
+
+    losses = [
+        Line(
+            run.name,
+            run.colour,
+            axes[run.id],
+            _losses(curves).smoothed(view.smoothing) if view.smoothing else curves.lines["loss"],
+            curves.missing_loss,
+        )
+        for run, curves in known
+    ]
+    lab = [run for run in runs if run.config.task == "arithmetic"]
+    checks = {run.id: log.evaluations(run.id, model_name=run.model_names[0]) for run in runs}
+    means = {run_id: [(each.step, each.means) for each in heldout_checks(rows)] for run_id, rows in checks.items()}
+
+    def unseen(figure: str) -> list[Line]:
+        points = {run_id: [(step, getattr(mean, figure)) for step, mean in each] for run_id, each in means.items()}
+        return [Line(run.name, run.colour, axes[run.id], *_known(points[run.id])) for run, _ in known]
+
+    plain = replace(view, log_scale=False)
+    # All runs have a line in each chart: a click tells the run by its number.
+    charts = [_accuracy([(*each, checks[each[0].id]) for each in known], axes, view)] if lab else []
+    charts += [
+        _chart(
+            f"How wrong it is on unseen {'problems' if lab else 'text'} (held-out loss)",
+            "Lower is better: this is the honest measure. Of several datasets it is their mean, each by its share of "
+            "the training text.",
+            comparison_chart(unseen("loss"), "loss (nats a token)", view, shade=twins, wide=True, marked=True),
+            wide=True,
+        ),
+        _chart(
+            "How wrong it is while learning (training loss)",
+            "Lower is better. Smoothed as chosen above.",
+            comparison_chart(losses, "loss (nats a token)", view, shade=twins, wide=True, marked=True),
+            wide=True,
+        ),
+        _chart(
+            "Gradient size, after clipping and GrokFast",
+            "What the optimizer received.",
+            comparison_chart(lines("filtered_grad_norm"), "norm", plain),
+        ),
+    ]
+    bits = [replace(line, missing=np.empty(0)) for line in unseen("bits_per_byte")]  # unknown is no fault of a run
+    if any(len(line.curve[0]) for line in bits):
+        charts.insert(
+            -1,
+            _chart(
+                "Bits per byte, on unseen text",
+                "Lower is better. Models with different vocabularies can be compared by it.",
+                comparison_chart(bits, "bits per byte", plain),
+            ),
+        )
+    if len(lab) < len(runs):  # those of the lab stay at one rate
+        charts.insert(
+            -1,
+            _chart(
+                "Learning rate",
+                "How far each step moves the weights.",
+                comparison_chart(lines("learning_rate", noisy=False), "", plain),
+            ),
+        )
+    if sum(run.config.act_enabled for run in runs if run not in lab) > 1:
+        charts.append(
+            _chart(
+                "How long it thinks (ponder steps)",
+                "How often the middle layers go over a token, on average.",
+                comparison_chart(lines("ponder_steps"), "steps a token", plain),
+            )
+        )
+    return charts
+
+
+def _accuracy(
+    runs: Sequence[tuple[Run, Curves, Sequence[dict[str, Any]]]], axes: Mapping[str, Axis], view: View
+) -> Chart:
+    """Right answers of runs of the Grokking lab, with what was published for the same problem."""
+    published = [published_steps(run.config) for run, _, _ in runs]
+    marks = published[0] if all(each == published[0] for each in published) else {}
+    drawn = [
+        RunAccuracy(run.name, run.colour, axes[run.id], _heldout_accuracy(evaluations), curves.lines["accuracy"])
+        for run, curves, evaluations in runs
+    ]
+    return _chart(
+        "Right answers, on problems that it never saw",
+        "Thick: problems that were held out. Faint: those that it learns from. From 95 % on it has understood.",
+        accuracy_chart(drawn, marks, view),
+        wide=True,
+    )
+
+
+def _heldout_accuracy(evaluations: Sequence[dict[str, Any]]) -> Curve:
+    rows = [row for row in evaluations if row["accuracy"] is not None]
+    return np.array([row["step"] for row in rows], dtype=float), np.array(
+        [row["accuracy"] for row in rows], dtype=float
+    )
+
+
+def are_twins(runs: Sequence[Run]) -> bool:
+    """Whether these are a run and its GrokFast twin, and nothing else."""
+    return len(runs) == 2 and any(
+        run.relation == "twin" and run.parent_run_id == other.id for run, other in (tuple(runs), tuple(runs)[::-1])
+    )
+
+
+def _chart(title: str, explanation: str, figure: dict[str, Any], *, wide: bool = False) -> Chart:
+    along = figure["layout"]["xaxis"]["title"]["text"]
+    return {"title": title, "help": explanation, "alt": f"{title} by {along}", "wide": wide, "figure": figure}
+
+
+def _losses(curves: Curves) -> Losses:
+    return Losses(curves.lines["loss"], curves.mean_loss, curves.mean_counts, curves.missing_loss)
+
+
+def _axis(log: ProgressReader, run: Run, curves: Curves, by: By, longest: float = 0.0) -> Axis:
+    before = _tokens_before(log, run) if by == "tokens" else 0.0
+    return axis_by(by, run.config.max_steps, curves.elapsed_seconds, curves.tokens, before, longest)
+
+
+def _tokens_before(log: ProgressReader, run: Run) -> float:
+    """What a branch's parents had learned from up to where it goes on; of those that are gone, nothing is known."""
+    tokens = 0.0
+    while run.relation == "branch" and run.parent_run_id is not None and run.branch_step is not None:
+        try:
+            parent = log.run(run.parent_run_id)
+        except RunError:
+            return tokens
+        steps, counts = read_curves(log.path, parent.id, parent.model_names[0]).tokens
+        if len(steps):
+            tokens += float(np.interp(run.branch_step, np.r_[steps[0] - 1, steps], np.r_[0.0, counts]))
+        run = parent
+    return tokens
+
+
+def _calmed(curve: Curve, smoothing: float) -> Curve:
+    return (curve[0], smoothed(curve[1], np.ones(len(curve[1])), smoothing)) if smoothing else curve
+
+
+def _speed(curves: Curves) -> Curve:
+    """Tokens a second between two places that are some steps apart: a single step's time says little."""
+    steps, tokens = curves.tokens
+    seconds = curves.elapsed_seconds[1]
+    apart = max(1, len(steps) // 200)
+    steps, tokens, seconds = steps[::apart], tokens[::apart], seconds[::apart]
+    took = np.diff(seconds)
+    known = took > 0
+    return steps[1:][known], np.diff(tokens)[known] / took[known]
+
+
+def _known(points: Sequence[tuple[int, float | None]]) -> tuple[Curve, Floats]:
+    """The steps with a value and their values, and the steps without one."""
+    steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
+    known = np.isfinite(values)
+    return (steps[known], values[known]), steps[~known]
+
+
+def _bits_per_byte(run: Run, evaluations: Sequence[dict[str, Any]], axis: Axis, view: View) -> list[Chart]:
+    """A line for each dataset; no chart where it was not measured."""
+    points: dict[str, list[tuple[int, float | None]]] = {}
+    for row in evaluations:
+        points.setdefault(f"unseen {escape_html(row['dataset'])}", []).append((row["step"], row["bits_per_byte"]))
+    lines = {dataset: _known(each)[0] for dataset, each in points.items()}
+    if not any(len(steps) for steps, _ in lines.values()):
+        return []
+    explanation = "Lower is better. It does not depend on the vocabulary, so that other models can be compared by it."
+    figure = line_chart(lines, "bits per byte", axis, view, run.colour)
+    return [_chart("Bits per byte, on unseen text", explanation, figure)]

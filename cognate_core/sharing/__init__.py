@@ -1,0 +1,1 @@
+"""What leaves this studio and what comes in from others: run archives, repetitions of a run, reports, the hub."""

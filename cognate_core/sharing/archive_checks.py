@@ -1,0 +1,339 @@
+"""Checks of a run archive from elsewhere: its list, its rows, its models. Nothing in it is trusted.
+
+Whatever is raised here means that the file is refused; the caller makes a sentence of it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from safetensors import safe_open
+
+from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig
+from cognate_core.contracts import (
+    ARTIFACT_FILES,
+    DataReport,
+    Evaluation,
+    Event,
+    ModelArtifacts,
+    PonderHistogram,
+    RunStatus,
+    Sample,
+    StepMetrics,
+)
+from cognate_core.contracts.json_lines import read_records
+from cognate_core.runs.names import MAX_MODELS, valid_name
+from cognate_core.storage.rows import Row, check_rows
+
+MODEL_FOLDER = r"[a-z0-9][a-z0-9-]{0,59}"
+"""What a trainer calls a model's folder; nothing that leads elsewhere."""
+
+TABLES = ("runs", "models", "artifacts")
+"""What `export_run` gives."""
+
+LONGEST_TEXT = 4_000_000  # characters of one value
+LONGEST_LINE = 4_000_000  # bytes of a log
+LARGEST_NUMBER = 2**62  # what SQLite can keep
+MOST_STEPS = 10_000_000  # as the settings have it
+HEADER_BYTES = 1_000_000  # of a weights file, at most
+
+_ID = re.compile(r"[0-9a-f]{12}")
+_Word = Annotated[str, Field(max_length=200)]
+_Count = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
+
+
+class _Strict(BaseModel):
+    """What a newer studio adds within one format tells more and changes nothing: it is left out."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class Member(_Strict):
+    """A file of a run archive."""
+
+    bytes: _Count
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class PassportModel(_Strict):
+    """A model of a run archive. `content_hash`: of the data that it was trained on."""
+
+    name: _Word
+    folder: str = Field(pattern=f"^{MODEL_FOLDER}$")
+    content_hash: _Word | None
+
+
+class Manifest(_Strict):
+    """archive.json."""
+
+    format: int = Field(ge=1)
+    made_at: _Word
+    versions: dict[_Word, _Word]
+    machine: dict[_Word, _Word | int]
+    data: dict[str, Any] | None
+    models: list[PassportModel] = Field(min_length=1, max_length=MAX_MODELS)
+    members: dict[str, Member]
+
+
+class _Stats(_Strict):
+    """Of a model's training_stats, what pages show."""
+
+    steps: _Count
+    planned_steps: _Count
+    weights_step: _Count = 0
+    ended_early: Annotated[str, Field(max_length=1000)] = ""
+    tokens: _Count
+    seconds: float
+    tokens_per_second: float
+    heldout_loss: dict[str, float]
+    heldout_bits_per_byte: dict[str, float] = {}
+    heldout_accuracy: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    epochs: dict[str, float]
+    precision: _Word
+    threads: _Count
+    seed: _Count
+
+
+_DETAILS, _REPORT = TypeAdapter(ModelArtifacts), TypeAdapter(DataReport)
+_RECORDS: dict[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind) for kind in (StepMetrics, PonderHistogram, Evaluation, Sample, Event)
+}
+
+
+def bounded_json(content: bytes) -> Any:
+    """JSON without NaN, half letters, and numbers and texts that no database takes."""
+
+    def refuse(word: str) -> NoReturn:
+        raise ValueError(f"{word} is no number")
+
+    value = json.loads(content.decode("utf-8"), parse_constant=refuse)
+    _require_bounded(value)
+    return value
+
+
+def _require_bounded(value: Any) -> None:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _require_bounded(name)
+            _require_bounded(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _require_bounded(inner)
+    elif isinstance(value, str):
+        value.encode("utf-8")  # half a letter has no bytes
+        if len(value) > LONGEST_TEXT:
+            raise ValueError("a text is too long")
+    elif isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= LARGEST_NUMBER):
+        raise ValueError("a number is too large")
+
+
+def checked_rows(
+    rows: Any, manifest: Manifest, columns: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[str, list[Row]], TrainingConfig]:
+    """The rows of a run archive as a database with these columns can keep them, and the run's settings.
+
+    Columns that the database does not have are left out, as those of any other version are.
+    """
+    known = {
+        table: [
+            {name: _of_column(row[name], declared) for name, declared in columns[table].items() if name in row}
+            for row in rows[table]
+        ]
+        for table in TABLES
+    }
+    check_rows(known)
+    (run,) = known["runs"]
+    names = [valid_name(name) for name in json.loads(run["model_names"])]
+    if (
+        run["name"] != valid_name(run["name"])
+        or not _ID.fullmatch(run["id"])
+        or not len(set(names)) == len(names) <= MAX_MODELS
+    ):
+        raise ValueError("its names are none")
+    status = RunStatus(run["status"])
+    if not (status.is_terminal or status is RunStatus.PAUSED):
+        raise ValueError(f"a run that is {status} has no archive")
+    steps = (run["step"] or 0, run["total_steps"] or 0)
+    if not 0 <= run["progress"] <= 1 or min(steps) < 0 or max(steps) > MOST_STEPS:
+        raise ValueError("its progress is none")
+    for name in ("created_at", "started_at", "finished_at"):
+        if run[name] is not None:
+            _require_moment(run[name])
+    for name in ("phase", "message"):
+        if not isinstance(run[name], str):
+            raise ValueError(f"it has no {name}")
+    group_id, group_name = run.get("group_id"), run.get("group_name")
+    if (group_id, group_name) != (None, None) and (
+        not _ID.fullmatch(group_id or "") or group_name != valid_name(group_name or "")
+    ):
+        raise ValueError("its sweep is none")
+    config = TrainingConfig.from_values(json.loads(run["config"]))
+    report = json.loads(run["data_report"]) if run["data_report"] else None
+    if report != manifest.data:
+        raise ValueError("its data is told in two ways")
+    if report is not None:
+        bounded_json(run["data_report"].encode())
+        _REPORT.validate_json(run["data_report"], strict=True)
+        if config.fitted(report).vocab_size not in range(SMALLEST_VOCABULARY, config.vocab_size + 1):
+            raise ValueError("its vocabulary is none that was asked for")
+    _require_moment(manifest.made_at)
+    for name in ("cognate-studio", "torch", "python"):
+        manifest.versions[name]
+    for name in ("processor", "cores"):
+        manifest.machine[name]
+    content_hash = report["content_hash"] if report else None
+    of_models = {model.name: model for model in manifest.models}
+    finished = [row["name"] for row in known["models"]]
+    if (
+        not set(finished) <= set(names)
+        or sorted(of_models) != sorted(finished)
+        or len(of_models) != len(manifest.models)
+    ):
+        raise ValueError("its models are told in two ways")
+    if len({model.folder for model in manifest.models}) != len(manifest.models):
+        raise ValueError("two models share a folder")
+    if any(model.content_hash != content_hash for model in manifest.models):
+        raise ValueError("its data is told in two ways")
+    for row in known["models"]:
+        _require_model(row, run["id"])
+    if len({row["id"] for row in known["models"]}) != len(known["models"]):
+        raise ValueError("two models share an id")
+    by_id = {row["id"]: row["name"] for row in known["models"]}
+    for row in known["artifacts"]:  # the files themselves decide; these must only not contradict them
+        member = manifest.members[f"{of_models[by_id[row['model_id']]].folder}/{ARTIFACT_FILES[row['kind']]}"]
+        if row["kind"] == "weights" and row["sha256"] != member.sha256:
+            raise ValueError("its weights are told in two ways")
+    return known, config
+
+
+def _of_column(value: Any, declared: str) -> Any:
+    """A value that a column of this type may hold."""
+    kinds: dict[str, tuple[type, ...]] = {
+        "TEXT": (str,),
+        "INTEGER": (int,),
+        "FLOAT": (int, float),
+        "REAL": (int, float),
+    }
+    if value is not None and (isinstance(value, bool) or not isinstance(value, kinds[declared])):
+        raise ValueError(f"{value!r} is no {declared}"[:100])
+    return value
+
+
+def _require_model(row: Row, run_id: str) -> None:
+    if row["run_id"] != run_id or not _ID.fullmatch(row["id"]) or row["status"] not in ("completed", "stopped"):
+        raise ValueError("a model is none of this run")
+    _require_moment(row["created_at"])
+    bounded_json(row["details"].encode())
+    known = _DETAILS.validate_json(row["details"], strict=True)
+    _Stats.model_validate(known.training_stats)
+    if (known.model_name, known.parameter_count) != (row["name"], row["parameter_count"]) or row["parameter_count"] < 0:
+        raise ValueError("a model is told in two ways")
+
+
+def _require_moment(text: str) -> None:
+    if datetime.fromisoformat(text).tzinfo is None:
+        raise ValueError(f"{text!r} is no moment")
+
+
+def largest_weights(config: TrainingConfig) -> int:
+    """The most bytes that the weights of a model with these settings can take."""
+    return 4 * sum(math.prod(shape) for shape in _tensor_shapes(config).values()) + HEADER_BYTES
+
+
+def _tensor_shapes(config: TrainingConfig) -> dict[str, tuple[int, ...]]:
+    """Each tensor of a model with these settings, and its shape."""
+    import torch
+
+    from cognate_core.arithmetic import ArithmeticModel
+    from cognate_core.model import tensor_shapes
+
+    if config.task == "text":
+        return tensor_shapes(config)
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in ArithmeticModel(config).state_dict().items()}
+
+
+def require_sound_model(folder: Path, name: str, config: TrainingConfig) -> None:
+    """Refuse a model's folder that a page could stumble over: shape, weights, tokenizer, settings and log."""
+    if not _has_shape(folder, config):
+        raise ValueError(f"{name} has another shape than its settings say")
+    with safe_open(folder / ARTIFACT_FILES["weights"], framework="np") as weights:
+        parts = {key: weights.get_slice(key) for key in weights.keys()}  # noqa: SIM118  (it is no mapping)
+        if {key: tuple(part.get_shape()) for key, part in parts.items()} != _tensor_shapes(config):
+            raise ValueError(f"the weights of {name} are not of a model with its settings")
+        if any(part.get_dtype() != "F32" for part in parts.values()):
+            raise ValueError(f"the weights of {name} are no 32 bit numbers")
+    if config.task == "arithmetic":
+        _require_words(folder / ARTIFACT_FILES["tokenizer"], config)
+    else:
+        _require_tokenizer(folder / ARTIFACT_FILES["tokenizer"], config)
+    TrainingConfig.from_toml((folder / ARTIFACT_FILES["training_config"]).read_text(encoding="utf-8"))
+    (folder / ARTIFACT_FILES["model_card"]).read_text(encoding="utf-8")
+    _require_log(folder / ARTIFACT_FILES["training_log"], name, config)
+
+
+def _has_shape(folder: Path, config: TrainingConfig) -> bool:
+    """Whether config.json says what the settings say."""
+    from cognate_core.arithmetic.model import SHAPE_FIELDS
+    from cognate_core.model import ARCHITECTURE_FIELDS, read_shape
+
+    if config.task == "arithmetic":
+        told = bounded_json((folder / ARTIFACT_FILES["config"]).read_bytes())
+        return bool(told == {"model": "arithmetic"} | {field: getattr(config, field) for field in SHAPE_FIELDS})
+    shape = read_shape(folder)
+    return all(getattr(shape, field) == getattr(config, field) for field in ARCHITECTURE_FIELDS)
+
+
+def _require_words(path: Path, config: TrainingConfig) -> None:
+    """It is the tokenizer of these problems."""
+    parts = bounded_json(path.read_bytes())
+    words = [*map(str, range(config.arithmetic_modulus)), "=", config.arithmetic_operation]
+    if parts["model"]["type"] != "WordLevel" or parts["model"]["vocab"] != {word: n for n, word in enumerate(words)}:
+        raise ValueError("its tokenizer is of another kind")
+
+
+def _require_tokenizer(path: Path, config: TrainingConfig) -> None:
+    """It is of the one kind that is made here: no other can be slow, or need what is not there."""
+    from cognate_core.data.tokenizer import load_tokenizer
+
+    parts = bounded_json(path.read_bytes())
+    splitters = [part["type"] for part in parts["pre_tokenizer"]["pretokenizers"]]
+    if (parts["model"]["type"], splitters, parts["decoder"]["type"]) != ("BPE", ["Digits", "ByteLevel"], "ByteLevel"):
+        raise ValueError("its tokenizer is of another kind")
+    if parts["normalizer"] is not None or parts["post_processor"] is not None:
+        raise ValueError("its tokenizer is of another kind")
+    if max(load_tokenizer(path).get_vocab().values()) >= config.vocab_size:
+        raise ValueError("its tokenizer knows more than the model")
+
+
+def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
+    """Every record that would be taken from a model's log is one that the database and the charts can bear."""
+    with path.open("rb") as file:
+        while line := file.readline(LONGEST_LINE + 1):
+            if len(line) > LONGEST_LINE:
+                raise ValueError("a line of its log is too long")
+    for record in read_records(path):
+        values = asdict(record)
+        as_json = json.dumps(values, ensure_ascii=False).encode(errors="replace")  # half a letter is kept as "?"
+        _RECORDS[type(record)].validate_json(as_json, strict=True)
+        counts = [*values.values(), *values.get("counts", ())]
+        if any(isinstance(value, int) and not 0 <= value <= LARGEST_NUMBER for value in counts):
+            raise ValueError("a count in its log is none")
+        if not 0 <= (values["step"] or 0) <= MOST_STEPS or values["model_name"] != name:
+            raise ValueError("its log tells of another model")
+        if not 0 <= (values.get("accuracy") or 0) <= 1:
+            raise ValueError("a share of right answers in its log is none")
+        if not 0 <= (values.get("weight") or 0) <= 1:
+            raise ValueError("a weight of a dataset in its log is none")
+        if isinstance(record, PonderHistogram) and len(record.counts) > config.max_act_steps + 1:
+            raise ValueError("a histogram of its log is too long")
+        if isinstance(record, Event):
+            _require_moment(record.created_at)

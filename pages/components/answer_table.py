@@ -1,0 +1,62 @@
+"""A model of the Grokking lab on Models: ask it one problem, and see the whole table, over its checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from cognate_core.errors import CognateError
+from cognate_core.insight.charts import View, table_chart
+from cognate_core.runs import RunManager
+from cognate_core.storage.rows import TrainedModel
+from pages.components.config_form import SIGNS
+from pages.components.layout import show_refusal
+from pages.components.text_playground import choose_step
+
+
+def calculator(manager: RunManager, model: TrainedModel) -> None:
+    """Choose two numbers, read the model's answer, and see all of its answers as a picture."""
+    st.subheader("Try it", anchor=False)
+    step = choose_step(manager, model, "left")
+    try:
+        from cognate_core.inference.calculator import opened
+
+        folder, weights_sha256 = manager.weights(model.id)
+        with st.spinner("Opening the model"):
+            open_model = opened(folder, weights_sha256, step)
+    except CognateError as error:
+        show_refusal(error)
+        return
+    one_problem(open_model)
+    whole_table(open_model)
+
+
+def one_problem(opened: Any) -> None:
+    """Two numbers, and what the model makes of them."""
+    problems, largest = opened.problems, opened.problems.modulus - 1
+    left_place, right_place, answer_place = st.columns([1, 1, 3], vertical_alignment="bottom")
+    left = left_place.number_input("x", 0, largest, min(12, largest))
+    right = right_place.number_input("y", int(problems.right[0]), largest, min(34, largest))
+    found = opened.calculate(int(left), int(right))
+    verdict = "right" if found.answer == str(found.truth) else f"wrong, it is {found.truth}"
+    seen = "It learned from this one." if found.learned_from else "It never saw this one."
+    answer_place.metric(
+        f"{left} {SIGNS[problems.operation]} {right} modulo {problems.modulus}",
+        found.answer,
+        f"{verdict}, and it was {found.probability:.0%} sure. {seen}",
+        delta_color="green" if verdict == "right" else "red",
+        delta_arrow="off",
+    )
+
+
+def whole_table(opened: Any) -> None:
+    """Every problem as a dot: right or wrong, learned from or never seen."""
+    table = opened.table()
+    st.caption(
+        f"Of the problems that it never saw, {table.heldout_accuracy:.1%} are right; of those that it learned from, "
+        f"{table.right[table.learned_from].mean():.1%}."
+    )
+    figure = table_chart(table.right, table.learned_from, table.first_right, View(dark=st.context.theme.type == "dark"))
+    with st.container(width=620):
+        st.plotly_chart(figure, key="table", config={"displayModeBar": False})

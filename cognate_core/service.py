@@ -229,7 +229,7 @@ class TrainingService:
         elif config.dataset_path:
             wanted = {"Own file": config.dataset_path}
         else:
-            wanted = {name: DATASETS[name] for name in config.dataset_sources}
+            wanted = {name: DATASETS[name].id for name in config.dataset_sources}
         await self._emit(session, _DATA_START, "Fetching the datasets", Phase.DATASETS)
         for done, (name, dataset_id) in enumerate(wanted.items()):
             self.raise_while_preparing(session.task_id)

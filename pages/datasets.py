@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS
+from cognate_core.config import DATASETS
 from cognate_core.data.uploads import Upload, find_upload, list_uploads
 from cognate_core.errors import CognateError, DataError, NotFound
 from cognate_core.runs import RunManager, current_manager
@@ -49,7 +49,7 @@ def choose_dataset(here: "dict[str, Choice]") -> str:
 def not_here(manager: RunManager, name: str) -> None:
     """Say that a dataset is not on this computer, and leave it to the person whether to ask the network."""
     st.info(
-        f"{name} is not on this computer yet. It lies on the Hugging Face hub ({DATASETS[name]}); fetching it needs a "
+        f"{name} is not on this computer yet. It lies on the Hugging Face hub ({DATASETS[name].id}); fetching it needs a "
         "network. You can also keep it in a folder: the README says how.",
         icon=":material/cloud_off:",
     )
@@ -193,7 +193,7 @@ if name == OWN:
         upload_buttons(manager, file, usable=usable)
         look_at(choice, here, manager)
 else:
-    st.caption(f"{DATASET_DESCRIPTIONS[name].capitalize()}.")
+    st.caption(f"{DATASETS[name].description.capitalize()}.")
     if name in here:
         look_at(here[name], here, manager)
     else:

@@ -7,8 +7,8 @@ rules.py            what contradicts, and what will hardly do what was meant
 text.py             TOML, as typed, and the sentences for what cannot be used
 """
 
+from cognate_core.config.datasets import DATASETS, Dataset, dataset_id
 from cognate_core.config.fields.checking import TRACKERS, TrackerName
-from cognate_core.config.fields.data import DATASET_DESCRIPTIONS, DATASETS
 from cognate_core.config.fields.model import SMALLEST_VOCABULARY
 from cognate_core.config.fields.training import OPTIMIZERS
 from cognate_core.config.setting import field_extra, field_range
@@ -17,13 +17,14 @@ from cognate_core.config.training_config import TrainingConfig, fields_that, for
 
 __all__ = [
     "DATASETS",
-    "DATASET_DESCRIPTIONS",
     "OPTIMIZERS",
     "SMALLEST_VOCABULARY",
     "TRACKERS",
+    "Dataset",
     "TrackerName",
     "TrainingConfig",
     "as_text",
+    "dataset_id",
     "field_extra",
     "field_range",
     "fields_that",

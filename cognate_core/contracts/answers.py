@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
+from cognate_core.config import DATASETS
+
 QUESTION_MARK = "Problem: "
 SOLUTION_MARK = "\nSolution:"
 """Ends the prompt: what a model should write comes behind it."""
@@ -20,7 +22,6 @@ SOLUTION_MARK = "\nSolution:"
 ANSWER_MARK = "####"
 """Stands before the answer, on a line of its own, as in GSM8K (arXiv 2110.14168)."""
 
-WORD_ANSWERS = ("HotpotQA",)  # datasets whose answers are words, also where they look like a number
 Z_95 = 1.959963984540054  # of the normal distribution: 95 % lie within so many standard deviations
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
@@ -51,7 +52,7 @@ def same_form(answer: str, dataset: str) -> str:
     Numbers lose commas, a currency sign, a full stop and trailing zeros. Words lose capitals, punctuation, articles and
     surplus space, as in the script that scores SQuAD (arXiv 1606.05250), which HotpotQA's (arXiv 1809.09600) repeats.
     """
-    if dataset not in WORD_ANSWERS:
+    if dataset not in DATASETS or not DATASETS[dataset].word_answers:
         number = answer.strip().replace("$", "", 1).strip().removesuffix(".")
         if _NUMBER.fullmatch(number):
             value = f"{Decimal(number.replace(',', '')):f}"

@@ -106,6 +106,13 @@ def _in_one_text(body: str, question: str) -> str:
 
 RowFormat = Callable[[Row, TrainingConfig], Document]
 
+ROW_FORMATS: dict[str, RowFormat] = {
+    "gsm8k": gsm8k_document,
+    "svamp": svamp_document,
+    "hotpotqa": hotpotqa_document,
+}
+"""The layouts of rows that are understood, by the name that config/datasets.py gives them."""
+
 
 def _problem(question: str, solution: str) -> Document:
     return Document(f"{QUESTION_MARK}{question.strip()}{SOLUTION_MARK}", f" {solution.strip()}")

@@ -21,16 +21,14 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
-from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.config import DATASETS, Dataset, TrainingConfig
 from cognate_core.data import hub
 from cognate_core.data.documents import (
+    ROW_FORMATS,
     Document,
     RowFormat,
     UnusableRow,
-    gsm8k_document,
-    hotpotqa_document,
     own_file_document,
-    svamp_document,
     word_problem_document,
 )
 from cognate_core.data.files import MAX_ROW_BYTES, TOO_LONG, NumberedRow, read_rows
@@ -49,29 +47,12 @@ HUB_TIMEOUT_SECONDS = 10.0
 WAIT_SECONDS = 1.0  # for a row, before the person is told how long it was waited
 HUB_SILENCE_SECONDS = 60.0  # without a row, a try is given up: the hub's client would go on for half an hour
 MAX_BAD_SHARE = 0.01
+TRAIN_SPLIT = "train"
 OWN_FILE_HELDOUT_SHARE = 0.05
 MOST_MADE = 50_000  # built-in problems
 MOST_NEW_WORDING = 1000
 NEW_WORDING = "New wording"
 """Easy built-in problems whose names, pairs of numbers and wordings are all held out."""
-
-
-@dataclass(frozen=True, slots=True)
-class HubDataset:
-    """A dataset on the hub and how to read it."""
-
-    config: str | None
-    train_split: str
-    heldout_split: str
-    folder: str  # below COGNATE_DATASETS_DIR, in the hub's own layout
-    row_format: RowFormat
-
-
-HUB_DATASETS: dict[str, HubDataset] = {
-    "GSM8K": HubDataset("main", "train", "test", "gsm8k/main", gsm8k_document),
-    "SVAMP": HubDataset(None, "train", "test", "svamp", svamp_document),
-    "HotpotQA": HubDataset("distractor", "train", "validation", "hotpot_qa/distractor", hotpotqa_document),
-}
 
 
 @dataclass(slots=True)
@@ -100,7 +81,7 @@ def load_source(
     """
     if name == "Synthetic":
         return synthetic_source(config)
-    dataset = HUB_DATASETS[name]
+    dataset = DATASETS[name]
     local = _local_splits(dataset)
     if local:
         tell(f"Reading {name} from the local folder")
@@ -120,12 +101,12 @@ def splits_here(name: str, cache: Path) -> tuple[Path, Path, str] | None:
 
     None when it would have to be fetched. Nothing is asked of the network.
     """
-    dataset = HUB_DATASETS[name]
+    dataset = DATASETS[name]
     local = _local_splits(dataset)
     if local:
         return local
     folder = cache / "hub" / name.lower()
-    train, heldout = (_fetched(folder, split)[-1:] for split in (dataset.train_split, dataset.heldout_split))
+    train, heldout = (_fetched(folder, split)[-1:] for split in (TRAIN_SPLIT, dataset.heldout_split))
     return (train[0][1], heldout[0][1], _fetched_earlier(name)) if train and heldout else None
 
 
@@ -138,7 +119,7 @@ def source_here(name: str, config: TrainingConfig, cache: Path) -> SourceDocumen
     if name == "Synthetic":
         return synthetic_source(config)
     splits = splits_here(name, cache)
-    return _read_splits(name, config, HUB_DATASETS[name], *splits) if splits else None
+    return _read_splits(name, config, DATASETS[name], *splits) if splits else None
 
 
 def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
@@ -178,7 +159,7 @@ def synthetic_source(config: TrainingConfig) -> SourceDocuments:
     kept_apart = min(config.max_eval_samples, max(1, len(documents) // 2))
     return SourceDocuments(
         name="Synthetic",
-        asked_for=DATASETS["Synthetic"],
+        asked_for=DATASETS["Synthetic"].id,
         origin="made on this computer",
         train=documents[kept_apart:],
         heldout=documents[:kept_apart],
@@ -190,20 +171,20 @@ def new_wording_source(config: TrainingConfig) -> SourceDocuments:
     problems = word_problems(min(config.max_eval_samples, MOST_NEW_WORDING), 0, config.word_problems, heldout=True)
     return SourceDocuments(
         name=NEW_WORDING,
-        asked_for=DATASETS["Synthetic"],
+        asked_for=DATASETS["Synthetic"].id,
         origin="made on this computer",
         train=[],
         heldout=[word_problem_document(problem) for problem in problems],
     )
 
 
-def _local_splits(dataset: HubDataset) -> tuple[Path, Path, str] | None:
+def _local_splits(dataset: Dataset) -> tuple[Path, Path, str] | None:
     """Both splits in the folder that COGNATE_DATASETS_DIR names, and where they come from."""
     local = os.environ.get("COGNATE_DATASETS_DIR")
     if not local:
         return None
     folder = Path(local) / dataset.folder
-    train, heldout = (_split_file(folder, split) for split in (dataset.train_split, dataset.heldout_split))
+    train, heldout = (_split_file(folder, split) for split in (TRAIN_SPLIT, dataset.heldout_split))
     return (train, heldout, f"local folder, {dataset.folder}") if train and heldout else None
 
 
@@ -219,18 +200,18 @@ def _split_file(folder: Path, split: str) -> Path | None:
 
 
 def _read_splits(
-    name: str, config: TrainingConfig, dataset: HubDataset, train: Path, heldout: Path, origin: str
+    name: str, config: TrainingConfig, dataset: Dataset, train: Path, heldout: Path, origin: str
 ) -> SourceDocuments:
     """The documents of the first rows of both splits, as many as are asked for, however many the files hold."""
     skipped: Counter[str] = Counter()
     heldout_documents, train_documents = (
-        list(_documents(itertools.islice(read_rows(path), limit), dataset.row_format, config, skipped))
+        list(_documents(itertools.islice(read_rows(path), limit), ROW_FORMATS[dataset.row_format], config, skipped))
         for path, limit in ((heldout, config.max_eval_samples), (train, config.max_train_samples))
     )
     for path, documents in ((train, train_documents), (heldout, heldout_documents)):
         if not documents:
             raise DataError(f"{path.name} of {name} holds no row. Put its rows there, or train without {name}.")
-    return SourceDocuments(name, DATASETS[name], origin, train_documents, heldout_documents, skipped)
+    return SourceDocuments(name, DATASETS[name].id, origin, train_documents, heldout_documents, skipped)
 
 
 def _documents(
@@ -262,14 +243,14 @@ def _documents(
 
 
 def _hub_splits(
-    name: str, config: TrainingConfig, dataset: HubDataset, cache: Path, tell: Tell, hub_problem: HubProblem
+    name: str, config: TrainingConfig, dataset: Dataset, cache: Path, tell: Tell, hub_problem: HubProblem
 ) -> tuple[Path, Path, str]:
     """Both splits as JSONL files in the cache, fetched from the hub unless an earlier run did; with rows enough."""
-    limits = {dataset.train_split: config.max_train_samples, dataset.heldout_split: config.max_eval_samples}
+    limits = {TRAIN_SPLIT: config.max_train_samples, dataset.heldout_split: config.max_eval_samples}
     folder = cache / "hub" / name.lower()
     files = {split: file for split, limit in limits.items() if (file := _with_enough_rows(folder, split, limit))}
     if len(files) == len(limits):
-        return files[dataset.train_split], files[dataset.heldout_split], _fetched_earlier(name)
+        return files[TRAIN_SPLIT], files[dataset.heldout_split], _fetched_earlier(name)
     why_not = hub_problem()
     if why_not is not None:
         raise HubUnreachable(f"{name} could not be fetched from the hub: {why_not}.", why_not)
@@ -279,7 +260,7 @@ def _hub_splits(
             for split, limit in limits.items():
                 if split not in files:
                     target = folder / f"{split}-{limit}.jsonl"
-                    _fetch_split(name, dataset.config, split, limit, target, tell)
+                    _fetch_split(name, dataset.subset, split, limit, target, tell)
                     files[split] = target
         except Interruption:
             raise
@@ -296,7 +277,7 @@ def _hub_splits(
             sleep(0.3 * attempt)
         else:
             break
-    return files[dataset.train_split], files[dataset.heldout_split], _hub_origin(name)
+    return files[TRAIN_SPLIT], files[dataset.heldout_split], _hub_origin(name)
 
 
 def _fetched(folder: Path, split: str) -> list[tuple[int, Path]]:
@@ -320,7 +301,7 @@ def _is_whole(file: Path, limit: int) -> bool:
 
 
 def _hub_origin(name: str) -> str:
-    return f"Hugging Face hub, {DATASETS[name]}"
+    return f"Hugging Face hub, {DATASETS[name].id}"
 
 
 def _fetched_earlier(name: str) -> str:
@@ -350,14 +331,14 @@ def _hub_rows(name: str, hub_config: str | None, split: str, limit: int) -> Iter
     from huggingface_hub import HfApi
 
     # Asked first because it fails at once when there is no network; load_dataset would retry for 23 s.
-    HfApi().dataset_info(DATASETS[name], timeout=HUB_TIMEOUT_SECONDS)
+    HfApi().dataset_info(DATASETS[name].id, timeout=HUB_TIMEOUT_SECONDS)
     import datasets
 
     # Below it, the hub's client asks six times; a second loop, of 20 times with a minute between, would hide a fault.
     datasets.config.STREAMING_READ_MAX_RETRIES = 1
     for wait in ("READ", "READ_SERVER_UNAVAILABLE", "READ_RATE_LIMIT"):
         setattr(datasets.config, f"STREAMING_{wait}_RETRY_INTERVAL", 0)
-    rows = datasets.load_dataset(DATASETS[name], hub_config, split=split, streaming=True)
+    rows = datasets.load_dataset(DATASETS[name].id, hub_config, split=split, streaming=True)
     given = 0
     for row in rows.take(limit):
         given += 1

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.config import TrainingConfig, dataset_id
 from cognate_core.contracts import Event, Record
 from cognate_core.errors import OUT_OF_MEMORY, CognateError, is_out_of_memory, plain_sentence
 from cognate_core.runs.accuracy_worker import end_with_input
@@ -58,7 +58,7 @@ def search(config: TrainingConfig, cache: Path, lines: Lines) -> bool:
 
     loader = MixtureLoader(config, cache, note, show)
     for name in ["Own file"] if config.dataset_path else config.dataset_sources:
-        asyncio.run(loader.download_dataset(name, DATASETS.get(name, name)))
+        asyncio.run(loader.download_dataset(name, dataset_id(name)))
     data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
     show("Timing the first steps")
     rates: list[float] = []

@@ -157,7 +157,9 @@ def _files_of(
 def _front_matter(model: TrainedModel, license_name: str | None) -> str:
     """What the hub reads of a model card. JSON strings are YAML, so that no name can mean something else."""
     text = "text generation" in model.details["capabilities"]
-    datasets = [DATASETS[name] for name in model.details["datasets_used"] if "/" in DATASETS.get(name, "")]
+    datasets = [
+        DATASETS[name].id for name in model.details["datasets_used"] if name in DATASETS and DATASETS[name].row_format
+    ]
     fields: dict[str, Any] = {
         "license": license_name,
         "library_name": "cognate-studio",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from cognate_core.config import DATASETS, TrainingConfig
+from cognate_core.config import TrainingConfig, dataset_id
 from cognate_core.contracts import DatasetLoader, Evaluation, Record, StepMetrics
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.loader import MixtureLoader
@@ -184,7 +184,7 @@ def _data_here(config: TrainingConfig, folder: Path, cache: Path) -> tuple[Train
     loader = _LoaderOfWhatIsHere(rehearsed, folder, lambda _: None, lambda _: None)
     loader.here = cache
     for name in names:
-        asyncio.run(loader.download_dataset(name, DATASETS.get(name, name)))
+        asyncio.run(loader.download_dataset(name, dataset_id(name)))
     data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
     if names != wanted:  # another text has another vocabulary: a model as wide as was asked
         data.report = replace(data.report, fitted=False)

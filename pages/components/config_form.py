@@ -13,7 +13,7 @@ import streamlit as st
 from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
-from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TRACKERS, as_text, field_extra, field_range, form_fields
+from cognate_core.config import DATASETS, TRACKERS, as_text, field_extra, field_range, form_fields
 from cognate_core.config.presets import Preset
 from cognate_core.extras import install_command
 from pages.components.layout import shown
@@ -77,7 +77,7 @@ class ConfigForm:
                 list(DATASETS),
                 selection_mode="multi",
                 default=default,
-                help="  \n".join(f"**{dataset}**: {what}" for dataset, what in DATASET_DESCRIPTIONS.items()),
+                help="  \n".join(f"**{name}**: {dataset.description}" for name, dataset in DATASETS.items()),
                 **remembered,
             )
         elif name == "trackers":

@@ -313,7 +313,7 @@ def make_loader(
 
 def download(loader: DatasetLoader, *names: str) -> list[bool]:
     async def work() -> list[bool]:
-        return [await loader.download_dataset(name, DATASETS[name]) for name in names]
+        return [await loader.download_dataset(name, DATASETS[name].id) for name in names]
 
     return asyncio.run(work())
 

@@ -17,7 +17,7 @@ from tests.service.doubles import HookedEmitter, HookedLoader, StepTrainer, Thre
 def test_every_chosen_dataset_is_asked_for_with_its_address() -> None:
     loader = HookedLoader()
     outcome = run(config=TrainingConfig(max_steps=1, dataset_sources=["SVAMP", "GSM8K"]), loader=loader)
-    assert loader.asked_for == [("SVAMP", DATASETS["SVAMP"]), ("GSM8K", DATASETS["GSM8K"])]
+    assert loader.asked_for == [("SVAMP", DATASETS["SVAMP"].id), ("GSM8K", DATASETS["GSM8K"].id)]
     assert outcome.trainer.configs["a"].prepared_data == "mock-data"
 
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 
 from cognate_core.api.requests import GetManager, GetOwner, Input, Items, Page, part
 from cognate_core.api.streams import Slots, working
-from cognate_core.config import DATASET_DESCRIPTIONS, DATASETS, TrainingConfig
+from cognate_core.config import DATASETS, TrainingConfig
 from cognate_core.config.presets import PRESETS
 from cognate_core.errors import ConfigError, NotFound
 from cognate_core.runs import RunManager
@@ -290,8 +290,8 @@ def _dataset(manager: RunManager, name: str) -> Dataset:
 
     return Dataset(
         name=name,
-        hub_id=DATASETS[name],
-        description=DATASET_DESCRIPTIONS[name],
+        hub_id=DATASETS[name].id,
+        description=DATASETS[name].description,
         here=choice_of(name, manager.home / "cache") is not None,
     )
 

@@ -7,22 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from cognate_core.config.datasets import DATASETS
 from cognate_core.config.setting import TEXT, Settings, setting
-
-DATASETS: dict[str, str] = {
-    "GSM8K": "openai/gsm8k",
-    "SVAMP": "ChilleD/SVAMP",
-    "HotpotQA": "hotpotqa/hotpot_qa",
-    "Synthetic": "built in",
-}
-"""The datasets that can be named in `dataset_sources`, and where each comes from."""
-
-DATASET_DESCRIPTIONS: dict[str, str] = {
-    "GSM8K": "school maths problems with worked solutions",
-    "SVAMP": "short one-step maths problems",
-    "HotpotQA": "questions answered from two paragraphs",
-    "Synthetic": "word problems made on this computer, no download",
-}
 
 _setting = partial(setting, section="Data", tasks=TEXT, branchable=False, prepares_data="rows")
 

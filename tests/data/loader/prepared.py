@@ -58,7 +58,11 @@ def prepare(config: TrainingConfig, cache: Path, stop_at: int | None = None) -> 
 
     async def run() -> Outcome:
         loader = MixtureLoader(config, cache, records.append, tell)
-        wanted = {"Own file": config.dataset_path or ""} if config.dataset_path else DATASETS
+        wanted = (
+            {"Own file": config.dataset_path or ""}
+            if config.dataset_path
+            else {name: each.id for name, each in DATASETS.items()}
+        )
         for name in wanted if config.dataset_path else config.dataset_sources:
             await loader.download_dataset(name, wanted[name])
         folder = await loader.create_mixed_training_data()

@@ -39,7 +39,7 @@ def test_when_nothing_can_be_had_made_problems_stand_in_visibly(tmp_path: Path) 
     synthetic, gsm8k, svamp = outcome.report.sources
     assert (synthetic.name, synthetic.loaded, synthetic.train_rows) == ("Synthetic", True, 40)
     for source, name in ((gsm8k, "GSM8K"), (svamp, "SVAMP")):
-        assert (source.name, source.asked_for, source.loaded) == (name, DATASETS[name], False)
+        assert (source.name, source.asked_for, source.loaded) == (name, DATASETS[name].id, False)
         assert source.reason == f"{name} could not be fetched from the hub: {SWITCHED_OFF}."
         assert (source.train_rows, source.train_tokens) == (0, 0)
     assert outcome.warnings == [

@@ -34,11 +34,11 @@ def test_the_hub_is_asked_for_the_right_splits(
     hub.rows = {"train": [row] * 9, heldout: [row] * 9}
     source = load_source(name, CONFIG, tmp_path, quiet)
     assert hub.loads == [
-        (DATASETS[name], config, {"split": "train", "streaming": True}),
-        (DATASETS[name], config, {"split": heldout, "streaming": True}),
+        (DATASETS[name].id, config, {"split": "train", "streaming": True}),
+        (DATASETS[name].id, config, {"split": heldout, "streaming": True}),
     ]
     assert (len(source.train), len(source.heldout)) == (5, 3)
-    assert source.origin == f"Hugging Face hub, {DATASETS[name]}"
+    assert source.origin == f"Hugging Face hub, {DATASETS[name].id}"
 
 
 def test_the_hub_gives_no_more_rows_than_wanted(hub: FakeHub, tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""The datasets that `dataset_sources` can name, an entry each: all that the rest of the studio knows of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A dataset on the Hugging Face hub, or one that is made here.
+
+    Attributes:
+        id: its name on the hub.
+        description: what it holds, in a few words.
+        row_format: a key of ROW_FORMATS in data/documents.py, which turns a row into a text; "" when it is made here.
+        folder: where it lies below COGNATE_DATASETS_DIR, in the hub's own layout.
+        subset: which of its configurations; None when it has one only.
+        heldout_split: the rows that no model learns from.
+        word_answers: whether its answers are words, even where they look like numbers.
+    """
+
+    id: str
+    description: str
+    row_format: str = ""
+    folder: str = ""
+    subset: str | None = None
+    heldout_split: str = "test"
+    word_answers: bool = False
+
+
+DATASETS: dict[str, Dataset] = {
+    "GSM8K": Dataset(
+        "openai/gsm8k", "school maths problems with worked solutions", "gsm8k", "gsm8k/main", subset="main"
+    ),
+    "SVAMP": Dataset("ChilleD/SVAMP", "short one-step maths problems", "svamp", "svamp"),
+    "HotpotQA": Dataset(
+        "hotpotqa/hotpot_qa",
+        "questions answered from two paragraphs",
+        "hotpotqa",
+        "hotpot_qa/distractor",
+        subset="distractor",
+        heldout_split="validation",
+        word_answers=True,
+    ),
+    "Synthetic": Dataset("built in", "word problems made on this computer, no download"),
+}
+
+
+def dataset_id(name: str) -> str:
+    """Where the dataset comes from; of a person's own file, its name."""
+    return DATASETS[name].id if name in DATASETS else name

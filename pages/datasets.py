@@ -49,8 +49,8 @@ def choose_dataset(here: "dict[str, Choice]") -> str:
 def not_here(manager: RunManager, name: str) -> None:
     """Say that a dataset is not on this computer, and leave it to the person whether to ask the network."""
     st.info(
-        f"{name} is not on this computer yet. It lies on the Hugging Face hub ({DATASETS[name].id}); fetching it needs a "
-        "network. You can also keep it in a folder: the README says how.",
+        f"{name} is not on this computer yet. It lies on the Hugging Face hub ({DATASETS[name].id}); fetching it needs "
+        "a network. You can also keep it in a folder: the README says how.",
         icon=":material/cloud_off:",
     )
     if st.button("Fetch it", type="primary", icon=":material/download:", disabled=bool(manager.read_only)):

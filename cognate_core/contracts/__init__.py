@@ -15,6 +15,7 @@ from cognate_core.contracts.artifacts import (
 from cognate_core.contracts.heldout import bits_per_byte, perplexity
 from cognate_core.contracts.interfaces import DatasetLoader, ModelTrainer, ProgressCallback, ProgressEmitter
 from cognate_core.contracts.lifecycle import RunStatus
+from cognate_core.contracts.metrics import StepMetrics
 from cognate_core.contracts.progress import Origin, Phase, Relation, TimeEstimate, TrainingProgress, utc_now
 from cognate_core.contracts.records import (
     RARE,
@@ -28,7 +29,6 @@ from cognate_core.contracts.records import (
     Rewind,
     Sample,
     SourceReport,
-    StepMetrics,
 )
 from cognate_core.contracts.tasks import ARITHMETIC, END_OF_TEXT_ID, GROKKED_ACCURACY
 

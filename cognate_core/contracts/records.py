@@ -6,36 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cognate_core.contracts.metrics import StepMetrics
 from cognate_core.contracts.progress import utc_now
-
-
-@dataclass(frozen=True, slots=True)
-class StepMetrics:
-    """One optimizer step. `loss` is that of the language model alone, in nats a token; seconds are wall-clock.
-
-    `tokens` counts the target tokens of the step. None: the model does not have it, or no token did it.
-    """
-
-    model_name: str
-    step: int
-    loss: float
-    learning_rate: float
-    grad_norm: float  # of the raw gradient, before clipping and filter
-    filtered_grad_norm: float  # of what the optimizer received
-    tokens: int
-    seconds: float
-    elapsed_seconds: float  # since this model's training began
-    # Of a model that ponders: mean steps of a token, and what they cost in the loss.
-    ponder_steps: float | None = None
-    ponder_loss: float | None = None
-    # Of a model with a memory: notes held after a segment, share of tokens that were noted, mean opening of the gates
-    # (0 to 1), and share of the reading that went to no note, among the tokens that could have read one.
-    memory_notes: float | None = None
-    memory_written: float | None = None
-    memory_gate: float | None = None
-    memory_null_share: float | None = None
-    # Of a task with right and wrong answers: the share of the step's answers that were right, before the update.
-    accuracy: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

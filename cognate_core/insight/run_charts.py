@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cognate_core.contracts.heldout import heldout_checks
+from cognate_core.contracts.metrics import GRADIENT, PONDER_STEPS, STEP_CHARTS, StepChart
 from cognate_core.errors import RunError
 from cognate_core.insight.axis import Axis, By, Floats, axis_by
 from cognate_core.insight.charts import (
@@ -51,11 +52,15 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
     axis, view = _axis(log, run, curves, look.by), look.view
     found = run_findings(run, curves, evaluations)
 
-    def small(title: str, unit: str, lines: dict[str, str], explanation: str) -> Chart:
-        named = {label: curves.lines[figure] for figure, label in lines.items()}
-        gaps = {label: curves.gaps[figure] for figure, label in lines.items()}
-        noisy = "learning_rate" not in lines
-        return _chart(title, explanation, line_chart(named, unit, axis, view, run.colour, noisy=noisy, gaps=gaps))
+    def small(chart: StepChart) -> Chart:
+        figures = STEP_CHARTS[chart]
+        lines = {label: curves.lines[figure] for figure, label in figures.items()}
+        gaps = {label: curves.gaps[figure] for figure, label in figures.items()}
+        return _chart(
+            chart.title,
+            chart.help,
+            line_chart(lines, chart.unit, axis, view, run.colour, noisy=chart.noisy, gaps=gaps),
+        )
 
     loss = loss_chart(
         _losses(curves), evaluations, math.log(run.as_trained.choices), axis, view, run.colour, findings=found
@@ -86,60 +91,23 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
             wide=True,
         ),
         *_bits_per_byte(run, evaluations, axis, view),
-        small("Learning rate", "", {"learning_rate": "learning rate"}, "How far each step moves the weights."),
-        small(
-            "Gradient size",
-            "norm",
-            {"grad_norm": "before", "filtered_grad_norm": "after"},
-            "Before, and after clipping and GrokFast.",
-        ),
-        _chart(
-            "Speed",
-            f"{'Problems' if lab else 'Tokens'} learned from in a second.",
-            line_chart(
-                {"speed": _speed(curves)}, "problems/s" if lab else "tokens/s", axis, view, run.colour, noisy=True
-            ),
-        ),
     ]
-    if run.config.act_enabled and not lab:
-        histograms = log.ponder_histograms(run.id, model_name=model_name)
-        charts += [
-            small(
-                "How long it thinks (ponder steps)",
-                "steps a token",
-                {"ponder_steps": "ponder steps"},
-                "How often the middle layers go over a token, on average. While it learns, all tokens of a batch take "
-                "as many steps as tokens lately asked for.",
-            ),
-            _chart(
-                "How deep it learns",
-                "Share of the tokens by the ponder steps of their batch, between two checks. One dark row alone: "
-                "nearly all tokens ask for the same.",
-                ponder_chart(histograms, axis, view, run.colour),
-            ),
-            small(
-                "Price of thinking (ponder loss)",
-                "nats",
-                {"ponder_loss": "ponder loss"},
-                "What the ponder steps add to the loss that is trained on. It is not part of the curves above.",
-            ),
-        ]
-    if run.config.ltm_enabled and not lab:
-        charts += [
-            small(
-                "Notes in memory",
-                "notes",
-                {"memory_notes": "notes"},
-                "How many notes a text's memory holds after a segment, on average. A new text begins with none.",
-            ),
-            small(
-                "How memory is used",
-                "share",
-                {"memory_null_share": "nothing read", "memory_gate": "gate open", "memory_written": "noted"},
-                "Noted: share of the tokens that became notes. Gate open: how far the layers let memory in. Nothing "
-                "read: where there were notes, share of the looking that chose none.",
-            ),
-        ]
+    speed = line_chart(
+        {"speed": _speed(curves)}, "problems/s" if lab else "tokens/s", axis, view, run.colour, noisy=True
+    )
+    behind = {
+        GRADIENT: lambda: _chart("Speed", f"{'Problems' if lab else 'Tokens'} learned from in a second.", speed),
+        PONDER_STEPS: lambda: _chart(
+            "How deep it learns",
+            "Share of the tokens by the ponder steps of their batch, between two checks. One dark row alone: nearly "
+            "all tokens ask for the same.",
+            ponder_chart(log.ponder_histograms(run.id, model_name=model_name), axis, view, run.colour),
+        ),
+    }
+    for chart in STEP_CHARTS:
+        if not chart.needs or (getattr(run.config, chart.needs) and not lab):
+            charts.append(small(chart))
+            charts += [behind[chart]()] if chart in behind else []
     return charts, found
 
 

@@ -14,24 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cognate_core.contracts.metrics import CURVES, METRICS
 from cognate_core.storage.database import reading
 
 SHORT_RUN = 20_000  # steps that are read one by one; beyond, two points of each hundred are enough for a chart
 SPAN_STEPS = 100  # as the trigger has it
-FIGURES = (
-    "loss",
-    "learning_rate",
-    "grad_norm",
-    "filtered_grad_norm",
-    "ponder_steps",
-    "ponder_loss",
-    "memory_notes",
-    "memory_written",
-    "memory_gate",
-    "memory_null_share",
-    "accuracy",
-)
-ALWAYS_MEASURED = ("loss", "grad_norm", "filtered_grad_norm")  # without a value it was no number
 _OF_MODEL = "WHERE run_id = ? AND model_name = ?"
 _SPAN_COLUMNS = ["step", "mean_loss", "losses", "missing_step", "elapsed_seconds", "tokens"]
 
@@ -52,8 +39,8 @@ class Curves:
     tokens: Curve  # learned from, up to each step
 
 
-def read_curves(path: Path, run_id: str, model_name: str, figures: Sequence[str] = FIGURES) -> Curves:
-    """The curves of one model of a run, from the database at `path`. `figures`: "loss" first, and others of FIGURES.
+def read_curves(path: Path, run_id: str, model_name: str, figures: Sequence[str] = CURVES) -> Curves:
+    """The curves of one model of a run, from the database at `path`. `figures`: "loss" first, and others of CURVES.
 
     Raises:
         StorageError: there is no readable database.
@@ -77,7 +64,7 @@ def read_curves(path: Path, run_id: str, model_name: str, figures: Sequence[str]
         low, low_step, high, high_step = spans[len(_SPAN_COLUMNS) + 4 * number :][:4]
         lines[figure] = _in_order((low_step, high_step, steps), (low, high, rows[3 + number]))
         gaps[figure] = np.r_[last_steps[np.isnan(low)], steps[np.isnan(rows[3 + number])]]
-        if figure not in ALWAYS_MEASURED:
+        if not METRICS[figure].measured_always:
             gaps[figure] = np.intersect1d(gaps[figure], gaps["loss"])
     gaps["loss"] = np.union1d(gaps["loss"], missing)
     mean_loss, mean_counts = np.r_[means, losses], np.r_[counts, np.ones(len(losses))]

@@ -22,7 +22,7 @@ from sqlite_utils import Database
 
 from cognate_core.contracts import utc_now
 from cognate_core.errors import DISK_FULL, DiskFull, StorageError
-from cognate_core.storage.schema import migrations
+from cognate_core.storage.schema import add_metrics, migrations
 
 _log = logging.getLogger(__name__)
 
@@ -270,6 +270,7 @@ def _open_for_writing(path: Path) -> Database:
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA foreign_keys = ON")
         migrations.apply(db)
+        add_metrics(db)
     except (OSError, sqlite3.Error) as error:
         if connection is not None:
             connection.close()

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 
 from sqlite_utils import Database, Migrations
+
+from cognate_core.contracts.metrics import CURVES, StepMetrics
 
 migrations = Migrations("cognate_studio")
 
@@ -267,3 +270,14 @@ def weights_of_checks(db: Database) -> None:
 def time_estimates(db: Database) -> None:
     """What was called a quote."""
     db.execute("ALTER TABLE runs RENAME COLUMN quote TO time_estimate")
+
+
+def add_metrics(db: Database) -> None:
+    """A column for each figure of StepMetrics that the database has none for yet."""
+    known = db.table("metrics").columns_dict
+    new = [each for each in fields(StepMetrics) if each.name not in known]
+    for each in new:
+        db.table("metrics").add_column(each.name, int if each.type == "int" else float)
+    if new:
+        with db.conn:
+            _keep_spans(db, _OF_SPANS_AND_TIME, CURVES)

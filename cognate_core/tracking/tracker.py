@@ -13,6 +13,7 @@ from cognate_core.contracts import (
     TrainingProgress,
     bits_per_byte,
 )
+from cognate_core.contracts.metrics import METRICS
 
 
 class Tracker(ProgressEmitter):
@@ -38,24 +39,6 @@ class Tracker(ProgressEmitter):
         """A model is finished."""
 
 
-_NAMES = {
-    "loss": "train/loss",
-    "accuracy": "train/accuracy",
-    "learning_rate": "train/learning_rate",
-    "grad_norm": "train/grad_norm",
-    "filtered_grad_norm": "train/filtered_grad_norm",
-    "tokens": "train/tokens",
-    "seconds": "train/seconds",
-    "elapsed_seconds": "train/elapsed_seconds",
-    "ponder_steps": "ponder/steps",
-    "ponder_loss": "ponder/loss",
-    "memory_notes": "memory/notes",
-    "memory_written": "memory/written",
-    "memory_gate": "memory/gate",
-    "memory_null_share": "memory/null_share",
-}
-
-
 def named_figures(record: StepMetrics | Evaluation) -> Iterator[tuple[str, float]]:
     """The figures of a record under the names that trackers show. What the model does not have is left out."""
     if isinstance(record, Evaluation):
@@ -66,7 +49,7 @@ def named_figures(record: StepMetrics | Evaluation) -> Iterator[tuple[str, float
         if record.accuracy is not None:
             yield f"heldout_accuracy/{record.dataset}", record.accuracy
         return
-    for field, name in _NAMES.items():
-        value = getattr(record, field)
+    for name, metric in METRICS.items():
+        value = getattr(record, name)
         if value is not None:
-            yield name, value
+            yield metric.tracker, value

@@ -14,8 +14,9 @@ import pytest
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import StepMetrics
+from cognate_core.contracts.metrics import CURVES
 from cognate_core.storage import curves
-from cognate_core.storage.curves import FIGURES, Curves, read_curves, read_line
+from cognate_core.storage.curves import Curves, read_curves, read_line
 from cognate_core.storage.progress_log import ProgressLog
 
 LONG = 1_250  # steps; not a whole number of spans
@@ -175,7 +176,7 @@ def test_runs_from_before_there_were_spans_are_read_alike(path: Path, log: Progr
     )
     ProgressLog(path).close()
     after = read_curves(path, "r", "m")
-    for figure in FIGURES:
+    for figure in CURVES:
         assert points(after, figure) == points(before, figure)
     assert after.mean_counts.tolist() == before.mean_counts.tolist()
 
@@ -258,7 +259,7 @@ def test_time_and_tokens_of_runs_from_before_they_were_added_up_are_read_alike(p
 
 def test_a_run_without_steps_has_empty_curves(path: Path, log: ProgressLog) -> None:
     found = read_curves(path, "r", "m")
-    assert found.lines.keys() == set(FIGURES)
-    assert all(points(found, figure) == {} for figure in FIGURES)
+    assert found.lines.keys() == set(CURVES)
+    assert all(points(found, figure) == {} for figure in CURVES)
     assert len(found.mean_counts) == len(found.missing_loss) == 0
     assert [len(each) for each in (*found.elapsed_seconds, *found.tokens)] == [0] * 4

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, create_model
 
 from cognate_core.api.requests import GetManager, Input, Items, Page, RunId, part
+from cognate_core.contracts.metrics import METRICS, StepMetrics
 from cognate_core.errors import NotFound
 from cognate_core.runs import RunManager
 from cognate_core.storage.curves import read_curves, read_line
@@ -17,24 +19,20 @@ router = APIRouter(tags=["what was recorded"])
 M = TypeVar("M", bound=BaseModel)
 
 
-class Step(BaseModel):
+_Figures = create_model(  # type: ignore[call-overload]  # fields by name
+    "_Figures",
+    **{
+        each.name: (int | None if each.type == "int" else float | None, Field(description=METRICS[each.name].help))
+        for each in fields(StepMetrics)
+        if each.name in METRICS
+    },
+)
+
+
+class Step(_Figures):  # type: ignore[misc, valid-type]
     """One step of training. Null: the model does not have it, or it was no number."""
 
     step: int
-    loss: float | None = Field(description="Of the language model alone, in nats a token.")
-    learning_rate: float | None
-    grad_norm: float | None = Field(description="Of the raw gradient, before clipping and filter.")
-    filtered_grad_norm: float | None = Field(description="Of what the optimizer received.")
-    tokens: int | None
-    seconds: float | None
-    elapsed_seconds: float | None = Field(description="Since the training of this model began.")
-    ponder_steps: float | None
-    ponder_loss: float | None
-    memory_notes: float | None
-    memory_written: float | None
-    memory_gate: float | None
-    memory_null_share: float | None
-    accuracy: float | None
 
 
 class Steps(Items[Step]):

@@ -1,4 +1,4 @@
-"""Doubles for the three seams, for tests and notebooks. Their figures are made up, and say so."""
+"""Doubles of the three interfaces, for tests and notebooks. Their figures are made up, and say so."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def upload_buttons(manager: RunManager, file: Upload, *, usable: bool) -> None:
 
 
 def _remove(manager: RunManager, file: Upload) -> None:
-    manager.remove_own_file(file.path.name)
+    manager.remove_upload(file.path.name)
     st.query_params.pop("file", None)
 
 

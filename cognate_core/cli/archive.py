@@ -24,7 +24,7 @@ def save(
 ) -> None:
     """Write a run with its models and figures as one file, by which another studio can open and repeat it."""
     with looking() as studio:
-        studio.save_archive(run_id, file)
+        studio.save_run_archive(run_id, file)
     print_line(str(file))
 
 
@@ -32,7 +32,7 @@ def save(
 def open_file(file: Annotated[Path, typer.Argument(help="What `cognate archive save` wrote.")]) -> None:
     """Add the run of an archive, as if it had been trained here; prints its id."""
     with changing() as studio:
-        run = studio.open_archive(file)
+        run = studio.open_run_archive(file)
     say(f"{run['name']} is here now.")
     print_line(run["id"])
 

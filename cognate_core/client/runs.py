@@ -175,10 +175,10 @@ class RunRoutes(Connection):
         """Cancel those of its runs that wait or go on."""
         return self._ask("POST", "/sweeps/{}/cancel", sweep_id)
 
-    def save_archive(self, run_id: str, file: Path) -> None:
+    def save_run_archive(self, run_id: str, file: Path) -> None:
         """Save the run as an archive, `file`, which another studio can open and repeat."""
         self._save("/runs/{}/archive", run_id, file=file)
 
-    def open_archive(self, file: Path) -> Row:
+    def open_run_archive(self, file: Path) -> Row:
         """Add the run of an archive."""
         return self._send_file("/archives", file)

@@ -31,7 +31,7 @@ from cognate_core.data.documents import (
     own_file_document,
     word_problem_document,
 )
-from cognate_core.data.files import MAX_ROW_BYTES, TOO_LONG, NumberedRow, read_rows
+from cognate_core.data.row_files import MAX_ROW_BYTES, TOO_LONG, NumberedRow, read_rows
 from cognate_core.data.word_problems import word_problems
 from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable, Interruption
 from cognate_core.files import is_disk_full, sync_folder

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cognate_core.config import TrainingConfig
-from cognate_core.data.files import SUFFIXES
+from cognate_core.data.row_files import SUFFIXES
 from cognate_core.data.sources import own_file_source
 from cognate_core.errors import DataError, DiskFull, NotFound, StorageError
 from cognate_core.files import is_disk_full, replace_durably, sync_file, sync_folder

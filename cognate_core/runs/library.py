@@ -151,7 +151,7 @@ class Library(Scheduler):
         steps = checkpoint_steps(self._folder(model.run_id), model.details["model_name"])
         return [step for step in steps if step < model.step]
 
-    def remove_own_file(self, name: str) -> None:
+    def remove_upload(self, name: str) -> None:
         """Remove a file that a person added, for good.
 
         Raises:

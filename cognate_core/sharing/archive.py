@@ -39,9 +39,9 @@ from cognate_core.runs.recovery import RUN_FILE, fill_from_logs
 from cognate_core.sharing.archive_checks import (
     MODEL_FOLDER,
     TABLES,
+    ArchiveModel,
     Manifest,
     Member,
-    PassportModel,
     bounded_json,
     checked_rows,
     largest_weights,
@@ -159,7 +159,7 @@ def _write_members(
                 members[member] = _write(archive, member, file, packed=row["kind"] != "weights")
             if row["kind"] in ("weights", "config", "tokenizer") and members[member].sha256 != row["sha256"]:
                 raise StorageError(f"The file {path.name} of {name} is not what was trained any more. It is damaged.")
-        models.append(PassportModel(name=name, folder=folder, content_hash=content_hash))
+        models.append(ArchiveModel(name=name, folder=folder, content_hash=content_hash))
     rows_as_json = json.dumps(_portable_rows(log.export_run(run.id), store.home, run.config), indent=1)
     members[RUN_FILE] = _write(archive, RUN_FILE, rows_as_json.encode())
     manifest = Manifest(

@@ -63,7 +63,7 @@ class Member(_Strict):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
-class PassportModel(_Strict):
+class ArchiveModel(_Strict):
     """A model of a run archive. `content_hash`: of the data that it was trained on."""
 
     name: _Word
@@ -79,7 +79,7 @@ class Manifest(_Strict):
     versions: dict[_Word, _Word]
     machine: dict[_Word, _Word | int]
     data: dict[str, Any] | None
-    models: list[PassportModel] = Field(min_length=1, max_length=MAX_MODELS)
+    models: list[ArchiveModel] = Field(min_length=1, max_length=MAX_MODELS)
     members: dict[str, Member]
 
 

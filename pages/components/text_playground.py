@@ -22,7 +22,7 @@ EXAMPLE = "Maria has 12 apples. She gives 5 apples to her friend. How many apple
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class Prompt:
     """What a person wanted written when they pressed the button."""
 
     prompt: str
@@ -71,7 +71,7 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
     except CognateError as error:
         show_refusal(error)
         return
-    asked: Input | None = st.session_state.get(f"asked-{model.id}")
+    asked: Prompt | None = st.session_state.get(f"asked-{model.id}")
     if asked is not None:
         texts = st.session_state[f"written-{model.id}"]
         for number, (place, side) in enumerate(zip(st.columns(len(sides), gap="medium"), sides, strict=True)):
@@ -170,11 +170,11 @@ def form(model: TrainedModel, *, alone: bool) -> None:
         show_refusal(error)
         return
     prompt = problem_prompt(question) if as_problem else question
-    st.session_state[f"asked-{model.id}"] = Input(prompt, temperature, length, int(seed), bool(remember) and alone)
+    st.session_state[f"asked-{model.id}"] = Prompt(prompt, temperature, length, int(seed), bool(remember) and alone)
     st.session_state[f"written-{model.id}"] = {}
 
 
-def answer(manager: RunManager, side: Side, asked: Input, texts: dict[Any, Written], key: str, *, alone: bool) -> None:
+def answer(manager: RunManager, side: Side, asked: Prompt, texts: dict[Any, Written], key: str, *, alone: bool) -> None:
     """What one model writes, and how it came to it. It is written once for each model, step and question."""
     st.caption(shown(side.title))
     remember = asked.remember and alone and side.step is None
@@ -198,7 +198,7 @@ def answer(manager: RunManager, side: Side, asked: Input, texts: dict[Any, Writt
         lens(explanation.words, key=f"lens-{key}")
 
 
-def write(folder: Path, weights_sha256: str, step: int | None, asked: Input, *, remember: bool) -> Written:
+def write(folder: Path, weights_sha256: str, step: int | None, asked: Prompt, *, remember: bool) -> Written:
     """Let the model write, word by word before the person's eyes.
 
     Raises:

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from cognate_core.data.files import SUFFIXES
+from cognate_core.data.row_files import SUFFIXES
 from cognate_core.data.uploads import MOST_BYTES, Upload, keep
 from cognate_core.insight.words import size
 

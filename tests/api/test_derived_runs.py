@@ -169,7 +169,7 @@ def test_the_report_is_saved_and_never_shown_here(api: TestClient, real: str) ->
     assert report.headers["x-content-type-options"] == "nosniff"
 
 
-def test_a_passport_goes_out_and_comes_in_elsewhere(api: TestClient, studio: RunManager, real: str) -> None:
+def test_a_archive_goes_out_and_comes_in_elsewhere(api: TestClient, studio: RunManager, real: str) -> None:
     archive = api.get(f"/v1/runs/{real}/archive")
     assert archive.headers["content-disposition"] == "attachment; filename*=utf-8''real.cognate.zip"
     assert "archive.json" in zipfile.ZipFile(io.BytesIO(archive.content)).namelist()
@@ -184,14 +184,14 @@ def test_a_passport_goes_out_and_comes_in_elsewhere(api: TestClient, studio: Run
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"x" * 1000])
-def test_what_is_no_passport_is_refused(api: TestClient, studio: RunManager, content: bytes) -> None:
+def test_what_is_no_run_archive_is_refused(api: TestClient, studio: RunManager, content: bytes) -> None:
     answer = api.post("/v1/archives", content=content, headers=BYTES)
-    assert answer.status_code == 422 and "no whole run archive" in answer.json()["detail"]
+    assert answer.status_code == 422 and "not a complete run archive" in answer.json()["detail"]
     assert api.post("/v1/archives", json={}).status_code == 415
     assert not list(studio.home.glob("*.tmp-*"))
 
 
-def test_a_run_without_a_model_has_no_passport(api: TestClient, studio: RunManager) -> None:
+def test_a_run_without_a_model_has_no_archive(api: TestClient, studio: RunManager) -> None:
     run_id = api.post("/v1/runs", json={"name": "x", "settings": {"max_steps": 5}}).json()["id"]
     studio.wait(run_id, LONG)
     answer = api.get(f"/v1/runs/{run_id}/archive")

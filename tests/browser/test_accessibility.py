@@ -74,8 +74,8 @@ def a_step_is_open(page: Page) -> None:
     page.get_by_text("What it read in this step").wait_for()
 
 
-def the_own_lane_is_open(page: Page) -> None:
-    page.get_by_text("Your own lane").click()
+def the_own_variant_is_open(page: Page) -> None:
+    page.get_by_text("Your own variant").click()
     page.get_by_text("Orthogonal gradient").wait_for()
 
 
@@ -86,7 +86,7 @@ VISITS = {
     "one step": Visit("monitor?run={run}", a_step_is_open, slow=True),
     "compare": Visit("compare?runs={run},{twin}", curves_are_drawn),
     "lab": Visit("lab?runs={lab}", curves_are_drawn),
-    "lab, your own lane": Visit("lab", the_own_lane_is_open, slow=True),
+    "lab, your own variant": Visit("lab", the_own_variant_is_open, slow=True),
     "a model of the lab": Visit("models?model={calculator}", curves_are_drawn, slow=True),
     "models": Visit("models?model={model}", a_text_is_written),
     "models, opened in the dark": Visit("models?model={model}", a_text_is_written, "dark", slow=True),  # other shades

@@ -144,7 +144,7 @@ def test_a_run_is_handed_on_and_repeated_to_verify(
     page.get_by_role("button", name="More").click()
     report = download(page, "Save its report (HTML)", tmp_path / "report.html")
     assert re.search(r"<h1[^>]*>\s*Trained", report.read_text(encoding="utf-8"))
-    download(page, "Save its run archive", tmp_path / "run.cognate.zip")
+    download(page, "Save as run archive", tmp_path / "run.cognate.zip")
     page.get_by_role("button", name="Repeat it to verify").click()
     expect(page.get_by_text("Identical.")).to_be_visible()
 

@@ -54,7 +54,7 @@ def test_from_a_file_to_a_run_that_reads_it(page: Page, studio: Studio) -> None:
     page.reload()  # the address keeps what was looked at
     expect(page.get_by_text("The first batch")).to_be_visible()
     page.get_by_role("button", name="Train on this").click()
-    expect(page).to_have_url(re.compile(r"/new-run\?own_file=[0-9a-f]{32}\.csv"))
+    expect(page).to_have_url(re.compile(r"/new-run\?upload=[0-9a-f]{32}\.csv"))
     expect(page.get_by_text("60 usable rows")).to_be_visible()
     expect(page.get_by_role("button", name="Start training")).to_be_enabled()
     page.get_by_role("textbox", name="Training steps").fill("7")

@@ -66,7 +66,7 @@ class TestStarting:
         assert run.name.endswith(" (again)")
         assert_refused(there("start", settings, "--from", ended), "Say in one way")
 
-    def test_a_race_has_a_run_for_each_lane(self, there: Cognate, elsewhere: Studio) -> None:
+    def test_a_race_has_a_run_for_each_variant(self, there: Cognate, elsewhere: Studio) -> None:
         result = there("race", "grokfast", "control", "--set", "max_steps=3")
         names = [elsewhere.manager.log.run(run_id).name for run_id in result.stdout.split()]
         assert [name.split(",")[0] for name in names] == ["GrokFast", "No filter"]

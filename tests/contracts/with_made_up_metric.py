@@ -1,4 +1,4 @@
-"""Run beside a copy of the library that has one figure more, `made_up_warmth`: it fails unless that arrives everywhere."""
+"""Run beside a copy of the library with one more figure, `made_up_warmth`: it fails unless that arrives everywhere."""
 
 from __future__ import annotations
 

@@ -198,7 +198,7 @@ def test_files_are_chosen_by_name_and_another_stands_in_for_one_that_went(studio
     assert "+ 1?" in texts(page)
     gone = list_uploads(studio.home)[1]
     assert page.query_params["file"] == gone.path.name
-    studio.remove_own_file(gone.path.name)
+    studio.remove_upload(gone.path.name)
     page.run()
     assert not page.exception
     assert "not here" in plain(page)
@@ -238,7 +238,7 @@ def test_a_file_that_a_run_needs_stays(
     file = kept(studio.home)
     run_with(studio, tiny_config, file.path.parent if folder else file.path, status)
     with pytest.raises(RunError, match=f"The run my run \\({status.value}\\) needs this file"):
-        studio.remove_own_file(file.path.name)
+        studio.remove_upload(file.path.name)
     assert file.path.exists()
 
 
@@ -251,7 +251,7 @@ def test_a_file_that_no_run_needs_any_more_is_removed(
         run_with(studio, tiny_config, file.path.with_name("other.csv"), RunStatus.QUEUED)
     else:
         run_with(studio, tiny_config, file.path, status)
-    studio.remove_own_file(file.path.name)
+    studio.remove_upload(file.path.name)
     assert list_uploads(studio.home) == []
     assert list((studio.home / "uploads").iterdir()) == []
 

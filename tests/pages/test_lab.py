@@ -87,7 +87,7 @@ def add_run(studio: RunManager, run_id: str, checks: Checks, learning: float = 0
 # Starting
 
 
-def test_a_race_starts_just_the_lanes_that_were_chosen(idle_studio: RunManager) -> None:
+def test_a_race_starts_just_the_variants_that_were_chosen(idle_studio: RunManager) -> None:
     page = open_page("lab")
     press(page, "Start the race")
     runs = {run.name.rsplit(", ", 2)[0]: run for run in idle_studio.log.runs()}
@@ -100,7 +100,7 @@ def test_a_race_starts_just_the_lanes_that_were_chosen(idle_studio: RunManager) 
     assert set(page.query_params["runs"].split(",")) == {run.id for run in runs.values()}
 
 
-def test_every_lane_calculates_what_was_typed_and_differs_in_its_own_settings_alone(idle_studio: RunManager) -> None:
+def test_every_variant_calculates_what_was_typed_and_differs_in_its_own_settings_alone(idle_studio: RunManager) -> None:
     page = open_page("lab")
     variants(page).set_value(list(VARIANTS)).run()
     field(page, "Prime").set_value("59").run()
@@ -116,7 +116,7 @@ def test_every_lane_calculates_what_was_typed_and_differs_in_its_own_settings_al
     assert not runs
 
 
-def test_an_own_lane_has_the_settings_that_were_typed(idle_studio: RunManager) -> None:
+def test_an_own_variant_has_the_settings_that_were_typed(idle_studio: RunManager) -> None:
     page = open_page("lab")
     variants(page).set_value(["own"]).run()
     field(page, "Weight decay").set_value("0.3").run()
@@ -168,7 +168,7 @@ def test_what_cannot_be_used_gets_its_sentence_and_nothing_starts(
     assert sentence in plain(page)
 
 
-def test_without_a_lane_nothing_can_start(idle_studio: RunManager) -> None:
+def test_without_a_variant_nothing_can_start(idle_studio: RunManager) -> None:
     page = open_page("lab")
     variants(page).set_value([]).run()
     assert next(button for button in page.button if button.label == "Start the race").disabled
@@ -241,7 +241,7 @@ def test_grokked_is_said_of_what_the_checks_measured_alone(studio: RunManager) -
     assert texts(page).count("grokked at step") == 1
 
 
-def test_a_lane_without_a_check_has_nothing_measured(studio: RunManager) -> None:
+def test_a_variant_without_a_check_has_nothing_measured(studio: RunManager) -> None:
     add_run(studio, "a", [])
     assert "nothing was measured" in texts(open_page("lab", runs="a"))
 

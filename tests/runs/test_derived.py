@@ -27,7 +27,7 @@ FAST = {"max_steps": 6, "eval_interval": 3, "save_steps": 2, "sample_tokens": 0,
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig) -> Path:
     """A data folder with one completed run."""
-    home = tmp_path_factory.mktemp("offspring") / "home"
+    home = tmp_path_factory.mktemp("derived") / "home"
     manager = RunManager(home, executor="thread")
     run_id = manager.start(tiny_config.with_overrides(FAST), "Mother", ["Mother"])
     assert manager.wait(run_id, LONG)

@@ -328,7 +328,7 @@ def there(tmp_path: Path) -> Iterator[RunManager]:
     manager.close()
 
 
-def test_a_passport_opens_elsewhere_and_can_be_repeated(studio: Studio, tmp_path: Path, there: RunManager) -> None:
+def test_a_archive_opens_elsewhere_and_can_be_repeated(studio: Studio, tmp_path: Path, there: RunManager) -> None:
     file = tmp_path / "lab.cognate.zip"
     write_archive(studio.log, studio.manager.store, studio.parent, file)
     run_id = open_archive(there, file)
@@ -355,7 +355,7 @@ def test_a_passport_opens_elsewhere_and_can_be_repeated(studio: Studio, tmp_path
         ("training_log.jsonl", ('"accuracy": 0.', '"accuracy": -0.')),
     ],
 )
-def test_a_passport_that_contradicts_itself_is_refused(
+def test_a_archive_that_contradicts_itself_is_refused(
     studio: Studio, tmp_path: Path, there: RunManager, member: str, words: tuple[str, str]
 ) -> None:
     file, forged = tmp_path / "lab.cognate.zip", tmp_path / "forged.cognate.zip"
@@ -373,7 +373,7 @@ def test_a_passport_that_contradicts_itself_is_refused(
     with zipfile.ZipFile(forged, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    with pytest.raises(StorageError, match="no whole run archive"):
+    with pytest.raises(StorageError, match="not a complete run archive"):
         open_archive(there, forged)
     assert there.log.runs() == []
 
@@ -381,7 +381,7 @@ def test_a_passport_that_contradicts_itself_is_refused(
 # Variants side by side
 
 
-def test_lanes_of_a_race_train_side_by_side_and_others_wait(
+def test_variants_of_a_race_train_side_by_side_and_others_wait(
     tmp_path: Path,
     open_manager: Callable[..., RunManager],
     monkeypatch: pytest.MonkeyPatch,

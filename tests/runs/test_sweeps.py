@@ -214,7 +214,7 @@ def test_the_group_outlives_trash_and_a_lost_database(
     assert again.log.groups()[0].name == "rates"
 
 
-def test_a_run_in_a_passport_keeps_the_label_of_its_group(
+def test_a_run_in_a_archive_keeps_the_label_of_its_group(
     open_manager: Callable[..., RunManager], tiny_config: TrainingConfig, tmp_path: Path
 ) -> None:
     here = open_manager()

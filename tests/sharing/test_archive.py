@@ -163,7 +163,7 @@ def test_a_run_is_the_same_in_another_studio(trained: Trained, here: RunManager)
             assert rows == without_ids(getattr(trained.log, read)(run_id), model), read
             assert rows
     (came, *_) = here.log.events(run_id)
-    assert "This run came by a run archive, made 2" in came["message"]
+    assert "This run came in a run archive, made 2" in came["message"]
     assert "Its checkpoints are not in a run archive." in came["message"]
 
 
@@ -222,7 +222,7 @@ def test_a_crash_just_after_the_move_leaves_a_whole_run(
     studio.close()
 
 
-def test_a_passport_tells_no_folder_of_the_computer(trained: Trained) -> None:
+def test_a_archive_tells_no_folder_of_the_computer(trained: Trained) -> None:
     for name, content in members_of(trained.archive).items():
         assert str(trained.home).encode() not in content, name
         assert str(Path.home()).encode() + b"/" not in content, name
@@ -292,7 +292,7 @@ def test_an_id_of_another_run_is_left_to_it(trained: Trained, here: RunManager, 
 # What is refused to be written
 
 
-def test_what_has_no_passport_is_told_why(trained: Trained, tmp_path: Path, here: RunManager) -> None:
+def test_what_has_no_archive_is_told_why(trained: Trained, tmp_path: Path, here: RunManager) -> None:
     target = tmp_path / "x.zip"
     with pytest.raises(RunError, match="There is no run"):
         write_archive(trained.log, here.store, "gone", target)
@@ -331,9 +331,9 @@ def test_a_studio_that_only_looks_takes_nothing_up(trained: Trained) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"no zip at all", b"PK\x05\x06" + bytes(18)], ids=["empty", "text", "no member"]
 )
-def test_what_is_no_passport_is_refused(here: RunManager, tmp_path: Path, content: bytes) -> None:
+def test_what_is_no_archive_is_refused(here: RunManager, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.zip").write_bytes(content)
-    assert_refused(here, tmp_path / "x.zip", "is no whole run archive", StorageError)
+    assert_refused(here, tmp_path / "x.zip", "is not a complete run archive", StorageError)
 
 
 def test_a_folder_or_nothing_is_refused(here: RunManager, tmp_path: Path) -> None:
@@ -345,7 +345,7 @@ def test_a_file_that_was_cut_off_is_refused(trained: Trained, here: RunManager, 
     content = trained.archive.read_bytes()
     for share in (0.2, 0.9, 0.999):
         (tmp_path / "x.zip").write_bytes(content[: int(len(content) * share)])
-        assert_refused(here, tmp_path / "x.zip", "is no whole run archive")
+        assert_refused(here, tmp_path / "x.zip", "is not a complete run archive")
 
 
 def test_a_flipped_bit_in_any_member_is_noticed(trained: Trained, here: RunManager, tmp_path: Path) -> None:

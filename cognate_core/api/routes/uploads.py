@@ -68,7 +68,7 @@ def keep(
 @router.delete("/{name}", status_code=HTTPStatus.NO_CONTENT)
 def remove(name: Annotated[str, Path(max_length=64)], manager: GetManager) -> None:
     """Remove a kept file for good."""
-    manager.remove_own_file(name)
+    manager.remove_upload(name)
 
 
 def _pieces(request: Request) -> Iterator[bytes]:

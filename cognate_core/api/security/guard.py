@@ -67,7 +67,7 @@ class Policy:
 
 
 @dataclass(frozen=True, slots=True)
-class Input:
+class Incoming:
     """A request or the opening of a socket, as the rules see it."""
 
     method: str  # "GET" for a socket
@@ -105,31 +105,31 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Rule = Callable[[Input], Refusal | None]
+Rule = Callable[[Incoming], Refusal | None]
 
 
-def said_once(asked: Input) -> Refusal | None:
+def said_once(asked: Incoming) -> Refusal | None:
     """No header by which is judged comes twice: who reads on might take the other one."""
     if all(len(asked.headers.getlist(name)) <= 1 for name in ONCE):
         return None
     return Refusal(HTTPStatus.BAD_REQUEST, "A header of this request comes twice.")
 
 
-def from_near(asked: Input) -> Refusal | None:
+def from_near(asked: Incoming) -> Refusal | None:
     """An open studio answers this computer alone, however the server was bound."""
     if not asked.policy.open or is_loopback(asked.client):
         return None
     return Refusal(HTTPStatus.FORBIDDEN, "This studio answers its own computer alone.")
 
 
-def no_proxy(asked: Input) -> Refusal | None:
+def no_proxy(asked: Incoming) -> Refusal | None:
     """Nobody hands requests of others on to an open studio."""
     if not (asked.policy.open and any(name.startswith(PROXY_HEADERS) for name in asked.headers)):
         return None
     return Refusal(HTTPStatus.FORBIDDEN, "This studio is open to its own computer alone. Start it without --open.")
 
 
-def known_host(asked: Input) -> Refusal | None:
+def known_host(asked: Incoming) -> Refusal | None:
     """The Host is one of the studio's names: another site's name may be made to point to this computer."""
     if _hostname(asked.headers.get("host", "")) in asked.policy.hosts:
         return None
@@ -139,7 +139,7 @@ def known_host(asked: Input) -> Refusal | None:
     )
 
 
-def own_origin(asked: Input) -> Refusal | None:
+def own_origin(asked: Incoming) -> Refusal | None:
     """A browser says which page asks: it must be one of the studio's own."""
     host = asked.headers.get("host")
     if asked.headers.get("origin") in (None, f"http://{host}", f"https://{host}"):
@@ -147,7 +147,7 @@ def own_origin(asked: Input) -> Refusal | None:
     return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not speak to the studio.")
 
 
-def own_site(asked: Input) -> Refusal | None:
+def own_site(asked: Incoming) -> Refusal | None:
     """What a page of another site embeds carries no Origin, but a browser says where it comes from. A link to a page
     is let through: it leads the person here, and shows the page by itself."""
     if asked.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
@@ -158,7 +158,7 @@ def own_site(asked: Input) -> Refusal | None:
     return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not speak to the studio.")
 
 
-def known_content(asked: Input) -> Refusal | None:
+def known_content(asked: Incoming) -> Refusal | None:
     """What changes something is declared as JSON or bytes: a form of another site can send neither."""
     declared = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not asked.changes or declared in CONTENT_TYPES or (asked.method == "DELETE" and not declared):
@@ -166,7 +166,7 @@ def known_content(asked: Input) -> Refusal | None:
     return Refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send it as Content-Type: application/json.")
 
 
-def small_enough(asked: Input) -> Refusal | None:
+def small_enough(asked: Incoming) -> Refusal | None:
     """No more is sent than a request of its kind can need."""
     length = asked.headers.get("content-length", "0")
     if not (asked.of_api or asked.changes):
@@ -176,7 +176,7 @@ def small_enough(asked: Input) -> Refusal | None:
     return too_large(asked) if int(length) > most_bytes(asked) else None
 
 
-def token_given(asked: Input) -> Refusal | None:
+def token_given(asked: Incoming) -> Refusal | None:
     """The token, or, for no more than reading, the cookie: a browser sends that unasked."""
     if not asked.needs_token or _is_token(shown_token(asked), asked.policy):
         return None
@@ -243,7 +243,7 @@ class Guard:
         else:
             await self._app(scope, receive, closed)
 
-    async def _with_bounds(self, asked: Input, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _with_bounds(self, asked: Incoming, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer, unless more comes than may: whatever length was declared."""
         received, started = 0, False
 
@@ -268,7 +268,7 @@ class Guard:
             refusal = too_large(asked)
             await problem(refusal.status, refusal.sentence)(scope, receive, send)
 
-    async def _login(self, asked: Input, scope: Scope, receive: Receive) -> Response:
+    async def _login(self, asked: Incoming, scope: Scope, receive: Receive) -> Response:
         """The answer to a link that was followed, or to a token that was typed."""
         token, secure = asked.policy.token, scope["scheme"] == "https"
         if asked.method == "POST":
@@ -289,7 +289,7 @@ class Guard:
             return login.entered(None)
         return login.login_page(scope, login.USED if key and followed else "")
 
-    def _answer(self, asked: Input, scope: Scope) -> Response | None:
+    def _answer(self, asked: Incoming, scope: Scope) -> Response | None:
         """What is said instead of the app's answer, None when the request goes on."""
         guessed = shown_token(asked) is not None and asked.needs_token and asked.policy.guessable
         if guessed and not self._guesses.has(asked.client):  # before the token is looked at: or guessing would go on
@@ -306,20 +306,20 @@ class Guard:
         return _told(refusal)
 
 
-def most_bytes(asked: Input) -> int:
+def most_bytes(asked: Incoming) -> int:
     """How large the body of a request may be."""
     file = asked.headers.get("content-type", "").startswith("application/octet-stream")
     return MOST_FILE_BYTES if file else MOST_JSON_BYTES
 
 
-def too_large(asked: Input) -> Refusal:
+def too_large(asked: Incoming) -> Refusal:
     """More than is taken."""
     return Refusal(
         HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {most_bytes(asked):,} bytes are taken here. Send less."
     )
 
 
-def shown_token(asked: Input) -> str | None:
+def shown_token(asked: Incoming) -> str | None:
     """What the request shows as the token."""
     kind, _, value = asked.headers.get("authorization", "").partition(" ")
     return value.strip() if kind.lower() == "bearer" else None
@@ -329,7 +329,7 @@ def _is_token(given: str | None, policy: Policy) -> bool:
     return bool(policy.token and given) and hmac.compare_digest(str(given).encode(), policy.token.encode())
 
 
-def _has_cookie(asked: Input) -> bool:
+def _has_cookie(asked: Incoming) -> bool:
     if not asked.policy.token:
         return False
     name, value = login.session_cookie(asked.policy.token)
@@ -337,7 +337,7 @@ def _has_cookie(asked: Input) -> bool:
     return any(each == name and hmac.compare_digest(held.encode(), value.encode()) for each, _, held in sent)
 
 
-def _closed_to_others(asked: Input, send: Send) -> Send:
+def _closed_to_others(asked: Incoming, send: Send) -> Send:
     """`send`, with what every answer says beside."""
 
     async def closed(message: Message) -> None:
@@ -356,9 +356,9 @@ def _told(refusal: Refusal) -> Response:
     return problem(refusal.status, refusal.sentence, None, **refusal.headers)
 
 
-def _asked(scope: Scope, policy: Policy) -> Input:
+def _asked(scope: Scope, policy: Policy) -> Incoming:
     client = scope.get("client")
-    return Input(
+    return Incoming(
         method=scope.get("method", "GET"),
         path=scope["path"],
         headers=Headers(scope=scope),

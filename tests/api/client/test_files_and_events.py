@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,7 +71,7 @@ class TestFiles:
 
     def test_a_file_of_this_computer_that_is_not_there_is_named(self, studio: Client, tmp_path: Path) -> None:
         with pytest.raises(StorageError, match=r"The file gone.zip cannot be opened \(No such file"):
-            studio.open_archive(tmp_path / "gone.zip")
+            studio.open_run_archive(tmp_path / "gone.zip")
 
 
 class TestTryingModels:
@@ -153,3 +154,10 @@ class TestEvents:
     def test_of_a_run_that_is_not_there(self, studio: Client) -> None:
         with pytest.raises(NotFound, match="There is no run with this address"):
             next(studio.events("gone"))
+
+
+def test_no_part_of_the_client_hides_a_method_of_another() -> None:
+    parts = [part for part in Client.__mro__ if part.__module__.startswith("cognate_core.client")]
+    names = [name for part in parts for name, value in vars(part).items() if inspect.isfunction(value)]
+    twice = {name for name in names if names.count(name) > 1 and not name.startswith("__")}
+    assert twice == set()

@@ -106,7 +106,7 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "forget_recovery_note": (),
     "remove_for_good": ("x",),
     "empty_trash": (),
-    "remove_own_file": ("x",),
+    "remove_upload": ("x",),
 }
 LOOKS = {"close", "recovery_note", "resume_step", "wait", "silent_seconds", "memory_bytes", "checkpoint_steps"}
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.data.documents import UnusableRow
-from cognate_core.data.files import (
+from cognate_core.data.row_files import (
     LONGEST_TEXT_BLOCK,
     MAX_ROW_BYTES,
     NOT_UTF8,

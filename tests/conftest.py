@@ -14,6 +14,7 @@ from cognate_core.runs.execution import BuildService, build_real_service
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.scheduler import Executor
 from cognate_core.runs.timing import Timing
+from tests.threads import with_one_thread
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -29,13 +30,9 @@ def _no_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
-    """Tiny models are faster so, above all when the computer has other work."""
-    import torch  # here, because most tests need none of it
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    """Tiny models are faster with one thread, above all when the computer is busy."""
+    with with_one_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

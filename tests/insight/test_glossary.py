@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "pages").rglob("*.py"))
 SPOKEN = [*PAGES, *sorted((ROOT / "cognate_core" / "insight").glob("*.py"))]
 SPOKEN.append(ROOT / "cognate_core" / "model" / "cognate.py")  # New run shows the parts that it counts
-SPOKEN.append(ROOT / "cognate_core" / "charts_of_runs.py")  # the titles of Monitor's charts
+SPOKEN.append(ROOT / "cognate_core" / "contracts" / "metrics.py")  # the titles of Monitor's charts
 OTHER_WORDS = {  # a page may say a term in another form
     "epoch": "passes (epochs)",
     "gradient norm": "gradient size",
@@ -55,7 +55,7 @@ def terms_explained() -> list[tuple[str, str]]:
 
 def test_every_term_that_a_page_explains_exists() -> None:
     asked = terms_explained()
-    assert {"monitor.py", "model_card.py", "playground.py"} <= {file for file, _ in asked}
+    assert {"monitor.py", "model_card.py", "text_playground.py"} <= {file for file, _ in asked}
     assert [(file, term) for file, term in asked if term not in GLOSSARY] == []
 
 

@@ -64,7 +64,7 @@ def test_pondering_and_memory_have_their_charts_and_figures(trained_studio: RunM
     assert steps["data"][0]["y"] == [row["ponder_steps"] for row in rows]
     assert price["data"][0]["y"] == [row["ponder_loss"] for row in rows]
     assert notes["data"][0]["y"] == [row["memory_notes"] for row in rows]
-    columns = ("memory_null_share", "memory_gate", "memory_written")
+    columns = ("memory_written", "memory_gate", "memory_null_share")
     behind = [trace["y"] for trace in use["data"] if "each step" in trace["name"]]
     assert behind == [[row[column] for row in rows] for column in columns]
     first = trained_studio.log.ponder_histograms(run.id)[0]["counts"]

@@ -29,7 +29,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig) 
     """A data folder with one completed run."""
     home = tmp_path_factory.mktemp("derived") / "home"
     manager = RunManager(home, executor="thread")
-    run_id = manager.start(tiny_config.with_overrides(FAST), "Mother", ["Mother"])
+    run_id = manager.start(tiny_config.with_overrides(FAST), "Parent", ["Parent"])
     assert manager.wait(run_id, LONG)
     assert manager.log.run(run_id).status is RunStatus.COMPLETED
     manager.close()
@@ -55,7 +55,7 @@ def losses(manager: RunManager, run_id: str) -> dict[int, float]:
 
 def test_a_branch_without_a_change_goes_the_same_way(trained: tuple[RunManager, str]) -> None:
     manager, parent = trained
-    branch = manager.start_branch(parent, "Mother", 4, {"max_steps": 6}, "Branch")
+    branch = manager.start_branch(parent, "Parent", 4, {"max_steps": 6}, "Branch")
     assert ended(manager, branch) is RunStatus.COMPLETED
     assert losses(manager, branch) == {step: losses(manager, parent)[step] for step in (5, 6)}
     run = manager.log.run(branch)
@@ -66,7 +66,7 @@ def test_a_branch_without_a_change_goes_the_same_way(trained: tuple[RunManager, 
 def test_a_branch_goes_on_with_what_was_changed(trained: tuple[RunManager, str]) -> None:
     manager, parent = trained
     changes = {"learning_rate": 1e-5, "grokfast_enabled": False, "weight_decay": 0.0, "max_steps": 8}
-    branch = manager.start_branch(parent, "Mother", 4, changes, "Branch")
+    branch = manager.start_branch(parent, "Parent", 4, changes, "Branch")
     assert ended(manager, branch) is RunStatus.COMPLETED
     rows = manager.log.metrics(branch)
     assert [row["step"] for row in rows] == [5, 6, 7, 8]
@@ -77,7 +77,7 @@ def test_a_branch_goes_on_with_what_was_changed(trained: tuple[RunManager, str])
 
 def test_a_branch_outlives_its_mother(trained: tuple[RunManager, str]) -> None:
     manager, parent = trained
-    branch = manager.start_branch(parent, "Mother", 2, {}, "Branch")
+    branch = manager.start_branch(parent, "Parent", 2, {}, "Branch")
     assert ended(manager, branch) is RunStatus.COMPLETED
     manager.delete_run(parent)
     assert manager.log.run(branch).parent_run_id == parent
@@ -96,9 +96,9 @@ def test_runs_made_of_one_that_an_earlier_studio_began_have_its_data_and_its_wid
         earlier.setattr(
             loader, "DataReport", lambda *values, **named: DataReport(*values, **{**named, "fitted": False})
         )
-        parent = manager.start(asked, "Mother", ["Mother"])
+        parent = manager.start(asked, "Parent", ["Parent"])
         assert ended(manager, parent) is RunStatus.COMPLETED
-    branch = manager.start_branch(parent, "Mother", 4, {"max_steps": 6}, "Branch")
+    branch = manager.start_branch(parent, "Parent", 4, {"max_steps": 6}, "Branch")
     twin = manager.start_twin(parent)
     new = manager.start(asked, "New", ["New"])
     assert {ended(manager, run) for run in (branch, twin, new)} == {RunStatus.COMPLETED}
@@ -115,7 +115,7 @@ def test_runs_made_of_one_that_an_earlier_studio_began_have_its_data_and_its_wid
 def test_a_branch_from_where_there_is_no_checkpoint_is_refused(trained: tuple[RunManager, str]) -> None:
     manager, parent = trained
     with pytest.raises(RunError, match="no longer there"):
-        manager.start_branch(parent, "Mother", 1, {}, "Branch")
+        manager.start_branch(parent, "Parent", 1, {}, "Branch")
     assert len(manager.log.runs()) == 1
 
 
@@ -129,7 +129,7 @@ def test_a_branch_that_cannot_be_queued_leaves_no_folder(
 
     monkeypatch.setattr(manager.log, "create_run", refuse)
     with pytest.raises(StorageError, match="locked"):
-        manager.start_branch(parent, "Mother", 4, {}, "Branch")
+        manager.start_branch(parent, "Parent", 4, {}, "Branch")
     assert [path.name for path in (manager.home / "runs").iterdir()] == [parent]
 
 
@@ -177,7 +177,7 @@ def test_a_model_is_called_and_described_as_a_person_likes(trained: tuple[RunMan
     manager.describe_model(model.id, title=" Best so far ", note="Try more steps.", tags=["good", "good", "maths"])
     (described,) = manager.log.models(parent)
     assert (described.name, described.note, described.tags) == ("Best so far", "Try more steps.", ["good", "maths"])
-    assert described.details["model_name"] == "Mother"
+    assert described.details["model_name"] == "Parent"
     with pytest.raises(ConfigError, match="characters"):
         manager.describe_model(model.id, title="x", note="y" * 5000, tags=[])
     with pytest.raises(ConfigError, match="Give"):
@@ -220,7 +220,7 @@ def test_of_several_models_the_one_that_was_chosen_goes_on_with_its_own_seed(
 def test_checkpoints_are_found_and_the_nearest_chosen(trained: tuple[RunManager, str]) -> None:
     manager, parent = trained
     folder = manager.home / "runs" / parent
-    assert checkpoint_steps(folder, "Mother") == [2, 3, 4, 6]
+    assert checkpoint_steps(folder, "Parent") == [2, 3, 4, 6]
     assert checkpoint_steps(folder, "Another") == []
     assert [nearest_checkpoint([2, 4, 6], step) for step in (0, 3, 5, 99)] == [2, 2, 4, 6]
     assert nearest_checkpoint([], 3) is None

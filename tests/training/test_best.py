@@ -23,7 +23,7 @@ from cognate_core.training.hardware import Precision
 from cognate_core.training.text_loop import TextLoop
 from tests.there import there
 from tests.training.group_in_threads import thread_peers, together
-from tests.training.test_resume import TINY, Place, Trained
+from tests.training.resume.lives import TINY, Place, Trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

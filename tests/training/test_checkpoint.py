@@ -66,6 +66,11 @@ def assert_equal(found: Checkpoint, expected: Checkpoint) -> None:
             assert torch.equal(got[name], tensor), name
 
 
+def test_what_calculated_it_is_known_by_its_old_name_too(tmp_path: Path) -> None:
+    path = save_checkpoint(tmp_path, checkpoint_of(calculator={"threads": 2}))
+    assert load_checkpoint(path).state == checkpoint_of(compute_environment={"threads": 2}).state
+
+
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_checkpoint(tmp_path_factory.mktemp("checkpoints"), checkpoint_of())

@@ -21,6 +21,7 @@ M = TypeVar("M", bound=BaseModel)
 
 _Figures = create_model(  # type: ignore[call-overload]  # fields by name
     "_Figures",
+    step=(int, ...),
     **{
         each.name: (int | None if each.type == "int" else float | None, Field(description=METRICS[each.name].help))
         for each in fields(StepMetrics)
@@ -31,8 +32,6 @@ _Figures = create_model(  # type: ignore[call-overload]  # fields by name
 
 class Step(_Figures):  # type: ignore[misc, valid-type]
     """One step of training. Null: the model does not have it, or it was no number."""
-
-    step: int
 
 
 class Steps(Items[Step]):

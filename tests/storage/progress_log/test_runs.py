@@ -17,7 +17,7 @@ from cognate_core.contracts import Origin, Phase, RunStatus, TimeEstimate
 from cognate_core.errors import StorageError
 from cognate_core.storage import progress_log
 from cognate_core.storage.progress_log import ProgressLog
-from cognate_core.storage.rows import NewRun
+from cognate_core.storage.rows import NewRun, check_rows
 from tests.storage.progress_log.rows import DEFAULTS, HOSTILE, TERMINAL, add_run, bring_to, progress, settle
 
 
@@ -129,6 +129,17 @@ class TestOrigin:
         log.remove_run("child")
         log.import_rows(rows)
         assert log.run("child") == before and before.parent_run_id == run_id
+
+
+def test_rows_with_a_column_of_earlier_versions_are_taken_up(log: ProgressLog, tiny_config: TrainingConfig) -> None:
+    time_estimate = TimeEstimate(1.0, 2.0, 0.1, 10, 1000, 1, busy=False)
+    add_run(log, tiny_config, "old", time_estimate=time_estimate)
+    before, rows = log.run("old"), log.export_run("old")
+    log.remove_run("old")
+    rows["runs"][0]["quote"] = rows["runs"][0].pop("time_estimate")
+    check_rows(rows)
+    log.import_rows(rows)
+    assert log.run("old") == before and before.time_estimate == asdict(time_estimate)
 
 
 class TestColour:

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cognate_core.config import TrainingConfig, fields_that
+from cognate_core.seeded import seeded
 
 if TYPE_CHECKING:
     from cognate_core.arithmetic.problems import Problems
@@ -168,7 +169,7 @@ class ArithmeticModel(nn.Module):
         if shape["model"] != "arithmetic":
             raise ValueError(f"{folder} holds a model of the kind {shape['model']!r}, not an arithmetic one.")
         values = {name: shape[name] for name in SHAPE_FIELDS}
-        with torch.random.fork_rng(devices=[]):
+        with seeded():
             model = cls(TrainingConfig.from_values({"task": "arithmetic", **values}))
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return model

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
+from cognate_core.seeded import seeded
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,7 @@ class Beginning:
 
 def beginning(config: TrainingConfig) -> Beginning:
     """The first weights, the split and the batches that follow from the seed. The global generator is left as it is."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         model = ArithmeticModel(config)
         problems = _problems(config)
         batches = ArithmeticBatches(problems, config.batch_size, torch.get_rng_state())

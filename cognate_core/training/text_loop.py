@@ -20,6 +20,7 @@ from cognate_core.data.prepared import Batches, HeldoutPrompt
 from cognate_core.data.questions import heldout_questions, longest_solution
 from cognate_core.data.tokenizer import token_bytes
 from cognate_core.model import IGNORED_TARGET, CognateModel, CognateOutput, loss_counts_of
+from cognate_core.seeded import seeded
 from cognate_core.training.answering import answers
 from cognate_core.training.introspection import Introspection
 from cognate_core.training.loop import StepFigures, TrainingLoop
@@ -41,8 +42,7 @@ class TextLoop(TrainingLoop):
 
     def _begin(self) -> None:
         config, data = self._config, self._data
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
+        with seeded(config.seed):
             self.model = CognateModel(config.fitted(asdict(data.report)))
         if self.model.pondering is not None and first_pondering_step(config) > 1:
             self.model.pondering.suspend()

@@ -2,28 +2,28 @@
 
     CognateError
     ├── ConfigError            a setting is missing, unknown, out of range or contradicts another
-    ├── DataError              training text could not be had or could not be used
+    ├── DataError              training text is missing or cannot be used
     │   └── DatasetUnavailable   one named dataset could not be reached (others may still be)
-    │       └── HubUnreachable     nor can any other that has to be fetched
+    │       └── HubUnreachable     no dataset can be fetched, because there is no connection to the hub
     ├── TrainingError          a model could not be trained
     │   ├── Diverged             the loss is no longer a number
-    │   └── OutOfMemory          the computer has no room for it
-    ├── StorageError           the disk or the database refused
+    │   └── OutOfMemory          the computer has too little memory
+    ├── StorageError           the disk or the database failed
     │   ├── DiskFull             there is no room left
     │   └── UnusableFile         a file from elsewhere is not what it should be
     ├── PublishError           a model could not be published
-    │   └── NoHubToken           there is none on this computer that could be used
+    │   └── NoHubToken           this computer has no usable token
     ├── RunError               a run or model cannot do what was asked now
-    │   └── NotFound             it does not exist, or no longer
-    └── Unreachable            no studio answers where one was looked for
+    │   └── NotFound             it does not exist, or no longer exists
+    └── Unreachable            no studio answers at the address
 
 Each message is a sentence for the person at the screen: what happened, why, and what to do.
 
-Three more are requests and no errors: they travel from a progress callback into a trainer or loader to say
-that the person wants it to end. They stand outside the tree, so that nothing that handles errors takes them for one.
+Three more are requests, not errors: a progress callback raises them in a trainer or loader because the person wants
+it to end. They are outside the tree, so that error handlers do not catch them.
 
     Interruption
-    ├── PauseRequested         write a checkpoint, then end: the run goes on later
+    ├── PauseRequested         write a checkpoint, then end: the run can continue later
     ├── StopRequested          save the model as it is, then end
     └── CancelRequested        end without saving
 """
@@ -50,7 +50,7 @@ class ConfigError(CognateError):
 
 
 class DataError(CognateError):
-    """Training text could not be had or could not be used."""
+    """Training text is missing or cannot be used."""
 
 
 class DatasetUnavailable(DataError):
@@ -74,11 +74,11 @@ class Diverged(TrainingError):
 
 
 class OutOfMemory(TrainingError):
-    """The computer has no room for what training needs."""
+    """The computer has too little memory for training."""
 
 
 class StorageError(CognateError):
-    """The disk or the database refused."""
+    """The disk or the database failed."""
 
 
 class DiskFull(StorageError):
@@ -98,15 +98,15 @@ class RunError(CognateError):
 
 
 class NoHubToken(PublishError):
-    """There is no token on this computer with which a model could be published."""
+    """This computer has no token that can publish a model."""
 
 
 class NotFound(RunError):
-    """There is nothing with this address, or no longer."""
+    """It does not exist, or no longer exists."""
 
 
 class Unreachable(CognateError):
-    """No studio answers where one was looked for."""
+    """No studio answers at the address."""
 
 
 class Interruption(Exception):
@@ -114,7 +114,7 @@ class Interruption(Exception):
 
 
 class PauseRequested(Interruption):
-    """Write a checkpoint, then end: the run goes on later."""
+    """Write a checkpoint, then end: the run can continue later."""
 
 
 class StopRequested(Interruption):
@@ -127,11 +127,11 @@ class CancelRequested(Interruption):
 
 DISK_FULL = "The disk is full. Free some space, then resume the run."
 OUT_OF_MEMORY = "The computer ran out of memory. Choose a smaller batch size, sequence length or model."
-_NO_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")  # of torch's allocators
+_NO_MEMORY_WORDS = ("can't allocate memory", "not enough memory", "out of memory")  # from torch's allocators
 
 
 def plain_sentence(error: BaseException) -> str:
-    """What a person should read about `error`: our own sentence, or a plain one for what the system said."""
+    """What a person should read about `error`: our own sentence, or a plain one for a system error."""
     if isinstance(error, CognateError):
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -142,7 +142,7 @@ def plain_sentence(error: BaseException) -> str:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, also when that only led to `error`. Torch has a RuntimeError of its own words."""
+    """Whether `error` or one of its causes is a lack of memory. Torch raises a RuntimeError with its own words."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, MemoryError | OutOfMemory):

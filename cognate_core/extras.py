@@ -1,4 +1,4 @@
-"""Optional parts, pip's extras: which settings need one that is not installed, and what installs it. Loads none."""
+"""Optional parts (pip's extras): which settings need a missing one, and the command to install it. Loads none."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from cognate_core.config import TRACKERS, TrainingConfig
 from cognate_core.errors import ConfigError
 
-_MODULES = {"ray": "ray", "tensorboard": "tensorboardX", "trackio": "trackio"}  # what an extra brings, by its name
+_MODULES = {"ray": "ray", "tensorboard": "tensorboardX", "trackio": "trackio"}  # extra -> the module that it installs
 
 
 def install_command(names: Sequence[str]) -> str | None:
-    """What installs those of these engines and trackers that are missing; None when none is."""
+    """The command that installs the missing ones of these engines and trackers; None if none is missing."""
     missing = [name for name in names if name in _MODULES and find_spec(_MODULES[name]) is None]
     if not missing:
         return None
@@ -24,13 +24,13 @@ def install_command(names: Sequence[str]) -> str | None:
 
 
 def require_installed(config: TrainingConfig) -> None:
-    """Raises ConfigError, with the command that installs it, when the engine or a tracker of `config` is missing."""
+    """Raises ConfigError, with the command to install it, if the engine or a tracker of `config` is missing."""
     problems = {}
     engine, trackers = install_command([config.engine]), install_command(config.trackers)
     if engine:
-        problems["engine"] = f"Ray must be installed first: {engine}. Then open the studio anew, or choose local."
+        problems["engine"] = f"Ray must be installed first: {engine}. Then restart the studio, or choose local."
     if trackers:
         titles = " and ".join(TRACKERS[name] for name in config.trackers if install_command([name]))
-        problems["trackers"] = f"{titles} must be installed first: {trackers}. Then open the studio anew."
+        problems["trackers"] = f"{titles} must be installed first: {trackers}. Then restart the studio."
     if problems:
         raise ConfigError(problems)

@@ -1,4 +1,4 @@
-"""Files that survive a power loss, and disks that are full: what every part needs that writes."""
+"""Files that survive a power loss, and full disks: for every part that writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def write_durably(path: Path, content: bytes) -> None:
 
 
 def write_pieces_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> str:
-    """Write a file piece by piece, none of which is copied, and wait until the disk has it; sha256 of the pieces."""
+    """Write a file piece by piece without copying, and wait until the disk has it; returns the sha256."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for piece in pieces:
@@ -31,7 +31,7 @@ def write_pieces_durably(path: Path, pieces: Iterable[bytes | memoryview]) -> st
 
 
 def replace_durably(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all: what stood there before stays until the new content is on the disk."""
+    """Write a file completely or not at all: the old content stays until the new one is on the disk."""
     temporary = path.with_name(f"{path.name}.tmp-{uuid.uuid4().hex}")
     try:
         write_durably(temporary, content)
@@ -42,7 +42,7 @@ def replace_durably(path: Path, content: bytes) -> None:
 
 
 def sync_file(path: Path) -> None:
-    """Wait until the disk has what was written into a file."""
+    """Wait until the disk has a file's content."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
@@ -59,20 +59,20 @@ def sync_folder(folder: Path) -> None:
 
 
 def require_space(folder: Path, needed: int, what: str) -> None:
-    """Raises DiskFull unless `needed` bytes are free where `folder` lies. `what` needs them, such as "A checkpoint"."""
+    """Raises DiskFull unless `needed` bytes are free on the disk of `folder`. `what`: for example "A checkpoint"."""
     free = shutil.disk_usage(folder).free
     if free < needed:
         raise DiskFull(
             f"The disk is full: {what} needs {_megabytes(needed)} and {_megabytes(free)} are free. Free "
-            f"{_megabytes(needed - free)} or more, then go on."
+            f"{_megabytes(needed - free)} or more, then try again."
         )
 
 
 def allow_open_files(wanted: int) -> int:
-    """Have the system allow this process `wanted` open files and sockets, or as many as it will; how many."""
+    """Raise this process's limit of open files and sockets to `wanted`, or as far as allowed; returns the limit."""
     try:
         import resource
-    except ImportError:  # Windows, which has no such bound
+    except ImportError:  # Windows has no such limit
         return wanted
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft, most = (wanted if limit == resource.RLIM_INFINITY else limit for limit in (soft, hard))
@@ -82,7 +82,7 @@ def allow_open_files(wanted: int) -> int:
 
 
 def is_disk_full(error: BaseException) -> bool:
-    """Whether the system said that there is no room left."""
+    """Whether the error means that the disk is full."""
     return isinstance(error, DiskFull) or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
 
 

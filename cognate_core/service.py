@@ -1,7 +1,7 @@
 """TrainingService: the order of work of a training run, and nothing else.
 
-Datasets first, then one model after the other (or several at once, where the engine can), then done; progress told at
-each step, failures kept apart. Where the data comes from, how a model is trained and who is told are injected.
+It prepares the data, then trains the models one after the other (or several at once if the engine can). It reports
+progress at each step and records each model's failure separately. Loader, trainer and emitter are injected.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from cognate_core.errors import (
 )
 
 COORDINATION_KEY = "swarm/phase2/services/training"
-"""Under this key the storage layer keeps which sessions run, where the database is, and a heartbeat."""
+"""The storage layer's key for the running sessions, the database's path, and a heartbeat."""
 
 DEFAULT_MODEL_NAMES = ("cognate_foundation_1", "cognate_foundation_2", "cognate_foundation_3")
 DEFAULT_SEEDS = (42, 1337, 2023)
 
 GoesOn = Callable[[str], bool]
-"""Whether an earlier life of a session left something of the model of this name, which the trainer goes on from."""
+"""Whether an earlier execution of a session left a checkpoint of the model with this name to continue from."""
 
 _DATA_START, _DATA_END = 0.05, 0.20
 _TRAIN_START, _TRAIN_END = 0.25, 0.95
@@ -55,7 +55,7 @@ _TRAIN_START, _TRAIN_END = 0.25, 0.95
 
 @dataclass(slots=True)
 class TrainingSession:
-    """One run of the pipeline as the service sees it."""
+    """One run of the pipeline."""
 
     task_id: str
     config: TrainingConfig
@@ -72,11 +72,11 @@ class TrainingSession:
     interruption: type[Interruption] | None = None
     goes_on: GoesOn = lambda _: False
     shares: dict[str, float] = field(default_factory=dict)  # model name -> how far it is trained, 0 to 1
-    telling: asyncio.Lock = field(default_factory=asyncio.Lock)  # of what is told, one comes after the other
+    telling: asyncio.Lock = field(default_factory=asyncio.Lock)  # keeps reports in order
 
 
 class TrainingService:
-    """Runs training sessions with the loader, trainer and emitter that it was given."""
+    """Runs training sessions with the given loader, trainer and emitter."""
 
     def __init__(
         self,
@@ -101,15 +101,15 @@ class TrainingService:
     ) -> TrainingSession:
         """Register a session. `training_parameters` override the service's config for this session.
 
-        `completed_models`: what an earlier life of the session finished; models of these names are not trained again.
-        `goes_on`: of which others it left something, so that a stop saves that, however early it comes.
+        `completed_models`: finished by an earlier execution of the session; they are not trained again.
+        `goes_on`: says which other models can continue, so that even an early stop saves them.
 
         Raises:
             ConfigError: a parameter cannot be used, or the model names are empty or not distinct.
-            RunError: a session with this id exists already.
+            RunError: a session with this id already exists.
         """
         if task_id in self._sessions:
-            raise RunError(f"There is a training session {task_id!r} already. Choose another id.")
+            raise RunError(f"A training session {task_id!r} already exists. Choose another id.")
         names = list(DEFAULT_MODEL_NAMES if model_names is None else model_names)
         if (
             isinstance(model_names, str)
@@ -117,23 +117,23 @@ class TrainingService:
             or len(set(names)) != len(names)
             or not all(name.strip() for name in names)
         ):
-            raise ConfigError({"model_names": "Each model needs a name of its own; at least one model is needed."})
+            raise ConfigError({"model_names": "Give at least one model name, and a different one for each model."})
         config = self._config.with_overrides(training_parameters or {})
         session = TrainingSession(task_id, config, names, models=list(completed_models), goes_on=goes_on)
         self._sessions[task_id] = session
-        await self._emit(session, 0.0, "Training is being set up", Phase.INITIALIZATION)
+        await self._emit(session, 0.0, "Preparing the training", Phase.INITIALIZATION)
         return session
 
     async def execute_training_pipeline(self, task_id: str) -> list[ModelArtifacts]:
-        """Run the session to its end and give the models that were trained.
+        """Run the session to its end and return the trained models.
 
-        A model that fails does not stop the others, but the session then ends as "completed with failures".
+        If a model fails, the others continue, and the session ends as "completed with failures".
 
         Raises:
             DataError: there is nothing to train on.
-            TrainingError: no model could be trained (Diverged, when that was the reason for all). A single
-                model's own error reaches the caller as it is.
-            RunError: the session is unknown or has been run already.
+            TrainingError: no model could be trained (Diverged if all diverged). If only one model failed, its own
+                error is raised.
+            RunError: the session is unknown or has already been run.
         """
         session = self._session(task_id)
         if session.begun:
@@ -159,7 +159,7 @@ class TrainingService:
         return list(session.models)
 
     async def get_training_status(self, task_id: str) -> TrainingSession:
-        """The session as it is now. Raises RunError when there is none."""
+        """The session's current state. Raises RunError if there is none."""
         return self._session(task_id)
 
     async def list_trained_models(self) -> list[ModelArtifacts]:
@@ -167,22 +167,22 @@ class TrainingService:
         return [model for session in self._sessions.values() for model in session.models]
 
     async def get_model_artifacts(self, model_id: str) -> ModelArtifacts:
-        """The model with this id. Raises RunError when there is none."""
+        """The model with this id. Raises RunError if there is none."""
         for model in await self.list_trained_models():
             if model.model_id == model_id:
                 return model
         raise RunError(f"There is no trained model {model_id!r}.")
 
     async def cancel_training_session(self, task_id: str) -> bool:
-        """Ask for the session to end without saving. False when it has ended already."""
+        """Ask the session to end without saving. False if it has already ended."""
         return self.interrupt(task_id, CancelRequested)
 
     async def stop_training_session(self, task_id: str) -> bool:
-        """Ask for the session to end after saving what there is. False when it has ended already."""
+        """Ask the session to save its model and end. False if it has already ended."""
         return self.interrupt(task_id, StopRequested)
 
     def cleanup_completed_sessions(self, max_age_hours: float = 24) -> int:
-        """Forget sessions that ended longer ago than this; how many were forgotten. Files stay."""
+        """Forget sessions that ended longer ago than this; returns how many. Files stay."""
         limit = datetime.now(UTC) - timedelta(hours=max_age_hours)
         old = [
             task_id
@@ -194,7 +194,7 @@ class TrainingService:
         return len(old)
 
     def interrupt(self, task_id: str, kind: type[Interruption]) -> bool:
-        """Ask for a pause, stop or cancel, from any thread. False when the session has ended already."""
+        """Ask for a pause, stop or cancel, from any thread. False if the session has already ended."""
         session = self._session(task_id)
         if session.finished_at is not None:
             return False
@@ -203,20 +203,20 @@ class TrainingService:
         return True
 
     def raise_if_interrupted(self, task_id: str) -> None:
-        """For loaders and trainers between two pieces of work: raises what the person asked for, if anything."""
+        """For loaders and trainers, between two pieces of work: raises the person's command, if there is one."""
         interruption = self._session(task_id).interruption
         if interruption is not None:
             raise interruption
 
     def raise_while_preparing(self, task_id: str) -> None:
-        """For loaders: raises what the person asked for, unless that is to save what an earlier life left."""
+        """For loaders: raises the person's command, unless it is a stop that must first save an earlier checkpoint."""
         session = self._session(task_id)
         done = {model.model_name for model in session.models}
         if not any(self._is_to_be_saved(session, name) for name in session.model_names if name not in done):
             self.raise_if_interrupted(task_id)
 
     def _is_to_be_saved(self, session: TrainingSession, name: str) -> bool:
-        """Whether the person asked for a stop, and the trainer has something of this model to be saved then."""
+        """Whether the person asked for a stop, and the trainer has a state of this model to save."""
         return session.interruption is StopRequested and session.goes_on(name)
 
     # The order of work
@@ -238,12 +238,12 @@ class TrainingService:
             await self._emit(
                 session,
                 _DATA_START + share * (_DATA_END - _DATA_START),
-                f"{name} is here" if loaded else f"{name} could not be had",
+                f"{name} is ready" if loaded else f"{name} is not available",
                 Phase.DATASETS,
             )
         self.raise_while_preparing(session.task_id)
         folder = await self._loader.create_mixed_training_data()
-        await self._emit(session, _DATA_END, "The training data is ready", Phase.DATASETS)
+        await self._emit(session, _DATA_END, "The training data are ready", Phase.DATASETS)
         return config.model_copy(update={"prepared_data": folder})
 
     async def _train_models(self, session: TrainingSession, config: TrainingConfig) -> None:
@@ -257,7 +257,7 @@ class TrainingService:
         models = iter(waiting)
 
         async def worker() -> None:
-            """Train one model after the other, beside other workers."""
+            """Train one model after the other, in parallel with other workers."""
             try:
                 for name, seed in models:
                     if not self._is_to_be_saved(session, name):
@@ -268,16 +268,16 @@ class TrainingService:
                     except PauseRequested:
                         if not self._is_to_be_saved(session, name):
                             raise
-                        await self._train_model(session, name, its_config, errors)  # a stop came behind the pause
+                        await self._train_model(session, name, its_config, errors)  # a stop followed the pause
             except BaseException:
-                if at_once > 1:  # what ends one worker ends all: the others save what they have
+                if at_once > 1:  # if one worker ends, the others save their state and end, too
                     self.interrupt(session.task_id, PauseRequested)
                 raise
 
         at_once = config.ray_parallel_models if config.engine == "ray" else 1
         ends = await asyncio.gather(*(worker() for _ in range(min(at_once, len(waiting)))), return_exceptions=True)
         raised = [end for end in ends if end is not None]
-        for end in sorted(raised, key=lambda end: isinstance(end, Interruption)):  # an error first: it has a reason
+        for end in sorted(raised, key=lambda end: isinstance(end, Interruption)):  # errors first: they say why
             raise session.interruption if isinstance(end, Interruption) and session.interruption else end
         if not session.models:
             raise _no_model(errors, session.failures)
@@ -292,7 +292,7 @@ class TrainingService:
     async def _train_model(
         self, session: TrainingSession, name: str, config: TrainingConfig, errors: list[Exception]
     ) -> None:
-        """One model; its failure is noted, and no reason for the others to end."""
+        """Train one model. Its failure is recorded; the others continue."""
         await self._emit_training(session, name, 0.0)
         relay = _ProgressRelay(self, session, name)
         try:
@@ -301,7 +301,7 @@ class TrainingService:
             artifacts = _artifacts(name, config, result)
         except Interruption:
             raise
-        except Exception as error:  # noqa: BLE001  (whatever it is, the other models go on and it is told)
+        except Exception as error:  # noqa: BLE001  (any error is recorded, and the other models continue)
             if relay.error is not None:
                 raise relay.error from None  # the emitter's fault, not the model's
             session.failures[name] = plain_sentence(error)
@@ -316,7 +316,7 @@ class TrainingService:
             raise StopRequested
 
     async def _emit_training(self, session: TrainingSession, name: str, share: float, **figures: Any) -> None:
-        """Tell of a model that it is trained to this share."""
+        """Report that this share of a model's training is done."""
         session.shares[name] = share
         whole = sum(session.shares.values()) / len(session.shares)
         progress = _TRAIN_START + (_TRAIN_END - _TRAIN_START) * whole
@@ -348,9 +348,9 @@ class TrainingService:
 
 
 class _ProgressRelay:
-    """Between a trainer's plain callback, called from any thread, and the emitter's coroutine.
+    """Passes a trainer's plain callbacks, from any thread, to the emitter's coroutine.
 
-    Keeps the order, awaits every emission, and hands the emitter's error to the trainer at its next call.
+    Keeps the order, awaits every emission, and raises the emitter's error in the trainer at its next call.
     """
 
     def __init__(self, service: TrainingService, session: TrainingSession, name: str) -> None:
@@ -364,7 +364,7 @@ class _ProgressRelay:
         return self._callback
 
     async def __aexit__(self, *exc_info: object) -> None:
-        self._loop.call_soon(self._queue.put_nowait, None)  # behind the calls that are still on their way
+        self._loop.call_soon(self._queue.put_nowait, None)  # after the pending calls
         await self._task
         if self.error is not None:
             raise self.error
@@ -378,7 +378,7 @@ class _ProgressRelay:
     async def _pump(self) -> None:
         while (item := await self._queue.get()) is not None:
             if self.error is not None:
-                continue  # keep draining, so that leaving is never blocked
+                continue  # keep draining, so that leaving never blocks
             step, total_steps, loss, learning_rate = item
             try:
                 await self._service._emit_training(
@@ -390,7 +390,7 @@ class _ProgressRelay:
                     loss=loss if math.isfinite(loss) else None,
                     learning_rate=learning_rate,
                 )
-            except Exception as error:  # noqa: BLE001  (whatever it is, the trainer and the caller get it)
+            except Exception as error:  # noqa: BLE001  (the trainer and the caller get any error)
                 self.error = error
 
 
@@ -402,7 +402,7 @@ INTERRUPTIONS: dict[type[Interruption], RunStatus] = {  # the weaker ones first
 
 
 def stronger(one: type[Interruption] | None, other: type[Interruption]) -> type[Interruption]:
-    """Of two commands the one that holds: a cancel outdoes a stop, and a stop a pause."""
+    """The stronger of two commands: a cancel overrides a stop, and a stop overrides a pause."""
     order = list(INTERRUPTIONS)
     return other if one is None else max(one, other, key=order.index)
 
@@ -434,18 +434,18 @@ def _artifacts(name: str, config: TrainingConfig, result: Mapping[str, Any]) -> 
 
 
 def _completion(models: Sequence[ModelArtifacts]) -> str:
-    """That training is complete, and of which models before all steps, and why."""
+    """That training is complete, and which models ended early and why."""
     said = "Training is complete"
     for model in models:
         stats = model.training_stats
         if "ended_early" in stats:
             name = f"{model.model_name}: " if len(models) > 1 else ""
-            said += f". {name}{stats['ended_early']} The model is that of step {stats['weights_step']:,}"
+            said += f". {name}{stats['ended_early']} The model is from step {stats['weights_step']:,}"
     return said
 
 
 def _no_model(errors: list[Exception], failures: Mapping[str, str]) -> Exception:
-    """The error that stands for all: itself when there is one, else one sentence over the models."""
+    """The error for the whole session: the only one there is, else one sentence about all models."""
     if len(errors) == 1:
         return errors[0]
     kind = Diverged if all(isinstance(error, Diverged) for error in errors) else TrainingError

@@ -1,4 +1,4 @@
-"""Doubles of the three interfaces, for tests and notebooks. Their figures are made up, and say so."""
+"""Mocks of the three interfaces, for tests and notebooks. Their figures are made up and marked as such."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cognate_core.errors import DataError, StopRequested
 
 
 class MockProgressEmitter(ProgressEmitter):
-    """Keeps everything that was emitted."""
+    """Keeps everything that is emitted."""
 
     def __init__(self) -> None:
         self.progress: list[TrainingProgress] = []
@@ -31,7 +31,7 @@ class MockProgressEmitter(ProgressEmitter):
 
 
 class MockDatasetLoader(DatasetLoader):
-    """Loads nothing; `unavailable` names the datasets that it pretends not to find."""
+    """Loads nothing. It pretends not to find the datasets in `unavailable`."""
 
     def __init__(self, unavailable: frozenset[str] = frozenset()) -> None:
         self._unavailable = unavailable
@@ -43,7 +43,7 @@ class MockDatasetLoader(DatasetLoader):
 
     async def create_mixed_training_data(self) -> str:
         if not any(self._results.values()):
-            raise DataError("No dataset could be had.")
+            raise DataError("No dataset is available.")
         return "mock-data"
 
     def get_dataset_results(self) -> dict[str, bool]:
@@ -51,7 +51,7 @@ class MockDatasetLoader(DatasetLoader):
 
 
 class MockModelTrainer(ModelTrainer):
-    """Trains nothing: calls back `config.max_steps` times with a made-up loss. `failing` maps model names to errors."""
+    """Trains nothing: calls back `config.max_steps` times with a made-up loss. `failing`: errors by model name."""
 
     def __init__(self, failing: dict[str, Exception] | None = None) -> None:
         self._failing = failing or {}

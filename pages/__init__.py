@@ -1,1 +1,1 @@
-"""What people see. Pages wire: they read the progress log, draw what `insight` made of it, and ask the RunManager."""
+"""The pages. They read the progress log, draw what `insight` derives from it, and call the RunManager."""

@@ -1,4 +1,4 @@
-"""Compare: several runs over one another, what differs in their settings, what each came to, and their family."""
+"""Compare: overlaid curves of several runs, how their settings differ, their results, and their family tree."""
 
 from typing import Any
 
@@ -20,18 +20,16 @@ from pages.components.step_dialog import step_dialog
 from pages.components.sweep_results import results_of, sweep_section
 from pages.components.tables import table, time_column
 
-AT_FIRST = 3  # of the newest runs, when the address names none
+AT_FIRST = 3  # of the newest runs, if the address names none
 
 
 def choose_sweep(manager: RunManager) -> str | None:
-    """The sweep whose runs are shown, kept in the address; with another one, its best runs are chosen below."""
+    """The chosen sweep, kept in the address. Choosing another sweep selects its best runs below."""
     groups = {group.id: group for group in manager.log.groups()}
     named = st.query_params.get("group")
-    if named is not None and st.session_state.get("shown_group") != named:  # came by a link
+    if named is not None and st.session_state.get("shown_group") != named:  # arrived by a link
         if named not in groups:
-            st.warning(
-                "The sweep of this address is no longer here. It may have been deleted.", icon=":material/warning:"
-            )
+            st.warning("The sweep in this address does not exist. It may have been deleted.", icon=":material/warning:")
             del st.query_params["group"]
         st.session_state["sweep_shown"] = named if named in groups else None
     if not groups:
@@ -51,7 +49,7 @@ def choose_sweep(manager: RunManager) -> str | None:
     if chosen != st.session_state.get("shown_group"):
         st.session_state["shown_group"] = chosen
         if chosen is not None:
-            st.session_state.pop("compared", None)  # its best runs are, unless the address says otherwise
+            st.session_state.pop("compared", None)  # its best runs are compared, unless the address names others
             if "runs" in st.query_params and named != chosen:
                 del st.query_params["runs"]
     if chosen is not None:
@@ -62,15 +60,15 @@ def choose_sweep(manager: RunManager) -> str | None:
 
 
 def choose_runs(log: ProgressLog, runs: dict[str, Run], first: list[str]) -> list[Run]:
-    """Those that the address names, or else the `first` ones; a change is kept in the address."""
+    """The runs that the address names, else the `first` ones. A change is kept in the address."""
     named = st.query_params.get("runs")
-    if "compared" not in st.session_state or st.session_state.get("addressed_runs") != named:  # came by a link, or back
+    if "compared" not in st.session_state or st.session_state.get("addressed_runs") != named:  # by a link, or Back
         ids = first if named is None else list(dict.fromkeys(each for each in named.split(",") if each))
         missing = [each for each in ids if each not in runs]
         if missing:
-            st.warning("A run of this address is no longer here. It may have been deleted.", icon=":material/warning:")
+            st.warning("A run in this address does not exist. It may have been deleted.", icon=":material/warning:")
         if len(ids) > MOST_COMPARED:
-            st.caption(f"Curves of {MOST_COMPARED} runs at most are laid over one another: these are the first.")
+            st.caption(f"Only the first {MOST_COMPARED} runs are shown: no more can be overlaid.")
         st.session_state["compared"] = [each for each in ids if each in runs][:MOST_COMPARED]
     st.session_state["compared"] = [each for each in st.session_state["compared"] if each in runs]
     chosen = st.multiselect(
@@ -79,7 +77,7 @@ def choose_runs(log: ProgressLog, runs: dict[str, Run], first: list[str]) -> lis
         format_func=told_apart({run.id: f"{run.name} ({run.id[:4]})" for run in runs.values()}).__getitem__,
         key="compared",
         max_selections=MOST_COMPARED,
-        placeholder="Choose runs to lay over one another",
+        placeholder="Choose runs to compare",
     )
     keep_in_address("runs", ",".join(chosen), ",".join(first) if named is None else named)
     st.session_state["addressed_runs"] = st.query_params.get("runs")
@@ -87,8 +85,8 @@ def choose_runs(log: ProgressLog, runs: dict[str, Run], first: list[str]) -> lis
 
 
 def best_values(log: ProgressLog, runs: list[Run]) -> None:
-    """The best that each run came to, with its step."""
-    st.subheader("What each came to", anchor=False)
+    """Each run's best result, with its step."""
+    st.subheader("Results", anchor=False)
     rows = []
     time, times = time_column("training time", [log.training_seconds(run) for run in runs])
     for run, worked in zip(runs, times, strict=True):
@@ -110,7 +108,7 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
             }
         )
     measured = [row for row in rows if row["lowest held-out loss"] is not None]
-    # On the same data both tell the same; between vocabularies only bits per byte tell anything.
+    # On the same data both rank alike; between vocabularies only bits per byte can be compared.
     by = "lowest held-out loss" if any(row["bits per byte"] is None for row in measured) else "bits per byte"
     values = [value for row in measured if isinstance(value := row[by], float)]
     for row in rows:
@@ -122,47 +120,49 @@ def best_values(log: ProgressLog, runs: list[Run]) -> None:
         column_config={
             "lowest held-out loss": number(
                 format="%.3f",
-                help=explained("held-out loss", "This is at the checks while it trained."),
+                help=explained("held-out loss", "From the checks during training."),
             ),
             "at step": number(format="localized"),
-            "bits per byte": number(format="%.3f", help=explained("bits per byte", "On unseen text, at that step.")),
+            "bits per byte": number(
+                format="%.3f", help=explained("bits per byte", "Measured on unseen text, at that step.")
+            ),
             "last training loss": number(format="%.3f"),
             "steps": number(format="localized"),
             time: number(format="%.1f"),
             "parameters": number(format="compact"),
-            # Only runs of the lab can, and a column of nothing tells nobody anything.
+            # Only lab runs can grok: without one the column would be empty.
             "grokked at step": number(format="localized", help=explained("grokking")) if lab else None,
             "best": st.column_config.CheckboxColumn(
-                help="The lowest bits per byte of these, or the lowest held-out loss where bits are not known of all. "
-                "Other data make both hard to compare, another tokenizer losses alone."
+                help="Has the lowest bits per byte, or the lowest held-out loss if a run lacks bits per byte. "
+                "Different data make both hard to compare; a different tokenizer makes losses hard to compare."
             ),
         },
     )
     hashes = {run.data_report["content_hash"] for run in runs if run.data_report}
     if len(hashes) > 1:
         st.info(
-            "These runs read different data, or cut it into other tokens. Their losses cannot simply be compared. "
-            "Bits per byte can, where the held-out text is the same.",
+            "These runs read different data or use different tokens: do not compare their losses. Compare bits per "
+            "byte if the held-out text is the same.",
             icon=":material/info:",
         )
 
 
 def differences(runs: list[Run]) -> None:
-    """The settings that are not the same in all."""
-    st.subheader("What differs in their settings", anchor=False)
+    """The settings that differ between the runs."""
+    st.subheader("Settings that differ", anchor=False)
     if len(runs) < 2:
         st.caption("Choose a second run to see what differs.")
         return
     different = config_difference([run.config for run in runs])
     if not different:
-        st.caption("Nothing: they have the same settings.")
+        st.caption("None: all settings are the same.")
         return
     fields = form_fields()
     table(
         [
             {
                 "setting": f"{fields[name].title} ({name})",
-                # Two runs may have one name.
+                # Two runs may have the same name.
                 **{f"{run.name} ({run.id[:4]})": as_text(value) for run, value in zip(runs, values, strict=True)},
             }
             for name, values in different.items()
@@ -171,7 +171,7 @@ def differences(runs: list[Run]) -> None:
 
 
 def family_tree(log: ProgressLog, runs: dict[str, Run], chosen: list[Run]) -> None:
-    """Which of the runs was made of which, as far as they hang together with those that are shown."""
+    """The chosen runs with their ancestors and derived runs."""
     members = family([run.id for run in chosen], {run.id: run.parent_run_id for run in runs.values()})
     if len(members) < 2:
         return
@@ -181,7 +181,7 @@ def family_tree(log: ProgressLog, runs: dict[str, Run], chosen: list[Run]) -> No
 
 
 def family_line(runs: dict[str, Run], member: FamilyMember) -> None:
-    """One run, further in than what it was made of."""
+    """One run, indented below its parent."""
     run = runs[member.id]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if member.depth:
@@ -206,10 +206,10 @@ def clicked_step(runs: list[Run], clicked: dict[str, Any] | None) -> None:
 
 
 manager = current_manager()
-page_header("Compare", "Lay runs over one another, and see what made the difference.")
+page_header("Compare", "Overlay the curves of several runs, and see what made the difference.")
 all_runs = {run.id: run for run in manager.log.runs()}
 if not all_runs:
-    st.info("There is no run yet. Start two, and compare them here.", icon=":material/info:")
+    st.info("There are no runs yet. Start two, and compare them here.", icon=":material/info:")
     st.page_link(page_called("new_run"), label="New run", icon=":material/add_circle:")
 else:
     try:
@@ -221,9 +221,7 @@ else:
             first = [run.id for run in all_runs.values() if run.step][:AT_FIRST]
         chosen = choose_runs(manager.log, all_runs, first)
         if sweep is not None and len(manager.log.runs_of_group(sweep)) > MOST_COMPARED:
-            st.caption(
-                f"Curves of {MOST_COMPARED} runs at most are laid over one another. The table has all of the sweep."
-            )
+            st.caption(f"The curves show at most {MOST_COMPARED} runs. The table has every run of the sweep.")
     except RunError as error:
         chosen = []
         st.warning(shown(str(error)), icon=":material/warning:")
@@ -232,9 +230,7 @@ else:
             for run in chosen:
                 run_link(run)
         if are_twins(chosen):
-            st.caption(
-                "The same start and the same data; only the gradient filter (GrokFast) differs. The gap is shaded."
-            )
+            st.caption("Same start, same data: only the gradient filter (GrokFast) differs. The gap is shaded.")
         clicked_step(chosen, live_comparison(manager, chosen).step)
         best_values(manager.log, chosen)
         differences(chosen)

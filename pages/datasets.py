@@ -1,4 +1,4 @@
-"""Datasets: what a model would read, how long it is, whether the test was seen before, and what a batch looks like."""
+"""Datasets: the rows, their lengths, held-out text that is also in training rows, and a sample batch."""
 
 import dataclasses
 from collections.abc import Callable
@@ -33,7 +33,7 @@ SECTIONS = {
 
 
 def choose_dataset(here: "dict[str, Choice]") -> str:
-    """The dataset that the address names, else the first that is on this computer."""
+    """The dataset that the address names, else the first one on this computer."""
     chosen = st.segmented_control(
         "Dataset",
         [*DATASETS, OWN],
@@ -47,10 +47,10 @@ def choose_dataset(here: "dict[str, Choice]") -> str:
 
 
 def not_here(manager: RunManager, name: str) -> None:
-    """Say that a dataset is not on this computer, and leave it to the person whether to ask the network."""
+    """Report that a dataset is not on this computer, and offer to download it."""
     st.info(
-        f"{name} is not on this computer yet. It lies on the Hugging Face hub ({DATASETS[name].id}); fetching it needs "
-        "a network. You can also keep it in a folder: the README says how.",
+        f"{name} is not on this computer yet. Fetch it from the Hugging Face hub ({DATASETS[name].id}), or "
+        "put it into a folder: the README shows how.",
         icon=":material/cloud_off:",
     )
     if st.button("Fetch it", type="primary", icon=":material/download:", disabled=bool(manager.read_only)):
@@ -68,8 +68,8 @@ def not_here(manager: RunManager, name: str) -> None:
 
 
 def choose_upload(manager: RunManager) -> Upload | None:
-    """Upload a file, or choose one that was uploaded before; the address names it."""
-    uploads = st.session_state.setdefault("uploads", 0)  # a new field after each file that was taken
+    """Upload a file, or choose an earlier upload; the address names it."""
+    uploads = st.session_state.setdefault("uploads", 0)  # each upload gets a fresh field
     uploaded = file_field(
         "Add a file",
         help="JSONL, CSV or Parquet with the columns question and answer (or text), or a plain text file. It stays on "
@@ -94,12 +94,12 @@ def choose_upload(manager: RunManager) -> Upload | None:
             st.warning(shown(str(error)), icon=":material/warning:")
             named = None
     if not files:
-        st.caption("No file was added yet. What you add here can be looked at before anything is trained on it.")
+        st.caption("There are no files yet. Add one to inspect it before you train on it.")
         return None
     by_name = {file.path.name: file for file in files}
     wanted = named or files[0].path.name
     if st.session_state.get("addressed_file", "") != named:
-        st.session_state["chosen_file"] = wanted  # came by a link or an upload, or back
+        st.session_state["chosen_file"] = wanted  # by a link, an upload, or Back
     chosen = st.selectbox("Your files", list(by_name), format_func=_in_list(files), key="chosen_file")
     keep_in_address("file", chosen, wanted)
     st.session_state["addressed_file"] = st.query_params.get("file")
@@ -107,7 +107,7 @@ def choose_upload(manager: RunManager) -> Upload | None:
 
 
 def _in_list(files: list[Upload]) -> Callable[[str], str]:
-    """How files are listed: Streamlit knows a choice by these words, so that no two may be alike."""
+    """A file's name in the list. Streamlit identifies a choice by these words: no two may be the same."""
     words: dict[str, str] = {}
     for file in files:
         alike = sum(word.startswith(summary(file)) for word in words.values())
@@ -121,7 +121,7 @@ def upload_buttons(manager: RunManager, file: Upload, *, usable: bool) -> None:
         if usable and st.button("Train on this", type="primary", icon=":material/play_arrow:"):
             st.switch_page(page_called("new_run"), query_params={"upload": file.path.name})
         if st.button("Remove this file", icon=":material/delete:", disabled=bool(manager.read_only)):
-            lost = f"**{shown(file.label)}** is removed from the studio's folder for good. Your own copy stays."
+            lost = f"This deletes **{shown(file.label)}** from the studio's folder for good. Your own copy stays."
             ask_first("Remove this file?", lost, "Remove", partial(_remove, manager, file))
 
 
@@ -131,7 +131,7 @@ def _remove(manager: RunManager, file: Upload) -> None:
 
 
 def look_at(choice: "Choice", here: "dict[str, Choice]", manager: RunManager) -> None:
-    """The section that was chosen; the others are not worked out."""
+    """Show the chosen section; the others are not computed."""
     section = st.segmented_control(
         "Look at",
         list(SECTIONS),
@@ -155,7 +155,7 @@ def prepared_before(cache: Path) -> None:
     if not folders:
         return
     st.subheader("Prepared by earlier runs", anchor=False)
-    st.caption("What runs really read. The newest eight are kept, so that the same text need not be prepared again.")
+    st.caption("What runs actually read. The newest eight are kept for reuse.")
     table(
         [
             {"last used": datetime.fromtimestamp(folder.used, UTC), **row}
@@ -167,11 +167,11 @@ def prepared_before(cache: Path) -> None:
     )
     damaged = sum(folder.report is None for folder in folders)
     if damaged:
-        st.caption(f"{damaged} more cannot be read. A run that needs such text prepares it anew.")
+        st.caption(f"{damaged} more cannot be read. A run that needs one prepares it again.")
 
 
 def choice_of(name: str, path: Path | None = None) -> "Choice | None":
-    """The dataset in the state that it is in, None when it is not on this computer."""
+    """The dataset in its current state; None if it is not on this computer."""
     from cognate_core.data.inspection_cache import choice_of
 
     return choice_of(name, cache, path)
@@ -179,7 +179,7 @@ def choice_of(name: str, path: Path | None = None) -> "Choice | None":
 
 manager = current_manager()
 cache = manager.home / "cache"
-page_header("Datasets", "Look at the text that a model would learn from, before you train on it.")
+page_header("Datasets", "Inspect the text that a model would learn from, before you train on it.")
 here = {name: choice for name in DATASETS if (choice := choice_of(name)) is not None}
 name = choose_dataset(here)
 if name == OWN:

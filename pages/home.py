@@ -1,4 +1,4 @@
-"""Home: what runs now, what finished last, and where to begin."""
+"""Home: the runs in progress, the latest finished runs, and ways to start."""
 
 import streamlit as st
 
@@ -23,7 +23,7 @@ from pages.components.run_figures import measured_seconds_left, run_seconds
 from pages.components.sharing import open_archive_field
 from pages.components.tour import welcome
 
-RECENT_RUNS = 8  # that are shown at first; a sweep counts as one
+RECENT_RUNS = 8  # shown at first; a sweep counts as one
 RECENT_OF_A_SWEEP = 4
 CARDS_IN_A_ROW = 3  # of presets
 RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
@@ -31,7 +31,7 @@ RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
 
 @st.fragment(run_every=2.0)
 def running_now(manager: RunManager) -> None:
-    """Cards of the runs that are going on, and of those that wait; they move by themselves."""
+    """Cards of the active and the queued runs; they refresh by themselves."""
     log = manager.log
     unfinished = log.unfinished_runs()
     active = [run for run in unfinished if run.status.is_active]
@@ -40,7 +40,7 @@ def running_now(manager: RunManager) -> None:
         changed = "active_runs" in st.session_state
         st.session_state["active_runs"] = [run.id for run in active + queue]
         if changed:
-            st.rerun()  # a run began or ended: the lists below change too
+            st.rerun()  # a run started or ended: the lists below change too
     for run in active:
         with st.container(border=True):
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -52,7 +52,7 @@ def running_now(manager: RunManager) -> None:
             st.progress(run.progress, text=shown(run.message) + (f", about {duration(left)} left" if left else ""))
     if queue and manager.none_begins:
         st.warning(
-            f"No waiting run can begin now. {shown(manager.none_begins)} They begin by themselves once they can.",
+            f"No queued run can start now. {shown(manager.none_begins)} They start by themselves once they can.",
             icon=":material/warning:",
         )
     for together in in_parts(by_sweep(queue), "queue"):
@@ -66,7 +66,7 @@ def running_now(manager: RunManager) -> None:
 
 
 def waiting_runs(manager: RunManager, queue: list[Run], together: list[Run]) -> None:
-    """Runs of the queue that stand together in it, each with what can be done with it."""
+    """Runs that are next to each other in the queue, each with its buttons."""
     for run in in_parts(together, f"queue-{together[0].group_id}"):
         with st.container(horizontal=True, vertical_alignment="center"):
             run_link(run)
@@ -75,7 +75,7 @@ def waiting_runs(manager: RunManager, queue: list[Run], together: list[Run]) -> 
 
 
 def by_sweep(runs: list[Run]) -> list[list[Run]]:
-    """The runs in their order, those of one sweep together where its first stands."""
+    """The runs in their order; all runs of a sweep are together at the place of its first."""
     together: dict[str, list[Run]] = {}
     for run in runs:
         together.setdefault(run.group_id or run.id, []).append(run)
@@ -83,7 +83,7 @@ def by_sweep(runs: list[Run]) -> list[list[Run]]:
 
 
 def waiting_sweep(manager: RunManager, runs: list[Run]) -> None:
-    """How many runs of a sweep wait, and a way to take them all out."""
+    """How many runs of a sweep are queued, and a button that removes them all from the queue."""
     group_id = runs[0].group_id or ""
     with st.container(horizontal=True, vertical_alignment="center"):
         sweep_link(group_id, f"Sweep {runs[0].group_name}")
@@ -95,7 +95,7 @@ def waiting_sweep(manager: RunManager, runs: list[Run]) -> None:
 
 
 def queue_buttons(manager: RunManager, run: Run, *, first: bool, last: bool) -> None:
-    """Earlier, later, or not at all."""
+    """Buttons that move a run up or down the queue, or remove it."""
     fixed = bool(manager.read_only)
     name = shown(run.name)
     if st.button("Earlier", icon=":material/arrow_upward:", key=f"up-{run.id}", disabled=fixed or first, help=name):
@@ -110,8 +110,8 @@ def queue_buttons(manager: RunManager, run: Run, *, first: bool, last: bool) -> 
 
 
 def resting_runs(manager: RunManager, runs: list[Run]) -> None:
-    """Runs that were paused or broken off: they can go on."""
-    st.subheader("These can go on", anchor=False)
+    """Runs that were paused or interrupted and can be resumed."""
+    st.subheader("Runs to resume", anchor=False)
     for run in in_parts(runs, "resting"):
         with st.container(border=True, horizontal=True, vertical_alignment="center"):
             run_link(run)
@@ -121,7 +121,7 @@ def resting_runs(manager: RunManager, runs: list[Run]) -> None:
 
 
 def recovery_note(manager: RunManager) -> None:
-    """What was rebuilt after the database was found damaged, until somebody has read it."""
+    """What was rebuilt after the database was damaged, shown until somebody confirms it."""
     note = manager.recovery_note()
     if note:
         with st.container(horizontal=True, vertical_alignment="center"):
@@ -132,7 +132,7 @@ def recovery_note(manager: RunManager) -> None:
 
 
 def trash(manager: RunManager) -> None:
-    """What was deleted, to be put back or removed for good."""
+    """Deleted items, to restore or delete for good."""
     entries = manager.trash.entries()
     if not entries:
         return
@@ -155,7 +155,7 @@ def trash(manager: RunManager) -> None:
 
 
 def preset_cards() -> None:
-    """The presets, each with what to expect and a way in."""
+    """The presets, each with what to expect and a link to use it."""
     presets = list(PRESETS.values())
     for first in range(0, len(presets), CARDS_IN_A_ROW):
         for column, preset in zip(st.columns(CARDS_IN_A_ROW), presets[first : first + CARDS_IN_A_ROW], strict=False):
@@ -164,7 +164,7 @@ def preset_cards() -> None:
 
 
 def preset_card(preset: Preset) -> None:
-    """One of them."""
+    """The card of one preset."""
     st.subheader(preset.title, anchor=False)
     st.write(preset.summary)
     st.caption(preset.expectation)
@@ -180,7 +180,7 @@ def preset_card(preset: Preset) -> None:
 
 
 def recent_runs(log: ProgressLog, runs: list[Run]) -> None:
-    """What ended, the newest first; runs of a sweep together."""
+    """Ended runs, the newest first; runs of a sweep are together."""
     for together in in_parts(by_sweep(runs), "ended", RECENT_RUNS):
         first, more = together[0], len(together) - RECENT_OF_A_SWEEP
         if first.group_id:
@@ -189,7 +189,7 @@ def recent_runs(log: ProgressLog, runs: list[Run]) -> None:
 
 
 def ended_runs(log: ProgressLog, runs: list[Run]) -> None:
-    """A line for each."""
+    """A line for each run."""
     for run in runs:
         name, figures = st.columns([1, 1], vertical_alignment="center")
         with name.container(horizontal=True, vertical_alignment="center"):
@@ -233,4 +233,4 @@ if models:
     st.page_link(page_called("models"), label="See all models", icon=":material/deployed_code:")
 open_archive_field(manager)
 trash(manager)
-st.markdown("Programs can do all that these pages can: [how they ask](api/v1/).")
+st.markdown("Programs can do everything that these pages can: [API](api/v1/).")

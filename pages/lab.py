@@ -1,4 +1,4 @@
-"""Grokking lab: a race of tiny models that learn a calculation table by heart, and then, much later, understand it."""
+"""Grokking lab: a race of tiny models that memorize a calculation table and, much later, understand it."""
 
 from __future__ import annotations
 
@@ -62,23 +62,23 @@ def preset_of_address(log: ProgressLog) -> Preset:
     if config.task != "arithmetic":
         return preset
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption("Your own variant has the settings of", width="content")
+        st.caption("Your own variant uses the settings of", width="content")
         run_link(run)
     return Preset(f"{run.id}-lab", preset.title, "", "", config)
 
 
 def race_form(manager: RunManager) -> None:
-    """What is calculated, who races, and the button."""
+    """The problem, the variants, and the start button."""
     preset = preset_of_address(manager.log)
     form = ConfigForm(preset)
     st.caption(
-        "Every variant starts from the same weights and reads the same problems. Change one thing at a time: only the "
-        "variant with the same weight decay shows what the filter does."
+        "All variants start from the same weights and read the same problems. Compare variants with the same weight "
+        "decay to see what the filter does."
     )
     variants = {name: variant.title for name, variant in VARIANTS.items()} | {OWN: "Your own variant"}
     first = ["grokfast", "control"] + [OWN] * (preset.name not in PRESETS)
     chosen = st.pills(
-        "Who races",
+        "Variants",
         list(variants),
         selection_mode="multi",
         default=first,
@@ -111,7 +111,7 @@ def race_form(manager: RunManager) -> None:
 
 
 def _config(preset: Preset, form: ConfigForm, variant: Variant | None) -> TrainingConfig:
-    """The settings of a variant: a known variant's, or the person's own. Raises ConfigError."""
+    """The settings of a known variant, or of the person's own (`variant` None). Raises ConfigError."""
     if variant is None:
         return preset.config.with_overrides(form.values)
     problem = {name: form.values[name] for name in PROBLEM}
@@ -119,7 +119,7 @@ def _config(preset: Preset, form: ConfigForm, variant: Variant | None) -> Traini
 
 
 def start_race(manager: RunManager, racing: Mapping[str, TrainingConfig]) -> None:
-    """A run for each variant. Pressing twice starts one race: both presses carry the same keys."""
+    """Start a run for each variant. A double click starts one race: both clicks send the same keys."""
     key = st.session_state.setdefault("race_key", uuid.uuid4().hex)
     ids = []
     try:
@@ -135,11 +135,11 @@ def start_race(manager: RunManager, racing: Mapping[str, TrainingConfig]) -> Non
 
 
 def chosen_runs(runs: dict[str, Run]) -> list[Run]:
-    """Those that the address names; else the newest ones that calculate the same."""
+    """The runs that the address names; else the newest runs with the newest run's problem."""
     addressed = [each for each in st.query_params.get("runs", "").split(",") if each]
     named = [each for each in addressed if each in runs]
     if len(named) < len(addressed):
-        st.warning("A run of this address is not in the lab. It may have been deleted.", icon=":material/warning:")
+        st.warning("A run in this address is not in the lab. It may have been deleted.", icon=":material/warning:")
     if not named and runs:
         newest = next(iter(runs.values()))
         named = [run.id for run in runs.values() if _problem(run) == _problem(newest)][: len(VARIANTS)][::-1]
@@ -152,10 +152,10 @@ def _problem(run: Run) -> tuple[Any, ...]:
 
 
 def standings(manager: RunManager, run_ids: list[str]) -> None:
-    """Who has understood, when, and how far the others are."""
+    """Which variants have grokked, when, and how far the others are."""
     runs = [manager.log.run(run_id) for run_id in run_ids]
     if [run.status for run in runs] != st.session_state["drawn_statuses"]:
-        st.rerun()  # the whole page again: a variant began or ended
+        st.rerun()  # the whole page: a variant started or ended
     for run in runs:
         with st.container(horizontal=True, vertical_alignment="center"):
             run_link(run)
@@ -189,18 +189,17 @@ def standing(log: ProgressLog, run: Run) -> str:
 
 
 def what_is_this() -> None:
-    """Grokking, in plain words, and what it does not prove."""
-    with st.expander("What is to be seen here"):
+    """Grokking in plain words, and what it does not prove."""
+    with st.expander("What you see here"):
         st.markdown(
-            "The model gets half of all problems with their answers. It soon knows those by heart, while it has the "
-            "other half no better than by chance. Much later, within a few hundred steps, the unseen half becomes "
-            "right, too: it has found the rule. That is called **grokking** (arXiv 2201.02177).\n\n"
-            "**GrokFast** (arXiv 2405.20233) strengthens the slow part of the gradient, and makes this come sooner. "
-            "The published figure of fifty times compares it with a run that had no weight decay either; the fair "
-            "comparison is the variant with the same weight decay and no filter. One seed proves little: try "
-            "several.\n\n"
-            "The dotted lines are published figures of one seed each. What happens with this small table says nothing "
-            "about language models."
+            "The model learns from half of all problems and their answers. It soon knows those by heart, but does no "
+            "better than chance on the other half. Much later, within a few hundred steps, it gets the unseen half "
+            "right, too: it has found the rule. This is called **grokking** (arXiv 2201.02177).\n\n"
+            "**GrokFast** (arXiv 2405.20233) amplifies the slow part of the gradient and makes this happen sooner. The "
+            "published factor of fifty is relative to a run without weight decay; the fair comparison is the variant "
+            "with the same weight decay and no filter. One seed proves little: try several.\n\n"
+            "The dotted lines are published figures of one seed each. Results on this small table say nothing about "
+            "language models."
         )
 
 
@@ -215,7 +214,7 @@ what_is_this()
 if not shown_runs:
     race_form(manager)
 else:
-    # Before the standings, so that these never ask for the page again while it is drawn for the first time.
+    # Set before the standings are drawn, so that they do not rerun the page on its first drawing.
     st.session_state["drawn_statuses"] = [run.status for run in shown_runs]
     going = any(run.status.is_active or run.status is RunStatus.QUEUED for run in shown_runs)
     st.fragment(standings, run_every=STANDINGS_SECONDS if going else None)(manager, [run.id for run in shown_runs])

@@ -1,4 +1,4 @@
-"""Models: what was trained, a place to try it, what it can do, and where it came from."""
+"""Models: try a trained model, see its figures and where it came from, and download its files."""
 
 from functools import partial
 
@@ -16,12 +16,10 @@ from pages.components.text_playground import has_written, playground
 from pages.components.tour import try_hint
 
 manager = current_manager()
-page_header(
-    "Models", "Everything that was trained here: try it, see its figures and where it came from, take its files."
-)
+page_header("Models", "Try your trained models, see their figures and where they came from, and download their files.")
 models = manager.log.models()
 if not models:
-    st.info("There is no model yet. When a run ends, its model appears here.", icon=":material/info:")
+    st.info("There are no models yet. When a run ends, its model appears here.", icon=":material/info:")
     st.page_link(page_called("new_run"), label="New run", icon=":material/add_circle:")
 else:
     model = choose_model(models)
@@ -39,5 +37,5 @@ else:
     files(manager, model)
     publish(manager, model)
     if st.button("Delete this model", icon=":material/delete:", disabled=bool(manager.read_only)):
-        moved = f"**{shown(model.name)}** and its files move to the trash. Home has the trash."
+        moved = f"**{shown(model.name)}** and its files move to the trash on Home."
         ask_first("Delete this model?", moved, "Delete", partial(manager.delete_model, model.id))

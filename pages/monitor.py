@@ -1,4 +1,4 @@
-"""Monitor: how far a run is, what it learns, and how to end it."""
+"""Monitor: a run's progress, what it learns, and how to end it."""
 
 from typing import Any
 
@@ -36,19 +36,19 @@ from pages.components.step_dialog import step_dialog
 from pages.components.tables import table
 from pages.components.tour import watch_hint
 
-# Drawing a part of the page again takes processor time. The charts have their own pace (components/live_charts.js).
+# Redrawing a part of the page takes processor time. The charts have their own pace (components/live_charts.js).
 STATUS_SECONDS = {RunStatus.TRAINING: 3.0}
-OTHER_STATUS_SECONDS = 1.0  # while nothing trains yet or any more
+OTHER_STATUS_SECONDS = 1.0  # before and after training
 DETAILS_SECONDS = 30.0
 ANSWERS_SECONDS = 5.0
-MOST_SAMPLE_STEPS = 200  # that can be chosen, of a run with thousands of checks
-OTHER_RUNS = 20  # that are listed; Home has more
-MOST_WARNINGS = 10  # that are shown at the top; the log has all
-LAST_STEPS = 5  # that are shown of a run that went wrong
+MOST_SAMPLE_STEPS = 200  # offered for a run with thousands of checks
+OTHER_RUNS = 20  # listed here; Home has more
+MOST_WARNINGS = 10  # shown at the top; the log has all
+LAST_STEPS = 5  # shown of a failed run
 
 
 def choose_run(log: ProgressLog) -> Run | None:
-    """The run that the address names; else the one that is going, or the newest."""
+    """The run that the address names; else the last one shown here, an active one, or the newest."""
     named = st.query_params.get("run")
     wanted = named or (None if st.session_state["arrives"] else st.session_state.get("monitored"))
     if wanted is None or (named is None and not log.is_here(wanted)):
@@ -65,7 +65,7 @@ def choose_run(log: ProgressLog) -> Run | None:
 
 
 def header(manager: RunManager, run: Run, model_name: str) -> None:
-    """Name, status, progress, and what can be done with the run now."""
+    """Name, status, progress, and the actions that are possible now."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(shown(run.name), anchor=False, width="content")
         status_badge(run.status)
@@ -77,12 +77,12 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
             more_actions(manager, run, model_name)
             quoted = time_estimate_line(manager.log, run)
             how = "at most" if run.config.early_stopping_patience else "about"
-            st.caption((f"{how} {duration(left)} left. " if left else "time left: not known yet. ") + quoted)
+            st.caption((f"{how} {duration(left)} left. " if left else "Time left: not known yet. ") + quoted)
         return
     seconds = run_seconds(run)
-    words = ["Rests" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"]
+    words = ["Paused" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"]
     words += [f", after {duration(seconds)} of work"] * (seconds is not None)
-    words += [f". {shown(run.message)}"] * (run.error is None)  # an error has a card of its own
+    words += [f". {shown(run.message)}"] * (run.error is None)  # an error has its own card
     quoted = time_estimate_line(manager.log, run)
     words += [f" {quoted}"] * bool(quoted)
     st.caption("".join(words))
@@ -112,7 +112,7 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> No
         st.metric(
             "How wrong it is (loss)",
             _number(last["loss"] if last else None),
-            help=explained("loss", f"This one is on the {'problems' if lab else 'text'} it learns from."),
+            help=explained("loss", f"Measured on the {'problems' if lab else 'text'} it learns from."),
             width="content",
         )
         if unseen.accuracy is not None:
@@ -125,7 +125,7 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> No
             width="content",
         )
         if unseen.bits_per_byte is not None:
-            bits = explained("bits per byte", "This is on unseen text.")
+            bits = explained("bits per byte", "Measured on unseen text.")
             st.metric("Bits per byte", _number(unseen.bits_per_byte), help=bits, width="content")
         st.metric(
             "Learning rate",
@@ -144,19 +144,19 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> No
             st.metric(
                 "Notes in memory",
                 f"{last['memory_notes']:.0f}",
-                help=explained("notes", "Counted after a segment, on average."),
+                help=explained("notes", "The average after a segment."),
                 width="content",
             )
         st.metric(
             "Speed",
             f"{tokens / seconds:,.0f} {'problems' if lab else 'tokens'}/s" if seconds else "unknown",
-            help=None if lab else explained("token", "Counted are those that it learns from."),
+            help=None if lab else explained("token", "Only the tokens that it learns from count."),
             width="content",
         )
 
 
 def answers(log: ProgressLog, run_id: str, model_name: str) -> None:
-    """What the model answered last to a few unseen questions of its first dataset, and whether that was right."""
+    """The model's latest answers to a few unseen questions of its first dataset, and whether they are right."""
     known = log.sample_steps(run_id, model_name)
     rows = log.samples_at(run_id, model_name, known[-1]) if known else []
     rows = [row for row in rows if row["dataset"] == rows[0]["dataset"]]
@@ -166,7 +166,7 @@ def answers(log: ProgressLog, run_id: str, model_name: str) -> None:
 
 
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
-    """What the model writes after unseen problems, at a step that the person chooses."""
+    """What the model wrote for unseen problems at a step that the person chooses."""
     known = log.sample_steps(run.id, model_name)
     if not known:
         return
@@ -185,13 +185,13 @@ def samples(log: ProgressLog, run: Run, model_name: str) -> None:
         for column, row in zip(st.columns(len(rows)), rows, strict=True):
             with column.container(border=True, height="stretch"):
                 sample(row, asked=bool(run.config.check_questions))
-                with st.expander("What the dataset has there"):
+                with st.expander("The dataset's own answer"):
                     st.text(row["expected"].strip())
 
 
 def sample(row: dict[str, Any], *, asked: bool) -> None:
-    """One problem, what the model wrote to it, and whether that is right. A sample that was not `asked` for an answer
-    may have been cut before it came to one."""
+    """One problem, what the model wrote, and whether it is right. A sample not `asked` for an answer may have been cut
+    before it reached one; then nothing is judged."""
     st.caption(f"{row['dataset']}, a problem it never saw")
     st.text(question_of(row["prompt"]))
     st.text(row["text"].strip() or "(nothing)")
@@ -203,7 +203,7 @@ def sample(row: dict[str, Any], *, asked: bool) -> None:
 
 
 def data_report(run: Run) -> None:
-    """What each source gave."""
+    """What each source contributed."""
     report = run.data_report
     if report is None:
         return
@@ -214,18 +214,18 @@ def data_report(run: Run) -> None:
             f"The tokenizer knows {report['vocabulary']:,} {'tokens' if lab else 'word pieces'}"
             + ("" if lab or not report.get("fitted") else f" (at most {run.config.vocab_size:,} were asked for)")
             + ". "
-            + ("Prepared by an earlier run and used again." if report["from_cache"] else "Prepared for this run.")
+            + ("Reused from an earlier run." if report["from_cache"] else "Prepared for this run.")
         )
 
 
 def messages(log: ProgressLog, run: Run) -> None:
-    """What the person must know: what went wrong, a fallback, warnings."""
+    """What the person must know: the error, a delayed log, warnings."""
     if run.error:
         crash_card(log, run)
     if log.delayed_seconds:
         st.warning(
-            f"The log is delayed: figures have been waiting for {duration(log.delayed_seconds)} to be written. "
-            "Training goes on. Another program may have the database open, or the disk is busy.",
+            f"The log is delayed: figures have waited {duration(log.delayed_seconds)} to be written. Training "
+            "continues. Another program may be using the database, or the disk is busy.",
             icon=":material/hourglass:",
         )
     warnings = log.warnings(run.id)
@@ -237,7 +237,7 @@ def messages(log: ProgressLog, run: Run) -> None:
 
 
 def crash_card(log: ProgressLog, run: Run) -> None:
-    """The cause in plain words, the last steps before it, and the details one click away."""
+    """The cause in plain words, with the last steps and the details one click away."""
     st.error(shown(run.error or ""), icon=":material/error:", title="What went wrong")
     last = log.last_metrics(run.id, LAST_STEPS)
     if not last and not run.error_details:
@@ -258,13 +258,13 @@ def crash_card(log: ProgressLog, run: Run) -> None:
                 column_config={"learning rate": st.column_config.NumberColumn(format="%.3g")},
                 width="content",
             )
-            st.caption("An empty loss or gradient was no number.")
+            st.caption("An empty loss or gradient was not a number (NaN or infinite).")
         if run.error_details:
             st.code(run.error_details, language=None)
 
 
 def event_log(run: Run, events: list[dict[str, Any]]) -> None:
-    """Everything that happened, the newest first."""
+    """All events, the newest first."""
     with st.expander(f"Log ({len(events)})"):
         for event in in_parts(events[::-1], f"events-{run.id}"):
             where = f"step {event['step']:,}: " if event["step"] else ""
@@ -275,12 +275,12 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
     """What changes often: progress, messages, figures."""
     log = manager.log
     run = log.run(run_id)
-    header(manager, run, model_name)  # before anything else: what was pressed in it must not be lost
+    header(manager, run, model_name)  # first: a rerun below must not lose a click in it
     if (run.status, bool(run.step)) != st.session_state["drawn_state"]:
-        st.rerun()  # the whole page again, with the timers that suit the new status, and the way to a step
+        st.rerun()  # the whole page: the new status has other timers, and the first step adds a button
     origin_line(manager, run)
     if run.group_id:
-        sweep_link(run.group_id, f"Compare it with the others of the sweep {run.group_name}")
+        sweep_link(run.group_id, f"Compare it with the rest of the sweep {run.group_name}")
     verification_result(manager, run)
     messages(log, run)
     metrics = log.last_metrics(run.id, PACE_STEPS, model_name=model_name)
@@ -288,7 +288,7 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
 
 
 def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> None:
-    """Open New run with the settings of this one and what a caption advises."""
+    """Open New run with this run's settings and the changes that a finding suggests."""
     curves = read_curves(log.path, run.id, model_name)
     evaluations = log.evaluations(run.id, model_name=model_name)
     found = run_findings(run, curves, evaluations)
@@ -299,7 +299,7 @@ def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> N
 
 @st.dialog("Which step?")
 def ask_for_step(manager: RunManager, run: Run, model_name: str) -> None:
-    """The step's number, for who cannot or will not click on a curve."""
+    """Ask for the step's number, for people who cannot click on a curve."""
     step = st.number_input("Step", 1, max(1, run.step or 1), run.step or 1)
     if st.button("Open", type="primary"):
         st.session_state["asked_step"] = int(step)
@@ -307,7 +307,7 @@ def ask_for_step(manager: RunManager, run: Run, model_name: str) -> None:
 
 
 def details(manager: RunManager, run_id: str, model_name: str) -> None:
-    """What changes seldom: samples, data, the log."""
+    """What changes rarely: samples, data, the log."""
     run = manager.log.run(run_id)
     samples(manager.log, run, model_name)
     data_report(run)
@@ -316,7 +316,7 @@ def details(manager: RunManager, run_id: str, model_name: str) -> None:
 
 
 def current_model(run: Run) -> str:
-    """The model to show: the only one, or the one that the person picks."""
+    """The model to show: the only one, or the one that the person chooses."""
     if len(run.model_names) == 1:
         return run.model_names[0]
     picked = st.segmented_control(
@@ -346,7 +346,7 @@ if chosen is None:
         st.warning(problem, icon=":material/warning:")
         st.page_link(page_called("home"), label="See all runs", icon=":material/home:")
     else:
-        st.info("There is no run yet. Start one, and its curves appear here.", icon=":material/info:")
+        st.info("There are no runs yet. Start one, and its curves appear here.", icon=":material/info:")
         st.page_link(page_called("new_run"), label="New run", icon=":material/add_circle:")
 else:
     name_tab(chosen.name)
@@ -368,7 +368,7 @@ else:
     if chosen.step and st.button(
         "Look at one step",
         icon=":material/search:",
-        help="What was measured and read there, and another way on. A click on the loss curve opens it, too.",
+        help="What was measured and read at a step, and how to branch from it. You can also click the loss curve.",
     ):
         ask_for_step(manager, chosen, model_name)
     st.fragment(details, run_every=DETAILS_SECONDS if going else None)(manager, chosen.id, model_name)

@@ -1,4 +1,4 @@
-"""The script that app.py serves: the frame around all pages."""
+"""The script that app.py serves: it draws the navigation bar and runs the chosen page."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from cognate_core.runs import current_manager
 from pages.components.layout import all_pages, has_arrived, name_tab, shown
 from pages.components.theme import follow_theme
 
-# A file, because a Material icon here would be fetched from the network.
+# A file: a Material icon would be fetched from the network.
 st.set_page_config(page_title="Cognate Studio", page_icon=Path(__file__).with_name("icon.png"), layout="wide")
 st.html(Path(__file__).with_name("accent.css"))
 page = st.navigation(all_pages(), position="top")
@@ -17,6 +17,6 @@ if page.url_path:
     name_tab(page.title)
 read_only = current_manager().read_only
 if read_only:
-    st.warning(f"Only looking: {shown(read_only)}", icon=":material/visibility:")
+    st.warning(f"Read-only: {shown(read_only)}", icon=":material/visibility:")
 page.run()
-follow_theme()  # at the foot: it takes a line's room
+follow_theme()  # last, because it takes up a line

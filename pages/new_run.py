@@ -1,4 +1,4 @@
-"""New run: choose where to begin, change what you like, see what it will need, and start."""
+"""New run: choose a starting point, change settings, see what the run needs, and start it."""
 
 import shlex
 import uuid
@@ -26,10 +26,10 @@ from pages.components.uploads import file_field, keep_uploaded
 
 
 def upload(home: Path, top: DeltaGenerator) -> str | None:
-    """A file that the person uploads here, or the one that the address names, which is said at the top of the form.
+    """The path of a file uploaded here or named in the address (noted at the top of the form); None without one.
 
     Raises:
-        CognateError: it cannot be trained on or kept, or is not there.
+        CognateError: the file cannot be used or saved, or is missing.
     """
     uploaded = file_field(
         "Or a file of your own (optional)",
@@ -45,14 +45,14 @@ def upload(home: Path, top: DeltaGenerator) -> str | None:
         return None
     rows = usable_rows(str(file.path))
     place.info(
-        f"{shown(file.label)}: {rows:,} usable rows. They are used instead of the datasets.",
+        f"{shown(file.label)}: {rows:,} usable rows, used instead of the datasets.",
         icon=":material/description:",
     )
     return str(file.path)
 
 
 def command(preset: Preset, config: TrainingConfig, name: str, model_count: int) -> str:
-    """What does the same in a terminal."""
+    """The terminal command that does the same."""
     named = f"--name {shlex.quote(name)}" + (f" --models {model_count}" if model_count > 1 else "")
     if preset.name not in PRESETS:
         return f"cognate train settings.toml {named}"
@@ -69,7 +69,7 @@ def command(preset: Preset, config: TrainingConfig, name: str, model_count: int)
 
 
 def keep_settings(home: Path, preset: Preset, config: TrainingConfig | None, name: str, model_count: int) -> None:
-    """Save the settings as a file, open such a file, or run them without a page."""
+    """Save the settings as a file, open such a file, or copy the equivalent command."""
     with st.expander("Save or open settings, or run them as a command"):
         if config is not None:
             st.download_button(
@@ -79,7 +79,7 @@ def keep_settings(home: Path, preset: Preset, config: TrainingConfig | None, nam
                 icon=":material/download:",
                 on_click="ignore",
             )
-            st.caption("The same as a command" + ("" if preset.name in PRESETS else ", with the saved file beside it:"))
+            st.caption("The same as a command" + ("" if preset.name in PRESETS else ", next to the saved file:"))
             st.code(command(preset, config, name, model_count), language=None, wrap_lines=True)
         open_settings(home)
 
@@ -92,15 +92,15 @@ def start(
     origin: Origin | None,
     time_estimate: TimeEstimate | None,
 ) -> None:
-    """Start the run and go to it. Pressing twice starts one: both presses carry the same key."""
+    """Start the run and open it. A double click starts one run: both clicks send the same key."""
     key = st.session_state.setdefault("start_key", uuid.uuid4().hex)
     run_id = manager.start(config, name, numbered_names(name, model_count), key, origin, time_estimate)
-    st.session_state["start_key"] = uuid.uuid4().hex  # this press is done; the next one is another run
+    st.session_state["start_key"] = uuid.uuid4().hex  # the next click starts another run
     st.switch_page(page_called("monitor"), query_params={"run": run_id})
 
 
 def start_all(manager: RunManager, sweep: Sweep, name: str, origin: Origin | None) -> None:
-    """Start the runs of a sweep and go to where they are compared. The key is as for one run."""
+    """Start the runs of a sweep and open Compare. The key works as for one run."""
     key = st.session_state.setdefault("start_key", uuid.uuid4().hex)
     group_id, _ = manager.start_sweep(sweep, name, key, origin)
     st.session_state["start_key"] = uuid.uuid4().hex
@@ -108,7 +108,7 @@ def start_all(manager: RunManager, sweep: Sweep, name: str, origin: Origin | Non
 
 
 manager = current_manager()
-page_header("New run", "Choose what the model reads and how it learns. Every setting has a sensible start.")
+page_header("New run", "Choose what the model reads and how it learns. Every setting has a sensible default.")
 point = starting_point(manager)
 preset = point.preset
 form_column, summary_column = st.columns([2, 1], gap="large")
@@ -117,7 +117,7 @@ with form_column:
     name = st.text_input(
         "Name",
         preset.title,
-        help="So that you find the run again.",
+        help="Helps you find the run again.",
         max_chars=200,
         key=f"{preset.name}.name",
         bind="query-params",
@@ -162,8 +162,8 @@ with models_place:
         key="model_count",
         bind="query-params",
         persist_state="session",
-        help="Several models learn the same from different random starts, one after the other. Where several settings "
-        "are tried, each run has one: vary the seed for different starts.",
+        help="Trains several models on the same data, one after the other, each from a different random start. In a "
+        "sweep each run has one model: vary the seed for different starts.",
     )
 model_count = 1 if wanted.on else int(model_count)
 sweep = wanted.sweep
@@ -179,7 +179,7 @@ with summary_column, st.container(border=True):
     if not ready:
         st.caption("One or more settings need your attention before training can start.")
     elif manager.log.is_busy():
-        st.caption("Another run is going. This one will wait for its turn.")
+        st.caption("Another run is in progress. This one will be queued.")
     report = known_report(manager.log, config) if config is not None else None
     if config is not None:
         for warning in [*config.warnings(), *(report_from_json(report).warnings() if report else [])]:
@@ -187,7 +187,7 @@ with summary_column, st.container(border=True):
     time_estimate = time_estimate_of(manager, config.fitted(report), model_count) if config is not None else None
     if sweep:
         st.caption(sweep_time(sweep, time_estimate))
-        st.caption("What follows is of one run, with the settings as they stand. Each run takes room on the disk.")
+        st.caption("The figures below are for one run with the settings above. Each run takes up disk space.")
     place = st.empty()
     if config is not None:
         show_plan(config, report)

@@ -187,7 +187,7 @@ def test_too_little_room_is_told_with_what_is_needed_there_and_missing(
     monkeypatch.setattr(shutil, "disk_usage", usage)
     with pytest.raises(
         DiskFull,
-        match=r"^The disk is full: A model needs 3,456\.8 MB and 1\.5 MB are free\. Free 3,455\.3 MB or more, then go",
+        match=r"^The disk is full: A model needs 3,456\.8 MB and 1\.5 MB are free\. Free 3,455\.3 MB or more, then try",
     ):
         require_space(tmp_path, 3_456_789_000, "A model")
     assert asked == [tmp_path]

@@ -1,4 +1,4 @@
-"""REST and WebSocket: what the pages can do, for other programs. The `Guard` stands before all of it."""
+"""REST and WebSocket: what the pages can do, for other programs. The `Guard` checks every request first."""
 
 from cognate_core.api.application import SERVED_BELOW, create_api, served
 from cognate_core.api.security.guard import OWN_HOSTS, Guard, Policy, is_loopback

@@ -1,4 +1,4 @@
-"""One address, however it is asked for: a slash at its end changes nothing, and HEAD is answered wherever GET is."""
+"""Lenient addresses: a trailing slash changes nothing, and HEAD is answered wherever GET is."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Addresses:
             await self._app(scope, receive, send)
 
     async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """HEAD where a route has it, which then does less than for GET; elsewhere GET without its body."""
+        """Use the route's own HEAD if it has one (it does less than GET); otherwise GET without the body."""
         unknown = False
 
         async def unless_unknown(message: Message) -> None:

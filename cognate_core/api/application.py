@@ -1,4 +1,4 @@
-"""The API as one FastAPI application, mounted below `/api`. Its routes say what is asked; the RunManager does it."""
+"""The API as one FastAPI application, mounted below `/api`. Its routes read requests; the RunManager does the work."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SERVED_BELOW = "/api"
 
 
 def served(get_manager: Callable[[], RunManager], links: Links) -> list[BaseRoute]:
-    """What a server with pages has to have the API below /api."""
+    """The routes that a server with pages adds to serve the API below /api."""
     to_page = f"{SERVED_BELOW[1:]}/v1/"  # relative: a proxy may add a folder
     return [
         Route(SERVED_BELOW, lambda _: RedirectResponse(to_page)),
@@ -50,9 +50,9 @@ def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False,
     """The application.
 
     Args:
-        get_manager: gives whoever manages the data directory, at each request anew.
-        any_file: whether settings may name any file of this computer, and not only those that were sent.
-        links: those that let a browser in; None where there are no pages.
+        get_manager: returns the manager of the data directory; called at each request.
+        any_file: whether settings may name any file on this computer, not only uploads.
+        links: the login links; None where there are no pages.
     """
     app = FastAPI(
         title="Cognate Studio",
@@ -60,12 +60,12 @@ def create_api(get_manager: Callable[[], RunManager], *, any_file: bool = False,
         description=docs.DESCRIPTION,
         version="1",
         openapi_url="/v1/openapi.json",
-        docs_url=None,  # FastAPI's own load scripts from the network: docs.py does not
+        docs_url=None,  # FastAPI's own pages load scripts from the network; docs.py does not
         redoc_url=None,
-        servers=[{"url": ".."}],  # of openapi.json: right behind a proxy, too
+        servers=[{"url": "..", "description": "this studio"}],  # relative to openapi.json: works behind a proxy, too
         root_path_in_servers=False,
         redirect_slashes=False,
-        responses={"default": {"model": Problem, "description": "A problem, told in a sentence."}},
+        responses={"default": {"model": Problem, "description": "A problem, explained in a sentence."}},
     )
     app.state.get_manager, app.state.any_file, app.state.links = get_manager, any_file, links
     app.add_middleware(Addresses)

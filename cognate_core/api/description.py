@@ -1,4 +1,4 @@
-"""The API described for programs: FastAPI's OpenAPI schema, with what FastAPI cannot know."""
+"""The API described for programs: FastAPI's OpenAPI schema, plus what FastAPI cannot know."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TOKEN = "token"  # noqa: S105  (the name of the scheme)
 
 
 def describe(app: FastAPI) -> None:
-    """Have `app` describe its problems as what they are, and which operations need the token."""
+    """Make the schema of `app` declare its problems as problem+json, and which operations need the token."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The API described for people: FastAPI's own page (Swagger UI), whose scripts come from this computer."""
+"""The API described for people: FastAPI's own page (Swagger UI), with scripts served from this computer."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
 DESCRIPTION = """
-Programs show the studio's token, which `cognate token` prints: `Authorization: Bearer <token>`. On this page, press
+Programs send the studio's token, which `cognate token` prints: `Authorization: Bearer <token>`. On this page, press
 *Authorize* and paste it.
 
-- Send JSON, and declare it, even when there is nothing to send. Files are `application/octet-stream`.
-- Long lists come in parts: send `next` of an answer as `after` to get what follows.
+- Send JSON with its content type, even when the body is empty. Files are `application/octet-stream`.
+- Long lists come in parts: send an answer's `next` as `after` to get the next part.
 - A problem is `application/problem+json`: a sentence in `detail`, and one for each wrong field in `problems`.
 - Times are ISO 8601 in UTC. `null` means unknown.
-- Give a start an `Idempotency-Key` of your own: sent again, it starts nothing.
+- Send your own `Idempotency-Key` when you start a run: a repeated request then starts nothing.
 
 **Events as they happen.** `/v1/events` and `/v1/runs/{run_id}/events` are WebSockets. Each message is a JSON object
-with `id`, `run_id`, `type`, `status` and `timestamp`. Ids rise; after a break, reconnect with
-`?after=` the last one you got.
+with `id`, `run_id`, `type`, `status` and `timestamp`. Ids increase. After a break, reconnect with
+`?after=` and the last id you got.
 
-| type | what it tells |
+| type | content |
 | --- | --- |
 | training_update | progress, message, phase, step, total_steps, loss, learning_rate |
 | model_completed | model_id, model_name |
 | training_complete | the run has finished |
-| training_error | the run has ended some other way; `message` says why |
+| training_error | the run has failed or was interrupted; `message` says why |
 | events_lost | the events between `after` and this id are no longer kept |
 """
 
@@ -39,7 +39,7 @@ router = APIRouter(include_in_schema=False)
 
 
 def serve_assets(app: FastAPI) -> None:
-    """Swagger UI's script and style, out of the package that carries them."""
+    """Serve Swagger UI's script and style from the package that contains them."""
     app.mount("/v1/assets", StaticFiles(directory=str(files("fastapi_offline") / "static")))
 
 
@@ -55,7 +55,7 @@ def page(request: Request) -> Response:
             swagger_js_url="assets/swagger-ui-bundle.js",
             swagger_css_url="assets/swagger-ui.css",
             swagger_favicon_url="data:,",
-            swagger_ui_parameters={"docExpansion": "none", "defaultModelsExpandDepth": 0},
+            swagger_ui_parameters={"docExpansion": "list", "defaultModelsExpandDepth": 0},
         ).body
     )
     hashes = " ".join(
@@ -71,5 +71,5 @@ def page(request: Request) -> Response:
 
 @router.get("/")
 def to_page() -> RedirectResponse:
-    """Shorter addresses lead to the page."""
+    """Redirect shorter addresses to the page."""
     return RedirectResponse("v1/")

@@ -49,28 +49,28 @@ _STATUS: dict[type[CognateError], HTTPStatus] = {  # the nearest ancestor of an 
 
 
 class Problem(BaseModel):
-    """Why a request was not answered as asked."""
+    """Why a request failed."""
 
     title: str = Field(description="The status in words.")
     status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What happened, why, and what to do: the sentence that a page would show.")
-    problems: dict[str, str] = Field(default_factory=dict, description="Sentences about single fields.")
+    detail: str = Field(description="What happened, why, and what to do, as a page would show it.")
+    problems: dict[str, str] = Field(default_factory=dict, description="A sentence for each wrong field.")
 
 
 def problem(status: int, detail: str, problems: dict[str, str] | None = None, **headers: str) -> JSONResponse:
-    """An answer that tells a problem."""
+    """An answer that reports a problem."""
     found = {_whole(field): _whole(sentence) for field, sentence in (problems or {}).items()}
     told = Problem(title=HTTPStatus(status).phrase, status=status, detail=_whole(detail), problems=found)
     return JSONResponse(told.model_dump(), status, headers, media_type="application/problem+json")
 
 
 def _whole(text: str) -> str:
-    """`text`, in which half a letter, which no answer can carry, is a question mark."""
+    """`text` with a question mark for each lone surrogate, which UTF-8 cannot encode."""
     return text.encode(errors="replace").decode()
 
 
 def answer_problems(app: FastAPI) -> None:
-    """Have every error of `app` told as a Problem."""
+    """Report every error of `app` as a Problem."""
     app.add_exception_handler(CognateError, _own)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _refused)

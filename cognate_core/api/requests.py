@@ -1,4 +1,4 @@
-"""What routes ask of a request, and the shapes that several share."""
+"""What routes take from a request, and the models that several share."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ def _manager(connection: HTTPConnection) -> RunManager:
 
 
 GetManager = Annotated[RunManager, Depends(_manager)]
-"""Whoever manages the data directory."""
+"""The manager of the data directory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Uploads:
-    """What files settings may name: those in `folder` by their names and, if `any_other`, all of this computer."""
+    """Which files settings may name: those in `folder` by name and, if `any_other`, any file on this computer."""
 
     folder: Path
     any_other: bool
@@ -44,7 +44,7 @@ def _uploads(connection: HTTPConnection, manager: GetManager) -> Uploads:
 
 
 GetUploads = Annotated[Uploads, Depends(_uploads)]
-"""What files settings may name."""
+"""Which files settings may name."""
 
 
 def _owner(manager: GetManager) -> RunManager:
@@ -54,14 +54,14 @@ def _owner(manager: GetManager) -> RunManager:
 
 
 GetOwner = Annotated[RunManager, Depends(_owner)]
-"""The same, where it may change the files there; refused while another process manages them."""
+"""The same manager, for changing files; refused while another process manages them."""
 
 RunId = Annotated[str, InPath(description="The run's id.", max_length=64)]
 ModelId = Annotated[str, InPath(description="The model's id.", max_length=64)]
 
 
 class Input(BaseModel):
-    """A body or a query, in which a word that is not known is refused."""
+    """A body or a query. Unknown fields are refused."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -69,14 +69,14 @@ class Input(BaseModel):
 class Page(Input):
     """Which part of a long list."""
 
-    limit: int = Field(50, ge=1, le=500, description="At most this many.")
+    limit: int = Field(50, ge=1, le=500, description="Return at most this many.")
     after: str | None = Field(
-        None, pattern="^[0-9]{1,18}$", description="Go on behind this place: `next` of the answer before."
+        None, pattern="^[0-9]{1,18}$", description="Continue after this place: `next` from the previous answer."
     )
 
     @property
     def place(self) -> int | None:
-        """`after` as the number that it is."""
+        """`after` as a number."""
         return None if self.after is None else int(self.after)
 
 
@@ -84,17 +84,17 @@ class Items(BaseModel, Generic[T]):
     """A part of a long list."""
 
     items: list[T]
-    next: str | None = Field(description="Send it as `after` for what follows; null at the end.")
+    next: str | None = Field(description="Send it as `after` to get the next part; null at the end.")
 
 
 def part(rows: Iterable[R], limit: int, shown: Callable[[R], T], place: Callable[[R], int]) -> Items[T]:
-    """The first `limit` of `rows`, of which one more was asked for, to know whether more follow."""
+    """The first `limit` of `rows`. Pass one more than `limit`: it shows whether more follow."""
     found = list(rows)
     here = found[:limit]
     return Items(items=[shown(row) for row in here], next=str(place(here[-1])) if len(found) > limit else None)
 
 
 def place_in_time(milliseconds: float, name: str) -> int:
-    """A place in order of time. Of what came in the same millisecond, each has its own: no page must lose one."""
+    """A place in order of time. Items of one millisecond get places of their own, so that paging loses none."""
     moment = min(max(0, round(milliseconds)), 10**13 - 1)  # another program may have written anything
     return moment * 100_000 + zlib.crc32(name.encode(errors="replace")) % 100_000

@@ -1,4 +1,4 @@
-"""The API on this computer for one program alone: what the command line asks when no studio is named."""
+"""The API on this computer for a single program: the command line uses it when no studio is named."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from cognate_core.errors import StorageError
 from cognate_core.runs import RunManager
 
 START_SECONDS = 30.0
-LAST_ANSWERS_SECONDS = 1  # that whoever still reads an answer is left when serving ends
+LAST_ANSWERS_SECONDS = 1  # for clients that still read an answer when serving ends
 
 
 @contextmanager
 def serving(manager: RunManager, *, any_file: bool = False) -> Iterator[tuple[str, str]]:
-    """Serve the API of `manager` on a port that is free, until the block ends: its address, and the only token for it.
+    """Serve the API of `manager` on a free port until the block ends. Yields its address and its only token.
 
     Args:
-        any_file: whether settings may name any file of this computer: where only this process asks.
+        any_file: whether settings may name any file on this computer: only where no other process asks.
 
     Raises:
-        StorageError: this computer lets nobody listen on 127.0.0.1.
+        StorageError: this computer lets no program listen on 127.0.0.1.
     """
     token = secrets.token_urlsafe(32)
     app = Starlette(
@@ -50,7 +50,7 @@ def serving(manager: RunManager, *, any_file: bool = False) -> Iterator[tuple[st
         thread = threading.Thread(target=server.run, args=([listening],), name="api", daemon=True)
         thread.start()
         try:
-            yield f"http://127.0.0.1:{listening.getsockname()[1]}", token  # who connects early waits in the backlog
+            yield f"http://127.0.0.1:{listening.getsockname()[1]}", token  # early connections wait in the backlog
         finally:
             server.should_exit = True
             thread.join(START_SECONDS)

@@ -1,4 +1,4 @@
-"""Answers that are sent while they are being made, and bounds for work that keeps a processor busy."""
+"""Answers that are sent while they are produced, and limits for work that keeps a processor busy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 
 class Stream(StreamingResponse):
-    """Sends what `pieces` gives, each at once, and asks for none once the client has hung up.
+    """Sends each of `pieces` at once, and stops when the client hangs up.
 
     Args:
-        end: what is let go then, whatever becomes of the answer.
+        end: called at the end, however the answer ends.
     """
 
     def __init__(
@@ -35,17 +35,17 @@ class Stream(StreamingResponse):
 
 
 class Slots:
-    """Room for so much work at once. Who finds none is told to come again, and is not kept waiting."""
+    """Limits how much work runs at once. A request beyond that is refused with "try again", not kept waiting."""
 
     def __init__(self, count: int, sentence: str) -> None:
         self._free, self._sentence = threading.Semaphore(count), sentence
 
     @contextmanager
     def taken(self) -> Iterator[ExitStack]:
-        """Take one until the block ends, or, once its ExitStack is taken over with `pop_all`, until that is closed.
+        """Take a slot until the block ends or, after `pop_all` on its ExitStack, until the new stack is closed.
 
         Raises:
-            HTTPException: there is none (429).
+            HTTPException: none is free (429).
         """
         if not self._free.acquire(blocking=False):
             raise HTTPException(HTTPStatus.TOO_MANY_REQUESTS, self._sentence, {"Retry-After": "2"})
@@ -54,5 +54,5 @@ class Slots:
             yield stack
 
 
-working = Slots(2, "Two texts or tables are being worked out already. Try again in a moment.")
-"""For what a model or a whole dataset is gone through for: training needs the other processors."""
+working = Slots(2, "The studio is already working on two such requests. Try again in a moment.")
+"""For requests that run a model or read a whole dataset: training needs the other processors."""

@@ -1,4 +1,4 @@
-"""Calculating modulo a prime, the task on which grokking is watched. Importing this loads torch."""
+"""Arithmetic modulo a prime, the task for observing grokking. Importing this loads torch."""
 
 from cognate_core.arithmetic.model import ArithmeticModel, answer_loss, evaluate
 from cognate_core.arithmetic.problems import ArithmeticBatches, Beginning, Problems, beginning, tokenizer

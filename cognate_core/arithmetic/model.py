@@ -1,8 +1,8 @@
 """ArithmeticModel: the small causal transformer of the GrokFast paper (arXiv 2405.20233; ironjr/grokfast, main.py).
 
-It reads four tokens, `left operation right =`, and predicts the one after them. The same few tokens come again and
-again, and nothing but the answer matters; so much of a plain transformer's work is saved without changing its function:
-see `_Block.forward`. Beside it: its loss, and how it does on many problems. Saving goes through safetensors and JSON.
+It reads four tokens, `left operation right =`, and predicts the next. The same few tokens are repeated, and only the
+answer matters: much of a plain transformer's work is saved without changing its function (see `_Block.forward`). This
+module also has its loss and its evaluation. Models are saved as safetensors and JSON.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from cognate_core.arithmetic.problems import Problems
 
 SHAPE_FIELDS = tuple(fields_that("shapes_model", "arithmetic"))
-_POSITIONS = 5  # the published model has room for the answer, too, though it never reads it
-_ROWS = 1024  # evaluated at once: what they need fits a processor's cache
+_POSITIONS = 5  # the published model also has room for the answer, though it never reads it
+_ROWS = 1024  # evaluated at once: they fit into a processor's cache
 
 
 class _Attention(nn.Module):
-    """The weights of multi-head attention, named and drawn as those of torch.nn.MultiheadAttention."""
+    """The weights of multi-head attention, named and initialised as in torch.nn.MultiheadAttention."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -49,13 +49,13 @@ class _Attention(nn.Module):
 
 
 def _attend(query: Tensor, keys_values: list[Tensor]) -> Tensor:
-    """What one position hears from some. A single row stands for all.
+    """Attention of one position to some. A single row stands for all.
 
-    Four positions are too few for the kernels of attention: one multiplication each is faster.
+    Four positions are too few for attention kernels: one multiplication each is faster.
 
     Args:
         query: (rows, heads, head_dim).
-        keys_values: of each position heard, (rows, 2, heads, head_dim).
+        keys_values: of each position attended to, (rows, 2, heads, head_dim).
 
     Returns:
         (rows, d_model)
@@ -80,22 +80,22 @@ class _Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(d_model, 4 * d_model), nn.GELU(), nn.Linear(4 * d_model, d_model))
 
     def forward(self, states: list[Tensor], left: Tensor, right: Tensor | None, last: bool) -> list[Tensor]:
-        """The states of the four positions after this block; after the `last`, that of "=" alone.
+        """The states of the four positions after this block; after the `last`, only that of "=".
 
-        A state is worked out once for everything that it depends on. Attention is causal: the first two positions know
-        the left number only, so that they have a row for each number, not one for each problem. Before the first
-        block the others know no more than their own token either.
+        Each different state is computed once. Attention is causal: the first two positions know only the left number,
+        so they have one row per number, not per problem. Before the first block, the others also know only their own
+        token.
 
         Args:
-            states: of each position, (rows, d_model): a row for each number, for each problem, or one for all.
+            states: of each position, (rows, d_model): one row per number, one per problem, or one for all.
             left: the left number of each problem (problems,).
-            right: the right one, while the third position has a row for each number; after that None.
+            right: the right one, while the third position has one row per number; after that None.
         """
-        # The residual stream goes on from the normalised state, as published.
+        # The residual stream continues from the normalised state, as published.
         x = self.ln_1(torch.cat(states))
         sizes = [len(state) for state in states]
         residuals = list(x.split_with_sizes(sizes))
-        # The first position hears itself alone: it has no use for a query.
+        # The first position attends only to itself: it needs no query.
         query, told = self.attn.project(residuals[3] if last else x[sizes[0] :], x)
         first, second, third, fourth = told.split_with_sizes(sizes)
         each_first = first.index_select(0, left)
@@ -124,11 +124,11 @@ class _Block(nn.Module):
 class ArithmeticModel(nn.Module):
     """Reads `left operation right =` and predicts the answer's token.
 
-    Tokens: the numbers below the modulus are their own ids, "=" is the modulus, the operation comes after it.
+    Tokens: numbers below the modulus are their own ids, "=" has the modulus as its id, the operation the next id.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
-        """Weights are drawn from the global generator, in the published order."""
+        """Draws the weights from the global generator, in the published order."""
         super().__init__()
         self.config = config
         tokens = config.arithmetic_modulus + 2
@@ -167,7 +167,7 @@ class ArithmeticModel(nn.Module):
         """
         shape = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if shape["model"] != "arithmetic":
-            raise ValueError(f"{folder} holds a model of the kind {shape['model']!r}, not an arithmetic one.")
+            raise ValueError(f"{folder} has a model of the kind {shape['model']!r}, not an arithmetic one.")
         values = {name: shape[name] for name in SHAPE_FIELDS}
         with seeded():
             model = cls(TrainingConfig.from_values({"task": "arithmetic", **values}))
@@ -176,9 +176,9 @@ class ArithmeticModel(nn.Module):
 
 
 def answer_loss(logits: Tensor, answers: Tensor, stable_max: bool) -> Tensor:
-    """Mean cross-entropy in nats, of softmax or of StableMax, which has s(x) in place of exp(x) (arXiv 2501.04697).
+    """Mean cross-entropy in nats, of softmax or of StableMax, which uses s(x) instead of exp(x) (arXiv 2501.04697).
 
-    s(x) = x + 1 for x >= 0 and 1 / (1 - x) below, reckoned in fp64 as published.
+    s(x) = x + 1 for x >= 0 and 1 / (1 - x) below, computed in fp64 as published.
 
     Args:
         logits: (n, tokens).
@@ -187,7 +187,7 @@ def answer_loss(logits: Tensor, answers: Tensor, stable_max: bool) -> Tensor:
     if not stable_max:
         return F.cross_entropy(logits, answers)
     logits = logits.double()
-    # The clamps keep the logarithm of the side that does not count from being nan, which the gradient would spread.
+    # The clamps keep the logarithm on the unused side from being nan, which the gradient would spread.
     log_s = torch.where(logits < 0, -torch.log1p(-logits.clamp(max=0)), torch.log1p(logits.clamp(min=0)))
     return F.cross_entropy(log_s, answers)  # exp(log s) = s
 

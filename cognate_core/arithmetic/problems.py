@@ -1,7 +1,7 @@
-"""Calculating modulo a prime: all problems, the half that is learned from, and its batches.
+"""Arithmetic modulo a prime: all problems, the part for training, and its batches.
 
-The task, its ids, its split and its order of random draws are those of ironjr/grokfast (arXiv 2405.20233, main.py), so
-that a seed means here what it means there.
+The task, its ids, its split and its order of random draws are those of ironjr/grokfast (arXiv 2405.20233, main.py): a
+seed means the same here as there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ class Problems:
     """Every problem `left operation right = answer (mod modulus)`, ordered by left, then right.
 
     Attributes:
-        left, right, answer: numbers below the modulus, (n,). With * and / right is never 0.
-        train, heldout: indices into these; together all of them, in random order.
+        left, right, answer: numbers below the modulus, (n,). With * and /, right is never 0.
+        train, heldout: indices into these, in random order; together, they cover all problems.
     """
 
     modulus: int
@@ -37,14 +37,14 @@ class Problems:
 
 
 class ArithmeticBatches:
-    """The training problems in random order, epoch after epoch; the last batch of an epoch has what is left.
+    """The training problems in random order, epoch after epoch; an epoch's last batch has what is left.
 
-    Each epoch shuffles the order of the one before, as published. The order follows from the beginning, the epoch and
-    the cursor alone.
+    Each epoch shuffles the order of the previous one, as published. The order depends only on the random state, the
+    epoch and the cursor.
     """
 
     def __init__(self, problems: Problems, batch_size: int, random_state: Tensor) -> None:
-        """`random_state`: of a CPU generator, from which the epochs' orders are drawn."""
+        """`random_state`: the state of a CPU generator from which the epochs' orders are drawn."""
         self._problems, self._batch_size, self._random_state = problems, batch_size, random_state
         self._random, self._order, self._epoch, self._cursor = torch.Generator(), problems.train, 0, 0
         self._go_to(0)
@@ -59,15 +59,15 @@ class ArithmeticBatches:
         return self._problems.left[rows], self._problems.right[rows], self._problems.answer[rows]
 
     def epochs(self) -> float:
-        """How often the training problems were gone through."""
+        """How often training went through the problems."""
         return self._epoch + self._cursor / len(self._order)
 
     def state_dict(self) -> dict[str, int]:
-        """Where it is."""
+        """The position."""
         return {"epoch": self._epoch, "cursor": self._cursor}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
-        """Go on from what `state_dict` gave, with batches of the same problems and seed."""
+        """Continue from what `state_dict` gave, with batches of the same problems and seed."""
         self._go_to(state["epoch"], state["cursor"])
 
     def _go_to(self, epoch: int, cursor: int = 0) -> None:
@@ -91,7 +91,7 @@ class Beginning:
 
 
 def beginning(config: TrainingConfig) -> Beginning:
-    """The first weights, the split and the batches that follow from the seed. The global generator is left as it is."""
+    """The initial weights, the split and the batches that follow from the seed. The global generator is not changed."""
     with seeded(config.seed):
         model = ArithmeticModel(config)
         problems = _problems(config)
@@ -122,7 +122,7 @@ def _problems(config: TrainingConfig) -> Problems:
 
 
 def tokenizer(problems: Problems) -> Tokenizer:
-    """Reads "3 * 5 = 15": a number is its own id, "=" is the modulus, the operation comes after it."""
+    """Reads "3 * 5 = 15": a number is its own id, "=" has the modulus as its id, the operation the next id."""
     words = [*map(str, range(problems.modulus)), "=", problems.operation]
     reader = Tokenizer(models.WordLevel({word: number for number, word in enumerate(words)}))
     reader.pre_tokenizer = pre_tokenizers.WhitespaceSplit()

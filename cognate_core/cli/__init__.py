@@ -1,6 +1,6 @@
-"""The command line: `cognate run`, `train`, `runs`, `model` and more. Words and tables; the work is elsewhere.
+"""The command line: `cognate run`, `train`, `runs`, `model` and more. It only parses and prints.
 
-Each command asks the API through the Client, so that it does the same here as at a studio elsewhere (--server).
+Each command calls the API through the Client, so it works the same here and at a remote studio (--server).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cognate_core.errors import CognateError
 
 
 class _InSentences(TyperGroup):
-    """Commands whose errors are told as the sentences that they are."""
+    """Commands that print an error as its sentence, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -55,8 +55,8 @@ def cognate(
         typer.Option(
             metavar="URL",
             envvar="COGNATE_SERVER",
-            help="Ask the studio at this address, such as http://127.0.0.1:8501. COGNATE_TOKEN has its token; for one "
-            "on this computer that is not needed. Default: work on the data directory of this computer.",
+            help="Use the studio at this address, such as http://127.0.0.1:8501. Put its token into COGNATE_TOKEN; a "
+            "studio on this computer needs none. Default: use this computer's data directory.",
         ),
     ] = None,
 ) -> None:
@@ -64,9 +64,9 @@ def cognate(
     choose_server(server or None)
 
 
-for commands in (studio, train, rates, lists, control, figures):  # each command by itself
+for commands in (studio, train, rates, lists, control, figures):  # top-level commands
     app.add_typer(commands.app)
-for group in (models, sweeps, data, uploads, archive, trash):  # below a word of its own
+for group in (models, sweeps, data, uploads, archive, trash):  # groups of commands
     app.add_typer(group.app, rich_help_panel="Keep and try")
 
 __all__ = ["app"]

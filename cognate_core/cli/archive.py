@@ -1,4 +1,4 @@
-"""`cognate archive`: hand a run on as one file, open such a file, repeat a run."""
+"""`cognate archive`: save a run as one file, open such a file, repeat a run."""
 
 from __future__ import annotations
 
@@ -13,33 +13,31 @@ from cognate_core.cli.output import JsonOption, figure, print_json, print_line, 
 from cognate_core.cli.train import RunIdArgument
 from cognate_core.client import Row
 
-app = typer.Typer(
-    name="archive", help="Hand a run on as one file, open such a file, repeat a run.", no_args_is_help=True
-)
+app = typer.Typer(name="archive", help="Save a run as one file, open such a file, repeat a run.", no_args_is_help=True)
 
 
 @app.command()
 def save(
     run_id: RunIdArgument, file: Annotated[Path, typer.Argument(help="Where to write it, such as mine.cognate.zip.")]
 ) -> None:
-    """Write a run with its models and figures as one file, by which another studio can open and repeat it."""
+    """Save a run with its models and figures as one file, which another studio can open and repeat."""
     with looking() as studio:
         studio.save_run_archive(run_id, file)
     print_line(str(file))
 
 
 @app.command("open")
-def open_file(file: Annotated[Path, typer.Argument(help="What `cognate archive save` wrote.")]) -> None:
-    """Add the run of an archive, as if it had been trained here; prints its id."""
+def open_file(file: Annotated[Path, typer.Argument(help="A file from `cognate archive save`.")]) -> None:
+    """Add the run from an archive, as if it had been trained here. Prints its id."""
     with changing() as studio:
         run = studio.open_run_archive(file)
-    say(f"{run['name']} is here now.")
+    say(f"{run['name']} was added.")
     print_line(run["id"])
 
 
 @app.command()
 def verify(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """Train the same once more and say whether the same came of it. Exits with 0 only if it did."""
+    """Train a run again and check whether the result is the same. Exits with 0 only if it is."""
     with training() as studio:
         repeated = studio.start_verification(run_id)
         follow_run(studio, repeated["id"])
@@ -50,7 +48,7 @@ def verify(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
 
 
 def _print_verification(found: Row) -> None:
-    columns = ("model", "steps", "largest difference of the loss", "first differing step", "of unseen text", "weights")
+    columns = ("model", "steps", "largest loss difference", "first differing step", "held-out difference", "weights")
     rows = [
         (
             model["name"],

@@ -1,4 +1,4 @@
-"""Which studio a command asks: the one that --server names, else one of its own on the data directory, for as long."""
+"""Which studio a command uses: the one that --server names, else its own on the data directory, until it ends."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cognate_core.runs import ReadOnlyManager, RunManager, database_path, defaul
 from cognate_core.storage.progress_log import ProgressLog
 
 _server: ContextVar[str | None] = ContextVar("server", default=None)
-_LOOKS = "This command only looks, and changes nothing."
+_LOOKS = "This command only reads and changes nothing."
 
 
 def choose_server(address: str | None) -> None:
-    """Ask the studio at this address; None: one of our own."""
+    """Use the studio at this address; None: the command's own."""
     _server.set(address)
 
 
@@ -29,21 +29,21 @@ def chosen_server() -> str | None:
 
 @contextmanager
 def looking() -> Iterator[Client]:
-    """To look: without a studio nothing begins by that, nothing is changed, and no data directory is made."""
+    """To read: without a studio, it starts no run, changes nothing and creates no data directory."""
     with tempfile.TemporaryDirectory() as nothing, _client(lambda: _reader(Path(nothing))) as client:
         yield client
 
 
 @contextmanager
 def changing() -> Iterator[Client]:
-    """To change something: without a studio, runs that wait go on waiting for one."""
+    """To change something: without a studio, queued runs keep waiting for one."""
     with _client(lambda: _owner(max_parallel=0)) as client:
         yield client
 
 
 @contextmanager
 def training() -> Iterator[Client]:
-    """To train: without a studio it is done by this process, and what is not at its end is paused when it ends."""
+    """To train: without a studio, this process trains, and pauses unfinished runs when it ends."""
     with _client(lambda: _owner(max_parallel=1)) as client:
         yield client
 
@@ -55,7 +55,7 @@ def _client(open_manager: Callable[[], RunManager]) -> Iterator[Client]:
         with Client(server) as client:
             yield client
         return
-    from cognate_core.api.serving import serving  # only now: it takes a moment to load
+    from cognate_core.api.serving import serving  # here, because it loads slowly
 
     with (
         closing(open_manager()) as manager,
@@ -66,7 +66,7 @@ def _client(open_manager: Callable[[], RunManager]) -> Iterator[Client]:
 
 
 def _owner(max_parallel: int) -> RunManager:
-    """Raises RunError, with where that one is reached, when another process manages the data directory."""
+    """Raises RunError if another process manages the data directory; it names that studio's address if known."""
     try:
         return RunManager(default_home(), max_parallel)
     except RunError as error:
@@ -75,7 +75,7 @@ def _owner(max_parallel: int) -> RunManager:
 
 
 def _reader(nothing: Path) -> RunManager:
-    """`nothing`: an empty folder, which stands for a data directory that is not there yet."""
+    """`nothing`: an empty folder, used if the data directory does not exist yet."""
     home = default_home()
     if not database_path(home).is_file():
         ProgressLog(database_path(nothing)).close()

@@ -1,4 +1,4 @@
-"""What can be done with a run: let it rest, end it, move it, call it otherwise, make another of it."""
+"""Controlling a run: pause, end, move or rename it, or start a derived run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cognate_core.runs import name_after
 
 app = typer.Typer()
 
-PANEL = "Do with a run"
+PANEL = "Control a run"
 
 
 @app.command(rich_help_panel=PANEL)
 def pause(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """Have a checkpoint written and let the run rest; `cognate resume` goes on with it."""
+    """Write a checkpoint and pause the run; `cognate resume` continues it."""
     with changing() as studio:
         _tell(studio.pause(run_id), as_json)
 
@@ -34,7 +34,7 @@ def stop(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
 
 @app.command(rich_help_panel=PANEL)
 def cancel(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """End the run without saving, or take it out of the queue."""
+    """End the run without saving, or remove it from the queue."""
     with changing() as studio:
         _tell(studio.cancel(run_id), as_json)
 
@@ -45,7 +45,7 @@ def move(
     places: Annotated[int, typer.Argument(help="How many places later; -1 is one place earlier.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Move a run that waits in the queue."""
+    """Move a waiting run in the queue."""
     with changing() as studio:
         _tell(studio.move(run_id, places), as_json)
 
@@ -53,20 +53,20 @@ def move(
 @app.command(rich_help_panel=PANEL)
 def rename(
     run_id: RunIdArgument,
-    name: Annotated[str, typer.Argument(help="What it is called from now on.")],
+    name: Annotated[str, typer.Argument(help="The new name.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Call a run otherwise. Its models keep their names."""
+    """Rename a run. Its models keep their names."""
     with changing() as studio:
         _tell(studio.rename(run_id, name), as_json)
 
 
 @app.command(rich_help_panel=PANEL)
 def delete(run_id: RunIdArgument) -> None:
-    """Move a run, its models and its files to the trash; `cognate trash` has it."""
+    """Move a run, its models and its files to the trash (see `cognate trash`)."""
     with changing() as studio:
         studio.delete(run_id)
-    say("It lies in the trash now. `cognate trash list` shows it.")
+    say("It is in the trash now. `cognate trash list` shows it.")
 
 
 @app.command(rich_help_panel=PANEL)
@@ -82,10 +82,10 @@ def branch(
     step: Annotated[int, typer.Argument(help="The step of a checkpoint; `cognate checkpoints` lists them.")],
     overrides: SetOption = None,
     model: Annotated[str | None, typer.Option(help="Which of its models, if it has several.")] = None,
-    name: Annotated[str | None, typer.Option(help="What the new run is called.")] = None,
+    name: Annotated[str | None, typer.Option(help="The name of the new run.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Go another way from a checkpoint: a new run with changed settings. Prints its id."""
+    """Start a new run from a checkpoint, with changed settings. Prints its id."""
     with changing() as studio:
         run = studio.run(run_id)
         if model is None and len(run["model_names"]) > 1:

@@ -1,4 +1,4 @@
-"""`cognate data`: datasets and files of one's own, looked at before anything is trained on them."""
+"""`cognate data`: inspect datasets and your own files before training."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cognate_core.cli.connection import changing, looking
 from cognate_core.cli.output import JsonOption, print_facts, print_json, print_line, print_rows, say
 from cognate_core.cli.settings import SetOption, parse_changes
 
-app = typer.Typer(name="data", help="Datasets: look at the text that a model would read.", no_args_is_help=True)
+app = typer.Typer(name="data", help="Datasets: inspect the text that a model would read.", no_args_is_help=True)
 
 NameArgument = Annotated[
-    str, typer.Argument(help="`cognate data list` has the datasets, `cognate files list` your own files.")
+    str, typer.Argument(help="`cognate data list` lists the datasets, `cognate files list` your own files.")
 ]
 MATCH_COLUMNS = ("heldout", "train", "kind", "share")
 SHARE_COLUMNS = ("name", "sequences", "of_sequences", "of_tokens", "passes", "left_out")
@@ -22,7 +22,7 @@ SHARE_COLUMNS = ("name", "sequences", "of_sequences", "of_tokens", "passes", "le
 
 @app.command("list")
 def list_datasets(as_json: JsonOption = False) -> None:
-    """List the datasets, on this computer or not."""
+    """List all datasets, on this computer or not."""
     with looking() as studio:
         rows = studio.datasets()
     print_rows(("name", "here", "hub_id", "description"), rows, as_json, "There is none.")
@@ -30,17 +30,17 @@ def list_datasets(as_json: JsonOption = False) -> None:
 
 @app.command()
 def fetch(name: NameArgument, as_json: JsonOption = False) -> None:
-    """Fetch a dataset from the Hugging Face hub. It needs a network, and may take minutes."""
+    """Fetch a dataset from the Hugging Face hub. This needs a network and may take minutes."""
     with changing() as studio:
         found = studio.fetch_dataset(name)
-    print_json(found) if as_json else say(f"{found['name']} is here now.")
+    print_json(found) if as_json else say(f"{found['name']} is on the studio's computer now.")
 
 
 @app.command()
 def rows(
     name: NameArgument,
-    heldout: Annotated[bool, typer.Option("--heldout", help="Those that are kept apart, to test with.")] = False,
-    count: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10,
+    heldout: Annotated[bool, typer.Option("--heldout", help="Show held-out rows instead of training rows.")] = False,
+    count: Annotated[int, typer.Option(min=1, help="Show at most this many.")] = 10,
     as_json: JsonOption = False,
 ) -> None:
     """Show rows of a dataset or file."""
@@ -57,9 +57,11 @@ def rows(
 @app.command()
 def lengths(
     name: NameArgument,
-    training_length: Annotated[int | None, typer.Option(help="How many tokens a sequence has.")] = None,
-    vocabulary: Annotated[int | None, typer.Option(help="How many word pieces a new tokenizer has at most.")] = None,
-    prepared: Annotated[str | None, typer.Option(help="The content hash of a run's data, for its tokenizer.")] = None,
+    training_length: Annotated[int | None, typer.Option(help="Tokens in a sequence.")] = None,
+    vocabulary: Annotated[int | None, typer.Option(help="The most word pieces for a new tokenizer.")] = None,
+    prepared: Annotated[
+        str | None, typer.Option(help="The content hash of a run's data, to use its tokenizer.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show how long rows are in tokens, and what does not fit."""
@@ -88,11 +90,11 @@ def lengths(
 @app.command()
 def overlap(
     name: NameArgument,
-    train: Annotated[str | None, typer.Option(help="Look in the training rows of this one. Default: its own.")] = None,
-    count: Annotated[int, typer.Option(min=1, max=500, help="Show at most so many.")] = 20,
+    train: Annotated[str | None, typer.Option(help="Search the training rows of this one. Default: its own.")] = None,
+    count: Annotated[int, typer.Option(min=1, max=500, help="Show at most this many.")] = 20,
     as_json: JsonOption = False,
 ) -> None:
-    """Look for held-out rows among training rows: a model that has read the test looks better than it is."""
+    """Find held-out rows among training rows: a model that has read the test looks better than it is."""
     with looking() as studio:
         found = studio.overlap(name, train, count)
     if as_json:
@@ -100,8 +102,8 @@ def overlap(
         return
     print_rows(MATCH_COLUMNS, found["matches"], as_json=False, nothing="None of the held-out questions was found.")
     say(
-        f"Of {found['heldout_rows']:,} held-out rows, {found['same']:,} stand there as they are, {found['numbers']:,} "
-        f"with other numbers, and of {found['passage']:,} a passage."
+        f"Of {found['heldout_rows']:,} held-out rows, training rows contain {found['same']:,} unchanged, "
+        f"{found['numbers']:,} with other numbers, and a passage of {found['passage']:,}."
     )
 
 
@@ -111,7 +113,7 @@ def mixture(
     batch: Annotated[bool, typer.Option("--batch", help="Show the first batch, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run would draw from each dataset, such as with --set dataset_sources=GSM8K,SVAMP."""
+    """Show what a run would draw from each dataset, for example with --set dataset_sources=GSM8K,SVAMP."""
     with looking() as studio:
         found = studio.mixture(parse_changes(overrides))
     if as_json:

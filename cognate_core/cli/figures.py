@@ -1,4 +1,4 @@
-"""What was measured and noted of a run: figures, checks, samples, its report, and runs beside each other."""
+"""Records of a run: metrics, evaluations, samples, its report, and comparisons of runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ModelOption = Annotated[str | None, typer.Option(help="Which of the run's models
 
 @app.command(rich_help_panel=PANEL)
 def export(
-    run_id: RunIdArgument, file: Annotated[Path, typer.Argument(help="Where to write it: .csv or .parquet.")]
+    run_id: RunIdArgument, file: Annotated[Path, typer.Argument(help="Where to write it: a .csv or .parquet file.")]
 ) -> None:
     """Write every step of every model of a run as a table for other programs."""
     with looking() as studio:
@@ -37,14 +37,14 @@ def export(
 def metrics(
     run_id: RunIdArgument,
     model: ModelOption = None,
-    after_step: Annotated[int | None, typer.Option(help="Only what came after this step.")] = None,
+    after_step: Annotated[int | None, typer.Option(help="Only steps after this one.")] = None,
     points: Annotated[
         int | None,
         typer.Option(
-            min=10, max=5000, help=f"At most so many, which keep the shape of the curve. Of a table: {POINTS}."
+            min=10, max=5000, help=f"At most this many, chosen to keep the curve's shape. A printed table has {POINTS}."
         ),
     ] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them into this file.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write them to this file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what was measured at each step: loss, learning rate, gradient, speed."""
@@ -61,7 +61,7 @@ def metrics(
 
 @app.command(rich_help_panel=PANEL)
 def evaluations(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """Show how wrong it was on text that was held out, in nats a token and in bits per byte."""
+    """Show how wrong the models are on held-out text (loss), in nats per token and bits per byte."""
     with looking() as studio:
         rows = list(studio.evaluations(run_id))
     print_rows(("model_name", "step", "dataset", "loss", "bits_per_byte", "accuracy", "tokens"), rows, as_json, NOTHING)
@@ -70,10 +70,10 @@ def evaluations(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
 @app.command(rich_help_panel=PANEL)
 def samples(
     run_id: RunIdArgument,
-    every: Annotated[bool, typer.Option("--all", help="Of all steps, instead of the last.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Show those of all steps, not only the last.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what the models wrote after problems that they never saw."""
+    """Show what the models wrote after held-out problems."""
     with looking() as studio:
         rows = list(studio.samples(run_id))
     if as_json:
@@ -90,7 +90,7 @@ def samples(
 
 @app.command(rich_help_panel=PANEL)
 def events(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """Show what was noted while it went: notes, warnings, errors."""
+    """Show the log of a run: notes, warnings, errors."""
     with looking() as studio:
         rows = list(studio.logged(run_id))
     if not as_json:
@@ -100,7 +100,7 @@ def events(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
 
 @app.command("data-report", rich_help_panel=PANEL)
 def data_report(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """Show what each source of text gave."""
+    """Show what each source of text contributed."""
     with looking() as studio:
         found = studio.data_report(run_id)
     if as_json:
@@ -112,7 +112,7 @@ def data_report(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
 
 @app.command(rich_help_panel=PANEL)
 def checkpoints(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """List the checkpoints that are kept, to branch off from."""
+    """List the kept checkpoints, which `cognate branch` can start from."""
     with looking() as studio:
         found = studio.checkpoints(run_id)
     print_rows(("model_name", "steps"), found, as_json, NOTHING)
@@ -123,14 +123,14 @@ def compare(
     run_ids: Annotated[list[str], typer.Argument(metavar="RUN_ID...", help="Their ids; `cognate runs` lists them.")],
     as_json: JsonOption = False,
 ) -> None:
-    """Set runs beside each other: where their settings differ, and what each came to."""
+    """Compare runs: where their settings differ, and the results of each."""
     with looking() as studio:
         found = studio.comparison(run_ids)
     if as_json:
         print_json(found)
         return
     names = [run["name"] for run in found["runs"]]
-    print_table(("what it came to", *names), _turned(found["runs"]))
+    print_table(("result", *names), _turned(found["runs"]))
     if found["differing_settings"]:
         print_line("")
         print_table(
@@ -140,7 +140,7 @@ def compare(
 
 @app.command(rich_help_panel=PANEL)
 def findings(run_id: RunIdArgument, model: ModelOption = None, as_json: JsonOption = False) -> None:
-    """Say what the curves tell, such as a plateau or overfitting, and what to do."""
+    """Show findings in the curves, such as a plateau or overfitting, and what to do."""
     with looking() as studio:
         rows = studio.findings(run_id, model)
     print_rows(("title", "first_step", "last_step", "cause", "advice"), rows, as_json, "Nothing stands out.")
@@ -152,14 +152,14 @@ def report(
     file: Annotated[Path, typer.Argument(help="Where to write it, such as mine.html.")],
     model: ModelOption = None,
 ) -> None:
-    """Save a run's report: one page with curves, settings and data, that anybody can open."""
+    """Save a run's report: one page with curves, settings and data, readable without the studio."""
     with looking() as studio:
         studio.save_report(run_id, file, model)
     print_line(str(file))
 
 
 def _turned(rows: list[Row]) -> list[list[Any]]:
-    """A line for each field instead of one for each row."""
+    """Transpose: a line for each field instead of each row."""
     return [[field.replace("_", " "), *(row[field] for row in rows)] for field in rows[0] if field != "name"]
 
 

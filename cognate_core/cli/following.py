@@ -1,4 +1,4 @@
-"""Following what takes long: a progress bar until it has ended."""
+"""Following long work: a progress bar until it ends."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ POLL_SECONDS = 0.25
 
 @contextmanager
 def progress_bar() -> Iterator[Callable[[float, str], None]]:
-    """`show(share, words)` for as long as the block lasts."""
+    """Yields `show(share, words)`, which updates the bar inside the block."""
     with Progress(
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
@@ -30,7 +30,7 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
 
 
 def follow_run(client: Client, run_id: str) -> Row:
-    """The run once it rests or has ended. Ctrl-C has it stopped and saved, a second one cancelled."""
+    """Wait until the run is paused or has ended, and return it. Ctrl-C stops and saves it, a second one cancels it."""
     interrupts = 0
     with progress_bar() as show:
         while True:
@@ -47,7 +47,7 @@ def follow_run(client: Client, run_id: str) -> Row:
 
 
 def follow_job(state: Row, look: Callable[[], Row], share: Callable[[Row], float], cancel: Callable[[], object]) -> Row:
-    """The state of work beside the runs once it has ended. Ctrl-C cancels it; a problem ends the command."""
+    """Wait for a job to end and return its last state. Ctrl-C cancels it; a problem ends the command."""
     with progress_bar() as show:
         try:
             while not state["ended"]:

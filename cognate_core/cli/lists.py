@@ -1,4 +1,4 @@
-"""Looking at runs and models: all of them, one, and one while it goes."""
+"""Looking at runs and models: list them, show one, watch one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MODEL_COLUMNS = ("id", "name", "run_name", "status", "parameter_count", "created
 
 @app.command(rich_help_panel=PANEL)
 def runs(
-    status: Annotated[str | None, typer.Option(help="Only those that are just this, such as training.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only those with this status, such as training.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the runs, the newest first."""
@@ -52,7 +52,7 @@ def show(
     settings: Annotated[bool, typer.Option("--settings", help="Print its settings as TOML.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what is known of a run."""
+    """Show a run."""
     with looking() as studio:
         run = studio.run(run_id)
     if as_json:
@@ -65,11 +65,11 @@ def show(
 
 @app.command(rich_help_panel=PANEL)
 def watch(
-    run_id: Annotated[str | None, typer.Argument(help="Its id; without one, every run is watched.")] = None,
-    after: Annotated[int | None, typer.Option(help="Begin after the event with this id.")] = None,
+    run_id: Annotated[str | None, typer.Argument(help="Its id. Default: watch every run.")] = None,
+    after: Annotated[int | None, typer.Option(help="Start after the event with this id.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Follow a run until it rests or ends. Ctrl-C ends the watching, and not the run."""
+    """Follow a run until it pauses or ends. Ctrl-C ends watching; the run continues."""
     with _hearing() as studio:
         run = studio.run(run_id) if run_id is not None else None
         try:
@@ -104,7 +104,7 @@ def _words(event: Row) -> str:
 
 @contextmanager
 def _hearing() -> Iterator[Client]:
-    """Where it can be heard what happens: the studio that is open, since none of our own would do anything."""
+    """The open studio, because only it has events; without one, the command's own."""
     address = chosen_server() or running_address(default_home())
     if address is None:
         with looking() as studio:

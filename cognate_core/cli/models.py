@@ -1,4 +1,4 @@
-"""`cognate model`: one trained model: what is known of it, its files, and trying it out."""
+"""`cognate model`: one trained model: show it, save its files, try it."""
 
 from __future__ import annotations
 
@@ -23,17 +23,15 @@ from cognate_core.cli.output import (
 )
 from cognate_core.client import Client, Row
 
-app = typer.Typer(
-    name="model", help="One trained model: what is known of it, its files, and trying it out.", no_args_is_help=True
-)
+app = typer.Typer(name="model", help="One trained model: show it, save its files, try it.", no_args_is_help=True)
 
 ModelIdArgument = Annotated[str, typer.Argument(help="Its id; `cognate models` lists them.")]
-StepOption = Annotated[int | None, typer.Option("--step", help="As it was after this step, of those that are kept.")]
+StepOption = Annotated[int | None, typer.Option("--step", help="Use the kept checkpoint of this step.")]
 
 
 @app.command()
 def show(model_id: ModelIdArgument, as_json: JsonOption = False) -> None:
-    """Say what is known of a model."""
+    """Show a model."""
     with looking() as studio:
         found = studio.model(model_id)
     print_json(found) if as_json else print_facts(found)
@@ -44,9 +42,9 @@ def publish(
     model_id: ModelIdArgument,
     repo_id: Annotated[str, typer.Argument(help="OWNER/NAME on the Hugging Face hub.")],
     public: Annotated[bool, typer.Option("--public", help="Let everybody see it.")] = False,
-    license_name: Annotated[str | None, typer.Option("--license", help="Named in its description.")] = None,
+    license_name: Annotated[str | None, typer.Option("--license", help="The license named in its description.")] = None,
 ) -> None:
-    """Send a model to the Hugging Face hub, with the token in HF_TOKEN."""
+    """Upload a model to the Hugging Face hub, with the token in HF_TOKEN."""
     with looking() as studio:
         found = studio.publish(model_id, repo_id, private=not public, license_name=license_name)
     print_line(found["address"])
@@ -55,15 +53,15 @@ def publish(
 @app.command()
 def describe(
     model_id: ModelIdArgument,
-    title: Annotated[str | None, typer.Option("--name", help="Another name. Its run and files keep theirs.")] = None,
-    note: Annotated[str | None, typer.Option(help="What you want to remember of it.")] = None,
+    title: Annotated[str | None, typer.Option("--name", help="A new name. Its run and files keep theirs.")] = None,
+    note: Annotated[str | None, typer.Option(help="What you want to remember about it.")] = None,
     tags: Annotated[
-        list[str] | None, typer.Option("--tag", help="A word to find it by. May be repeated; it replaces those before.")
+        list[str] | None, typer.Option("--tag", help="A word to find it by. May be repeated; replaces earlier tags.")
     ] = None,
-    clear_tags: Annotated[bool, typer.Option("--no-tags", help="Take all tags away.")] = False,
+    clear_tags: Annotated[bool, typer.Option("--no-tags", help="Remove all tags.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Keep another name, a note and tags of a model. What is not said stays."""
+    """Change the name, note or tags of a model. Options left out change nothing."""
     with changing() as studio:
         found = studio.describe(model_id, title=title, note=note, tags=[] if clear_tags else tags or None)
     print_json(found) if as_json else print_facts({name: found[name] for name in ("name", "note", "tags")})
@@ -71,10 +69,10 @@ def describe(
 
 @app.command()
 def delete(model_id: ModelIdArgument) -> None:
-    """Move a model and its files to the trash; `cognate trash` has it."""
+    """Move a model and its files to the trash (see `cognate trash`)."""
     with changing() as studio:
         studio.delete_model(model_id)
-    say("It lies in the trash now. `cognate trash list` shows it.")
+    say("It is in the trash now. `cognate trash list` shows it.")
 
 
 @app.command("files")
@@ -88,18 +86,18 @@ def list_files(model_id: ModelIdArgument, as_json: JsonOption = False) -> None:
 @app.command()
 def download(
     model_id: ModelIdArgument,
-    kind: Annotated[str | None, typer.Argument(help="Only this one, such as weights. Default: all.")] = None,
+    kind: Annotated[str | None, typer.Argument(help="Only this file, such as weights. Default: all.")] = None,
     folder: Annotated[Path, typer.Option("--to", help="The folder to save into.")] = Path(),
 ) -> None:
-    """Save the files of a model and check them. One that was broken off goes on where it was."""
+    """Save the files of a model and check them. An interrupted download continues where it stopped."""
     if not folder.is_dir():
-        fail(f"There is no folder {folder}. Make it first, or choose another with --to.")
+        fail(f"There is no folder {folder}. Create it first, or choose another with --to.")
     with looking() as studio:
         rows = [row for row in studio.artifacts(model_id) if kind in (None, row["kind"])]
         if not rows:
-            fail("This model has no such file. `cognate model files` lists those that it has.")
+            fail("This model has no such file. `cognate model files` lists its files.")
         for row in rows:
-            file = folder / Path(row["name"]).name  # whatever a studio says, it lands in this folder
+            file = folder / Path(row["name"]).name  # whatever path a studio sends, the file stays in this folder
             studio.download_artifact(model_id, row["kind"], file)
             print_line(str(file))
 
@@ -121,14 +119,16 @@ def write(
         str, typer.Argument(help="A problem, or the beginning of a text; - reads it from standard input.")
     ],
     plain_text: Annotated[
-        bool, typer.Option("--continue", help="Go on with the text as it is, instead of asking it as a word problem.")
+        bool, typer.Option("--continue", help="Continue the text as it is, instead of asking it as a word problem.")
     ] = False,
-    tokens: Annotated[int, typer.Option(min=1, max=2000, help="At most so many.")] = 120,
-    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0 takes always the likeliest.")] = 0.7,
-    top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Leave out what is unlikelier than this.")] = 0.9,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same.")] = 0,
+    tokens: Annotated[int, typer.Option(min=1, max=2000, help="Write at most this many.")] = 120,
+    temperature: Annotated[float, typer.Option(min=0.0, max=2.0, help="0: always the likeliest token.")] = 0.7,
+    top_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Only the likeliest tokens that together have this probability.")
+    ] = 0.9,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 0,
     step: StepOption = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Say how it came to each word.")] = False,
+    explain: Annotated[bool, typer.Option("--explain", help="Show why the model expects each word.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Let a model write, word by word. Ctrl-C ends it."""
@@ -159,7 +159,7 @@ def write(
 
 def _print_explanation(found: Row) -> None:
     if found["shortened"]:
-        say("The beginning is left out: the model reads only so much at once.")
+        say("The beginning is left out: the text is longer than the model reads at once.")
     columns = ("word", "written", "probability", "ponder steps", "recall", "notes")
     rows = [
         (
@@ -179,17 +179,17 @@ def _print_explanation(found: Row) -> None:
 def accuracy(
     model_id: ModelIdArgument,
     measure: Annotated[bool, typer.Option("--measure", help="Measure it now; Ctrl-C cancels.")] = False,
-    questions: Annotated[int, typer.Option(min=1, max=1000, help="At most so many of each dataset.")] = 50,
-    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Its kept checkpoints, too.")] = False,
+    questions: Annotated[int, typer.Option(min=1, max=1000, help="At most this many from each dataset.")] = 50,
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="Measure its kept checkpoints, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Say how often a model answers held-out questions right."""
+    """Show how often a model answers held-out questions correctly."""
     with changing() if measure else looking() as studio:
         found = _measured(studio, model_id, questions, checkpoints) if measure else studio.accuracy(model_id)
     if as_json:
         print_json(found)
     elif found["result"] is None:
-        say("It was not measured yet. --measure does it.")
+        say("Its accuracy has not been measured yet. Add --measure to do so.")
     else:
         columns = ("step", "dataset", "asked", "right", "share", "interval", "commonest", "commonest_right")
         rows = [{"step": at["step"], **score} for at in found["result"]["steps"] for score in at["scores"]]
@@ -199,10 +199,10 @@ def accuracy(
 
 
 def _measured(studio: Client, model_id: str, questions: int, checkpoints: bool) -> Row:
-    """Measure, and wait for the end of it."""
+    """Measure, and wait until it is done."""
 
     def progress(found: Row) -> Row:
-        return found["progress"] or {"ended": True, "problem": None}  # another model's came in between
+        return found["progress"] or {"ended": True, "problem": None}  # another model's measurement replaced it
 
     follow_job(
         progress(studio.measure_accuracy(model_id, questions, checkpoints=checkpoints)),
@@ -221,7 +221,7 @@ def calculate(
     step: StepOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Ask a model of the Grokking lab one problem."""
+    """Ask a Grokking lab model one problem."""
     with looking() as studio:
         found = studio.calculate(model_id, a, b, checkpoint_step=step)
     print_json(found) if as_json else print_facts(found)
@@ -229,7 +229,7 @@ def calculate(
 
 @app.command()
 def table(model_id: ModelIdArgument, step: StepOption = None, as_json: JsonOption = False) -> None:
-    """Show all problems of a model of the Grokking lab: # right, . wrong; a line for each first number."""
+    """Show all problems of a Grokking lab model: # right, . wrong; a line for each first number."""
     with looking() as studio:
         found = studio.table(model_id, checkpoint_step=step)
     if as_json:

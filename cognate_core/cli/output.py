@@ -1,4 +1,4 @@
-"""How commands speak: tables and facts for a person, JSON for a program, one sentence when something goes wrong."""
+"""Output of commands: tables and facts for people, JSON for programs, one sentence for an error."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for other p
 
 
 def print_json(value: Any) -> None:
-    """Plain, so that no terminal width breaks a line."""
+    """Print without Rich, which would wrap lines at the terminal's width."""
     print(json.dumps(value))  # noqa: T201
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table whose cells are never cut short: half an id is of no use."""
+    """A table whose cells are never cut: half an id is useless."""
     table = Table(box=None, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
@@ -35,7 +35,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 
 
 def print_rows(columns: Sequence[str], rows: Sequence[Row], as_json: bool, nothing: str) -> None:
-    """These columns of a list, or all of it as JSON. `nothing`: what is said of an empty one."""
+    """Print these columns of a list, or all of it as JSON. `nothing`: printed for an empty list."""
     if as_json:
         print_json(rows)
     elif rows:
@@ -45,7 +45,7 @@ def print_rows(columns: Sequence[str], rows: Sequence[Row], as_json: bool, nothi
 
 
 def print_facts(facts: Mapping[str, Any]) -> None:
-    """One thing as a list of what is known of it; what is not known is left out."""
+    """Print one thing, a line for each field. Unknown fields are left out."""
     table = Table(box=None, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -56,29 +56,29 @@ def print_facts(facts: Mapping[str, Any]) -> None:
 
 
 def print_line(text: str) -> None:
-    """One line for whoever reads on: an id, a path."""
+    """Print one line for other programs: an id, a path."""
     answers.print(Text(plain(text)), soft_wrap=True)
 
 
 def say(sentence: str) -> None:
-    """Tell the person, beside the answer."""
+    """Print a message for the person, to stderr."""
     messages.print(Text(plain(sentence)))
 
 
 def fail(sentence: str) -> NoReturn:
-    """Say why nothing came of it, and end."""
+    """Print why the command failed, and exit with 2."""
     messages.print(Text(plain(sentence), style="red"))
     raise typer.Exit(2)
 
 
 def write_piece(text: str) -> None:
-    """A piece of running text, at once."""
+    """Print a piece of streamed text at once."""
     sys.stdout.write(plain(text))
     sys.stdout.flush()
 
 
 def written(value: Any) -> str:
-    """A value as a table has it."""
+    """A value as text for a table."""
     match value:
         case None:
             return ""
@@ -97,17 +97,17 @@ def written(value: Any) -> str:
 
 
 def plain(text: str) -> str:
-    """Text without what would command a terminal: a model writes any character, and a name may come from anywhere."""
+    """Text without control characters for the terminal: a model may write any, and names may come from anywhere."""
     return "".join(
         letter if letter.isprintable() or letter in "\n\t" else "\N{REPLACEMENT CHARACTER}" for letter in text
     )
 
 
 def figure(value: float | None) -> str:
-    """A measured figure, or that there is none."""
+    """A measured figure, or "unknown"."""
     return "unknown" if value is None else f"{value:.3g}"
 
 
 def moment(time: str | None) -> str:
-    """An ISO time in the time of this computer."""
+    """An ISO time in this computer's time zone."""
     return "" if time is None else datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -19,7 +19,7 @@ def find_rate(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Search for a learning rate: about a minute of training with a rate that grows. Ctrl-C cancels."""
+    """Search for a learning rate: about a minute of training with an increasing rate. Ctrl-C cancels."""
     config = chosen_config(config_file, preset, overrides)
     with changing() as studio:
         found = follow_job(
@@ -37,11 +37,11 @@ def find_rate(
     for note in found["notes"]:
         say(note)
     if not found["complete"]:
-        fail("The search was cancelled, so nothing can be suggested. Try again.")
+        fail("The search was cancelled, so there is no suggestion. Try again.")
     if found["suggestion"] is None:
-        fail("The loss did not clearly fall at any rate: nothing can be suggested.")
+        fail("The loss did not clearly fall at any rate, so there is no suggestion.")
     print_line(f"learning_rate={found['suggestion']:.1e}")
     say(
-        f"A tenth of the rate with the lowest loss, of {len(found['rates'])} steps in {found['seconds']:.0f} s. It is "
-        "a short look: try rates around it in full runs."
+        f"This is a tenth of the rate with the lowest loss, from {len(found['rates'])} steps in "
+        f"{found['seconds']:.0f} s. It is only a hint: try rates around it in full runs."
     )

@@ -1,4 +1,4 @@
-"""Settings of a run as commands take them: a TOML file, a preset or another run's, with single ones changed."""
+"""Settings of a run on the command line: a TOML file, a preset or another run's, with single ones changed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SetOption = Annotated[
 FileArgument = Annotated[
     Path | None, typer.Argument(help="A TOML file with settings; `cognate presets first-run` prints one.")
 ]
-PresetOption = Annotated[str | None, typer.Option(help="Begin with a preset instead of a file.")]
+PresetOption = Annotated[str | None, typer.Option(help="Use a preset instead of a file.")]
 
 
 def read_config(path: Path) -> TrainingConfig:
@@ -28,7 +28,7 @@ def read_config(path: Path) -> TrainingConfig:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(
-            {"file": f"There is no file {path}. `cognate presets first-run > {path}` makes one."}
+            {"file": f"There is no file {path}. `cognate presets first-run > {path}` creates one."}
         ) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError({"file": f"{path} cannot be read as text ({error})."}) from error
@@ -36,7 +36,7 @@ def read_config(path: Path) -> TrainingConfig:
 
 
 def parse_changes(pairs: list[str] | None) -> dict[str, str]:
-    """What --set says. Raises ConfigError."""
+    """The settings in --set. Raises ConfigError."""
     for pair in pairs or []:
         if "=" not in pair:
             raise ConfigError({"set": f"--set needs KEY=VALUE, such as --set max_steps=100; got {pair!r}."})
@@ -46,19 +46,19 @@ def parse_changes(pairs: list[str] | None) -> dict[str, str]:
 def chosen_config(file: Path | None, preset: str | None, changes: list[str] | None) -> TrainingConfig:
     """The settings of a file or a preset, changed. Raises ConfigError."""
     if (file is None) == (preset is None):
-        raise ConfigError({"file": "Name either a file with settings or a --preset; `cognate presets` lists them."})
+        raise ConfigError({"file": "Give either a file with settings or a --preset; `cognate presets` lists them."})
     config = read_config(file) if file is not None else get_preset(str(preset)).config
     return config.with_overrides(parse_changes(changes))
 
 
 def sent(studio: Client, config: TrainingConfig) -> dict[str, Any]:
-    """Settings as the API takes them. A file of one's own is sent along, when the studio is not of this process."""
+    """Settings for the API. A local dataset file is uploaded first if the studio is another process."""
     settings = config.model_dump(mode="json")
     path = Path(config.dataset_path or "")
-    if config.dataset_path is None or not path.exists():  # a name that the studio knows, or that it says it does not
+    if config.dataset_path is None or not path.exists():  # a name for the studio to check
         return settings
     if chosen_server() is None:
         return {**settings, "dataset_path": str(path.resolve())}
     if path.is_dir():
-        raise ConfigError({"dataset_path": f"{path} is a folder. To train elsewhere, put its rows into one file."})
+        raise ConfigError({"dataset_path": f"{path} is a folder. To upload it, put its rows into one file."})
     return {**settings, "dataset_path": studio.add_file(path)["name"]}

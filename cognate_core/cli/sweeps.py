@@ -12,16 +12,16 @@ from cognate_core.cli.settings import FileArgument, PresetOption, SetOption, cho
 from cognate_core.client import Row
 from cognate_core.config.presets import PRESETS
 
-app = typer.Typer(name="sweep", help="Try several settings: runs of one group.", no_args_is_help=True)
+app = typer.Typer(name="sweep", help="Try several settings as a group of runs.", no_args_is_help=True)
 
 SweepIdArgument = Annotated[str, typer.Argument(help="Its id; `cognate sweep list` lists them.")]
 GridOption = Annotated[
     list[str] | None,
-    typer.Option("--grid", metavar="KEY=VALUES", help="Its values, as in learning_rate=1e-3,3e-4. May be repeated."),
+    typer.Option("--grid", metavar="KEY=VALUES", help="Values to try: learning_rate=1e-3,3e-4. May be repeated."),
 ]
 RangeOption = Annotated[
     list[str] | None,
-    typer.Option("--range", metavar="KEY=RANGE", help="What to draw from, as in 'learning_rate=1e-4 to 1e-2'."),
+    typer.Option("--range", metavar="KEY=RANGE", help="A range to draw from: 'learning_rate=1e-4 to 1e-2'."),
 ]
 
 
@@ -32,13 +32,13 @@ def start(
     overrides: SetOption = None,
     grid: GridOption = None,
     ranges: RangeOption = None,
-    draws: Annotated[int, typer.Option(min=0, help="How many times is drawn from the ranges.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Of the draws.")] = 0,
-    leave_out: Annotated[bool, typer.Option(help="Leave out what contradicts, instead of refusing.")] = False,
-    name: Annotated[str | None, typer.Option(help="What it is called. Default: the file's or preset's name.")] = None,
+    draws: Annotated[int, typer.Option(min=0, help="How many draws to take from the ranges.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The seed of the draws.")] = 0,
+    leave_out: Annotated[bool, typer.Option(help="Leave out contradictory combinations, not refuse them.")] = False,
+    name: Annotated[str | None, typer.Option(help="The sweep's name. Default: the file's or preset's name.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Queue a run for each combination and print the sweep's id. A studio that is open trains them."""
+    """Queue a run for each combination and print the sweep's id. An open studio trains them."""
     config = chosen_config(config_file, preset, overrides)
     title = name or (config_file.stem if config_file else PRESETS[str(preset)].title)
     with changing() as studio:
@@ -65,7 +65,7 @@ def list_sweeps(as_json: JsonOption = False) -> None:
 
 @app.command()
 def show(sweep_id: SweepIdArgument, as_json: JsonOption = False) -> None:
-    """Show what the runs of a sweep came to, the best first."""
+    """Show the results of a sweep's runs, the best first."""
     with looking() as studio:
         found = studio.sweep(sweep_id)
     print_json(found) if as_json else _print_results(found)
@@ -73,7 +73,7 @@ def show(sweep_id: SweepIdArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def cancel(sweep_id: SweepIdArgument) -> None:
-    """Cancel those of its runs that wait or go on."""
+    """Cancel its waiting and active runs."""
     with changing() as studio:
         print_line(f"{studio.cancel_sweep(sweep_id)['runs']} cancelled")
 

@@ -1,4 +1,4 @@
-"""Training: presets, what a run would need, and beginning one."""
+"""Training: presets, what a run would need, and starting runs."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ app = typer.Typer()
 
 PANEL = "Train"
 RunIdArgument = Annotated[str, typer.Argument(help="Its id; `cognate runs` lists them.")]
-NameOption = Annotated[str | None, typer.Option(help="What the run is called. Default: the file's or preset's name.")]
-ModelsOption = Annotated[int, typer.Option(min=1, max=MAX_MODELS, help="How many models, each from another start.")]
+NameOption = Annotated[str | None, typer.Option(help="The run's name. Default: the file's or preset's name.")]
+ModelsOption = Annotated[int, typer.Option(min=1, max=MAX_MODELS, help="How many models, each with a different start.")]
 
 
 @app.command(rich_help_panel=PANEL)
@@ -56,7 +56,7 @@ def presets(
 
 @app.command(rich_help_panel=PANEL)
 def settings() -> None:
-    """Print what can be set, as a JSON schema: each setting, its bounds and what it means."""
+    """Print all settings as a JSON schema, with their bounds and meanings."""
     with looking() as studio:
         print(json.dumps(studio.config_schema(), indent=2))  # noqa: T201
 
@@ -68,7 +68,7 @@ def estimate(
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what a run would need: parameters, memory, disk."""
+    """Show what a run would need: parameters, memory, disk."""
     config = chosen_config(config_file, preset, overrides)
     with looking() as studio:
         found = studio.estimate(sent(studio, config))
@@ -83,10 +83,10 @@ def time_estimate(
     models: ModelsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how long a run would take here, by rehearsing its first steps."""
+    """Estimate how long a run would take here, by training its first steps."""
     config = chosen_config(config_file, preset, overrides)
-    say("Rehearsing the first steps; this takes about 20 seconds.")
-    with changing() as studio:  # nothing is changed, but no other run is to disturb the measurement
+    say("Training the first steps to measure the time; this takes about 20 seconds.")
+    with changing() as studio:  # nothing is changed, but no other run may disturb the measurement
         found = studio.time_estimate(sent(studio, config), models=models)
     print_json(found) if as_json else print_facts(found)
 
@@ -99,7 +99,7 @@ def train(
     models: ModelsOption = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Train and wait for the end. Ctrl-C stops and saves; a second one cancels."""
+    """Train and wait until it is done. Ctrl-C stops and saves; a second one cancels."""
     config = read_config(config_file).with_overrides(parse_changes(overrides))
     with training() as studio:
         run = studio.start(name or config_file.stem, config=sent(studio, config), models=models)
@@ -110,17 +110,17 @@ def train(
 def start(
     config_file: FileArgument = None,
     preset: PresetOption = None,
-    copy_of: Annotated[str | None, typer.Option("--from", help="Begin with the settings of this run instead.")] = None,
+    copy_of: Annotated[str | None, typer.Option("--from", help="Use the settings of this run instead.")] = None,
     overrides: SetOption = None,
     name: NameOption = None,
     models: ModelsOption = 1,
-    key: Annotated[str | None, typer.Option(help="Start one run, however often this is called with it.")] = None,
+    key: Annotated[str | None, typer.Option(help="A repeated call with the same key starts no second run.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Queue a run and print its id, without waiting. A studio that is open trains it."""
+    """Queue a run and print its id, without waiting. An open studio trains it."""
     if copy_of is not None:
         if config_file is not None or preset is not None:
-            fail("Say in one way where the settings come from: a file, --preset or --from.")
+            fail("Give only one source of settings: a file, --preset or --from.")
         with changing() as studio:
             title = name or name_after(studio.run(copy_of)["name"], " (again)")
             changes = parse_changes(overrides)
@@ -134,7 +134,7 @@ def start(
 
 @app.command(rich_help_panel=PANEL)
 def race(
-    variants: Annotated[list[str] | None, typer.Argument(help=f"Who races: {', '.join(VARIANTS)}.")] = None,
+    variants: Annotated[list[str] | None, typer.Argument(help=f"The variants to race: {', '.join(VARIANTS)}.")] = None,
     overrides: SetOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -153,21 +153,21 @@ def race(
 
 @app.command(rich_help_panel=PANEL)
 def resume(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """Go on with a run that was paused, stopped or broken off, from its last checkpoint."""
+    """Continue a paused, stopped or interrupted run from its last checkpoint."""
     with training() as studio:
         studio.resume(run_id)
         to_its_end(studio, run_id, as_json)
 
 
 def told(started: list[Row], as_json: bool) -> None:
-    """Print the ids of runs that were queued, and say when they begin."""
+    """Print the ids of queued runs, and say when they start."""
     if as_json:
         print_json(started if len(started) > 1 else started[0])
     else:
         for run in started:
             print_line(run["id"])
     if chosen_server() is None:
-        say("No studio is open: it waits until `cognate run` opens one.")
+        say("No studio is open. Training starts when `cognate run` starts one.")
 
 
 def to_its_end(studio: Client, run_id: str, as_json: bool) -> None:

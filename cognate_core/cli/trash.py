@@ -1,4 +1,4 @@
-"""`cognate trash`: what was deleted, until it is put back or removed for good."""
+"""`cognate trash`: deleted runs and models, until they are put back or removed for good."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import typer
 from cognate_core.cli.connection import changing, looking
 from cognate_core.cli.output import JsonOption, moment, print_json, print_rows, say
 
-app = typer.Typer(name="trash", help="What was deleted: put it back, or remove it for good.", no_args_is_help=True)
+app = typer.Typer(
+    name="trash", help="Deleted runs and models: put them back or remove them for good.", no_args_is_help=True
+)
 
 EntryArgument = Annotated[str, typer.Argument(help="Its id; `cognate trash list` shows it.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
@@ -17,7 +19,7 @@ YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 @app.command("list")
 def list_entries(as_json: JsonOption = False) -> None:
-    """List what lies in the trash."""
+    """List the trash."""
     with looking() as studio:
         rows = list(studio.trash())
     if not as_json:
@@ -27,7 +29,7 @@ def list_entries(as_json: JsonOption = False) -> None:
 
 @app.command("put-back")
 def put_back(entry_id: EntryArgument, as_json: JsonOption = False) -> None:
-    """Have it again as it was."""
+    """Put a run or model back."""
     with changing() as studio:
         entry = studio.restore(entry_id)
     print_json(entry) if as_json else say(f"{entry['name']} is back.")
@@ -35,12 +37,12 @@ def put_back(entry_id: EntryArgument, as_json: JsonOption = False) -> None:
 
 @app.command()
 def remove(entry_id: EntryArgument, yes: YesOption = False) -> None:
-    """Remove it for good."""
+    """Remove a run or model for good."""
     if not yes:
-        typer.confirm("It cannot be had again after that. Remove it?", abort=True, err=True)
+        typer.confirm("You cannot undo this. Remove it?", abort=True, err=True)
     with changing() as studio:
         studio.remove_for_good(entry_id)
-    say("It is removed for good.")
+    say("It was removed for good.")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`cognate files`: files of one's own that the studio keeps, to look at and to train on."""
+"""`cognate files`: your own files, uploaded to the studio for inspection and training."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from cognate_core.cli.connection import changing, looking
 from cognate_core.cli.output import JsonOption, moment, print_json, print_line, print_rows, say
 
-app = typer.Typer(name="files", help="Files of your own: add one, list them, remove one.", no_args_is_help=True)
+app = typer.Typer(name="files", help="Your own files: add, list or remove them.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -20,14 +20,14 @@ def list_files(as_json: JsonOption = False) -> None:
         rows = list(studio.files())
     if not as_json:
         rows = [{**row, "kept_at": moment(row["kept_at"])} for row in rows]
-    print_rows(("name", "label", "bytes", "rows", "kept_at"), rows, as_json, "There is no file of yours yet.")
+    print_rows(("name", "label", "bytes", "rows", "kept_at"), rows, as_json, "You have added no files yet.")
 
 
 @app.command()
 def add(
     file: Annotated[Path, typer.Argument(help="JSONL, CSV, Parquet or plain text.")], as_json: JsonOption = False
 ) -> None:
-    """Add a file and print the name that it goes by, for `cognate data` and as dataset_path."""
+    """Upload a file and print its name, to use with `cognate data` and as dataset_path."""
     with changing() as studio:
         kept = studio.add_file(file)
     if as_json:
@@ -38,12 +38,12 @@ def add(
 
 @app.command()
 def remove(
-    name: Annotated[str, typer.Argument(help="What it goes by; `cognate files list` shows it.")],
+    name: Annotated[str, typer.Argument(help="Its name; `cognate files list` shows it.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Remove a file from the studio for good. Your own copy stays."""
+    """Remove a file from the studio for good. Your own copy is kept."""
     if not yes:
-        typer.confirm("It is removed from the studio for good. Remove it?", abort=True, err=True)
+        typer.confirm("This removes the file from the studio for good. Remove it?", abort=True, err=True)
     with changing() as studio:
         studio.remove_file(name)
-    say("It is removed. Your own copy stays.")
+    say("It was removed. Your own copy is kept.")

@@ -1,7 +1,7 @@
 """The API from Python: `Client("http://127.0.0.1:8501").runs()`. Thin: a method for each route, named as the route.
 
-What comes back is the JSON of the route, whose fields the studio's OpenAPI page describes (`/api/v1/`). What goes
-wrong comes as the same CognateError, with the same sentence, as within the studio.
+Each method returns the route's JSON; the studio's OpenAPI page describes its fields (`/api/v1/`). An error is raised
+as the same CognateError, with the same sentence, as inside the studio.
 """
 
 from cognate_core.client.connection import Row, Settings
@@ -15,14 +15,14 @@ __all__ = ["Client", "Row", "Settings", "rests"]
 
 
 class Client(StudioRoutes, EventRoutes, ModelRoutes, DataRoutes):
-    """What a studio does, asked of it over the network.
+    """A studio, used over the network.
 
     Args:
-        url: where it is, such as `http://127.0.0.1:8501`.
-        token: what its `cognate token` prints. Default: COGNATE_TOKEN; else, for the studio that is open on this
-            computer's data directory and for no other, the one that lies there.
+        url: its address, such as `http://127.0.0.1:8501`.
+        token: the one that its `cognate token` prints. Default: COGNATE_TOKEN; without it, the token in this
+            computer's data directory, but only for the studio that is open on it.
 
     Raises:
-        ConfigError: the address cannot be used. Each method raises a CognateError: Unreachable when no studio answers,
-            else what the studio says.
+        ConfigError: the address cannot be used. Each method raises a CognateError: Unreachable if no studio answers,
+            otherwise the studio's own error.
     """

@@ -1,4 +1,4 @@
-"""A connection to a studio: requests with its token, tried again where that does no harm, and answers or errors."""
+"""A connection to a studio: sends requests with its token, repeats them if that is safe, returns answers or raises."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ Settings = Mapping[str, Any] | str
 
 SERVED_BELOW = "/api/v1"
 CONNECT_SECONDS, ANSWER_SECONDS, WORK_SECONDS, FETCH_SECONDS = 10.0, 60.0, 900.0, 7200.0
-IDLE_SECONDS = 2.0  # well before the studio closes an idle connection (5 s): no request is to meet one just closing
-AGAIN_SECONDS = 5.0  # the longest that is waited when the studio asks to come again
+IDLE_SECONDS = 2.0  # well below the studio's 5 s, so that no request meets a connection that is just closing
+AGAIN_SECONDS = 5.0  # the longest wait if the studio asks to retry later
 TRIES = 4
 CHUNK_BYTES = 1 << 20
 
@@ -54,7 +54,7 @@ _WITH_BODY = frozenset({"POST", "PATCH"})
 
 
 class _More(TypedDict, total=False):
-    """What a request may have beside method and address. `seconds`: that its answer may take."""
+    """Optional parts of a request. `seconds`: how long its answer may take."""
 
     params: Mapping[str, Any] | None
     body: Mapping[str, Any]
@@ -64,25 +64,25 @@ class _More(TypedDict, total=False):
 
 
 class Connection:
-    """To the studio at an address. See `Client`."""
+    """A connection to the studio at an address. See `Client`."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self.url, own = _address(url)
         token = token or os.environ.get("COGNATE_TOKEN", "").strip() or (_kept_token(self.url) if own else None)
         if token is not None and not token.isascii():
-            raise ConfigError({"token": "The token holds a letter that no token has. `cognate token` prints it."})
+            raise ConfigError({"token": "The token may contain only ASCII characters. `cognate token` prints it."})
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._own = own
         self._http = httpx2.Client(
             base_url=self.url + SERVED_BELOW,
             headers=self._headers,
-            trust_env=not own,  # no proxy is to see what stays on this computer
-            follow_redirects=False,  # the token is for this address alone
+            trust_env=not own,  # no proxy may see traffic that stays on this computer
+            follow_redirects=False,  # the token is only for this address
             limits=httpx2.Limits(keepalive_expiry=IDLE_SECONDS),
         )
 
     def close(self) -> None:
-        """Let the connections go."""
+        """Close the connections."""
         self._http.close()
 
     def __enter__(self) -> Self:
@@ -92,7 +92,7 @@ class Connection:
         self.close()
 
     def _ask(self, method: str, path: str, *names: str, **more: Unpack[_More]) -> Row:
-        """Send a request; the object of its answer, empty when there is none. `path`: with {} for each of `names`."""
+        """Send a request; returns the JSON object, empty without one. `path`: with {} for each of `names`."""
         with self._answer(method, path, *names, **more) as answer:
             found = self._json(answer) if answer.read() else {}
             if not isinstance(found, dict):
@@ -100,7 +100,7 @@ class Connection:
             return found
 
     def _send_file(self, path: str, file: Path, params: Mapping[str, Any] | None = None) -> Row:
-        """Send a file of this computer."""
+        """Upload a local file."""
         try:
             with file.open("rb") as content:
                 return self._ask("POST", path, params=params, content=content, seconds=WORK_SECONDS)
@@ -108,7 +108,7 @@ class Connection:
             raise StorageError(f"The file {file.name} cannot be opened ({error.strerror or error}).") from error
 
     def _list(self, path: str, *names: str, params: Mapping[str, Any] | None = None) -> list[Row]:
-        """A list that comes whole."""
+        """A list that is not paged."""
         with self._answer("GET", path, *names, params=params) as answer:
             found = self._json(answer)
             if not isinstance(found, list):
@@ -126,7 +126,7 @@ class Connection:
             asked["after"] = page["next"]
 
     def _save(self, path: str, *names: str, file: Path, params: Mapping[str, Any] | None = None) -> None:
-        """Save what is answered as `file`, which is whole or not there."""
+        """Save the answer as `file`, completely or not at all."""
         part = file.with_name(f"{file.name}.{uuid.uuid4().hex[:8]}.part")
         try:
             with (
@@ -143,7 +143,7 @@ class Connection:
 
     @contextmanager
     def _answer(self, method: str, path: str, *names: str, **more: Unpack[_More]) -> Iterator[httpx2.Response]:
-        """The answer to a request, if it is a good one; its content is not read yet."""
+        """The answer to a request, with its content not read yet. Raises if it is an error."""
         content = more.get("content")
         request = self._http.build_request(
             method,
@@ -165,11 +165,11 @@ class Connection:
             answer.close()
 
     def _sent(self, request: httpx2.Request, *, repeatable: bool, whole: bool) -> httpx2.Response:
-        """Send a request, again while the studio asks to wait, and once more when its answer was lost.
+        """Send a request. Repeat it while the studio asks to wait, and once if its answer was lost.
 
         Args:
-            repeatable: sent twice, it does no more than sent once.
-            whole: its content is at hand, and no file that was read already.
+            repeatable: sending it twice does no more than sending it once.
+            whole: its content can be sent again; a file, once read, cannot.
         """
         lost = False
         for attempt in range(TRIES):
@@ -196,19 +196,19 @@ class Connection:
             raise self._no_studio(answer) from error
 
     def _raise(self, answer: httpx2.Response) -> NoReturn:
-        """Say what the studio said."""
+        """Raise the studio's error."""
         status = answer.status_code
         try:
             told = json.loads(answer.read())
             detail, problems = str(told["detail"]), dict(told.get("problems") or {})
         except (ValueError, KeyError, TypeError) as error:
             raise self._no_studio(answer) from error
-        if detail == answer.reason_phrase:  # a route that this studio does not have
+        if detail == answer.reason_phrase:  # this studio does not have the route
             raise self._no_studio(answer)
         if status == HTTPStatus.UNAUTHORIZED and self._headers:
             raise RunError(
-                f"The studio at {self.url} does not take this token. `cognate token` prints it on the studio's "
-                "computer; give it with COGNATE_TOKEN. If the studio was started with a COGNATE_TOKEN, use the same."
+                f"The studio at {self.url} does not accept this token. `cognate token` prints the right one on the "
+                "studio's computer; set COGNATE_TOKEN to it. If the studio was started with COGNATE_TOKEN, use that."
             )
         if problems:
             refused = ConfigError(problems)
@@ -227,19 +227,19 @@ class Connection:
 
     def _no_studio(self, answer: httpx2.Response) -> Unreachable:
         return Unreachable(
-            f"What answers at {self.url} is no Cognate Studio of this version (status {answer.status_code}). "
+            f"The server at {self.url} is not a Cognate Studio of this version (status {answer.status_code}). "
             "Check the address."
         )
 
 
 def _address(url: str) -> tuple[str, bool]:
-    """The address, with the folder below which a proxy serves it, and whether it is this computer's."""
+    """The address, including a proxy's folder, and whether it is on this computer."""
     try:
         asked = httpx2.URL(url if "://" in url else f"http://{url}")
     except httpx2.InvalidURL as error:
-        raise ConfigError({"server": f"{url} is no address. Write it as http://127.0.0.1:8501."}) from error
+        raise ConfigError({"server": f"{url} is not an address. Write it as http://127.0.0.1:8501."}) from error
     if asked.scheme not in ("http", "https") or not asked.host or asked.userinfo:
-        raise ConfigError({"server": "A studio has an address such as http://127.0.0.1:8501."})
+        raise ConfigError({"server": "The studio's address must look like http://127.0.0.1:8501."})
     return str(asked.copy_with(query=None, fragment=None)).rstrip("/"), _is_own(asked.host)
 
 
@@ -251,7 +251,7 @@ def _is_own(host: str) -> bool:
 
 
 def _kept_token(url: str) -> str | None:
-    """The token of the data directory, for the port at which its own studio listens: at others, anybody may."""
+    """The token of the data directory, only for the port of its own studio: anyone may listen at other ports."""
     from cognate_core.runs import default_home, running_address
     from cognate_core.runs.token import studio_token
 
@@ -263,12 +263,12 @@ def _kept_token(url: str) -> str | None:
 
 def not_writable(file: Path, error: OSError) -> StorageError:
     if is_disk_full(error):
-        return DiskFull(f"The disk is full: {file.name} has no room on it. Free some space, then try again.")
-    return StorageError(f"{file} cannot be written ({error.strerror or error}). Choose another place.")
+        return DiskFull(f"The disk is full: there is no room for {file.name}. Free some space, then try again.")
+    return StorageError(f"{file} cannot be written ({error.strerror or error}). Choose another folder.")
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Those that are given; the studio has defaults for the others."""
+    """The values that are not None; the studio has defaults for the others."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -283,7 +283,7 @@ def _content_type(method: str, content: BinaryIO | None) -> dict[str, str]:
 
 
 def _pause(answer: httpx2.Response) -> float | None:
-    """How long the studio asks to wait before the same is asked again; None when it does not."""
+    """How long the studio asks to wait before a retry. None: it does not ask, or the wait is too long."""
     wait = answer.headers.get("retry-after", "")
     if answer.status_code != HTTPStatus.TOO_MANY_REQUESTS or not wait.isdecimal():
         return None

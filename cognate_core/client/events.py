@@ -1,4 +1,4 @@
-"""Events as they happen, over a WebSocket that is connected again when it breaks."""
+"""Events as they happen, over a WebSocket that reconnects when it breaks."""
 
 from __future__ import annotations
 
@@ -15,26 +15,25 @@ from cognate_core.client.connection import CONNECT_SECONDS, SERVED_BELOW, Row
 from cognate_core.client.runs import RunRoutes, rests
 from cognate_core.errors import CognateError, NotFound, RunError
 
-RECONNECT_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)  # before each new try to hear events; then it is given up
+RECONNECT_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0)  # waits before reconnecting; then it gives up
 CLOSED_FOR_GOOD: dict[int, type[CognateError]] = {1008: RunError, 4400: RunError, 4404: NotFound, 4409: RunError}
-"""Codes with which a studio ends its events, and connecting again would not help."""
+"""Close codes after which reconnecting would not help."""
 
 
 class EventRoutes(RunRoutes):
-    """What is told of runs."""
+    """Events of runs."""
 
     def events(self, run_id: str | None = None, after: int | None = None) -> Iterator[Row]:
-        """What happens to a run, or to all of them, as it happens; after a break it goes on where it was.
+        """Events of one run or of all runs, as they happen. After a break it continues where it stopped.
 
-        Of one run it ends once the run rests or has ended; of all it never does.
+        For one run it ends when the run is paused or has ended; for all runs it never ends.
 
         Args:
-            after: the id of the last event that is known already; what came since then is told first. Without it, how
-                things stand is.
+            after: the id of the last known event; newer ones come first. Without it, the current state comes first.
 
         Raises:
             NotFound: there is no such run.
-            RunError: the studio does not tell events.
+            RunError: the studio refuses to send events.
             Unreachable: the studio is gone, and does not come back within half a minute.
         """
         failed = 0
@@ -49,8 +48,8 @@ class EventRoutes(RunRoutes):
             except InvalidStatus as error:
                 if error.response.status_code < HTTPStatus.INTERNAL_SERVER_ERROR:
                     raise RunError(
-                        f"The studio at {self.url} does not tell what happens without its token. `cognate token` "
-                        "prints it on the studio's computer; give it with COGNATE_TOKEN."
+                        f"The studio at {self.url} sends events only with its token. `cognate token` prints it on the "
+                        "studio's computer; set COGNATE_TOKEN to it."
                     ) from error
                 why = error
             except (WebSocketException, OSError) as error:

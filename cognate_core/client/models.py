@@ -13,7 +13,7 @@ from cognate_core.errors import RunError, StorageError, Unreachable
 
 
 class ModelRoutes(Connection):
-    """What is asked of models."""
+    """Requests about models."""
 
     def models(self, run: str | None = None, tag: str | None = None) -> Iterator[Row]:
         """The finished models, the newest first."""
@@ -26,7 +26,7 @@ class ModelRoutes(Connection):
     def describe(
         self, model_id: str, *, title: str | None = None, note: str | None = None, tags: Sequence[str] | None = None
     ) -> Row:
-        """Keep another name, a note and tags of a model. What is left out stays as it is."""
+        """Change the name, note or tags of a model. Those left out stay unchanged."""
         body = given({"title": title, "note": note, "tags": tags})
         return self._ask("PATCH", "/models/{}", model_id, body=body)
 
@@ -41,15 +41,15 @@ class ModelRoutes(Connection):
     def download_artifact(self, model_id: str, kind: str, file: Path) -> None:
         """Save a file of a model as `file`, and check it.
 
-        What came of a download that was broken off lies beside `file`; the next call goes on from there.
+        An interrupted download stays beside `file`, and the next call continues it.
 
         Raises:
-            StorageError: `file` cannot be written, or what came is not what training wrote.
+            StorageError: `file` cannot be written, or the download differs from what training wrote.
         """
         with self._answer("HEAD", "/models/{}/artifacts/{}", model_id, kind) as answer:
             tag, size = answer.headers.get("etag", ""), int(answer.headers.get("content-length", "0"))
         sha256 = tag.strip('"')
-        part = file.with_name(f"{file.name}.{sha256[:16]}.part")  # of another content, it is another part
+        part = file.with_name(f"{file.name}.{sha256[:16]}.part")  # other content gets another part file
         try:
             for again in reversed(range(TRIES)):
                 try:
@@ -62,13 +62,13 @@ class ModelRoutes(Connection):
                 came = hashlib.file_digest(whole, "sha256").hexdigest()
             if came != sha256:
                 part.unlink()
-                raise StorageError(f"What came of {file.name} is not what training wrote. Download it again.")
+                raise StorageError(f"The download of {file.name} is damaged: its checksum is wrong. Download it again.")
             part.replace(file)
         except OSError as error:
             raise not_writable(file, error) from error
 
     def _add_rest(self, model_id: str, kind: str, part: Path, tag: str, size: int) -> None:
-        """Add to a part of a file of `size` bytes what it lacks."""
+        """Download the missing rest of a file of `size` bytes into `part`."""
         there = part.stat().st_size if part.exists() else 0
         if there and there == size:
             return
@@ -79,7 +79,7 @@ class ModelRoutes(Connection):
             ) as answer,
             part.open("ab" if answer.status_code == HTTPStatus.PARTIAL_CONTENT else "wb") as file,
         ):
-            for chunk in answer.iter_bytes():  # as it comes: what came before a break is kept
+            for chunk in answer.iter_bytes():  # written at once, so that a break loses nothing
                 file.write(chunk)
 
     def save_archive(self, model_id: str, file: Path) -> None:
@@ -98,12 +98,12 @@ class ModelRoutes(Connection):
         seed: int = 0,
         checkpoint_step: int | None = None,
     ) -> Generator[Row, None, None]:
-        """What a model writes after a prompt, piece by piece as it is written; the last one says how it ended.
+        """What a model writes after a prompt, piece by piece; the last piece says how it ended.
 
-        Whoever closes the iterator ends the writing.
+        Close the iterator to end the writing.
 
         Raises:
-            RunError: the model could not go on.
+            RunError: the model could not continue.
         """
         body = {
             "prompt": prompt,
@@ -124,7 +124,7 @@ class ModelRoutes(Connection):
                 yield piece
                 if piece.get("done"):
                     return
-        raise Unreachable(f"The studio at {self.url} broke the text off. Ask once more.")
+        raise Unreachable(f"The studio at {self.url} broke off the text. Try again.")
 
     def explain(
         self,
@@ -135,7 +135,7 @@ class ModelRoutes(Connection):
         as_problem: bool = False,
         checkpoint_step: int | None = None,
     ) -> Row:
-        """How the model comes to expect each word of a prompt, and of the tokens that it wrote after it."""
+        """Why the model expects each word of a prompt, and of the tokens that it wrote after it."""
         body = {
             "prompt": prompt,
             "written": list(written),
@@ -145,29 +145,29 @@ class ModelRoutes(Connection):
         return self._ask("POST", "/models/{}/explain", model_id, body=body, seconds=WORK_SECONDS)
 
     def publish(self, model_id: str, repo_id: str, *, private: bool = True, license_name: str | None = None) -> Row:
-        """Send a model to the Hugging Face hub, with the token that the studio's computer has."""
+        """Upload a model to the Hugging Face hub, with the HF_TOKEN of the studio's computer."""
         body = {"repo_id": repo_id, "private": private, "license": license_name}
         return self._ask("POST", "/models/{}/publish", model_id, body=body, seconds=WORK_SECONDS)
 
     def calculate(self, model_id: str, a: int, b: int, *, checkpoint_step: int | None = None) -> Row:
-        """What a model of the Grokking lab answers to one problem."""
+        """What a Grokking lab model answers to one problem."""
         body = {"a": a, "b": b, "checkpoint_step": checkpoint_step}
         return self._ask("POST", "/models/{}/calculate", model_id, body=body, seconds=WORK_SECONDS)
 
     def table(self, model_id: str, *, checkpoint_step: int | None = None) -> Row:
-        """Every problem of a model of the Grokking lab: which it has right, and which it learned from."""
+        """All problems of a Grokking lab model: which it answers right, and which it learned from."""
         asked = given({"checkpoint_step": checkpoint_step})
         return self._ask("GET", "/models/{}/table", model_id, params=asked, seconds=WORK_SECONDS)
 
     def accuracy(self, model_id: str) -> Row:
-        """How often a model is right on held-out questions, and how far a measurement of that is."""
+        """How often a model is right on held-out questions, and the progress of a measurement."""
         return self._ask("GET", "/models/{}/accuracy", model_id)
 
     def measure_accuracy(self, model_id: str, questions: int = 50, *, checkpoints: bool = False) -> Row:
-        """Begin to ask a model held-out questions, at most so many of each dataset."""
+        """Start to ask a model held-out questions: at most `questions` from each dataset."""
         body = {"questions": questions, "checkpoints": checkpoints}
         return self._ask("POST", "/models/{}/accuracy", model_id, body=body)
 
     def cancel_accuracy(self, model_id: str) -> Row:
-        """End the measurement of this model."""
+        """Cancel the measurement of this model."""
         return self._ask("DELETE", "/models/{}/accuracy", model_id)

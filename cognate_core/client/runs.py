@@ -1,4 +1,4 @@
-"""Runs: started, led, compared, read."""
+"""Runs: start, control, compare and read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cognate_core.errors import ConfigError
 
 
 def rests(run: Row) -> bool:
-    """Whether a run or event says that nobody works on it and it waits for no turn."""
+    """Whether a run or event shows that the run is paused or has ended."""
     try:
         status = RunStatus(run["status"])
     except (KeyError, ValueError):
@@ -21,7 +21,7 @@ def rests(run: Row) -> bool:
 
 
 class RunRoutes(Connection):
-    """What is asked of runs."""
+    """Requests about runs."""
 
     def runs(self, status: str | None = None) -> Iterator[Row]:
         """The runs, the newest first."""
@@ -43,18 +43,18 @@ class RunRoutes(Connection):
         model_names: Sequence[str] | None = None,
         key: str | None = None,
     ) -> Row:
-        """Queue a run with the settings of a preset, a config or another run (`copy_of`), of which `settings` changes
-        single ones.
+        """Queue a run with the settings of a preset, a config or another run (`copy_of`). `settings` changes single
+        ones.
 
-        A `key` starts one run, however often it is sent. Without it, the request has one of its own, so that it can be
-        sent once more when its answer is lost.
+        Repeated with the same `key`, it starts no second run. Without a `key` it uses a random one, so the request can
+        be repeated if its answer is lost.
         """
         source = {"preset": preset, "config": config, "copy_of": copy_of, "model_names": model_names}
         body = {"name": name, "settings": settings or {}, "models": models, **given(source)}
         return self._ask("POST", "/runs", body=body, headers=start_key(key))
 
     def rename(self, run_id: str, name: str) -> Row:
-        """Call a run otherwise."""
+        """Rename a run."""
         return self._ask("PATCH", "/runs/{}", run_id, body={"name": name})
 
     def delete(self, run_id: str) -> None:
@@ -62,15 +62,15 @@ class RunRoutes(Connection):
         self._ask("DELETE", "/runs/{}", run_id)
 
     def pause(self, run_id: str) -> Row:
-        """Have a checkpoint written and let the run rest."""
+        """Write a checkpoint and pause the run."""
         return self._ask("POST", "/runs/{}/pause", run_id)
 
     def resume(self, run_id: str) -> Row:
-        """Queue a run again that rests or was broken off."""
+        """Queue a paused, stopped or interrupted run again."""
         return self._ask("POST", "/runs/{}/resume", run_id)
 
     def stop(self, run_id: str) -> Row:
-        """Have the model saved as it is, and end the run."""
+        """Save the model as it is and end the run."""
         return self._ask("POST", "/runs/{}/stop", run_id)
 
     def cancel(self, run_id: str) -> Row:
@@ -78,7 +78,7 @@ class RunRoutes(Connection):
         return self._ask("POST", "/runs/{}/cancel", run_id)
 
     def move(self, run_id: str, places: int) -> Row:
-        """Let a waiting run change places with the one `places` before (negative) or behind it."""
+        """Swap a waiting run with the one `places` earlier (negative) or later in the queue."""
         return self._ask("POST", "/runs/{}/move", run_id, body={"places": places})
 
     def twin(self, run_id: str) -> Row:
@@ -86,51 +86,51 @@ class RunRoutes(Connection):
         return self._ask("POST", "/runs/{}/twin", run_id)
 
     def branch(self, run_id: str, model_name: str, step: int, settings: Mapping[str, Any], name: str) -> Row:
-        """Start a run that goes on from a checkpoint of this one, with changed settings."""
+        """Start a run that continues from a checkpoint of this one, with changed settings."""
         body = {"model_name": model_name, "step": step, "settings": settings, "name": name}
         return self._ask("POST", "/runs/{}/branch", run_id, body=body, headers=start_key(None))
 
     def start_verification(self, run_id: str) -> Row:
-        """Start the same run once more, to see whether the same comes of it."""
+        """Start the same run again, to check whether the result is the same."""
         return self._ask("POST", "/runs/{}/verification", run_id, headers=start_key(None))
 
     def verification(self, run_id: str, repeated_id: str) -> Row:
-        """How far the repetition gave the same."""
+        """Whether the repetition gave the same result."""
         return self._ask("GET", "/runs/{}/verification", run_id, params={"with": repeated_id})
 
     def comparison(self, run_ids: Sequence[str]) -> Row:
-        """Where the settings of runs differ, and what each came to."""
+        """Where the settings of runs differ, and the results of each."""
         return self._ask("GET", "/comparison", params={"runs": ",".join(run_ids)})
 
     def checkpoints(self, run_id: str) -> list[Row]:
-        """At which steps each model of the run has a checkpoint."""
+        """The steps of the kept checkpoints, for each model of the run."""
         return self._list("/runs/{}/checkpoints", run_id)
 
     def metrics(
         self, run_id: str, *, model: str | None = None, after_step: int | None = None, points: int | None = None
     ) -> Iterator[Row]:
-        """What was measured at each step of one model (default: the first); with `points`, at most so many, which keep
-        the shape of the curve."""
+        """The metrics of each step of one model (default: the first). With `points`, at most that many steps, chosen
+        to keep the curve's shape."""
         return self._pages("/runs/{}/metrics", run_id, model=model, after_step=after_step, points=points)
 
     def evaluations(self, run_id: str) -> Iterator[Row]:
-        """The checks on text that was held out."""
+        """The evaluations on held-out text."""
         return self._pages("/runs/{}/evaluations", run_id)
 
     def samples(self, run_id: str) -> Iterator[Row]:
-        """What the models wrote while they learned."""
+        """What the models wrote during training."""
         return self._pages("/runs/{}/samples", run_id)
 
     def logged(self, run_id: str) -> Iterator[Row]:
-        """What was noted while the run went: notes, warnings, errors."""
+        """The log of the run: notes, warnings, errors."""
         return self._pages("/runs/{}/events", run_id)
 
     def findings(self, run_id: str, model: str | None = None) -> list[Row]:
-        """What the curves of one model (default: the first) tell, and what to do."""
+        """Findings in the curves of one model (default: the first), and what to do."""
         return self._list("/runs/{}/findings", run_id, params=given({"model": model}))
 
     def data_report(self, run_id: str) -> Row:
-        """What each source of text gave."""
+        """What each source of text contributed."""
         return self._ask("GET", "/runs/{}/data-report", run_id)
 
     def save_report(self, run_id: str, file: Path, model: str | None = None) -> None:
@@ -138,14 +138,14 @@ class RunRoutes(Connection):
         self._save("/runs/{}/report", run_id, file=file, params=given({"model": model}))
 
     def save_metrics(self, run_id: str, file: Path) -> None:
-        """Save every step of every model of the run as a table, Parquet or CSV, as `file` ends."""
+        """Save every step of every model of the run as a table. The ending of `file` selects Parquet or CSV."""
         match file.suffix.lower():
             case ".parquet":
                 self._save("/runs/{}/metrics.parquet", run_id, file=file)
             case ".csv":
                 self._save("/runs/{}/metrics.csv", run_id, file=file)
             case _:
-                raise ConfigError({"file": f"{file.name} must end in .csv or .parquet, which says what is written."})
+                raise ConfigError({"file": f"{file.name} must end in .csv or .parquet."})
 
     def start_sweep(
         self,
@@ -168,17 +168,17 @@ class RunRoutes(Connection):
         return self._list("/sweeps")
 
     def sweep(self, sweep_id: str) -> Row:
-        """One sweep, and what its runs came to."""
+        """One sweep, and the results of its runs."""
         return self._ask("GET", "/sweeps/{}", sweep_id)
 
     def cancel_sweep(self, sweep_id: str) -> Row:
-        """Cancel those of its runs that wait or go on."""
+        """Cancel its waiting and active runs."""
         return self._ask("POST", "/sweeps/{}/cancel", sweep_id)
 
     def save_run_archive(self, run_id: str, file: Path) -> None:
-        """Save the run as an archive, `file`, which another studio can open and repeat."""
+        """Save the run archive as `file`. Another studio can open it and repeat the run."""
         self._save("/runs/{}/archive", run_id, file=file)
 
     def open_run_archive(self, file: Path) -> Row:
-        """Add the run of an archive."""
+        """Add the run from an archive."""
         return self._send_file("/archives", file)

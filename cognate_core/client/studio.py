@@ -1,4 +1,4 @@
-"""What the studio is, its presets and estimates, and its trash."""
+"""The studio itself, its presets and estimates, and its trash."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class StudioRoutes(Connection):
     """The studio as a whole."""
 
     def health(self) -> Row:
-        """Whether the studio is well."""
+        """The studio's health."""
         return self._ask("GET", "/health")
 
     def link(self) -> str:
-        """An address that opens the studio's pages in one browser, once."""
+        """A login link: opens the studio's pages in one browser, once."""
         return self.url + str(self._ask("POST", "/links", body={})["path"])
 
     def coordination(self) -> Row:
-        """Who manages the data directory, since when, and what is going on."""
+        """Who manages the data directory, since when, and what is running."""
         return self._ask("GET", "/coordination")
 
     def presets(self) -> list[Row]:
@@ -36,7 +36,7 @@ class StudioRoutes(Connection):
         return self._ask("GET", "/config/schema")
 
     def estimate(self, config: Settings, settings: Mapping[str, Any] | None = None) -> Row:
-        """What a run with these settings needs: parameters, memory, disk. `settings`: what of `config` is changed."""
+        """What a run with these settings needs: parameters, memory, disk. `settings` changes `config`."""
         body = {"config": config, "settings": settings or {}}
         return self._ask("POST", "/estimates", body=body, seconds=WORK_SECONDS)
 
@@ -46,29 +46,29 @@ class StudioRoutes(Connection):
         return self._ask("POST", "/time-estimates", body=body, seconds=WORK_SECONDS)
 
     def find_rate(self, config: Settings, settings: Mapping[str, Any] | None = None) -> Row:
-        """Begin to search for a learning rate with these settings; `rate_search` tells how far it is."""
+        """Start to search for a learning rate with these settings; `rate_search` shows its progress."""
         return self._ask("POST", "/learning-rates", body={"config": config, "settings": settings or {}})
 
     def rate_search(self) -> Row:
-        """How far the last search for a learning rate is, its curve, and what it suggests."""
+        """The latest search for a learning rate: its progress, curve and suggestion."""
         return self._ask("GET", "/learning-rates")
 
     def cancel_rate_search(self) -> Row:
-        """End the search for a learning rate."""
+        """Cancel the search for a learning rate."""
         return self._ask("DELETE", "/learning-rates")
 
     def trash(self) -> Iterator[Row]:
-        """What was deleted, the newest first."""
+        """The entries of the trash, the newest first."""
         return self._pages("/trash")
 
     def restore(self, entry_id: str) -> Row:
-        """Have something again as it was."""
+        """Restore a run or model."""
         return self._ask("POST", "/trash/{}/restore", entry_id)
 
     def remove_for_good(self, entry_id: str) -> None:
-        """Remove something from the trash."""
+        """Remove an entry of the trash for good."""
         self._ask("DELETE", "/trash/{}", entry_id)
 
     def empty_trash(self) -> int:
-        """Remove everything from the trash; how many entries there were."""
+        """Empty the trash; returns the number of entries removed."""
         return int(self._ask("DELETE", "/trash", seconds=WORK_SECONDS)["removed"])

@@ -1,10 +1,10 @@
-"""The settings of a training run: what each is, which contradict, how they are written, and the presets.
+"""The settings of a training run: their definitions, contradictions, text formats, and the presets.
 
-setting.py          what a setting declares beside its help
-fields/             the settings, a file a section
+setting.py          what a setting declares besides its help
+fields/             the settings, one file for each section
 training_config.py  all of them together
-rules.py            what contradicts, and what will hardly do what was meant
-text.py             TOML, as typed, and the sentences for what cannot be used
+rules.py            contradictions, and settings that are probably not intended
+text.py             TOML, settings as typed, and the sentences for invalid settings
 """
 
 from cognate_core.config.datasets import DATASETS, Dataset, dataset_id

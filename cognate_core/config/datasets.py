@@ -1,4 +1,4 @@
-"""The datasets that `dataset_sources` can name, an entry each: all that the rest of the studio knows of them."""
+"""The datasets that `dataset_sources` can name: all that the rest of the studio knows about them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """A dataset on the Hugging Face hub, or one that is made here.
+    """A dataset on the Hugging Face hub, or one that is generated here.
 
     Attributes:
         id: its name on the hub.
-        description: what it holds, in a few words.
-        row_format: a key of ROW_FORMATS in data/documents.py, which turns a row into a text; "" when it is made here.
-        folder: where it lies below COGNATE_DATASETS_DIR, in the hub's own layout.
-        subset: which of its configurations; None when it has one only.
-        heldout_split: the rows that no model learns from.
-        word_answers: whether its answers are words, even where they look like numbers.
+        description: its content in a few words.
+        row_format: a key of ROW_FORMATS in data/documents.py, which turns a row into a text; "" if generated here.
+        folder: its folder in COGNATE_DATASETS_DIR, in the hub's own layout.
+        subset: which of its configurations to use; None if it has only one.
+        heldout_split: the split that no model learns from.
+        word_answers: whether its answers are words, even if they look like numbers.
     """
 
     id: str
@@ -47,5 +47,5 @@ DATASETS: dict[str, Dataset] = {
 
 
 def dataset_id(name: str) -> str:
-    """Where the dataset comes from; of a person's own file, its name."""
+    """The dataset's id; the name itself for a person's own file."""
     return DATASETS[name].id if name in DATASETS else name

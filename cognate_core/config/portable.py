@@ -1,4 +1,4 @@
-"""Settings and texts that leave this computer, without its folders, which are nobody else's concern."""
+"""Removes private folders from settings and texts that leave this computer."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from cognate_core.config.training_config import TrainingConfig, fields_that
 
 
 def portable_config(config: TrainingConfig) -> TrainingConfig:
-    """`config` without folders and addresses of this computer. A file of one's own keeps its name."""
+    """`config` without folders and addresses of this computer. An own file keeps its name."""
     return without_places(config, TrainingConfig.model_fields["output_dir"].default)
 
 
 def without_places(config: TrainingConfig, folder: str) -> TrainingConfig:
-    """`config` in this folder. A cluster of somebody else's is never joined: it would run its code here."""
+    """`config` in this folder. Its cluster is removed: joining somebody else's would run their code here."""
     elsewhere: dict[str, Any] = {name: info.default for name, info in fields_that("personal").items()}
     elsewhere |= {"output_dir": folder, "dataset_path": config.dataset_path and file_name_only(config.dataset_path)}
     return config.model_copy(update=elsewhere)
 
 
 def without_folders(text: str, home: Path) -> str:
-    """`text`, plain or JSON, with the data directory and the person's own folder taken out of the paths in it."""
+    """`text`, plain or JSON, without the data directory and the home folder in its paths."""
     forms = [form for place in (str(home), str(Path.home())) for form in (place, json.dumps(place)[1:-1])]
-    forms = [form for form in forms if len(form) > 1]  # no person's folder is "/"
+    forms = [form for form in forms if len(form) > 1]  # "/" is nobody's home folder
     if not forms:
         return text
     folder = rf"(?<![\w./\\])(?:{'|'.join(map(re.escape, forms))})(?![\w-]|\.\w)[/\\]*"
@@ -33,5 +33,5 @@ def without_folders(text: str, home: Path) -> str:
 
 
 def file_name_only(path: str) -> str:
-    """The last part of a path of either system: a file of one's own is known elsewhere by its name."""
+    """The last part of a POSIX or Windows path: elsewhere, an own file is known by its name."""
     return PureWindowsPath(PurePosixPath(path).name).name

@@ -1,4 +1,4 @@
-"""Ready-made configurations, each with an honest sentence on what to expect of it."""
+"""Ready-made configurations, each with an honest sentence about what to expect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from cognate_core.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A named starting point. `expectation`: how long it takes and what comes of it (measured: docs/experiments.md)."""
+    """A named starting point. `expectation`: its duration and result (measured: docs/experiments.md)."""
 
     name: str
     title: str
@@ -28,8 +28,8 @@ PRESETS: dict[str, Preset] = {
             name="solve",
             title="Learns to solve",
             summary="A small model that gets answers right before your eyes: word problems with one sum or difference.",
-            expectation="About 4 minutes on two cores. It then gets 98 of 100 new problems right, and two of three "
-            "that you word yourself.",
+            expectation="About 4 minutes on two cores. It then gets 98 of 100 new problems right, and two of three in "
+            "your own words.",
             config=TrainingConfig(
                 dataset_sources=["Synthetic"],
                 word_problems="sums-to-20",
@@ -65,7 +65,7 @@ PRESETS: dict[str, Preset] = {
             name="first-run",
             title="First language model",
             summary="A small model that visibly learns the style of school maths problems.",
-            expectation="About 3 minutes on two cores. It then writes like a worked solution, with wrong sums.",
+            expectation="About 3 minutes on two cores. Its text then looks like worked solutions, with wrong sums.",
             config=TrainingConfig(
                 dataset_sources=["GSM8K", "SVAMP"],
                 train_seq_len=256,
@@ -91,9 +91,9 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="cognate-25m",
             title="Cognate 25M",
-            summary="The full-size model with pondering and memory, trained in the best way known here.",
-            expectation="About 70 minutes on two cores. It then writes fluent solutions of school problems, "
-            "mostly with wrong sums.",
+            summary="The full-size model with pondering and memory, with the best settings found here.",
+            expectation="About 70 minutes on two cores. It then writes fluent solutions to school problems, mostly "
+            "with wrong sums.",
             config=TrainingConfig(
                 d_model=384,
                 n_layers=8,
@@ -102,7 +102,7 @@ PRESETS: dict[str, Preset] = {
                 attention_window=256,
                 mem_layers="one",
                 vocab_size=6400,
-                max_act_steps=4,  # with 16 a run needed 9 GB: until it is known who goes on, a batch takes its limit
+                max_act_steps=4,  # with 16 a run needed 9 GB: at first each batch takes its limit
                 act_inference_steps=4,
                 act_from=0.5,
                 max_steps=800,
@@ -121,15 +121,15 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="as-specified",
             title="Cognate 25M, as specified",
-            summary="The same parts with the settings that they were specified with, GrokFast among them.",
-            expectation="Perhaps four hours on two cores. No run of it was trained to its end.",
+            summary="The same parts with the settings of the specification, including GrokFast.",
+            expectation="Perhaps four hours on two cores. No run of it was trained to the end.",
             config=TrainingConfig(),
         ),
         Preset(
             name="grokking",
             title="See a model grok in a minute",
             summary="A tiny model learns to multiply modulo 97 from half of the table, and suddenly understands the "
-            "rest of it. The setting of the GrokFast paper.",
+            "rest. The setting of the GrokFast paper.",
             expectation="About a minute on one core. After 900 to 1,500 steps it suddenly gets nearly all unseen "
             "problems right. Without the filter it had a third of them right after 5,000 steps.",
             config=TrainingConfig(
@@ -162,7 +162,7 @@ PRESETS: dict[str, Preset] = {
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One variant of a race in the Grokking lab: what it has otherwise than the preset."""
+    """One variant of a race in the Grokking lab. `overrides`: its differences from the preset."""
 
     title: str
     explanation: str
@@ -186,8 +186,8 @@ VARIANTS: dict[str, Variant] = {
     ),
     "muon": Variant(
         "Muon",
-        "the quickest that was found here: Muon, rate 0.01, decay 0.5, orthogonal gradient, no filter; seeds 0 to 4 "
-        "took 160 to 180 steps. It understands while it learns: there is no delay to watch",
+        "the fastest found here: Muon, rate 0.01, decay 0.5, orthogonal gradient, no filter; seeds 0 to 4 took 160 to "
+        "180 steps. It understands while it learns: there is no delay to watch",
         {
             "optimizer": "muon",
             "learning_rate": 1e-2,
@@ -197,11 +197,11 @@ VARIANTS: dict[str, Variant] = {
         },
     ),
 }
-"""Who races in the Grokking lab. A race without the matched control proves nothing about the filter."""
+"""The variants in the Grokking lab. A race without the matched control proves nothing about the filter."""
 
 
 def nearest_preset(config: TrainingConfig) -> Preset:
-    """The preset that fewest settings of `config` differ from; of several, the first."""
+    """The preset with the fewest settings that differ from `config`; the first one of equals."""
     return min(
         PRESETS.values(), key=lambda preset: sum(value != getattr(preset.config, name) for name, value in config)
     )
@@ -211,7 +211,7 @@ def get_preset(name: str) -> Preset:
     """The preset called `name`.
 
     Raises:
-        ConfigError: there is none; the sentence lists those there are.
+        ConfigError: there is no such preset; the message lists all presets.
     """
     if name not in PRESETS:
         raise ConfigError({"preset": f"There is no preset {name!r}. Choose from {', '.join(PRESETS)}."})

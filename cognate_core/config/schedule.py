@@ -10,7 +10,7 @@ ARITHMETIC_WARMUP_UPDATES = 10  # of ironjr/grokfast, main.py
 
 
 def peak_learning_rate(config: TrainingConfig) -> float:
-    """The highest rate of the schedule: with "keep the step size", the filter's lengthening is divided out."""
+    """The highest rate of the schedule; "keep the step size" compensates for the filter's longer gradients."""
     if config.grokfast_enabled and config.grokfast_keep_step_size:
         return config.learning_rate / (1 + config.grokfast_lamb)
     return config.learning_rate
@@ -19,7 +19,7 @@ def peak_learning_rate(config: TrainingConfig) -> float:
 def learning_rate_at(step: int, config: TrainingConfig) -> float:
     """The rate of optimizer step 1 .. max_steps: a linear warm-up, a flat stretch, a cosine down to min_lr_ratio."""
     peak = peak_learning_rate(config)
-    if config.task == "arithmetic":  # as published: constant, and the very first update does not move anything
+    if config.task == "arithmetic":  # as published: a short warm-up from zero, then constant
         return peak * min(1.0, (step - 1) / ARITHMETIC_WARMUP_UPDATES)
     warmup_steps = round(config.warmup_ratio * config.max_steps)
     if step <= warmup_steps:
@@ -31,6 +31,6 @@ def learning_rate_at(step: int, config: TrainingConfig) -> float:
 
 
 def decay_begin(config: TrainingConfig) -> int:
-    """After this step the rate falls."""
+    """The last step before the rate falls."""
     flat_until = config.max_steps - round(config.decay_ratio * config.max_steps)
     return max(round(config.warmup_ratio * config.max_steps), flat_until)

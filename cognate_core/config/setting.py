@@ -1,4 +1,4 @@
-"""What a setting declares: its default, its bounds, its place in the form, and what it is for."""
+"""What a setting declares: its default, bounds, place in the form, and use."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def setting(
     """A field of `Settings`.
 
     Args:
-        tasks: those that it means something for.
-        simple: it stands in the short form.
-        branchable: a run that goes on from another's checkpoint may change it.
-        sweepable: it can be tried at several values.
-        shapes_model: it decides what the finished model computes, so that the model's config.json has it.
-        prepares_data: it decides which rows a run reads, or how these become tokens.
-        compared: a repetition of a run must have the same to be one.
-        personal: a place on this computer, which is nobody else's concern.
-        bounds: as of pydantic's Field.
+        tasks: the tasks that use it.
+        simple: whether it is in the short form.
+        branchable: whether a branch from a checkpoint may change it.
+        sweepable: whether a sweep may vary it.
+        shapes_model: whether it affects what the finished model computes, and is therefore in its config.json.
+        prepares_data: whether it affects which rows a run reads, or how they become tokens.
+        compared: whether it must be the same in a repetition of a run.
+        personal: whether it is a private place on this computer.
+        bounds: as for pydantic's Field.
     """
     extra: JsonDict = {
         "section": section,
@@ -83,12 +83,12 @@ def setting(
 
 
 def field_extra(info: FieldInfo) -> dict[str, Any]:
-    """What a field declared: its section, unit, example, ..., by the names of the arguments of `setting`."""
+    """What a field declares, by the argument names of `setting`: section, unit, example, ..."""
     return dict(info.json_schema_extra) if isinstance(info.json_schema_extra, dict) else {}
 
 
 def field_range(info: FieldInfo) -> str:
-    """The allowed range in words, such as "1 to 4,096"; empty when there is none."""
+    """The allowed range in words, such as "1 to 4,096"; empty if there is none."""
     bounds = {
         kind: getattr(item, kind)
         for item in info.metadata

@@ -1,7 +1,7 @@
-"""A sweep: one run for each of several settings, by a grid of values or by draws from ranges.
+"""A sweep: runs with different settings, from a grid of values or draws from ranges.
 
-It knows settings only: which runs a sweep comes to, which of them contradict, and what each is called. A RunManager
-starts them as runs of one group.
+It knows only settings: the resulting runs, their contradictions, and their names. A RunManager starts them as runs of
+one group.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cognate_core.config.text import as_text
 from cognate_core.config.training_config import TrainingConfig, fields_that, parse_setting
 from cognate_core.errors import ConfigError
 
-MAX_RUNS = 50  # of one sweep, those included that contradict
-LOG_FROM = 10  # a range whose end is so many times its beginning is drawn from by the logarithm, unless said otherwise
-DIGITS = 3  # significant ones of a number that is drawn: a rate to more of them is no other rate
-TRIES = 100  # to draw what was not drawn before
-NAME_KEPT = 24  # letters of a sweep's name that its runs keep at least
+MAX_RUNS = 50  # of one sweep, including contradictory ones
+LOG_FROM = 10  # by default, a range that ends at this many times its start or more is drawn by the logarithm
+DIGITS = 3  # significant digits of a drawn number: more make no difference
+TRIES = 100  # per draw, to find one that was not drawn before
+NAME_KEPT = 24  # minimum characters of a sweep's name in the names of its runs
 
 _SWITCHES = {"Pondering": "act_enabled", "Memory": "ltm_enabled", "GrokFast": "grokfast_enabled"}
 _OF_ONE_FILTER = {"grokfast_alpha": "ema", "grokfast_window": "ma"}
@@ -35,9 +35,9 @@ Changes = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """Numbers from `low` to `high`, both included; whole ones where the setting is whole.
+    """Numbers from `low` to `high`, both included; whole numbers for whole-number settings.
 
-    `log`: drawn evenly by the logarithm, as suits rates. None: where `high` is ten times `low` or more.
+    `log`: drawn evenly by the logarithm, which suits rates. None: only if `high` is ten times `low` or more.
     """
 
     low: Any
@@ -46,22 +46,22 @@ class Range:
 
     @property
     def by_logarithm(self) -> bool:
-        """Whether it is drawn from by the logarithm."""
+        """Whether draws are even by the logarithm."""
         return self.low > 0 and self.high >= LOG_FROM * self.low if self.log is None else self.log
 
 
 class Sweep:
-    """Runs that differ from `base` in a few settings: each combination of the grid, with each draw from the ranges.
+    """Runs that differ from `base` in a few settings: each combination of the grid with each draw from the ranges.
 
     Args:
-        grid: by setting, its values. Typed, as text, or all in one text as a person types it ("0.001, 0.002").
-        ranges: by setting, what is drawn from: a Range ("1e-4 to 1e-2" as text), or values of which one is chosen.
-        draws: how many times is drawn from the ranges, each time something else.
-        seed: of the draws. The same seed draws the same.
-        leave_out: whether combinations that contradict are left out; otherwise `configs` refuses.
+        grid: the values of each setting: typed, as text, or all in one text as a person types it ("0.001, 0.002").
+        ranges: for each setting, a Range ("1e-4 to 1e-2" as text), or values; each draw chooses one.
+        draws: how many different draws to make from the ranges.
+        seed: of the draws. The same seed draws the same values.
+        leave_out: whether to leave out contradictory combinations; otherwise `configs` raises an error.
 
     Raises:
-        ConfigError: a sentence for each setting that cannot be varied so; under "draws" and "sweep" for the whole.
+        ConfigError: a sentence for each setting that cannot be varied like this; "draws" and "sweep" concern the whole.
     """
 
     def __init__(
@@ -95,21 +95,21 @@ class Sweep:
         if problems:
             raise ConfigError(problems)
         self.runs: list[tuple[Changes, TrainingConfig]] = []
-        """What each run that can be trained has otherwise than `base`, and its settings."""
+        """(changes from `base`, settings) of each run that can be trained."""
         self.contradictions: list[tuple[Changes, str]] = []
-        """Combinations that cannot be trained, or would train what another does, each with its sentence."""
+        """(changes, reason) of each combination that cannot be trained or would repeat another."""
         self._combine()
 
     @property
     def fields(self) -> list[str]:
-        """The settings that are varied."""
+        """The varied settings."""
         return [*self.grid, *self.ranges]
 
     def configs(self) -> list[tuple[Changes, TrainingConfig]]:
-        """What each run has otherwise than `base`, and its settings.
+        """(changes from `base`, settings) of each run.
 
         Raises:
-            ConfigError: combinations contradict and are not to be left out, or all of them do.
+            ConfigError: some combinations contradict and `leave_out` is off, or all contradict.
         """
         if self.contradictions and not self.leave_out:
             changes, sentence = self.contradictions[0]
@@ -117,7 +117,7 @@ class Sweep:
             raise ConfigError(
                 {
                     "sweep": f"{count} of {every} combinations cannot be trained, such as {changes_text(changes)}: "
-                    f"{sentence} Leave such out, or choose other values."
+                    f"{sentence} Leave them out, or choose other values."
                 }
             )
         if not self.runs:
@@ -125,10 +125,10 @@ class Sweep:
         return list(self.runs)
 
     def names(self, name: str, longest: int) -> list[str]:
-        """A name for each of `configs`, such as "rates learning_rate=0.001, n_layers=4", no two alike.
+        """A unique name for each of `configs`, such as "rates learning_rate=0.001, n_layers=4".
 
         Args:
-            longest: letters that a name may have, 40 at least.
+            longest: maximum characters of a name, at least 40.
         """
         endings = [f" {changes_text(changes)}" for changes, _ in self.runs]
         room = longest - min(len(name), NAME_KEPT)
@@ -148,13 +148,13 @@ class Sweep:
         if not self.fields:
             return {"sweep": "Choose at least one setting to vary."}
         if self.ranges and self.draws < 1:
-            return {"draws": f"Say how many times is drawn, 1 to {MAX_RUNS}; got {self.draws}."}
+            return {"draws": f"Give a number of draws from 1 to {MAX_RUNS}; got {self.draws}."}
         if count > MAX_RUNS:
             where = "draws" if self.ranges else "sweep"
-            return {where: f"This makes {count:,} runs; a sweep has {MAX_RUNS} at most. Choose fewer."}
+            return {where: f"This makes {count:,} runs; a sweep can have at most {MAX_RUNS}. Choose fewer."}
         if count < 2:
             where = "draws" if self.ranges else "sweep"
-            return {where: "This makes one run alone. Give a second value to compare with."}
+            return {where: "This makes only one run. Add a second value to compare with."}
         return {}
 
     def _combine(self) -> None:
@@ -171,11 +171,11 @@ class Sweep:
                 if same is changes:
                     self.runs.append((changes, config))
                 else:
-                    sentence = f"It trains just what {changes_text(same)} does: what is switched off changes nothing."
+                    sentence = f"It trains the same as {changes_text(same)}: settings of disabled parts change nothing."
                     self.contradictions.append((changes, sentence))
 
     def _drawn(self) -> list[Changes]:
-        """The draws, the same at each call."""
+        """The draws; the same at each call."""
         source = random.Random(self.seed)
         drawn: dict[str, Changes] = {}
         for _ in range(TRIES * self.draws):
@@ -184,23 +184,23 @@ class Sweep:
             if len(drawn) == self.draws:
                 return list(drawn.values())
         raise ConfigError(
-            {"draws": f"Only {len(drawn)} different draws came of these values. Choose fewer, or wider ranges."}
+            {"draws": f"These values allow only {len(drawn)} different draws. Choose fewer draws, or wider ranges."}
         )
 
 
 def changes_text(changes: Mapping[str, Any]) -> str:
-    """Settings as the command line takes them, such as "learning_rate=0.001, n_layers=4"."""
+    """Settings in the format of the command line, such as "learning_rate=0.001, n_layers=4"."""
     return ", ".join(f"{name}={as_text(value)}" for name, value in changes.items())
 
 
 def _sweepable(name: str, task: Task) -> str:
-    """The field that `name` means, which a sweep may vary."""
+    """The field that `name` stands for. Raises ConfigError if a sweep cannot vary it."""
     field = _field(name)
     if field in fields_that("sweepable", task):
         return field
     if field not in TrainingConfig.model_fields:
-        parse_setting(name, None)  # refuses, and says where the settings are listed
-    raise ConfigError({name: f"{_title(field)} cannot be varied: it does not change what is trained here."})
+        parse_setting(name, None)  # raises, and names the list of settings
+    raise ConfigError({name: f"{_title(field)} cannot be varied: it does not affect training here."})
 
 
 def _field(name: str) -> str:
@@ -212,14 +212,14 @@ def _title(field: str) -> str:
 
 
 def _values(name: str, wanted: Sequence[Any] | str) -> list[Any]:
-    """The values of a setting, each by itself one that it can have."""
+    """The values of a setting, each valid by itself."""
     if isinstance(wanted, str):
         parts: Sequence[Any] = _split(name, wanted)
     else:
         parts = wanted if isinstance(wanted, Sequence) else [wanted]
     title = _title(_field(name))
     if not parts:
-        raise ConfigError({name: f"{title} needs values to try, such as two numbers with a comma between them."})
+        raise ConfigError({name: f"{title} needs values to try, such as two numbers separated by a comma."})
     values = [parse_setting(name, part)[1] for part in parts]
     for place, value in enumerate(values):
         if value in values[:place]:
@@ -228,13 +228,13 @@ def _values(name: str, wanted: Sequence[Any] | str) -> list[Any]:
 
 
 def _split(name: str, text: str) -> list[str]:
-    """The values in a person's text, between commas or semicolons; a list's values between semicolons alone."""
+    """The values in a person's text, separated by commas or semicolons; values that are lists only by semicolons."""
     info = TrainingConfig.model_fields[_field(name)]
     between = ";" if isinstance(info.get_default(call_default_factory=True), list | dict) else r";|,\s+|,$"
     parts = [part.strip() for part in re.split(between, text.strip()) if part.strip()]
     if len(parts) == 1 and _GROUPED.fullmatch(parts[0]):
         raise ConfigError(
-            {name: f"{parts[0]} may be one number or several. Put a space after each comma that divides two values."}
+            {name: f"{parts[0]} may be one number or several. Put a space after each comma that separates two values."}
         )
     if between == ";":
         return parts
@@ -249,14 +249,14 @@ def _range_or_values(name: str, wanted: Range | Sequence[Any] | str) -> Range | 
     field = _field(name)
     title = _title(field)
     if TrainingConfig.model_fields[field].annotation not in (int, float):
-        raise ConfigError({name: f"{title} is no number. Give values to choose from, with commas between them."})
+        raise ConfigError({name: f"{title} is not a number. Give values to choose from, separated by commas."})
     low, high = (parse_setting(name, end)[1] for end in (wanted.low, wanted.high))
-    if name != field:  # epsilon is 1 - threshold: the larger one is the smaller
+    if name != field:  # epsilon is 1 - threshold: the order is reversed
         low, high = high, low
     if not low < high:
-        raise ConfigError({name: f"The range of {title} begins at {as_text(low)} and must end above that."})
+        raise ConfigError({name: f"The range of {title} starts at {as_text(low)} and must end above that."})
     if wanted.log and low <= 0:
-        raise ConfigError({name: f"The range of {title} must begin above 0 to be drawn from by the logarithm."})
+        raise ConfigError({name: f"The range of {title} must start above 0 to be drawn by the logarithm."})
     return Range(low, high, wanted.log)
 
 
@@ -274,7 +274,7 @@ def _draw(source: random.Random, wanted: Range | list[Any]) -> Any:
 
 
 def _what_counts(config: TrainingConfig) -> Changes:
-    """The settings that make a difference to what is trained: not those of what is switched off."""
+    """The settings that affect training, without those of disabled parts."""
     off = {section for section, switch in _SWITCHES.items() if not getattr(config, switch)}
     return {
         name: getattr(config, name)

@@ -1,4 +1,4 @@
-"""Settings as text: TOML, as a person types them, and the sentence for what cannot be used."""
+"""Settings as text: TOML, as a person types them, and the sentences for invalid settings."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def toml_text(values: Mapping[str, Any], fields: Fields) -> str:
 
 
 def _toml_value(value: Any) -> str:
-    """One value on one line; tables inline, because a table of its own would swallow the settings after it."""
+    """One value on one line. Tables are inline: a separate table would swallow the settings after it."""
     if isinstance(value, dict):
         pairs = (tomli_w.dumps({key: item}).strip() for key, item in value.items())
         return "{ " + ", ".join(pairs) + " }" if value else "{}"
@@ -42,7 +42,7 @@ def _toml_value(value: Any) -> str:
 
 
 def as_text(value: Any) -> str:
-    """A setting as a person would type it, 2e-4 and not 0.0002. It reads back as the same."""
+    """A setting as a person would type it, such as 2e-4 instead of 0.0002. It reads back as the same value."""
     if value is None:
         return ""
     if isinstance(value, dict):
@@ -57,7 +57,7 @@ def as_text(value: Any) -> str:
 
 
 def sentences(error: ValidationError, fields: Fields) -> dict[str, str]:
-    """One sentence for each field that pydantic refused."""
+    """One sentence for each field that pydantic rejected."""
     problems: dict[str, str] = {}
     for detail in error.errors():
         name, sentence = _sentence(detail, fields)

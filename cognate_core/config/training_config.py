@@ -1,6 +1,6 @@
 """TrainingConfig: every setting of a training run.
 
-The one source for the form, the command line, the TOML files and the documentation. It knows nothing of tensors,
+The single source for the form, the command line, the TOML files and the documentation. It does not depend on tensors,
 files or pages.
 """
 
@@ -30,7 +30,7 @@ from cognate_core.config.text import no_setting, sentences, toml_text
 from cognate_core.errors import ConfigError
 
 
-class TrainingConfig(  # the settings stand in the order of the form: of several bases, pydantic begins with the last
+class TrainingConfig(  # in the order of the form: pydantic starts with the last base class
     WorkerSettings,
     CheckingSettings,
     LabSettings,
@@ -44,12 +44,12 @@ class TrainingConfig(  # the settings stand in the order of the form: of several
     """Every setting of a run. Immutable; make a changed copy with `with_overrides`."""
 
     prepared_data: SkipJsonSchema[str | None] = Field(default=None, exclude=True, repr=False)
-    """Folder that the DatasetLoader made; the service puts it in with `model_copy`, and nobody else can."""
+    """Folder made by the DatasetLoader. Only the service sets it, with `model_copy`."""
 
     @model_validator(mode="before")
     @classmethod
     def _of_the_service_alone(cls, values: Any) -> Any:
-        """To whoever gives settings, prepared_data is none of them: it is not kept with the others."""
+        """Reject prepared_data as an unknown setting: it is not stored with the others."""
         if isinstance(values, Mapping) and "prepared_data" in values:
             raise ValueError(f"prepared_data: {no_setting('prepared_data')}")
         return values
@@ -57,7 +57,7 @@ class TrainingConfig(  # the settings stand in the order of the form: of several
     @field_validator("*", mode="before")
     @classmethod
     def _thousands_commas(cls, value: Any) -> Any:
-        """5,000 is how the form itself writes numbers."""
+        """Accept 5,000: the form itself writes numbers like this."""
         is_grouped = isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(,\d{3})+\s*", value)
         return value.replace(",", "") if is_grouped else value
 
@@ -78,34 +78,34 @@ class TrainingConfig(  # the settings stand in the order of the form: of several
 
     @property
     def act_epsilon(self) -> float:
-        """The halting threshold as the paper has it: 1 - epsilon."""
+        """The paper's epsilon: 1 - the halting threshold."""
         return round(1 - self.act_threshold, 12)
 
     @property
     def choices(self) -> int:
-        """Among how many tokens the model chooses the next one."""
+        """How many tokens the model chooses the next one from."""
         return self.arithmetic_modulus + 2 if self.task == "arithmetic" else self.vocab_size
 
     def fitted(self, report: Mapping[str, Any] | None) -> TrainingConfig:
-        """These settings with the vocabulary that models have which learn from the data of `report`.
+        """These settings with the vocabulary of models that learn from the data of `report`.
 
         Args:
-            report: the fields of a DataReport; None while the data are not prepared: at most as many as asked for.
+            report: the fields of a DataReport; None before the data is prepared: the vocabulary then stays as set.
         """
         if report is None or not report.get("fitted"):
             return self
         return self.model_copy(update={"vocab_size": report["vocabulary"]})
 
     def warnings(self) -> list[str]:
-        """Sentences about settings that are allowed and will hardly do what was meant."""
+        """Sentences about settings that are allowed but probably not intended."""
         return rules.warnings(self)
 
     @classmethod
     def from_values(cls, values: Mapping[str, Any]) -> TrainingConfig:
-        """Validate `values` (typed, or text as a person typed it).
+        """Validate `values` (typed, or text as a person types it).
 
         Raises:
-            ConfigError: with a sentence for each field that cannot be used.
+            ConfigError: with a sentence for each invalid field.
         """
         try:
             return cls.model_validate(dict(values))
@@ -113,10 +113,10 @@ class TrainingConfig(  # the settings stand in the order of the form: of several
             raise ConfigError(sentences(error, TrainingConfig.model_fields)) from error
 
     def with_overrides(self, overrides: Mapping[str, Any]) -> TrainingConfig:
-        """A copy with `overrides` put over it, validated as a whole.
+        """A copy with `overrides` applied, validated as a whole.
 
         Raises:
-            ConfigError: as `from_values`.
+            ConfigError: as for `from_values`.
         """
         current = {name: getattr(self, name) for name in form_fields()}
         if "act_epsilon" in overrides:
@@ -125,15 +125,15 @@ class TrainingConfig(  # the settings stand in the order of the form: of several
         return changed.model_copy(update={"prepared_data": self.prepared_data})
 
     def to_toml(self) -> str:
-        """The config as TOML, each setting under a comment that explains it."""
+        """The config as TOML, with an explanation above each setting."""
         return toml_text(dict(self), form_fields())
 
     @classmethod
     def from_toml(cls, text: str) -> TrainingConfig:
-        """Read what `to_toml` wrote, or any part of it; what is missing takes its default.
+        """Read what `to_toml` wrote, or part of it; missing settings take their defaults.
 
         Raises:
-            ConfigError: the text is no TOML, or a setting cannot be used.
+            ConfigError: the text is not TOML, or a setting is invalid.
         """
         try:
             values = tomllib.loads(text)
@@ -143,7 +143,7 @@ class TrainingConfig(  # the settings stand in the order of the form: of several
 
 
 class _EachAlone(TrainingConfig):
-    """The settings without the question whether they agree with one another."""
+    """The settings without the check for contradictions."""
 
     @model_validator(mode="after")
     def _fields_agree(self) -> _EachAlone:
@@ -151,12 +151,12 @@ class _EachAlone(TrainingConfig):
 
 
 def parse_setting(name: str, value: Any) -> tuple[str, Any]:
-    """One setting by itself, typed or as text: the field that it means, and its value.
+    """(field, value) of one setting by itself, given typed or as text.
 
-    Whether it agrees with the other settings is for `TrainingConfig.with_overrides` to say.
+    `TrainingConfig.with_overrides` checks whether it agrees with the other settings.
 
     Raises:
-        ConfigError: there is no such setting, or it cannot have this value.
+        ConfigError: there is no such setting, or the value is invalid.
     """
     try:
         alone = _EachAlone.model_validate({name: value})
@@ -167,16 +167,16 @@ def parse_setting(name: str, value: Any) -> tuple[str, Any]:
 
 
 def form_fields() -> dict[str, FieldInfo]:
-    """The settings that people see, by name, in order."""
+    """The visible settings by name, in order."""
     return {name: info for name, info in TrainingConfig.model_fields.items() if not info.exclude}
 
 
 def used_fields(task: Task) -> dict[str, FieldInfo]:
-    """The settings that mean something for a task, of those that people see."""
+    """The visible settings that a task uses."""
     return {name: info for name, info in form_fields().items() if task in field_extra(info)["tasks"]}
 
 
 def fields_that(fact: str, task: Task | None = None) -> dict[str, FieldInfo]:
-    """The settings that declare this of themselves ("branchable", ...: see `setting`), of those that a task uses."""
+    """The settings that declare `fact` ("branchable", ...: see `setting`), of those that a task uses."""
     fields = form_fields() if task is None else used_fields(task)
     return {name: info for name, info in fields.items() if field_extra(info)[fact]}

@@ -1,7 +1,7 @@
-"""What the parts of Cognate Studio say to each other: records, statuses, files and the three interfaces between them.
+"""What the parts of Cognate Studio exchange: records, statuses, files and the three interfaces between them.
 
-Plain data and abstract classes only: no files, no database, no tensors. All data can be written as JSON, because a
-trainer sits in another process.
+Only plain data and abstract classes: no files, no database, no tensors. All data can be written as JSON, because a
+trainer runs in another process.
 """
 
 from cognate_core.contracts.artifacts import (

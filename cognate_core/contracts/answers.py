@@ -1,6 +1,6 @@
-"""Whether an answer is right: how it is read out of a text, when two are the same, and how sure a share of them is.
+"""Whether an answer is right: how to find it in a text, when two answers are the same, and how certain a share is.
 
-Knows text and counts; no model, no files.
+Works on text and counts; uses no model and no files.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from cognate_core.config import DATASETS
 
 QUESTION_MARK = "Problem: "
 SOLUTION_MARK = "\nSolution:"
-"""Ends the prompt: what a model should write comes behind it."""
+"""Ends the prompt: the model's text follows it."""
 
 ANSWER_MARK = "####"
-"""Stands before the answer, on a line of its own, as in GSM8K (arXiv 2110.14168)."""
+"""Precedes the answer on the same line, which has nothing else, as in GSM8K (arXiv 2110.14168)."""
 
-Z_95 = 1.959963984540054  # of the normal distribution: 95 % lie within so many standard deviations
+Z_95 = 1.959963984540054  # standard deviations around the mean that cover 95 % of a normal distribution
 
 _NUMBER = re.compile(r"[-+]?(?:[0-9][0-9,]*(?:\.[0-9]*)?|\.[0-9]+)")
 _ARTICLE = re.compile(r"\b(a|an|the)\b")
@@ -30,27 +30,27 @@ _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 def question_of(prompt: str) -> str:
-    """The question alone, without the marks around it."""
+    """The question without the marks around it."""
     return prompt.removeprefix(QUESTION_MARK).removesuffix(SOLUTION_MARK)
 
 
 def answer_of(text: str) -> str | None:
-    """What stands on the line behind the last answer mark; None when there is none, or nothing behind it."""
+    """The rest of the line after the last answer mark; None without a mark, or with nothing after it."""
     _, mark, rest = text.rpartition(ANSWER_MARK)
     return (rest.strip().splitlines() or [""])[0].strip() or None if mark else None
 
 
 def is_answered(text: str) -> bool:
-    """Whether the line with the answer is whole: nothing that follows it is waited for."""
+    """Whether the line with the answer is complete: generation can then stop."""
     _, mark, rest = text.partition(ANSWER_MARK)
     return bool(mark) and "\n" in rest.lstrip()
 
 
 def same_form(answer: str, dataset: str) -> str:
-    """`answer` in the form in which two answers to questions of `dataset` are compared, letter by letter.
+    """`answer` in the normal form for comparing answers to questions of `dataset` character by character.
 
     Numbers lose commas, a currency sign, a full stop and trailing zeros. Words lose capitals, punctuation, articles and
-    surplus space, as in the script that scores SQuAD (arXiv 1606.05250), which HotpotQA's (arXiv 1809.09600) repeats.
+    extra spaces, as in the scoring script of SQuAD (arXiv 1606.05250), which HotpotQA (arXiv 1809.09600) also uses.
     """
     if dataset not in DATASETS or not DATASETS[dataset].word_answers:
         number = answer.strip().replace("$", "", 1).strip().removesuffix(".")
@@ -63,13 +63,13 @@ def same_form(answer: str, dataset: str) -> str:
 
 
 def is_right(text: str, answer: str, dataset: str) -> bool:
-    """Whether what a model wrote ends in `answer`."""
+    """Whether the answer in a model's `text` is `answer`."""
     given = answer_of(text)
     return given is not None and same_form(given, dataset) == same_form(answer, dataset)
 
 
 def commonest(answers: Iterable[str], dataset: str) -> str | None:
-    """The answer that comes most often, spelt as it first is; of several, the first. None when there are none."""
+    """The most frequent answer, spelt as at its first occurrence; the first of equals. None without answers."""
     spelt: dict[str, str] = {}
     counts: Counter[str] = Counter()
     for answer in answers:
@@ -80,9 +80,9 @@ def commonest(answers: Iterable[str], dataset: str) -> str | None:
 
 
 def wilson_interval(right: int, asked: int) -> tuple[float, float]:
-    """The 95 % interval of a share of which `right` of `asked` were seen (Wilson 1927, doi 10.2307/2276774).
+    """The 95 % interval of a share, given `right` of `asked` (Wilson 1927, doi 10.2307/2276774).
 
-    It stays between 0 and 1 and is sound for few questions and for shares near 0.
+    It stays between 0 and 1, and is valid for few questions and for shares near 0.
     """
     share, z2 = right / asked, Z_95**2
     middle = (share + z2 / (2 * asked)) / (1 + z2 / asked)
@@ -92,7 +92,7 @@ def wilson_interval(right: int, asked: int) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """How many answers of a dataset were right, and how many if it had always given the commonest training answer."""
+    """How many answers to a dataset were right, and how many if the answer were always the commonest in training."""
 
     dataset: str
     asked: int
@@ -115,7 +115,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class StepScores:
-    """The scores of a model as it was after a step."""
+    """The scores of a model after a step."""
 
     step: int
     scores: list[Score]
@@ -123,13 +123,13 @@ class StepScores:
 
 @dataclass(frozen=True, slots=True)
 class Accuracy:
-    """What a measurement gave: the finished model's scores last, those of earlier checkpoints before, by step.
+    """The result of a measurement: scores by step, first of earlier checkpoints, last of the finished model.
 
     Attributes:
-        limit: at most this many questions of a dataset were asked.
-        seed: which of the held-out ones.
-        data_hash: of the data whose held-out part they are.
-        left_out: what was not measured, and why.
+        limit: the most questions asked of each dataset.
+        seed: chooses them among the held-out questions.
+        data_hash: of the data that they were held out from.
+        left_out: what was not measured -> why.
     """
 
     measured_at: str

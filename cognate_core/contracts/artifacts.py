@@ -1,4 +1,4 @@
-"""A trained model and its files: what lies in its folder, and under which names. Opens none of them."""
+"""A trained model and the names of the files in its folder. Opens none of them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 MEMORY_FILE = "memory.safetensors"
-"""In a model's folder: what its memory keeps of a conversation. Not one of its artifacts."""
+"""In a model's folder: its memory of a conversation. Not one of its artifacts."""
 
 
 TRAINING_LOG_FILE = "training_log.jsonl"
-"""In a model's folder: every record of its training, one a line."""
+"""In a model's folder: every record of its training, one per line."""
 
 
 ARTIFACT_FILES = {
@@ -21,22 +21,22 @@ ARTIFACT_FILES = {
     "training_log": TRAINING_LOG_FILE,
     "model_card": "README.md",
 }
-"""What each artifact is, and its file's name."""
+"""The kinds of artifacts and their file names."""
 
 
 CHECKPOINT_MANIFEST = "manifest.json"
-"""In a checkpoint's folder, written last: without it, there is no checkpoint."""
+"""In a checkpoint's folder, written last: without it, the checkpoint does not count."""
 
 
 def spread_checkpoints(checkpoint_bytes: int) -> int:
-    """How many checkpoints of this size are kept over a whole run, to go back to, beside the newest ones and the best:
-    eight, or as many as a gigabyte holds."""
+    """How many checkpoints of this size are kept, spread over the run, in addition to the newest ones and the best: at
+    most eight, or as many as fit into a gigabyte."""
     return min(8, 1_000_000_000 // max(1, checkpoint_bytes))
 
 
 @dataclass(frozen=True, slots=True)
 class ModelArtifacts:
-    """A trained model and where its files lie. A field that was not measured is None or absent, never guessed."""
+    """A trained model and the paths of its files. An unmeasured field is None or absent, never guessed."""
 
     model_id: str
     model_name: str

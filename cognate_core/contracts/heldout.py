@@ -1,7 +1,7 @@
-"""What the held-out checks of a model come to: one mean over its datasets. Pure functions of rows.
+"""Means of a model's held-out checks over its datasets. Pure functions of rows.
 
-Whatever is shown as one figure for several datasets, or decides which check is the best, comes from here. A dataset
-counts by its share of the tokens that are learned from: the mean is what training makes small, measured on unseen text.
+Every single figure for several datasets, and the choice of the best check, comes from here. A dataset is weighted by
+its share of the tokens learned from: the mean is what training minimizes, but measured on unseen text.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ Row = Mapping[str, Any]
 
 
 def perplexity(loss: float) -> float:
-    """Among how many equally likely tokens a model with this loss (nats a token) is as unsure as choosing."""
-    return math.exp(loss) if loss < 700 else math.inf  # beyond, no float holds it
+    """A model with this loss (nats per token) is as unsure as in a choice among this many equally likely tokens."""
+    return math.exp(loss) if loss < 700 else math.inf  # larger values overflow a float
 
 
 def bits_per_byte(loss: float | None, tokens: float | None, bytes: float | None) -> float | None:
-    """How many bits a model with this mean `loss` (nats a token) needs for a byte of its text; None: not known.
+    """How many bits a model with this mean `loss` (nats per token) needs for a byte of its text; None: not known.
 
-    tokens / bytes x log2(e) x loss (Gao et al., "The Pile", arXiv 2101.00027, 3.1). The end of each text is one of the
-    tokens, and no byte (as in openai/parameter-golf): where a text ends has to be known, too.
+    tokens / bytes x log2(e) x loss (Gao et al., "The Pile", arXiv 2101.00027, 3.1). The end of each text counts as a
+    token but not as a byte (as in openai/parameter-golf): a model has to know where a text ends, too.
     """
     return None if loss is None or tokens is None or not bytes else loss * tokens / (math.log(2) * bytes)
 
 
 @dataclass(frozen=True, slots=True)
 class HeldoutMeans:
-    """Means over the datasets. None: not measured, or one of them was no number.
+    """Means over the datasets. None: not measured, or one value was not a number.
 
     Attributes:
-        loss: nats a token.
+        loss: nats per token.
         bits_per_byte: of the text of all datasets together.
-        accuracy: share of right answers, over the datasets that have right and wrong ones.
+        accuracy: share of right answers, over the datasets that have right and wrong answers.
     """
 
     loss: float | None
@@ -45,7 +45,7 @@ class HeldoutMeans:
 
 @dataclass(frozen=True, slots=True)
 class HeldoutCheck:
-    """One check of a model: what was measured at a step, over its datasets."""
+    """One check of a model: the means over its datasets at a step."""
 
     model_name: str
     step: int
@@ -64,7 +64,7 @@ def heldout_means(rows: Iterable[Row]) -> HeldoutMeans:
 
 
 def heldout_checks(rows: Iterable[Row]) -> list[HeldoutCheck]:
-    """The checks of a run, in order of writing; `rows` have model_name and step, too."""
+    """The checks of a run in the order written. `rows` also have model_name and step."""
     of_checks: dict[tuple[str, int], list[Row]] = {}
     for row in rows:
         of_checks.setdefault((row["model_name"], row["step"]), []).append(row)
@@ -72,13 +72,13 @@ def heldout_checks(rows: Iterable[Row]) -> list[HeldoutCheck]:
 
 
 def lowest_loss(checks: Iterable[HeldoutCheck]) -> HeldoutCheck | None:
-    """The check with the lowest loss, of several the one of the earliest step; None when none has one."""
+    """The check with the lowest loss, the earliest one of equals; None if no check has a loss."""
     known = [(check.means.loss, check.step, check) for check in checks if check.means.loss is not None]
     return min(known, key=lambda each: each[:2])[2] if known else None
 
 
 def _mean(weighted: Iterable[tuple[float | None, float | None]]) -> float | None:
-    """Of values with their weights. None: nothing has a weight, or a value that has one is no number."""
+    """The mean of (value, weight) pairs. None: nothing has a weight, or a weighted value is not a number."""
     total = weights = 0.0
     for value, weight in weighted:
         weight = 1.0 if weight is None else weight

@@ -1,4 +1,4 @@
-"""The three interfaces between the training service and what it is given."""
+"""The three interfaces between the training service and its parts."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ if TYPE_CHECKING:
 ProgressCallback = Callable[[int, int, float, float], None]
 """`progress_callback(step, total_steps, loss, learning_rate)`: an ordinary function, called from any thread.
 
-It may raise an Interruption (see errors.py). A trainer answers a stop by saving what there is and returning with
-`training_status` "stopped" (or lets it through when there is nothing to save yet), writes a checkpoint before it lets
-a pause through, and lets a cancel through at once.
+It may raise an Interruption (see errors.py). On a stop, a trainer saves what it has and returns `training_status`
+"stopped" (or lets the exception pass if there is nothing to save yet). On a pause, it writes a checkpoint and lets the
+exception pass. On a cancel, it lets the exception pass at once.
 """
 
 
 class ProgressEmitter(ABC):
-    """Carries a run's progress to whoever watches."""
+    """Reports a run's progress to its subscribers."""
 
     @abstractmethod
     async def emit_progress(self, progress: TrainingProgress) -> None:
-        """Make `progress` visible."""
+        """Report `progress`."""
 
     @abstractmethod
     async def emit_model_completed(self, artifacts: ModelArtifacts) -> None:
-        """Make a finished model visible."""
+        """Report a finished model."""
 
 
 class DatasetLoader(ABC):
-    """Fetches datasets and makes training data of them."""
+    """Downloads datasets and turns them into training data."""
 
     @abstractmethod
     async def download_dataset(self, dataset_name: str, dataset_id: str) -> bool:
-        """Fetch one dataset. True when its rows are here; False when it cannot be had.
+        """Download one dataset. True if its rows are available; False if it cannot be obtained.
 
         Args:
             dataset_name: the name in `TrainingConfig.dataset_sources`.
-            dataset_id: where it lies (a hub id, or a file's path).
+            dataset_id: its source (a hub id, or a file's path).
 
         Raises:
             DataError: the dataset is here but cannot be used (malformed).
@@ -50,15 +50,15 @@ class DatasetLoader(ABC):
 
     @abstractmethod
     async def create_mixed_training_data(self) -> str:
-        """Turn what was fetched into training data; the path of the folder that holds it.
+        """Turn the downloaded datasets into training data; returns the path of its folder.
 
         Raises:
-            DataError: nothing usable came together.
+            DataError: there is no usable data.
         """
 
     @abstractmethod
     def get_dataset_results(self) -> dict[str, bool]:
-        """For each dataset asked for so far, whether it was loaded."""
+        """For each dataset requested so far, whether it was loaded."""
 
 
 class ModelTrainer(ABC):
@@ -68,16 +68,16 @@ class ModelTrainer(ABC):
     async def train_model(
         self, model_name: str, config: TrainingConfig, progress_callback: ProgressCallback
     ) -> dict[str, Any]:
-        """Train `model_name` and write its artifacts below `config.output_dir`.
+        """Train `model_name` and write its artifacts into `config.output_dir`.
 
         Returns:
             a dict with `parameter_count` (int), `training_status` ("completed" or "stopped"),
             `artifacts` (kind -> path), `training_stats` (measured figures), `datasets_used`
-            (names that really went in) and `act_enabled`, `ltm_enabled`, `grokfast_enabled`
-            (what the model really has).
+            (names of those actually used) and `act_enabled`, `ltm_enabled`, `grokfast_enabled`
+            (what the model actually has).
 
         Raises:
             TrainingError: the model could not be trained.
-            CancelRequested: the callback asked for it; nothing is kept.
-            PauseRequested: the callback asked for it; the same call on a trainer that resumes goes on from there.
+            CancelRequested: raised by the callback; nothing is kept.
+            PauseRequested: raised by the callback; the same call on a resuming trainer continues from there.
         """

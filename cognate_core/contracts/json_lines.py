@@ -1,4 +1,4 @@
-"""Records as JSON and back: for a model's own log, for the pipe of the worker process, and to rebuild the database."""
+"""Records as JSON and back: for a model's log, the pipe of the worker process, and rebuilding the database."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from cognate_core.contracts import (
 _TYPES: dict[str, type[Any]] = {
     each.__name__: each for each in (StepMetrics, PonderHistogram, Evaluation, Sample, Event, DataReport, Rewind)
 }
-# A figure that every row has; null stands for one that is no number.
+# Figures that every row has: null means not a number.
 _NEVER_NONE = {
     name: {field.name for field in dataclasses.fields(each) if field.type == "float"} for name, each in _TYPES.items()
 }
 
 
 def record_to_json(record: Record) -> dict[str, Any]:
-    """A record as a JSON object; a figure that is no number becomes null."""
+    """A record as a JSON object; a figure that is not a finite number becomes null."""
     values = {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in dataclasses.asdict(record).items()
@@ -43,7 +43,7 @@ def record_from_json(values: Mapping[str, Any]) -> Record:
     """The record that `record_to_json` wrote.
 
     Raises:
-        ValueError, KeyError, TypeError: it is none.
+        ValueError, KeyError, TypeError: `values` is not a record.
     """
     kind = values["type"]
     fields = {key: value for key, value in values.items() if key != "type"}
@@ -57,22 +57,22 @@ def record_from_json(values: Mapping[str, Any]) -> Record:
 
 
 def report_from_json(values: Mapping[str, Any]) -> DataReport:
-    """The DataReport that `asdict` turned into `values`."""
+    """The DataReport from the `values` of its `asdict`."""
     sources = [SourceReport(**source) for source in values["sources"]]
     return DataReport(**{**values, "sources": sources})
 
 
 def is_before(record: Record, rewind: Rewind) -> bool:
-    """Whether a record still counts when its model goes on from `rewind`."""
+    """Whether a record still counts after its model resumes from `rewind`."""
     if isinstance(record, Event):
-        return True  # it happened
+        return True  # an event has happened, whatever follows
     if isinstance(record, Evaluation | Sample):
         return record.step <= rewind.checked_step
     return isinstance(record, StepMetrics | PonderHistogram) and record.step <= rewind.step
 
 
 def read_records(path: Path) -> Iterator[Record]:
-    """The records of a model's log, up to the first line that is not whole: nothing after it is trusted."""
+    """The records of a model's log, up to the first incomplete line: nothing after it is trusted."""
     if not path.is_file():
         return
     with path.open(encoding="utf-8", errors="replace") as file:

@@ -1,4 +1,4 @@
-"""The life of a run: its statuses, and which may follow which. Nothing else decides it; the database obeys this table.
+"""The statuses of a run and their allowed transitions. This table is the only source; the database enforces it.
 
     queued ──> preparing ──> training ──> completed, completed with failures, failed, diverged, crashed, interrupted
       │            │            │
@@ -6,7 +6,7 @@
       │                         ├──> stopping ──> stopped        (pausing ──> stopping ──> cancelling: stronger)
       └──> cancelled, paused    └──> cancelling ──> cancelled
 
-What was paused, stopped, or ended by a mishap can be resumed: a person has it queued again.
+A paused or stopped run, or one that failed, crashed or was interrupted, can be resumed: it is then queued again.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import StrEnum
 
 
 class RunStatus(StrEnum):
-    """Where a run is in its life. The values are the words that people read."""
+    """A run's status. People read the values."""
 
     QUEUED = "queued"
     PREPARING = "preparing"
@@ -35,17 +35,17 @@ class RunStatus(StrEnum):
 
     @property
     def is_active(self) -> bool:
-        """True while somebody works on the run."""
+        """True while a worker has the run."""
         return self in _ACTIVE
 
     @property
     def is_terminal(self) -> bool:
-        """True once the run has ended. Only a person who resumes it leads out of here."""
+        """True once the run has ended. Only resuming leaves this status."""
         return self in _TERMINAL
 
     @property
     def can_resume(self) -> bool:
-        """True when a person may have it queued again; it goes on from its last checkpoint."""
+        """True if it can be queued again; it then continues from its last checkpoint."""
         return self in _RESUMABLE
 
 
@@ -53,10 +53,12 @@ _S = RunStatus
 _ACTIVE = frozenset({_S.PREPARING, _S.TRAINING, _S.PAUSING, _S.STOPPING, _S.CANCELLING})
 _TERMINAL = frozenset(RunStatus) - _ACTIVE - {_S.QUEUED, _S.PAUSED}
 _RESUMABLE = frozenset({_S.PAUSED, _S.STOPPED, _S.FAILED, _S.CRASHED, _S.INTERRUPTED})
-_ENDS = _TERMINAL | {_S.PAUSED}  # what an execution may come to; what was asked for may have come too late
+_ENDS = _TERMINAL | {_S.PAUSED}  # how an execution may end; a request may have come too late
 
 TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
-    _S.QUEUED: frozenset({_S.PREPARING, _S.CANCELLED, _S.PAUSED}),  # paused: it was resumed, and taken out again
+    _S.QUEUED: frozenset(
+        {_S.PREPARING, _S.CANCELLED, _S.PAUSED}
+    ),  # paused: it was resumed, then removed from the queue
     _S.PREPARING: _ENDS | {_S.TRAINING, _S.PAUSING, _S.STOPPING, _S.CANCELLING},
     _S.TRAINING: _ENDS | {_S.PAUSING, _S.STOPPING, _S.CANCELLING},
     _S.PAUSING: _ENDS | {_S.STOPPING, _S.CANCELLING},
@@ -64,9 +66,9 @@ TRANSITIONS: dict[RunStatus, frozenset[RunStatus]] = {
     _S.CANCELLING: _ENDS,
     **{status: frozenset({_S.QUEUED}) if status in _RESUMABLE else frozenset() for status in _ENDS},
 }
-"""What may follow each status."""
+"""The statuses that may follow each status."""
 
 
 def sources(status: RunStatus) -> frozenset[RunStatus]:
-    """What a run may be just before it becomes `status`."""
+    """The statuses from which a run may change to `status`."""
     return frozenset(source for source, targets in TRANSITIONS.items() if status in targets)

@@ -1,4 +1,4 @@
-"""How far a run is, where it came from, and how long it should take."""
+"""A run's progress, origin and time estimate."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 
 
 def utc_now() -> str:
-    """The time now, as ISO 8601 in UTC with milliseconds."""
+    """The current time as ISO 8601 in UTC with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 class Phase(StrEnum):
-    """The named stretches of a run, as the specification names them."""
+    """The phases of a run, named as in the specification."""
 
     INITIALIZATION = "Training Initialization"
     DATASETS = "Dataset Preparation"
@@ -26,7 +26,7 @@ class Phase(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TrainingProgress:
-    """How far a run is. `progress` runs from 0 to 1 over the whole run and never backwards."""
+    """A run's progress. `progress` goes from 0 to 1 over the whole run and never decreases."""
 
     progress: float
     message: str
@@ -39,13 +39,13 @@ class TrainingProgress:
 
 
 Relation = Literal["copy", "fix", "twin", "branch", "verification"]
-"""What a run is to the one that it was made of: the same settings to be changed, a remedy applied, the gradient filter
-the other way, gone off from a checkpoint, or the same once more to compare."""
+"""A derived run's relation to its parent: a copy of its settings to edit, a remedy applied, the gradient filter
+switched, a branch from a checkpoint, or a repetition to compare."""
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The run that another one was made of. `branch_step`: of the checkpoint that a branch goes on from."""
+    """The parent of a derived run. `branch_step`: of the checkpoint that a branch continues from."""
 
     parent_run_id: str
     relation: Relation
@@ -54,13 +54,13 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class TimeEstimate:
-    """What a rehearsal on this computer says of a run, from its first step to the last held-out check. Fetching and
-    preparing data come on top.
+    """The time estimate from a rehearsal on this computer, from the first step to the last held-out check. It excludes
+    downloading and preparing data.
 
-    `busy`: another run was going at the time. Memory is the greatest that the rehearsing process had.
-    `quickest_step_seconds`: of a step in which each token is gone over once, which pondering comes close to as the
-    model learns; None in estimates from before this was measured. `missing_data`: datasets that are not on this
-    computer and so had no part in it.
+    `busy`: another run was active at the time. `memory_bytes`: the peak of the rehearsing process.
+    `quickest_step_seconds`: of a step that processes each token once, which pondering approaches as the model learns;
+    None in old estimates, which did not measure it. `missing_data`: datasets that are not on this computer and were
+    therefore left out.
     """
 
     low_seconds: float

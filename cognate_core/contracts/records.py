@@ -1,4 +1,4 @@
-"""What a loader and a trainer measure: one row each in the progress log. Plain values; json_lines.py has their JSON."""
+"""What a loader and a trainer record: one row each in the progress log. Plain values; see json_lines.py for JSON."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from cognate_core.contracts.progress import utc_now
 
 @dataclass(frozen=True, slots=True)
 class PonderHistogram:
-    """How many tokens took how many ponder steps in training since the check before: counts[n] tokens took n.
+    """Ponder steps in training since the previous check: counts[n] tokens took n steps.
 
-    All tokens of a batch take as many.
+    All tokens of a batch take the same number.
     """
 
     model_name: str
@@ -24,12 +24,11 @@ class PonderHistogram:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Mean held-out loss of one dataset, in nats a token.
+    """Mean held-out loss of one dataset, in nats per token.
 
-    `accuracy`: the share of the answers that are right, 0 to 1, where the task has right and wrong ones. `bytes`: how
-    long the text of the counted `tokens` is in UTF-8, exactly; None where the task has no text. `weight`: what the
-    dataset counts in a mean over the datasets, its share of the tokens that are learned from; None: all count alike, as
-    in earlier versions.
+    `accuracy`: the share of right answers, 0 to 1, if the task has right and wrong ones. `bytes`: the exact length in
+    UTF-8 of the text of the counted `tokens`; None if the task has no text. `weight`: the dataset's weight in means
+    over the datasets, its share of the tokens learned from; None: equal weights, as in earlier versions.
     """
 
     model_name: str
@@ -44,7 +43,7 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the model wrote after `prompt` (a held-out problem) at a step, and what the dataset has there."""
+    """What the model wrote after `prompt` (a held-out problem) at a step, and the dataset's own answer."""
 
     model_name: str
     step: int
@@ -56,7 +55,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something worth telling the person: a fallback, a checkpoint, a warning."""
+    """Something that the person should know: a fallback, a checkpoint, a warning."""
 
     level: Literal["info", "warning", "error"]
     message: str
@@ -67,13 +66,13 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class SourceReport:
-    """What one data source gave. Rows are counted, never estimated."""
+    """What one data source contributed. Rows are counted, never estimated."""
 
     name: str
     asked_for: str
     origin: str  # where the rows came from, in words
     loaded: bool
-    reason: str  # why it is a fallback or was not loaded; empty when all went as asked
+    reason: str  # why it is a fallback or was not loaded; empty if all went as requested
     train_rows: int = 0
     heldout_rows: int = 0
     skipped: dict[str, int] = field(default_factory=dict)  # reason -> rows
@@ -82,37 +81,37 @@ class SourceReport:
 
 
 RARE = 5
-"""A token that a text has fewer times than this is hardly learned from it."""
+"""A model hardly learns a token that occurs fewer times than this."""
 
 
 @dataclass(frozen=True, slots=True)
 class DataReport:
-    """What the prepared training data is made of."""
+    """The contents of the prepared training data."""
 
     sources: list[SourceReport]
-    fallback: bool  # True when built-in synthetic text stands in for what was asked
+    fallback: bool  # True if built-in synthetic text replaces the requested data
     content_hash: str
     vocabulary: int  # ids that the tokenizer has
     from_cache: bool
-    fitted: bool = False  # models have a row for each of these ids; before, they had as many as were asked for
-    rare_tokens: int | None = None  # tokens of several bytes that the training text has fewer than RARE times
+    fitted: bool = False  # whether models have exactly these ids; in earlier versions they had the requested number
+    rare_tokens: int | None = None  # tokens of several bytes that occur fewer than RARE times in the training text
 
     def warnings(self) -> list[str]:
-        """Sentences about data that can be learned from and will hardly do what was meant."""
+        """Sentences about data that is usable but probably not as intended."""
         if self.rare_tokens is None or self.rare_tokens <= self.vocabulary / 2:
             return []
         enough = -(-(self.vocabulary - self.rare_tokens) // 100) * 100
         return [
-            f"The vocabulary is larger than this text can teach: {self.rare_tokens:,} of its {self.vocabulary:,} "
-            f"tokens occur fewer than {RARE} times in it. About {enough:,} would do."
+            f"The vocabulary is too large for this text: {self.rare_tokens:,} of its {self.vocabulary:,} tokens occur "
+            f"fewer than {RARE} times. About {enough:,} would be enough."
         ]
 
 
 @dataclass(frozen=True, slots=True)
 class BatchSequence:
-    """One sequence that a step read: its dataset, its texts in their order, and how many tokens were learned.
+    """One sequence that a step read: its dataset, its texts in order, and how many tokens it learned from.
 
-    `partial`: its first or last text is a part of one that is longer than a sequence.
+    `partial`: its first or last text is part of a text that is longer than a sequence.
     """
 
     source: str
@@ -123,9 +122,9 @@ class BatchSequence:
 
 @dataclass(frozen=True, slots=True)
 class Rewind:
-    """A resumed model goes on after `step`: what was recorded of later steps is void.
+    """A resumed model continues after `step`: records of later steps are void.
 
-    `checked_step` is the last step whose held-out measurements and samples are whole. -1: nothing is.
+    `checked_step` is the last step with complete held-out measurements and samples. -1: none.
     """
 
     model_name: str

@@ -1,9 +1,9 @@
-"""What all parts must agree on of the two tasks, text and modular arithmetic."""
+"""What all parts must agree on about the two tasks, text and modular arithmetic."""
 
 from __future__ import annotations
 
 END_OF_TEXT_ID = 0
-"""The token that opens each training sequence and ends each document. What a document holds, the next must not see in
+"""The token that starts each training sequence and ends each document. A document must not see the previous one in
 its memory."""
 
 
@@ -12,4 +12,4 @@ ARITHMETIC = "Modular arithmetic"
 
 
 GROKKED_ACCURACY = 0.95
-"""From this share of right answers to problems that it never saw, a model has understood: the published measure."""
+"""With this share of right answers to unseen problems, a model has understood: the published criterion."""

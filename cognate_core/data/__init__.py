@@ -1,1 +1,1 @@
-"""Training data: sources, documents, tokenizer, packing, mixture. Knows no tensors, no database."""
+"""Training data: sources, documents, tokenizer, packing, mixture. No tensors, no database."""

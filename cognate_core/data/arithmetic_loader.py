@@ -1,4 +1,4 @@
-"""ArithmeticLoader: the DatasetLoader of the Grokking lab. It fetches nothing: the problems are calculated."""
+"""ArithmeticLoader: the DatasetLoader of the Grokking lab. It calculates the problems and fetches nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cognate_core.data.prepared import prepared_before, put_in_place, write_prep
 
 
 class ArithmeticLoader(DatasetLoader):
-    """Prepares a folder with the tokenizer and the report of the problems; each model splits them by its own seed."""
+    """Prepares a folder with the tokenizer and the problems' report; each model splits the problems by its own seed."""
 
     def __init__(self, config: TrainingConfig, cache: Path, record: RecordSink) -> None:
         self._config, self._cache, self._record = config, cache, record
@@ -24,7 +24,7 @@ class ArithmeticLoader(DatasetLoader):
     async def create_mixed_training_data(self) -> str:
         problems = beginning(self._config).problems
         report = _report(problems, self._config)
-        folder = self._cache / "arithmetic" / report.content_hash  # texts are kept by their number, and cost more
+        folder = self._cache / "arithmetic" / report.content_hash  # not to displace costly texts
         if prepared_before(folder) is None:
             put_in_place(folder, lambda unfinished: write_prepared(unfinished, tokenizer(problems), {}, [], report))
         self._record(report)

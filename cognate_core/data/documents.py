@@ -1,4 +1,4 @@
-"""From the rows of a dataset to the documents that a model reads. Knows columns and text; no files, no tokens."""
+"""Turn the rows of a dataset into the documents that a model reads. Handles columns and text; no files, no tokens."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One text. `prompt` is the question's side, `answer` what a model should write; plain text has no prompt."""
+    """One text: `prompt` is the question, `answer` what a model should write. Plain text has no prompt."""
 
     prompt: str
     answer: str
@@ -32,7 +32,7 @@ class UnusableRow(ValueError):
 
 
 _CALCULATOR_MARK = re.compile(r"<<[^<>]*>>")
-_LAST_IS_A_CONDITION = re.compile(r"(^|[.?!]\s+)If\b([^.?!]|\.\d)*\.?$")  # the stop of 0.5 ends no sentence
+_LAST_IS_A_CONDITION = re.compile(r"(^|[.?!]\s+)If\b([^.?!]|\.\d)*\.?$")  # the point in 0.5 ends no sentence
 
 
 def gsm8k_document(row: Row, config: TrainingConfig) -> Document:
@@ -82,7 +82,7 @@ OWN_FILE_COLUMNS = (
     ("prompt", "response"),
     ("instruction", "output"),
 )
-"""Column pairs that are understood in a person's own file, besides one column called "text"."""
+"""Column pairs accepted in a person's own file, besides a single column "text"."""
 
 
 def own_file_document(row: Row, config: TrainingConfig) -> Document:
@@ -98,7 +98,7 @@ def own_file_document(row: Row, config: TrainingConfig) -> Document:
 
 
 def _in_one_text(body: str, question: str) -> str:
-    """SVAMP's body and question: a condition that the body ends with ("If she ate 4") goes on in the question."""
+    """Join SVAMP's body and question. A condition at the end of the body ("If she ate 4") continues in the question."""
     if _LAST_IS_A_CONDITION.search(body):
         return f"{body.removesuffix('.')}, {question[0].lower()}{question[1:]}"
     return f"{body if body.endswith(('.', '?', '!')) else body + '.'} {question}"
@@ -111,7 +111,7 @@ ROW_FORMATS: dict[str, RowFormat] = {
     "svamp": svamp_document,
     "hotpotqa": hotpotqa_document,
 }
-"""The layouts of rows that are understood, by the name that config/datasets.py gives them."""
+"""The known row layouts, by their names in config/datasets.py."""
 
 
 def _problem(question: str, solution: str) -> Document:
@@ -133,7 +133,7 @@ def _text(row: Row, column: str) -> str:
 
 
 def _whole(text: str) -> str:
-    """`text`, unless it holds half a letter (a lone surrogate, which JSON can spell and UTF-8 cannot)."""
+    """`text`; raises UnusableRow if it holds half a letter (a lone surrogate: valid in JSON, not in UTF-8)."""
     try:
         text.encode()
     except UnicodeEncodeError as error:
@@ -142,5 +142,5 @@ def _whole(text: str) -> str:
 
 
 def _number(text: str) -> str:
-    """'145.0' as '145'; anything else as it is."""
+    """'145.0' as '145'; anything else unchanged."""
     return text[:-2] if re.fullmatch(r"-?\d+\.0", text) else text

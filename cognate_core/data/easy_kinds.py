@@ -1,4 +1,4 @@
-"""The wordings of the easy word problems, by kind: how a calculation is told as a story.
+"""The wordings of the easy word problems, by kind: each tells a calculation as a story.
 
 A text may hold alternatives, "[this|that]", one inside another; `easy_problems.py` picks one of each.
 """
@@ -71,7 +71,7 @@ def _how_many(who: Who, things: str, operation: Operation) -> tuple[str, ...]:
 
 
 def _counted(thing: Thing, count: int, operation: Operation) -> str:
-    """How many come or go, with the thing or without."""
+    """How many come or go, with or without the thing's name."""
     if operation == "+":
         word = thing.word(count)
         return f"{count} [more|more|other|extra|new|] [|{word}]"
@@ -79,7 +79,7 @@ def _counted(thing: Thing, count: int, operation: Operation) -> str:
 
 
 def _deed(t: Teller, who: Who, goods: Goods, thing: Thing, operation: Operation, count: int, *, past: bool) -> str:
-    """What makes more or fewer of the things that somebody has."""
+    """An action that adds to or takes from what somebody has."""
     counted = _counted(thing, count, operation)
     he = f"[{who.he}|{who.he}|{who.he}|{who.name}]"
     if t.perhaps(0.3):
@@ -117,7 +117,7 @@ def _change(t: Teller, sum_: Sum) -> str:
 
 
 def _come_and_go(t: Teller, sum_: Sum) -> str:
-    """At a place there are some, and some come or go."""
+    """Some things are at a place, and some come or go."""
     place, past = t.pick(PLACES), t.perhaps(0.5)
     thing, many = (found := t.thing(place.things)), found.many
     verb = t.wording(*(place.come if sum_.operation == "+" else place.go))
@@ -169,7 +169,7 @@ def _are(count: int, *, past: bool) -> str:
 
 
 def _whole(t: Teller, sum_: Sum) -> str:
-    """Two parts; the whole is asked for."""
+    """Two parts are given; the question asks for the whole."""
     goods, a, b = t.pick(GOODS), sum_.a, sum_.b
     thing = t.thing(goods.things)
     things = thing.many
@@ -214,7 +214,7 @@ def _whole(t: Teller, sum_: Sum) -> str:
 
 
 def _part(t: Teller, sum_: Sum) -> str:
-    """The whole and one part; the other part is asked for."""
+    """The whole and one part are given; the question asks for the other part."""
     goods, who, a, b = t.pick(GOODS), t.who(), sum_.a, sum_.b
     thing, (look, other) = t.pick(goods.things), t.two(LOOKS)
     things, are = thing.many, _are(b, past=False)
@@ -235,7 +235,7 @@ def _part(t: Teller, sum_: Sum) -> str:
 
 
 def _compare(t: Teller, sum_: Sum) -> str:
-    """Two people have different numbers; the difference or the other number is asked for."""
+    """Two people have different numbers; the question asks for the difference or the other number."""
     thing, one, other = t.thing(t.pick(GOODS).things), t.who(), t.who()
     a, b, things = sum_.a, sum_.b, thing.many
     if other.plain:
@@ -266,7 +266,7 @@ def _compare(t: Teller, sum_: Sum) -> str:
 
 
 def _start(t: Teller, sum_: Sum) -> str:
-    """What there was before, or how much has changed, is asked for."""
+    """The question asks for the number before, or for the change."""
     goods, who = t.pick(GOODS), t.who()
     thing, a, b = t.thing(goods.things), sum_.a, sum_.b
     things, has = thing.many, f"{who.he} {who.does('have', past=False)}"
@@ -357,14 +357,14 @@ def _measure(t: Teller, sum_: Sum) -> str:
 
 
 def _somebody(t: Teller) -> Who:
-    """One who is neither I nor we."""
+    """Someone who is neither I nor we."""
     while (who := t.who()).plain:
         pass
     return who
 
 
 def _bare(t: Teller, sum_: Sum) -> str:
-    """Hardly a story at all."""
+    """A bare calculation, with hardly any story."""
     a, b = sum_.a, sum_.b
     thing = t.pick(t.pick(GOODS).things)
     some, things = thing.count(a), thing.many
@@ -401,7 +401,7 @@ def _bare(t: Teller, sum_: Sum) -> str:
 
 
 def _packs(t: Teller, sum_: Sum) -> str:
-    """So many packs with so many in each."""
+    """Several packs with the same number in each."""
     box, thing = t.pick(PACKED)
     who, a, b, things = t.who(), sum_.a, sum_.b, thing.many
     has = f"{who.name} {who.does(t.pick(('have', 'buy', 'find', 'see', 'fill')), past=t.perhaps(0.5))}"
@@ -416,7 +416,7 @@ def _packs(t: Teller, sum_: Sum) -> str:
 
 
 def _fair_shares(t: Teller, sum_: Sum) -> str:
-    """So many, shared equally or packed by so many."""
+    """Things that are shared equally, or packed in equal numbers."""
     who, a, b = t.who(), sum_.a, sum_.b
     thing = t.thing(t.pick(GOODS[:4]).things)
     some, things = thing.count(a), thing.many
@@ -450,7 +450,7 @@ KINDS: dict[Operation, tuple[tuple[_Kind, float], ...]] = {
 
 
 def two_changes(t: Teller, operations: Sequence[Operation]) -> tuple[str, list[Sum]]:
-    """Somebody has some, and two things happen one after the other."""
+    """Somebody has some, and gains or loses some twice."""
     goods, who, past = t.pick(GOODS), t.who(), t.perhaps(0.5)
     thing = t.thing(goods.things)
     second = None

@@ -1,7 +1,7 @@
-"""Word problems of one or two steps in very many wordings, so that what a person types is likely to be understood.
+"""Word problems of one or two steps in many wordings: a model should understand what a person types.
 
-The kinds (`easy_kinds.py`) are those of the literature on how children read such problems (Riley, Greeno and Heller,
-1983): something changes, parts make a whole, two are compared; the result, the change or the start is asked for.
+The kinds (`easy_kinds.py`) follow the literature on how children read such problems (Riley, Greeno and Heller, 1983):
+something changes, parts make a whole, or two are compared. The question asks for the result, the change or the start.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SPELLED = tuple(_SPELLED.split())
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """How hard problems are: which operations, numbers up to `top`, and so many steps, one of which is drawn."""
+    """How hard problems are: operations, numbers up to `top`, and possible numbers of steps, one of which is drawn."""
 
     operations: Sequence[Operation]
     top: int
@@ -33,7 +33,7 @@ class Level:
 def easy_problem(rng: Random, level: Level, *, heldout: bool) -> tuple[str, list[Sum]]:
     """A question, and the calculations that answer it.
 
-    `heldout`: made of names, pairs of numbers and wordings that no other problem has.
+    `heldout`: use only names, pairs of numbers and wordings that are held out.
     """
     teller = Teller(rng, level.top, heldout=heldout)
     operation = teller.pick(level.operations)
@@ -47,7 +47,7 @@ def easy_problem(rng: Random, level: Level, *, heldout: bool) -> tuple[str, list
 
 
 def _resolved(text: str, t: Teller) -> str:
-    """With one of each "[this|that]", the innermost first, and single spaces."""
+    """The text with one option of each "[this|that]", innermost first, and single spaces."""
     while "]" in text:
         head, _, tail = text.partition("]")
         before, _, options = head.rpartition("[")
@@ -58,7 +58,7 @@ def _resolved(text: str, t: Teller) -> str:
 
 
 def _typed(text: str, t: Teller) -> str:
-    """As people type: small numbers in letters now and then, small initials, the last sign left out."""
+    """The text as people type it: sometimes small numbers in words, lower case, or no sign at the end."""
     if t.perhaps(0.2):
         text = re.sub(
             r"(?<!\$)\b\d+\b(?! ?[-+*/=])", lambda n: SPELLED[int(n[0])] if int(n[0]) < len(SPELLED) else n[0], text

@@ -10,7 +10,7 @@ from cognate_core.data.vocabulary import Thing
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """Somebody who acts: name and pronouns, and whether the verb takes its plain form ("I have")."""
+    """Somebody who acts: name, pronouns, and whether verbs take their plain form ("I have")."""
 
     name: str
     he: str
@@ -19,7 +19,7 @@ class Who:
     plain: bool = False
 
     def does(self, verb: str, *, past: bool) -> str:
-        """The verb in the form that the name takes; "be given" as "is given"."""
+        """The verb in the form that fits the name; "be given" as "is given"."""
         first, _, rest = verb.partition(" ")
         if first == "be":
             form = ("were" if self.he == "we" else "was") if past else {"I": "am", "we": "are"}.get(self.he, "is")
@@ -29,7 +29,7 @@ class Who:
 
     @property
     def object(self) -> str:
-        """The name where something is done to it."""
+        """The name as an object."""
         return self.him if self.plain else self.name
 
 
@@ -48,7 +48,7 @@ _PAST = {
 
 
 def past_of(verb: str) -> str:
-    """The past of one word: "buy" as "bought"."""
+    """The past tense of one word: "buy" as "bought"."""
     if verb in _PAST:
         return _PAST[verb]
     if verb.endswith("y") and verb[-2] not in "aeiou":
@@ -115,7 +115,7 @@ FAMILIAR_PEOPLE = tuple(who for who in PEOPLE if who not in HELD_OUT_PEOPLE)
 
 @dataclass(frozen=True, slots=True)
 class Goods:
-    """Things that somebody can have, and how they come and go."""
+    """Things that somebody can have, and how they are gained and lost."""
 
     things: tuple[Thing, ...]
     gains: tuple[str, ...]
@@ -199,7 +199,7 @@ GOODS = (
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where things are that come and go by themselves, or are put there and taken."""
+    """A place where things come and go by themselves, or are put and taken."""
 
     where: str
     things: tuple[Thing, ...]

@@ -1,6 +1,6 @@
-"""Whether the Hugging Face hub can be reached, by one connection, before anything is asked of it.
+"""Check with one connection whether the Hugging Face hub can be reached, before asking it for anything.
 
-Its client asks again and again where there is no network: `load_dataset` for 23 seconds.
+Without a network, its client tries again and again: `load_dataset` for 23 seconds.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ CONNECT_SECONDS = 1.5
 
 
 def hub_problem() -> str | None:
-    """Why the hub cannot be reached, as half a sentence; None when a connection to it, or to the proxy, opened."""
+    """Why the hub cannot be reached, as half a sentence; None if a connection to it, or to the proxy, opens."""
     from huggingface_hub import constants
 
     switched_off = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")  # as the client reads it
@@ -33,7 +33,7 @@ def hub_problem() -> str | None:
         else:
             ends.put(None)
 
-    threading.Thread(target=connect, name="hub", daemon=True).start()  # looking up a name has no limit of its own
+    threading.Thread(target=connect, name="hub", daemon=True).start()  # a name lookup has no timeout
     try:
         end = ends.get(timeout=CONNECT_SECONDS)
     except queue.Empty:
@@ -50,7 +50,7 @@ def hub_problem() -> str | None:
 
 
 def _first_stop(address: str) -> tuple[str, int]:
-    """The host and port to connect to for `address`: its own, or those of the proxy that the environment names."""
+    """The host and port to connect to for `address`: its own, or those of the proxy set in the environment."""
     wanted = urlsplit(address)
     proxies = getproxies()
     proxy = proxies.get(wanted.scheme) or proxies.get("all")

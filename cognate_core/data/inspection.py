@@ -1,6 +1,6 @@
-"""What a dataset holds, before anything is trained on it: its rows, how long they are, and what packing leaves empty.
+"""Inspect a dataset before training: its rows, their lengths, and the space that packing leaves empty.
 
-Knows documents, tokens and files; no pages. Opening a dataset asks nothing of the network: `fetch` alone does.
+Handles documents, tokens and files; no pages. Only `fetch` uses the network.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable
 
 FileState = tuple[str, int, int]
-"""Path, size, time of the last change: other content is another state."""
+"""Path, size, time of the last change: a changed file has a different state."""
 
 
 def dataset_state(name: str, cache: Path) -> tuple[FileState, ...] | None:
-    """Which files a dataset would be read from; none when it is made here. None: it would have to be fetched."""
+    """The files a dataset would be read from: () if it is generated, None if it would have to be fetched."""
     if name == "Synthetic":
         return ()
     splits = splits_here(name, cache)
@@ -36,17 +36,17 @@ def dataset_state(name: str, cache: Path) -> tuple[FileState, ...] | None:
 
 
 def file_state(path: Path) -> FileState:
-    """What tells a file's content from another's without reading it."""
+    """Tells changed content from unchanged, without reading it."""
     stat = path.stat()
     return str(path), stat.st_size, stat.st_mtime_ns
 
 
 def open_source(name: str, config: TrainingConfig, cache: Path) -> SourceDocuments:
-    """The rows of `config.dataset_path` if that is set, else of a dataset that is on this computer.
+    """The rows of `config.dataset_path` if it is set, else those of a dataset on this computer.
 
     Raises:
         DatasetUnavailable: it would have to be fetched.
-        DataError: it is here and cannot be used.
+        DataError: it is here but cannot be used.
     """
     if config.dataset_path:
         return own_file_source(config, _say_nothing)
@@ -57,30 +57,30 @@ def open_source(name: str, config: TrainingConfig, cache: Path) -> SourceDocumen
 
 
 def fetch(name: str, config: TrainingConfig, cache: Path, tell: Tell) -> None:
-    """Fetch a dataset, as a run would, so that it is on this computer.
+    """Fetch a dataset to this computer, as a run would.
 
     Raises:
         DatasetUnavailable: it cannot be reached; the message says what was tried.
-        DataError: it was reached and cannot be used.
+        DataError: it was reached but cannot be used.
     """
     load_source(name, config, cache, tell)
 
 
 def new_tokenizer(source: SourceDocuments, vocab_size: int) -> Tokenizer:
-    """A tokenizer of the dataset's own training rows."""
+    """A tokenizer trained on the dataset's training rows."""
     return train_tokenizer((document.text for document in source.train), vocab_size)
 
 
 def prepared_tokenizer(folder: Path) -> Tokenizer:
-    """The tokenizer that an earlier run trained. Raises DataError when the folder is damaged."""
+    """The tokenizer that an earlier run trained. Raises DataError if the folder is damaged."""
     return PreparedData(folder).tokenizer()
 
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """How long some rows are, in tokens, and what becomes of them at a training length.
+    """How long some rows are, in tokens, and how they fit a training length.
 
-    `padding` is the share of the places in packed sequences that hold no text.
+    `padding` is the share of places in packed sequences that hold no text.
     """
 
     tokens: npt.NDArray[np.int64]  # (rows,)
@@ -89,7 +89,7 @@ class Lengths:
     percentile_95: float
     longest: int
     left_out: int  # rows that do not fit
-    cut: int  # rows of plain text that do not fit and go on in further sequences
+    cut: int  # rows of plain text that do not fit and continue in further sequences
     sequences: int
     padding: float
 
@@ -100,7 +100,7 @@ def tokens_of(documents: Sequence[Document], tokenizer: Tokenizer) -> list[Encod
 
 
 def measure_lengths(rows: Sequence[EncodedDocument], training_length: int) -> Lengths:
-    """Measure and pack rows, at least one, as training would."""
+    """Measure at least one row, packed as in training."""
     tokens = np.array([len(row.ids) for row in rows], dtype=np.int64)
     packed = pack(rows, training_length, answers_only=False)
     places = len(packed.tokens) * training_length  # the first end-of-text of a sequence is given, not predicted
@@ -119,7 +119,7 @@ def measure_lengths(rows: Sequence[EncodedDocument], training_length: int) -> Le
 
 @dataclass(frozen=True, slots=True)
 class PreparedFolder:
-    """Data that an earlier run prepared. `report` is None where it cannot be read."""
+    """Data that an earlier run prepared. `report` is None if it cannot be read."""
 
     path: Path
     used: float  # when a run last used it, in seconds since 1970
@@ -127,7 +127,7 @@ class PreparedFolder:
 
 
 def prepared_folders(cache: Path) -> list[PreparedFolder]:
-    """What earlier runs prepared, the newest first."""
+    """What earlier runs prepared, most recently used first."""
     root = cache / "prepared"
     if not root.is_dir():
         return []

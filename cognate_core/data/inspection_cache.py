@@ -1,7 +1,6 @@
-"""What was found out about datasets, kept for a while: by the files' state and the settings, so that a change is seen.
+"""Cached results about datasets. The keys hold the files' state and the settings: after a change, results are new.
 
-Rows and packed text are shared between those who look, at a page or through the API: whoever gets them must not change
-them.
+Pages and API requests share rows and packed text, and must not change them.
 """
 
 from __future__ import annotations
@@ -30,16 +29,16 @@ from cognate_core.data.sources import SourceDocuments
 from cognate_core.data.uploads import without_path
 from cognate_core.errors import DataError
 
-ROWS = TrainingConfig(dataset_sources=["Synthetic"])  # how many rows a run reads unless told otherwise
-LONGEST_LENGTH = 16384  # any training length may be looked at
+ROWS = TrainingConfig(dataset_sources=["Synthetic"])  # how many rows a run reads by default
+LONGEST_LENGTH = 16384  # allows any training length
 MOST_SEQUENCES = 64  # of a batch
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A dataset or a file of one's own, in the state that it is in. Equal choices have equal rows.
+    """A dataset or an uploaded file, in its current state. Equal choices have equal rows.
 
-    `word_problems`: which ones are made up, as the setting; nothing to other datasets.
+    `word_problems`: the setting of that name; it affects only Synthetic.
     """
 
     name: str
@@ -50,7 +49,7 @@ class Choice:
 
 
 def choice_of(name: str, cache: Path, path: Path | None = None) -> Choice | None:
-    """None: the dataset is not on this computer."""
+    """The choice in its current state; None if the dataset is not on this computer."""
     if path is not None:
         return Choice(name, str(cache), str(path), (file_state(path),))
     state = dataset_state(name, cache)
@@ -59,7 +58,7 @@ def choice_of(name: str, cache: Path, path: Path | None = None) -> Choice | None
 
 @functools.lru_cache(maxsize=8)
 def rows_of(choice: Choice) -> SourceDocuments:
-    """Its rows: at most as many as a run reads by itself. Raises DataError when it cannot be used."""
+    """Its rows, at most as many as a run reads by default. Raises DataError if it cannot be used."""
     config = ROWS.with_overrides({"dataset_path": choice.path, "word_problems": choice.word_problems})
     try:
         return open_source(choice.name, config, Path(choice.cache))
@@ -71,9 +70,9 @@ def rows_of(choice: Choice) -> SourceDocuments:
 def lengths_of(
     choice: Choice, tokenizer_folder: Path | None, vocab_size: int, training_length: int
 ) -> tuple[Lengths, Lengths, int]:
-    """(training, held-out) lengths, and how many word pieces the tokenizer knows.
+    """(training lengths, held-out lengths, the tokenizer's number of word pieces).
 
-    The tokenizer is that of a prepared folder, or a new one of at most `vocab_size` word pieces.
+    The tokenizer is that of a prepared folder, or a new one with at most `vocab_size` word pieces.
     """
     train, heldout, vocabulary = _tokens(choice, tokenizer_folder, vocab_size)
     return measure_lengths(train, training_length), measure_lengths(heldout, training_length), vocabulary
@@ -90,7 +89,7 @@ def _tokens(
 
 @functools.lru_cache(maxsize=32)
 def overlap_of(train: Choice, heldout: Choice) -> Overlap:
-    """What of the held-out rows of one stands in the training rows of the other."""
+    """Which held-out rows of one are also in the training rows of the other."""
     return overlap(rows_of(train).train, rows_of(heldout).heldout)
 
 

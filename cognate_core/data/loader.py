@@ -1,4 +1,4 @@
-"""MixtureLoader: the DatasetLoader that fetches real datasets and prepares them, once for each content."""
+"""MixtureLoader: the DatasetLoader that fetches real datasets and prepares the same content only once."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from cognate_core.data.sources import (
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable
 
-LAYOUT_VERSION = 4  # of the prepared folder: raise it when the same text must be prepared anew
+LAYOUT_VERSION = 4  # of the prepared folder: raise it when the same text must be prepared again
 PROMPTS_PER_SOURCE = 4
-LEFTOVER_SECONDS = 24 * 3600.0  # after that, what is not complete was left by a studio that was killed
-CACHED_PREPARATIONS = 8  # the newest ones stay
+LEFTOVER_SECONDS = 24 * 3600.0  # an incomplete folder older than this was left by a studio that was killed
+CACHED_PREPARATIONS = 8  # the newest stay
 
 
 class MixtureLoader(DatasetLoader):
-    """Fetches what the config asks for, falls back to synthetic text visibly, packs, and caches by content hash.
+    """Fetches what the config asks for, packs it and caches it by content hash. Warns before using synthetic text.
 
-    `earlier_hash`: of the data that an earlier life of the run trained on. While that is still there, nothing is
-    fetched: the run goes on with the same.
+    `earlier_hash`: the hash of the data that the run trained on before it was interrupted. If that data is still
+    there, the run continues with it and fetches nothing.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class MixtureLoader(DatasetLoader):
         self._earlier = prepared_before(cache / "prepared" / earlier_hash) if earlier_hash else None
         self._loaded: dict[str, SourceDocuments] = {}
         self._unavailable: dict[str, SourceReport] = {}
-        self._hub_problem = functools.cache(hub.hub_problem)  # asked once, for all datasets
-        self._cut_off: list[str] = []  # datasets that cannot be had without the hub
+        self._hub_problem = functools.cache(hub.hub_problem)  # checked once, for all datasets
+        self._cut_off: list[str] = []  # datasets that need the hub, which cannot be reached
 
     async def download_dataset(self, dataset_name: str, dataset_id: str) -> bool:
         if self._earlier is not None:
@@ -67,7 +67,7 @@ class MixtureLoader(DatasetLoader):
             if isinstance(error, HubUnreachable):
                 self._cut_off.append(dataset_name)
             else:
-                self._record(Event("warning", f"{error} The run goes on without {dataset_name}."))
+                self._record(Event("warning", f"{error} The run continues without {dataset_name}."))
             return False
         self._loaded[dataset_name] = source
         return True
@@ -87,19 +87,19 @@ class MixtureLoader(DatasetLoader):
 
     def _prepare(self) -> Path:
         if self._earlier is not None:
-            self._tell("The run goes on with the data that it began with")
+            self._tell("Continuing with the same data as before")
             self._earlier.folder.touch()
             return self._earlier.folder
         if self._cut_off:
             names = " and ".join(filter(None, [", ".join(self._cut_off[:-1]), self._cut_off[-1]]))
             why, them = self._hub_problem(), "them" if len(self._cut_off) > 1 else "it"
-            sentence = f"{names} could not be fetched from the hub: {why}. The run goes on without {them}."
+            sentence = f"{names} could not be fetched from the hub: {why}. The run continues without {them}."
             self._record(Event("warning", sentence))
         sources = list(self._loaded.values())
         fallback = not sources
         if fallback:
             self._record(
-                Event("warning", "No dataset could be had: built-in synthetic word problems stand in for them.")
+                Event("warning", "No dataset is available: the run uses built-in synthetic word problems instead.")
             )
             sources = [synthetic_source(self._config)]
         for source in sources:
@@ -111,18 +111,18 @@ class MixtureLoader(DatasetLoader):
         cached = prepared_before(folder)
         if cached is None:
             if folder.exists():
-                self._record(Event("warning", "The data that was prepared before is damaged. It is prepared anew."))
+                self._record(Event("warning", "The data prepared earlier is damaged and is prepared again."))
             report = self._build(sources, folder, key, fallback)
         else:
-            self._tell("The same data was prepared before and is used again")
-            folder.touch()  # counts as new again when old preparations are removed
+            self._tell("Reusing the same data, prepared earlier")
+            folder.touch()  # makes it new: old preparations are removed
             named = [
                 dataclasses.replace(report, origin=source.origin, asked_for=source.asked_for)
-                for report, source in zip(cached.report.sources, sources, strict=False)  # unavailable ones stood behind
+                for report, source in zip(cached.report.sources, sources, strict=False)  # unavailable ones come last
             ]
             report = dataclasses.replace(cached.report, sources=named, fallback=fallback, from_cache=True)
         report = dataclasses.replace(report, sources=[*report.sources, *self._unavailable.values()])
-        write_report(folder, report)  # the model card is made of it
+        write_report(folder, report)  # the model card is made from it
         self._record(report)
         for warning in report.warnings():
             self._record(Event("warning", warning))
@@ -132,10 +132,10 @@ class MixtureLoader(DatasetLoader):
     def _content_hash(self, sources: list[SourceDocuments]) -> str:
         config = self._config
         of_tokens = [name for name, info in form_fields().items() if field_extra(info)["prepares_data"] == "tokens"]
-        settings = [getattr(config, name) for name in sorted(of_tokens, reverse=True)]  # as data is named that is there
+        settings = [getattr(config, name) for name in sorted(of_tokens, reverse=True)]  # as existing hashes were made
         digest = hashlib.sha256(json.dumps([LAYOUT_VERSION, tokenizers.__version__, *settings]).encode())
         for source in sources:
-            digest.update(json.dumps([source.name, source.skipped]).encode())  # they stand in the cached report
+            digest.update(json.dumps([source.name, source.skipped]).encode())  # both are in the cached report
             for documents in (source.train, source.heldout):
                 digest.update(json.dumps([[d.prompt, d.answer] for d in documents]).encode())
         return digest.hexdigest()[:32]
@@ -163,7 +163,7 @@ class MixtureLoader(DatasetLoader):
             reports.append(_report(source, train, heldout, config.train_seq_len))
             prompts += _prompts(source)
         if not any(source.train for source in sources):
-            raise DataError("Nothing is left to train on: every row is held out, too. Lower the held-out rows.")
+            raise DataError("Nothing is left to train on: every row is also held out. Lower the held-out rows.")
         if not any(len(splits["train"].tokens) for splits in packed.values()):
             raise DataError(
                 f"Every row is longer than the training length of {config.train_seq_len} tokens. "
@@ -183,7 +183,7 @@ class MixtureLoader(DatasetLoader):
 
 
 def remove_overlap(source: SourceDocuments) -> None:
-    """Take out of the training text what is also held out."""
+    """Remove from the training text what is also held out."""
     held_out = {document.text for document in source.heldout}
     kept = [document for document in source.train if document.text not in held_out]
     if len(kept) < len(source.train):
@@ -192,8 +192,8 @@ def remove_overlap(source: SourceDocuments) -> None:
 
 
 def encode(documents: list[Document], tokenizer: tokenizers.Tokenizer) -> list[EncodedDocument]:
-    """Prompt and answer are encoded apart, as they are when a person asks and the model answers."""
-    # Fast: without the place of each token in the text, of which nobody asks.
+    """Encode prompt and answer separately, as when a person asks and the model answers."""
+    # Fast: leaves out the position of each token in the text, which nobody needs.
     prompts = tokenizer.encode_batch_fast([document.prompt for document in documents])
     answers = tokenizer.encode_batch_fast([document.answer for document in documents])
     return [
@@ -203,7 +203,7 @@ def encode(documents: list[Document], tokenizer: tokenizers.Tokenizer) -> list[E
 
 
 def _rare_tokens(packed: list[Packed], tokenizer: tokenizers.Tokenizer) -> int:
-    """How many of the tokens that the text made, beyond single bytes, its training part hardly has."""
+    """How many tokens longer than a single byte are rare in the training text."""
     counts = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
     for sequences in packed:
         counts += np.bincount(sequences.tokens.ravel(), minlength=len(counts))
@@ -230,7 +230,7 @@ def _report(source: SourceDocuments, train: Packed, heldout: Packed, length: int
 
 
 def _prompts(source: SourceDocuments) -> list[HeldoutPrompt]:
-    """The shortest few of the first held-out problems: they are read by people, in a narrow column."""
+    """The few shortest of the first held-out problems: people read them in a narrow column."""
     some = sorted(source.heldout[:50], key=lambda document: len(document.text))[:PROMPTS_PER_SOURCE]
     return [
         HeldoutPrompt(source.name, document.prompt, document.answer)
@@ -243,7 +243,7 @@ def _prompts(source: SourceDocuments) -> list[HeldoutPrompt]:
 def _keep_newest(folder: Path, count: int) -> None:
     complete = [path for path in folder.iterdir() if ".tmp-" not in path.name]
     for leftover in set(folder.iterdir()) - set(complete):
-        if leftover.stat().st_mtime < time.time() - LEFTOVER_SECONDS:  # else another run may be at it
+        if leftover.stat().st_mtime < time.time() - LEFTOVER_SECONDS:  # else another run may be writing it
             shutil.rmtree(leftover, ignore_errors=True)
     newest_first = sorted(complete, key=lambda path: path.stat().st_mtime, reverse=True)
     for old in newest_first[count:]:

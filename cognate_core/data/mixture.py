@@ -1,4 +1,4 @@
-"""What training would draw from several datasets: shares, passes, and the text of a batch. Writes nothing."""
+"""Preview what training would draw from several datasets: shares, passes, and a batch's text. Writes nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PieceKind = Literal["given", "target", "end", "padding"]
 
 @dataclass(frozen=True, slots=True)
 class Mixture:
-    """Training text as a run would pack it: one tokenizer for all datasets."""
+    """Training text as a run would pack it, with one tokenizer for all datasets."""
 
     tokenizer: Tokenizer
     packed: dict[str, Packed]  # dataset -> its sequences
@@ -33,19 +33,19 @@ class Mixture:
 
 @dataclass(frozen=True, slots=True)
 class DatasetShare:
-    """What one dataset gives to a run. Shares run from 0 to 1."""
+    """What one dataset contributes to a run. Shares are from 0 to 1."""
 
     name: str
     sequences: int
     of_sequences: float
-    of_tokens: float  # among the tokens that count as targets
+    of_tokens: float  # of the tokens that count as targets
     passes: float  # how often the run goes through the dataset (epochs)
     left_out: int  # rows that do not fit the training length
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Neighbouring tokens of one kind: given to the model only, to be predicted too, the end of a row, or padding."""
+    """Neighboring tokens of one kind: read only, also to be predicted, the end of a row, or padding."""
 
     kind: PieceKind
     tokens: int
@@ -60,12 +60,12 @@ class SampleSequence:
     pieces: list[Piece]
 
     def tokens(self, *kinds: PieceKind) -> int:
-        """How many of its tokens are of these kinds."""
+        """The number of its tokens of these kinds."""
         return sum(piece.tokens for piece in self.pieces if piece.kind in kinds)
 
 
 def mix(sources: Sequence[SourceDocuments], config: TrainingConfig) -> Mixture:
-    """Prepare the training rows as `MixtureLoader` does. `sources` stay as they are."""
+    """Prepare the training rows as `MixtureLoader` does. `sources` are not changed."""
     copies = [dataclasses.replace(source, skipped=Counter(source.skipped)) for source in sources]
     for source in copies:
         remove_overlap(source)
@@ -82,7 +82,7 @@ def mix(sources: Sequence[SourceDocuments], config: TrainingConfig) -> Mixture:
 
 
 def shares(mixture: Mixture, config: TrainingConfig) -> list[DatasetShare]:
-    """What each dataset gives in the steps of `config`.
+    """What each dataset contributes in the steps of `config`.
 
     Raises:
         DataError: no sequence can be drawn.
@@ -104,7 +104,7 @@ def shares(mixture: Mixture, config: TrainingConfig) -> list[DatasetShare]:
 
 
 def sample_batch(mixture: Mixture, config: TrainingConfig, count: int) -> list[SampleSequence]:
-    """The first `count` sequences that a run with `config.seed` would be given.
+    """The first `count` sequences that a run with `config.seed` would read.
 
     Raises:
         DataError: no sequence can be drawn.
@@ -119,8 +119,8 @@ def sample_batch(mixture: Mixture, config: TrainingConfig, count: int) -> list[S
 
 
 def _pieces(tokens: npt.NDArray[np.uint16], counted: npt.NDArray[np.uint8], tokenizer: Tokenizer) -> list[Piece]:
-    """The sequence without the end-of-text that opens it. Text that spells end-of-text has other ids."""
-    first = 1 if tokens[0] == END_OF_TEXT_ID else 0  # a text that goes on: its last token before is only read
+    """The sequence without its opening end-of-text. Text that spells end-of-text has other ids."""
+    first = 1 if tokens[0] == END_OF_TEXT_ID else 0  # a continued text: its token before the cut is only read
     kinds: list[PieceKind] = [
         ("end" if counts else "padding") if token == END_OF_TEXT_ID else ("target" if counts else "given")
         for token, counts in zip(tokens[first:].tolist(), counted[first:].tolist(), strict=True)

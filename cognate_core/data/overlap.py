@@ -1,10 +1,10 @@
-"""Whether held-out questions were already seen in training: the same, the same but for the numbers, or in passages.
+"""Whether training already showed the held-out questions: the same, the same except for numbers, or passages of them.
 
-Knows documents and words; no tokens. Time grows with the text, memory with the held-out text alone.
+Compares documents by words, not tokens. Time grows with the text, memory only with the held-out text.
 
-Passages are found as in the GPT-3 paper (arXiv 2005.14165, appendix C): a held-out question counts when any run of n
-words of it stands in the training text. n is there the length of a short question (the 5th percentile), at least 8,
-because shorter runs are everyday phrases, and at most 13. Word problems are short, so that 13 alone would pass many by.
+Passages are found as in the GPT-3 paper (arXiv 2005.14165, appendix C): a held-out question counts if any n
+consecutive words of it are in the training text. n is the length of a short question (the 5th percentile): at least 8,
+because shorter runs are everyday phrases, and at most 13. Word problems are short: n = 13 alone would miss many.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ _WORD = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|[^\W\d_]+")
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A held-out row, and the first training row that has the most of it."""
+    """A held-out row, and the first of the training rows most like it."""
 
     heldout: int
     train: int
     kind: Kind
-    share: float  # of the question's different runs of n words, how many stand somewhere in the training text
+    share: float  # of the question's different runs of n words, the share found in the training text
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """What of the held-out rows stands in the training rows. Each row has at most one match: its closest kind."""
+    """Which held-out rows are also in the training rows. Each row has at most one match: the closest kind."""
 
     heldout_rows: int
     passage_words: int  # n
@@ -54,7 +54,7 @@ class Overlap:
 
 
 def overlap(train: Iterable[Document], heldout: Sequence[Document]) -> Overlap:
-    """Compare questions (of plain text, the whole) after taking out case, white space and punctuation."""
+    """Compare questions (or whole plain texts), ignoring case, white space and punctuation."""
     held = [words(compared_text(document)) for document in heldout]
     n = passage_words(held)
     # Each maps to the first training row that has it.
@@ -86,24 +86,24 @@ def overlap(train: Iterable[Document], heldout: Sequence[Document]) -> Overlap:
 
 
 def compared_text(document: Document) -> str:
-    """The question without the words that the layout puts around it; of plain text, all."""
+    """The question without the words that the layout adds; the whole of a plain text."""
     return question_of(document.prompt) or document.answer
 
 
 def words(text: str) -> Words:
-    """Words and numbers in their order. A text of signs alone keeps its signs."""
+    """Words and numbers, in order. A text with neither keeps its signs."""
     plain = unicodedata.normalize("NFKC", text).casefold()
     found = tuple(word.replace(",", "") for word in _WORD.findall(plain))
     return found or tuple(plain.split())
 
 
 def template(question: Words) -> Words:
-    """The same with every number taken out."""
+    """The question with every number replaced by NUMBER."""
     return tuple(NUMBER if word[0].isdigit() else word for word in question)
 
 
 def runs(question: Words, n: int) -> Iterator[Words]:
-    """Every run of n words that follow each other."""
+    """Every run of n consecutive words."""
     return zip(*(question[start:] for start in range(n)), strict=False)
 
 

@@ -1,4 +1,4 @@
-"""Packing documents into sequences of one length, without cutting a row inside its answer."""
+"""Pack documents into sequences of one length, without cutting a row inside its answer."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cognate_core.contracts import END_OF_TEXT_ID
 
-OPEN_SEQUENCES = 64  # sequences that still take documents; more packs tighter and searches longer
+OPEN_SEQUENCES = 64  # sequences that still take documents; more would pack tighter but search longer
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class Packed:
 
     tokens: npt.NDArray[np.uint16]
     counted: npt.NDArray[np.uint8]
-    skipped: int  # documents with a prompt that do not fit a sequence
+    skipped: int  # documents with a prompt that do not fit into a sequence
 
 
 def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: bool) -> Packed:
-    """Lay documents one after the other into sequences of length + 1 tokens.
+    """Put documents one after the other into sequences of length + 1 tokens.
 
-    A sequence begins with end-of-text, each document ends with it, the rest is padding that does not count. A document
-    goes into the fullest open sequence that has room. One that is too long is skipped, except plain text (no prompt):
-    it fills sequences of its own, of which each but the first begins with the token before, so that every token counts
-    once and end-of-text stands where the text ends, nowhere else.
+    A sequence begins with end-of-text, each document ends with it, and the rest is padding that does not count. A
+    document goes into the fullest open sequence that has room. One that is too long is skipped, except plain text (no
+    prompt), which is cut over several sequences. All but the first begin with the token before the cut. Every token
+    then counts once, and end-of-text appears only where the text ends.
     """
     room = length  # after the token that a sequence begins with
     open_sequences: list[_Sequence] = []
@@ -84,7 +84,7 @@ def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: boo
 
 @dataclass(slots=True)
 class _Sequence:
-    """Documents of one sequence, behind the token `before` them; `used`: places that they and their ends take."""
+    """Documents of one sequence, after the token `before`; `used`: places taken by them and their ends."""
 
     before: int
     documents: list[EncodedDocument]
@@ -96,14 +96,15 @@ class _Sequence:
 
 
 def holds_a_part(tokens: Sequence[int]) -> bool:
-    """Whether a packed sequence holds a part of a text that is longer than a sequence."""
+    """Whether a packed sequence holds part of a text that is longer than one sequence."""
     return tokens[0] != END_OF_TEXT_ID or tokens[-1] != END_OF_TEXT_ID
 
 
 def documents_in(tokens: Iterable[int]) -> list[list[int]]:
-    """The documents of a packed sequence: what stands between end-of-text.
+    """The documents of a packed sequence, split at end-of-text.
 
-    The first may be the rest of a text, from the last token of its piece before; the last may go on elsewhere.
+    The first may be the rest of a text, beginning with the last token of the piece before; the last may continue
+    elsewhere.
     """
     documents: list[list[int]] = []
     begins = True

@@ -36,12 +36,12 @@ class HeldoutPrompt:
 
 
 class PreparedData:
-    """A folder that the DatasetLoader made: tokenizer, packed sequences of each source, and where they came from.
+    """A folder made by the DatasetLoader: tokenizer, packed sequences of each source, and where they came from.
 
     The manifest holds a checksum of each file and of itself, and is written last.
 
     Raises:
-        DataError: the folder is not complete, or a file is not what was written.
+        DataError: the folder is incomplete, or a file has changed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -57,8 +57,8 @@ class PreparedData:
             self.prompts = [HeldoutPrompt(**prompt) for prompt in manifest["prompts"]]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"The prepared data in {folder} is not complete or damaged ({error}). Start the run again: it is then "
-                "prepared anew."
+                f"The prepared data in {folder} is incomplete or damaged ({error}). Start the run again to prepare it "
+                "again."
             ) from error
 
     def tokenizer(self) -> Tokenizer:
@@ -76,7 +76,7 @@ class PreparedData:
 
 
 def prepared_before(folder: Path) -> PreparedData | None:
-    """What an earlier run prepared there, if it is complete."""
+    """What an earlier run prepared there; None if it is missing, incomplete or damaged."""
     try:
         return PreparedData(folder)
     except DataError:
@@ -84,9 +84,9 @@ def prepared_before(folder: Path) -> PreparedData | None:
 
 
 def put_in_place(folder: Path, write: Callable[[Path], None]) -> None:
-    """Have `write` fill a folder beside `folder`, and rename it: prepared data are there whole or not at all.
+    """Let `write` fill a temporary folder, then rename it to `folder`: prepared data is there whole or not at all.
 
-    A damaged folder that stands there makes way; a sound one, which another run made meanwhile, stays.
+    A damaged folder is replaced. A sound one, made by another run in the meantime, stays.
     """
     temporary = folder.with_name(f"{folder.name}.tmp-{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
@@ -98,7 +98,7 @@ def put_in_place(folder: Path, write: Callable[[Path], None]) -> None:
         sync_folder(folder.parent)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
-        if prepared_before(folder) is None:  # else another run made the same meanwhile
+        if prepared_before(folder) is None:  # else another run made the same in the meantime
             raise
 
 
@@ -109,7 +109,7 @@ def write_prepared(
     prompts: Sequence[HeldoutPrompt],
     report: DataReport,
 ) -> None:
-    """Write what PreparedData reads into an existing folder. `packed` is source -> split -> sequences."""
+    """Write what PreparedData reads, into an existing folder. `packed` is source -> split -> sequences."""
     arrays: dict[str, npt.NDArray[Any]] = {}
     for number, splits in enumerate(packed.values()):
         for split, sequences in splits.items():
@@ -144,11 +144,11 @@ def read_report(folder: Path) -> DataReport:
     try:
         return report_from_json(_read_manifest(folder)["report"])
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"The prepared data in {folder} is not complete or damaged ({error}).") from error
+        raise DataError(f"The prepared data in {folder} is incomplete or damaged ({error}).") from error
 
 
 def write_report(folder: Path, report: DataReport) -> None:
-    """Put the report of the newest run that uses the folder in place of the one before, whole or not at all."""
+    """Replace the report by that of the newest run that uses the folder, whole or not at all."""
     replace_durably(folder / MANIFEST, _manifest({**_read_manifest(folder), "report": asdict(report)}))
 
 
@@ -174,23 +174,22 @@ def _npy(array: npt.NDArray[Any]) -> bytes:
 
 
 class Batches:
-    """Endless training batches, in an order that depends on the seed and the position alone.
+    """Endless training batches; their order depends only on the seed and the position.
 
-    Each source is drawn as often as its weight says, to within one sequence at any time, and is passed through in a
-    new shuffled order each epoch.
+    Each source is drawn in proportion to its weight, at any time to within one sequence, and is reshuffled each epoch.
     """
 
     def __init__(self, sources: Mapping[str, Packed], weights: Mapping[str, float], batch_size: int, seed: int) -> None:
         self._sources = {name: packed for name, packed in sources.items() if len(packed.tokens)}
         if not self._sources:
-            raise DataError("There is no training sequence. Raise the training length or choose other data.")
+            raise DataError("There are no training sequences. Raise the training length or choose other data.")
         shares = np.array(
             [weights.get(name, 1.0) if weights else len(packed.tokens) for name, packed in self._sources.items()],
             dtype=np.float64,
         )
         if not shares.sum():
             raise DataError(
-                f"Only {', '.join(self._sources)} could be had, and the mixture weights leave it out. "
+                f"The only data available ({', '.join(self._sources)}) has a mixture weight of zero. "
                 "Give it a weight above zero."
             )
         self._shares = shares / shares.sum()
@@ -205,11 +204,11 @@ class Batches:
         return np.stack(tokens).astype(np.int64), np.stack(counted).astype(np.int64)
 
     def next_sources(self, count: int) -> list[tuple[str, int]]:
-        """As `next` for `count` sequences, without reading them: of each its source and its index there."""
+        """Like `next` for `count` sequences, without reading them: the source of each and its index there."""
         return [self._next_index() for _ in range(count)]
 
     def skip(self, count: int) -> None:
-        """Go on as if so many sequences had been read."""
+        """Continue as if `count` sequences had been read."""
         if len(self._shares) == 1:
             self._drawn += count
             return
@@ -224,11 +223,11 @@ class Batches:
         }
 
     def shares(self) -> dict[str, float]:
-        """The part of all sequences that each source gives."""
+        """Each source's share of the sequences."""
         return dict(zip(self._sources, self._shares.tolist(), strict=True))
 
     def token_shares(self) -> dict[str, float]:
-        """The part of all tokens that count as targets which each source gives; nothing where none counts."""
+        """Each source's share of the tokens that count as targets; empty if none counts."""
         tokens = {
             name: share * float(self._sources[name].counted[:, 1:].sum()) / len(self._sources[name].tokens)
             for name, share in self.shares().items()
@@ -237,7 +236,7 @@ class Batches:
         return {name: count / together for name, count in tokens.items()} if together else {}
 
     def state_dict(self) -> dict[str, Any]:
-        """The position; with the seed it decides everything that follows."""
+        """The position; with the seed it determines everything that follows."""
         return {"drawn": self._drawn.tolist()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -250,7 +249,7 @@ class Batches:
         return packed.tokens[index], packed.counted[index]
 
     def _furthest_behind(self) -> int:
-        """The source that is furthest behind its share: the next one."""
+        """The source furthest behind its share: the next to draw from."""
         return int((self._shares * (self._drawn.sum() + 1) - self._drawn).argmax())
 
     def _next_index(self) -> tuple[str, int]:

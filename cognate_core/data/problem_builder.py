@@ -1,6 +1,6 @@
-"""One word problem in the making: draws people, things and numbers, and keeps the steps worked so far.
+"""Builds one word problem: draws people, things and numbers, and keeps the solution's steps.
 
-It knows no template. A step is computed and written down in one call, so that text and numbers cannot disagree.
+It knows no template. One call computes a step and writes it down: text and numbers cannot disagree.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class ProblemBuilder:
-    """One problem in the making: draws people, things and numbers, and keeps the steps worked so far."""
+    """Builds one problem: draws people, things and numbers, and keeps the solution's steps."""
 
     def __init__(self, rng: Random) -> None:
         self._rng = rng
@@ -66,7 +66,7 @@ class ProblemBuilder:
         return single if part.count == 1 else self.times(f"{part.words} is", part.count, single, unit)
 
     def phrase(self, text: str) -> str:
-        """The text on one line, with one of each "[this|that]" and with a capital after each full stop."""
+        """The text on one line, with one option of each "[this|that]" and a capital after each full stop."""
         while "]" in text:
             head, _, tail = text.partition("]")
             before, _, options = head.rpartition("[")

@@ -1,4 +1,4 @@
-"""Questions with a known answer, read back out of prepared data: the very rows that were held out, and no others."""
+"""Questions with a known answer, read from prepared data: exactly the rows that were held out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cognate_core.data.prepared import PreparedData
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`prompt` is the text before the solution; `solution` is the one of the dataset, which ends in `answer`."""
+    """`prompt` is the text before the solution; `solution` is the dataset's and ends in `answer`."""
 
     prompt: str
     solution: str
@@ -27,9 +27,9 @@ class Examination:
     """What a dataset can ask.
 
     Attributes:
-        questions: of the held-out rows.
-        commonest: the answer that its training rows have most often.
-        longest: tokens of the longest solution among the training rows.
+        questions: from the held-out rows.
+        commonest: the most frequent answer of the training rows.
+        longest: tokens of the longest solution in the training rows.
     """
 
     dataset: str
@@ -39,9 +39,9 @@ class Examination:
 
 
 def examination(data: PreparedData, source: str, limit: int, seed: int) -> Examination | None:
-    """At most `limit` held-out questions of a source, drawn by `seed`; None when its rows hold no such answers."""
+    """At most `limit` held-out questions of a source, drawn by `seed`; None if its rows hold no such answers."""
     questions = heldout_questions(data, source, limit, seed)
-    # Nothing is learned from a source whose every row is held out: its answers are those of the others.
+    # A source whose rows are all held out has no training rows: use those of the other sources.
     learned = [source] if len(data.packed(source, "train").tokens) else data.sources
     trained = [question for each in learned for question in _solved(data, each, "train")]
     most = commonest((question.answer for question in trained), source)
@@ -57,7 +57,7 @@ def heldout_questions(data: PreparedData, source: str, limit: int, seed: int) ->
 
 
 def longest_solution(tokenizer: Tokenizer, questions: Sequence[Question]) -> int:
-    """Tokens of the longest of their solutions, of which there is one at least."""
+    """Tokens of the longest solution; at least one question is needed."""
     return max(len(each.ids) for each in tokenizer.encode_batch([each.solution for each in questions]))
 
 
@@ -66,7 +66,7 @@ def _solved(data: PreparedData, source: str, split: str) -> Iterator[Question]:
     tokenizer = data.tokenizer()
     documents = [each for sequence in data.packed(source, split).tokens.tolist() for each in documents_in(sequence)]
     for text in tokenizer.decode_batch(documents):
-        prompt, mark, solution = text.partition(SOLUTION_MARK)  # the first: nothing of a solution is ever shown
+        prompt, mark, solution = text.partition(SOLUTION_MARK)  # the first mark: the prompt shows nothing of a solution
         answer = answer_of(solution)
         if mark and answer is not None:
             yield Question(prompt + mark, solution, answer)

@@ -1,7 +1,7 @@
-"""The recall task: a fact is told early and asked for long after, to see whether a memory is of use.
+"""The recall task shows whether a memory helps: a fact is told early and asked for much later.
 
-Sequences of token ids, made on the spot. Between the facts and the questions stands filler that is easy to predict, so
-long that no attention window reaches across it; without a memory the answers can only be guessed.
+It makes sequences of token ids. Between facts and questions is filler that is easy to predict and longer than any
+attention window: without a memory, the answers can only be guessed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ FIRST_FILLER = 3
 
 @dataclass(frozen=True, slots=True)
 class RecallTask:
-    """Facts `FACT key value`, filler, then a question `QUESTION key value` for each fact, in another order.
+    """Facts `FACT key value`, filler, then a question `QUESTION key value` for each fact, in random order.
 
     Attributes:
-        keys, values: how many different ones there are; guessing an answer is right once in `values` times.
-        facts: how many are told and asked in each sequence, each with another key.
-        distance: at least this many tokens stand between telling and asking any fact.
-        fillers: the filler counts through this many tokens, over and over.
+        keys, values: how many different ones there are; a guess is right once in `values` times.
+        facts: facts told and asked for in each sequence, each with a different key.
+        distance: the fewest tokens between telling a fact and asking for it.
+        fillers: the filler cycles through this many tokens.
     """
 
     keys: int = 16
@@ -37,7 +37,7 @@ class RecallTask:
 
     def __post_init__(self) -> None:
         if not 1 <= self.facts <= self.keys:
-            raise ValueError(f"There must be 1 to {self.keys} facts, each with a key of its own; got {self.facts}.")
+            raise ValueError(f"There must be 1 to {self.keys} facts, each with its own key; got {self.facts}.")
 
     @property
     def vocab_size(self) -> int:
@@ -45,7 +45,7 @@ class RecallTask:
 
     @property
     def length(self) -> int:
-        """Tokens of a sequence, the end-of-text before it included."""
+        """Tokens of a sequence, including the end-of-text before it."""
         return 1 + 3 * self.facts + self.distance + 3 * self.facts
 
     @property
@@ -54,7 +54,7 @@ class RecallTask:
         return 1 / self.values
 
     def batches(self, batch_size: int, seed: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]]:
-        """Endless batches: tokens, and where a token is an answer; both (batch_size, length)."""
+        """Endless batches: tokens, and which of them are answers; both (batch_size, length)."""
         rng = np.random.default_rng(seed)
         while True:
             tokens, answers = zip(*(self._sequence(rng) for _ in range(batch_size)), strict=True)

@@ -1,4 +1,4 @@
-"""What a step of training read, drawn again: the order of the data follows from the seed and the position alone."""
+"""Replay what a training step read: the order of the data depends only on the seed and the position."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cognate_core.data.packing import documents_in, holds_a_part
 from cognate_core.data.prepared import Batches, PreparedData
 from cognate_core.errors import DataError
 
-MOST_DRAWS = 1_000_000  # sequences that are drawn again to come to a step: about five seconds
+MOST_DRAWS = 1_000_000  # sequences drawn again to reach a step: about five seconds
 
 
 def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin: Path) -> list[BatchSequence]:
-    """The sequences of optimizer step `step`, from 1.
+    """The sequences of optimizer step `step`, counted from 1.
 
     Args:
         prepared: the folder of prepared data.
-        seed: the model's own.
-        begin: where a run that branched off has the checkpoint that it began with, if it did.
+        seed: the model's seed.
+        begin: folder of the checkpoint that a derived run began with; it may be missing.
 
     Raises:
-        DataError: the data are no longer there, or the step is too far on to come to it soon.
+        DataError: the data is gone, the step is too far on to be reached soon, or it precedes the run's first step.
     """
     if config.task == "arithmetic":
         return _problems_at(config.with_overrides({"seed": seed}), step, begin)
@@ -33,7 +33,7 @@ def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin
     batches = Batches({name: data.packed(name, "train") for name in data.sources}, config.mixture_weights, 1, seed)
     to_skip = (step - 1 - _begin(batches, begin, step)) * of_one_step
     if to_skip > MOST_DRAWS and len(data.sources) > 1:
-        raise DataError(f"Step {step:,} is too far on: {to_skip:,} sequences would have to be drawn again before it.")
+        raise DataError(f"Step {step:,} is too far on: {to_skip:,} sequences would have to be drawn again first.")
     batches.skip(to_skip)
     tokenizer = data.tokenizer()
     found = []
@@ -46,19 +46,19 @@ def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin
 
 
 def _begin(batches: Batches | ArithmeticBatches, begin: Path, step: int) -> int:
-    """Set the batches to where the run began; the step after which that was. Raises DataError if `step` is before."""
+    """Move the batches to where the run began; returns the step before that. Raises DataError if `step` is earlier."""
     first = 0
     for state_file in begin.glob("step-????????/state.json"):
         state = json.loads(state_file.read_text(encoding="utf-8"))
         batches.load_state_dict(state["batches"])
         first = int(state["step"])
     if step <= first:
-        raise DataError(f"This run began after step {first:,}. Look at the run that it branched off from.")
+        raise DataError(f"This run began after step {first:,}. For earlier steps, see its parent run.")
     return first
 
 
 def _problems_at(config: TrainingConfig, step: int, begin: Path) -> list[BatchSequence]:
-    """The problems of a step of the Grokking lab, one text."""
+    """The problems of a step of the Grokking lab, as one text."""
     batches = beginning(config).batches
     for _ in range(_begin(batches, begin, step) + 1, step):
         batches.next()

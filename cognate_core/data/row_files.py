@@ -1,7 +1,7 @@
-"""Reading rows from JSONL, CSV, Parquet and text files, each with its place in the file.
+"""Read rows from JSONL, CSV, Parquet and text files, each with its place in the file.
 
-A bad row is handed on as what is wrong with it, never dropped: the reader's caller counts. (`datasets` reads these
-formats too, but gives a whole file up at its first bad line and does not say which.)
+A bad row is passed on as an UnusableRow that says what is wrong: the caller counts them. (`datasets` also reads these
+formats, but rejects a whole file at its first bad line, without saying which.)
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ SUFFIXES = (".jsonl", ".json", ".csv", ".parquet", ".txt", ".md")
 MAX_ROW_BYTES = 1_000_000
 TOO_LONG = f"the row is longer than {MAX_ROW_BYTES // 1_000_000} MB"
 NOT_UTF8 = "the row is not UTF-8 text (save the file as UTF-8)"
-csv.field_size_limit(20 * MAX_ROW_BYTES)  # a row that is far too long is read to its end, so that the next begins there
-TEXT_BLOCK_CHARACTERS = 1500  # plain text is cut into blocks of at least about this size, between paragraphs;
-TEXT_BLOCKS = 120  # a long one into about so many, so that one that is damaged seldom spoils the file;
-LONGEST_TEXT_BLOCK = 100_000  # more characters only where a paragraph has them: a row has its limit, too
+csv.field_size_limit(20 * MAX_ROW_BYTES)  # reads a row that is far too long to its end, where the next begins
+TEXT_BLOCK_CHARACTERS = 1500  # plain text is cut between paragraphs into blocks of at least about this size;
+TEXT_BLOCKS = 120  # a long text is cut into about this many: one damaged block seldom spoils the file;
+LONGEST_TEXT_BLOCK = 100_000  # longer only if one paragraph is: rows have a limit, too
 
 NumberedRow = tuple[str, Row | UnusableRow]
-"""Where the row stands, such as "train.jsonl, line 12", and the row or what is wrong with it."""
+"""The row's place, such as "train.jsonl, line 12", and the row or what is wrong with it."""
 
 
 def read_rows(path: Path) -> Iterator[NumberedRow]:
-    """All rows of a file, or of every readable file of a folder in order of name.
+    """All rows of a file, or of every readable file of a folder, ordered by name.
 
     Raises:
-        DataError: there is no such file, or it is of no kind that can be read.
+        DataError: there is no such file, or it cannot be read.
     """
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
         if not files:
-            raise DataError(f"The folder {path} holds no {', '.join(SUFFIXES)} file.")
+            raise DataError(f"The folder {path} has no {', '.join(SUFFIXES)} file.")
         for file in files:
             yield from read_rows(file)
         return
@@ -112,7 +112,7 @@ def _parquet(path: Path) -> Iterator[NumberedRow]:
                     number += 1
                     yield f"{path.name}, row {number}", row
     except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path.name} is no readable Parquet file ({error}).") from error
+        raise DataError(f"{path.name} is not a readable Parquet file ({error}).") from error
 
 
 def _parquet_rows(batch: pyarrow.RecordBatch) -> list[Row | UnusableRow]:
@@ -145,7 +145,7 @@ def _text_row(paragraphs: list[str]) -> Row | UnusableRow:
 
 
 def _is_utf8(text: str) -> bool:
-    """False where a file's bytes were no UTF-8: `surrogateescape` keeps them as what UTF-8 cannot hold."""
+    """False if the file's bytes were not UTF-8: `surrogateescape` keeps them as characters that UTF-8 cannot hold."""
     try:
         text.encode()
     except UnicodeEncodeError:

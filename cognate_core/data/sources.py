@@ -1,7 +1,7 @@
-"""Where training rows come from: a local folder, the Hugging Face hub, a person's own file, or made here.
+"""Where training rows come from: a local folder, the Hugging Face hub, a person's own file, or a generator.
 
-Each source is asked for training and held-out documents and answers with both, or says why it cannot. Bad rows are
-counted; more than one in a hundred of them is an error that names the first.
+Each source returns training and held-out documents, or raises an error that says why it cannot. Bad rows are counted;
+if they are more than one in a hundred, an error names the first.
 """
 
 from __future__ import annotations
@@ -37,22 +37,22 @@ from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable, I
 from cognate_core.files import is_disk_full, sync_folder
 
 Tell = Callable[[str], object]
-"""Shows a message to the person. It may raise an Interruption when they asked for the end."""
+"""Shows a message to the person. It may raise an Interruption if they asked to stop."""
 
 HubProblem = Callable[[], str | None]
-"""Why the hub cannot be reached, as half a sentence; None when it can."""
+"""Why the hub cannot be reached, as half a sentence; None if it can."""
 
 HUB_TRIES = 3
 HUB_TIMEOUT_SECONDS = 10.0
-WAIT_SECONDS = 1.0  # for a row, before the person is told how long it was waited
-HUB_SILENCE_SECONDS = 60.0  # without a row, a try is given up: the hub's client would go on for half an hour
+WAIT_SECONDS = 1.0  # for a row, before the person sees how long it takes
+HUB_SILENCE_SECONDS = 60.0  # without a row, a try is given up: the hub's client would continue for half an hour
 MAX_BAD_SHARE = 0.01
 TRAIN_SPLIT = "train"
 OWN_FILE_HELDOUT_SHARE = 0.05
 MOST_MADE = 50_000  # built-in problems
 MOST_NEW_WORDING = 1000
 NEW_WORDING = "New wording"
-"""Easy built-in problems whose names, pairs of numbers and wordings are all held out."""
+"""Easy built-in problems whose names, pairs of numbers and wordings are never trained on."""
 
 
 @dataclass(slots=True)
@@ -73,11 +73,11 @@ def load_source(
     """The documents of one of the datasets in `config.DATASETS`.
 
     Args:
-        hub_problem: asked before anything is fetched; whether a connection to the hub opens where it is None.
+        hub_problem: called before anything is fetched; by default `hub.hub_problem`, which tries a connection.
 
     Raises:
         DatasetUnavailable: it cannot be reached; the message says what was tried.
-        DataError: it was reached and cannot be used.
+        DataError: it was reached but cannot be used.
     """
     if name == "Synthetic":
         return synthetic_source(config)
@@ -97,9 +97,9 @@ def load_source(
 
 
 def splits_here(name: str, cache: Path) -> tuple[Path, Path, str] | None:
-    """A hub dataset's files as far as they lie on this computer: training, held-out, and where they come from.
+    """A hub dataset's files on this computer: training, held-out, and where they come from.
 
-    None when it would have to be fetched. Nothing is asked of the network.
+    None if it would have to be fetched. The network is not used.
     """
     dataset = DATASETS[name]
     local = _local_splits(dataset)
@@ -111,10 +111,10 @@ def splits_here(name: str, cache: Path) -> tuple[Path, Path, str] | None:
 
 
 def source_here(name: str, config: TrainingConfig, cache: Path) -> SourceDocuments | None:
-    """The documents of one of the datasets in `config.DATASETS` that is on this computer, else None.
+    """The documents of one of the datasets in `config.DATASETS`; None if it is not on this computer.
 
     Raises:
-        DataError: it is here and cannot be used.
+        DataError: it is here but cannot be used.
     """
     if name == "Synthetic":
         return synthetic_source(config)
@@ -123,10 +123,10 @@ def source_here(name: str, config: TrainingConfig, cache: Path) -> SourceDocumen
 
 
 def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
-    """The documents of `config.dataset_path`. Which rows are held out depends on their text alone.
+    """The documents of `config.dataset_path`. Which rows are held out depends only on their text.
 
     Raises:
-        DataError: the file is missing, empty, malformed, or too small to keep a row apart.
+        DataError: the file is missing, empty, malformed, or too small to hold out a row.
     """
     path = Path(config.dataset_path or "")
     tell(f"Reading {path.name}")
@@ -138,7 +138,7 @@ def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
     if len(documents) < 2:
         raise DataError(
             f"{path.name} has {len(documents)} usable row(s); at least two are needed: "
-            "one to train on and one to keep apart."
+            "one to train on and one to hold out."
         )
     documents.sort(key=lambda document: hashlib.sha256(document.text.encode()).digest())
     kept_apart = min(config.max_eval_samples, max(1, round(len(documents) * OWN_FILE_HELDOUT_SHARE)))
@@ -153,7 +153,7 @@ def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
 
 
 def synthetic_source(config: TrainingConfig) -> SourceDocuments:
-    """Word problems made here: always the same for the same numbers of rows."""
+    """Word problems made here: the same settings always give the same problems."""
     wanted = min(config.max_eval_samples + config.max_train_samples, MOST_MADE)
     documents = [word_problem_document(problem) for problem in word_problems(wanted, 0, config.word_problems)]
     kept_apart = min(config.max_eval_samples, max(1, len(documents) // 2))
@@ -167,7 +167,7 @@ def synthetic_source(config: TrainingConfig) -> SourceDocuments:
 
 
 def new_wording_source(config: TrainingConfig) -> SourceDocuments:
-    """Easy word problems made of what the training problems never have. None of them is learned from."""
+    """Easy word problems made of what the training problems never contain. No model trains on them."""
     problems = word_problems(min(config.max_eval_samples, MOST_NEW_WORDING), 0, config.word_problems, heldout=True)
     return SourceDocuments(
         name=NEW_WORDING,
@@ -179,7 +179,7 @@ def new_wording_source(config: TrainingConfig) -> SourceDocuments:
 
 
 def _local_splits(dataset: Dataset) -> tuple[Path, Path, str] | None:
-    """Both splits in the folder that COGNATE_DATASETS_DIR names, and where they come from."""
+    """Both splits from the folder in COGNATE_DATASETS_DIR, and where they come from."""
     local = os.environ.get("COGNATE_DATASETS_DIR")
     if not local:
         return None
@@ -202,7 +202,7 @@ def _split_file(folder: Path, split: str) -> Path | None:
 def _read_splits(
     name: str, config: TrainingConfig, dataset: Dataset, train: Path, heldout: Path, origin: str
 ) -> SourceDocuments:
-    """The documents of the first rows of both splits, as many as are asked for, however many the files hold."""
+    """The documents of both splits: only as many of the first rows as the config asks for."""
     skipped: Counter[str] = Counter()
     heldout_documents, train_documents = (
         list(_documents(itertools.islice(read_rows(path), limit), ROW_FORMATS[dataset.row_format], config, skipped))
@@ -210,7 +210,7 @@ def _read_splits(
     )
     for path, documents in ((train, train_documents), (heldout, heldout_documents)):
         if not documents:
-            raise DataError(f"{path.name} of {name} holds no row. Put its rows there, or train without {name}.")
+            raise DataError(f"{path.name} of {name} has no rows. Put its rows there, or train without {name}.")
     return SourceDocuments(name, DATASETS[name].id, origin, train_documents, heldout_documents, skipped)
 
 
@@ -245,7 +245,7 @@ def _documents(
 def _hub_splits(
     name: str, config: TrainingConfig, dataset: Dataset, cache: Path, tell: Tell, hub_problem: HubProblem
 ) -> tuple[Path, Path, str]:
-    """Both splits as JSONL files in the cache, fetched from the hub unless an earlier run did; with rows enough."""
+    """Both splits as JSONL files with enough rows in the cache; fetched from the hub unless an earlier run did so."""
     limits = {TRAIN_SPLIT: config.max_train_samples, dataset.heldout_split: config.max_eval_samples}
     folder = cache / "hub" / name.lower()
     files = {split: file for split, limit in limits.items() if (file := _with_enough_rows(folder, split, limit))}
@@ -266,7 +266,7 @@ def _hub_splits(
             raise
         except Exception as error:  # the hub's client and its transport raise many unrelated kinds
             if is_disk_full(error):
-                raise  # a full disk is no reason to go on without the dataset
+                raise  # a full disk is no reason to continue without the dataset
             if attempt == HUB_TRIES:
                 cause = error.__cause__ if isinstance(error, ConnectionError) and error.__cause__ else error
                 words = re.sub(r"\[(Errno|WinError) -?\d+\] ?", "", str(cause))
@@ -281,13 +281,13 @@ def _hub_splits(
 
 
 def _fetched(folder: Path, split: str) -> list[tuple[int, Path]]:
-    """The files of a split that were fetched, each behind the number of rows that was asked for; the smallest first."""
+    """The fetched files of a split as (rows asked for, file), smallest first."""
     limits = [(file.stem.removeprefix(f"{split}-"), file) for file in folder.glob(f"{split}-*.jsonl")]
     return sorted((int(limit), file) for limit, file in limits if limit.isdecimal())
 
 
 def _with_enough_rows(folder: Path, split: str, wanted: int) -> Path | None:
-    """A fetched file of which the first `wanted` rows are those of the split, or that has all where there are fewer."""
+    """A fetched file with the first `wanted` rows of the split, or with all rows if there are fewer."""
     return next(
         (file for limit, file in _fetched(folder, split) if limit >= wanted or _is_whole(file, limit)),
         None,
@@ -295,7 +295,7 @@ def _with_enough_rows(folder: Path, split: str, wanted: int) -> Path | None:
 
 
 def _is_whole(file: Path, limit: int) -> bool:
-    """Whether a split came to its end before the `limit` rows that were asked for."""
+    """Whether a split has fewer than the `limit` rows asked for."""
     with file.open("rb") as lines:
         return sum(1 for _ in lines) < limit
 
@@ -309,7 +309,7 @@ def _fetched_earlier(name: str) -> str:
 
 
 def _fetch_split(name: str, hub_config: str | None, split: str, limit: int, target: Path, tell: Tell) -> None:
-    """Write the first `limit` rows of a split, or all if there are fewer, whole or not at all."""
+    """Write the first `limit` rows of a split, or all if there are fewer; the file is written whole or not at all."""
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_suffix(f".partial-{uuid.uuid4().hex}")  # two runs may fetch the same at once
     try:
@@ -327,14 +327,14 @@ def _fetch_split(name: str, hub_config: str | None, split: str, limit: int, targ
 
 
 def _hub_rows(name: str, hub_config: str | None, split: str, limit: int) -> Iterator[dict[str, Any]]:
-    """The first `limit` rows of a split, streamed, so that a large dataset is not downloaded whole."""
+    """The first `limit` rows of a split, streamed: a large dataset is not downloaded whole."""
     from huggingface_hub import HfApi
 
-    # Asked first because it fails at once when there is no network; load_dataset would retry for 23 s.
+    # Called first because it fails at once without a network; load_dataset would retry for 23 s.
     HfApi().dataset_info(DATASETS[name].id, timeout=HUB_TIMEOUT_SECONDS)
     import datasets
 
-    # Below it, the hub's client asks six times; a second loop, of 20 times with a minute between, would hide a fault.
+    # The hub's client itself asks six times. A second loop, of 20 tries a minute apart, would hide a fault.
     datasets.config.STREAMING_READ_MAX_RETRIES = 1
     for wait in ("READ", "READ_SERVER_UNAVAILABLE", "READ_RATE_LIMIT"):
         setattr(datasets.config, f"STREAMING_{wait}_RETRY_INTERVAL", 0)
@@ -343,14 +343,14 @@ def _hub_rows(name: str, hub_config: str | None, split: str, limit: int) -> Iter
     for row in rows.take(limit):
         given += 1
         yield {key: value for key, value in row.items() if value is not None}
-    said = rows.info.splits  # what the dataset's own page says, if it does
+    said = rows.info.splits  # what the dataset's page says, if anything
     expected = max(1, min(limit, said[split].num_examples) if said and split in said else 1)
     if given < expected:
-        raise DataError(f"the hub gave {given:,} of {expected:,} rows of {split}")
+        raise DataError(f"the hub sent only {given:,} of {expected:,} rows of {split}")
 
 
 def _watched(rows: Iterator[dict[str, Any]], tell: Tell) -> Iterator[dict[str, Any]]:
-    """`rows`, drawn in a thread of its own: a hub that hangs neither keeps a person's request waiting nor the run.
+    """`rows`, read in a separate thread: a hub that hangs blocks neither the run nor a request to stop it.
 
     Raises:
         TimeoutError: no row came for HUB_SILENCE_SECONDS.
@@ -377,8 +377,8 @@ def _watched(rows: Iterator[dict[str, Any]], tell: Tell) -> Iterator[dict[str, A
             except queue.Empty:
                 silent = monotonic() - last
                 if silent > HUB_SILENCE_SECONDS:
-                    raise TimeoutError(f"the hub was silent for {HUB_SILENCE_SECONDS:.0f} seconds") from None
-                tell(f"Waiting for the hub for {silent:.0f} s")
+                    raise TimeoutError(f"the hub sent nothing for {HUB_SILENCE_SECONDS:.0f} seconds") from None
+                tell(f"Waiting for the hub: {silent:.0f} s")
                 continue
             if item is None:
                 return

@@ -1,4 +1,4 @@
-"""What one easy word problem is made of: its numbers, people and things, from what is held out or from the rest."""
+"""Draws the numbers, people and things of an easy word problem, from the held-out ones or from the rest."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cognate_core.data.vocabulary import Thing, plural
 T = TypeVar("T")
 Operation = Literal["+", "-", "*", "/"]
 
-_TIMES = 12  # the greatest factor, as in the tables that are learned at school
+_TIMES = 12  # the greatest factor, as in school multiplication tables
 
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """One calculation, in the order in which it is written down."""
+    """One calculation, in written order."""
 
     a: int
     operation: Operation
@@ -41,12 +41,12 @@ class Sum:
 
 
 def is_held_out(a: int, b: int) -> bool:
-    """Whether this pair of numbers is kept for problems that are new in every way: one in twenty."""
+    """Whether this pair of numbers is reserved for held-out problems: one in twenty is."""
     return (7 * a + 3 * b) % 20 == 0
 
 
 class Teller:
-    """Draws what one problem is made of: of what is held out, or of the rest."""
+    """Draws the parts of one problem, from the held-out ones or from the rest."""
 
     def __init__(self, rng: Random, top: int, *, heldout: bool) -> None:
         self._rng, self._top, self._heldout = rng, top, heldout
@@ -62,14 +62,14 @@ class Teller:
         return self._rng.random() < share
 
     def wording(self, *options: str) -> str:
-        """One of several; the last of each eight (of four at least) is held out."""
+        """One of several wordings. Of four or more, the last eighth (at least one) is held out."""
         kept = max(1, len(options) // 8) if len(options) > 3 else 0
         if not kept:
             return self.pick(options)
         return self.pick(options[-kept:] if self._heldout else options[:-kept])
 
     def numbers(self, operation: Operation) -> Sum:
-        """Two numbers up to the limit; a sum up to twice 20, or to 100."""
+        """Two numbers up to the limit. Their sum may reach the limit, or 40 if that is more."""
         draw, top = self._rng.randint, self._top
         while True:
             match operation:
@@ -89,12 +89,12 @@ class Teller:
                 return Sum(a, operation, b)
 
     def after(self, before: int, operation: Operation) -> Sum | None:
-        """A second step from `before`; None where there is none."""
+        """A second step from `before`; None if none is possible."""
         room = max(40, self._top) - before if operation == "+" else before
         return Sum(before, operation, self._rng.randint(1, min(room, self._top))) if room > 0 else None
 
     def who(self) -> Who:
-        """Somebody who is not in the problem yet; now and then a name that nobody has."""
+        """Somebody who is not in the problem yet; sometimes with a made-up name."""
         while True:
             which = self._rng.random()
             if which < 0.52:
@@ -108,7 +108,7 @@ class Teller:
                 return who
 
     def thing(self, things: Sequence[Thing]) -> Thing:
-        """One of them, or a made-up one; now and then with a word on how it looks."""
+        """One of `things` or a made-up one; sometimes with a word on how it looks."""
         thing = self.pick(things)
         if self.perhaps(0.06):
             name = self._made_up()

@@ -15,9 +15,9 @@ END_OF_TEXT = "<|endoftext|>"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
-    """A tokenizer with at most `vocab_size` ids, which can spell any text. END_OF_TEXT has id END_OF_TEXT_ID.
+    """A tokenizer with at most `vocab_size` ids that can spell any text. END_OF_TEXT has id END_OF_TEXT_ID.
 
-    Digits stand alone, so that numbers are read digit by digit.
+    Each digit is a token: numbers are read digit by digit.
     """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -40,9 +40,9 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def token_bytes(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
-    """How many bytes each token spells, (ids,): each letter of the byte-level alphabet is one. END_OF_TEXT spells none.
+    """Bytes that each token spells, (ids,): one per letter of the byte-level alphabet, none for END_OF_TEXT.
 
-    Over the tokens of any text they add up to its length in UTF-8.
+    Their sum over the tokens of a text is the text's length in UTF-8.
     """
     spelled = np.zeros(tokenizer.get_vocab_size(), dtype=np.int64)
     for word, token in tokenizer.get_vocab().items():
@@ -52,6 +52,6 @@ def token_bytes(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
 
 
 def _without_special_spelling(tokenizer: Tokenizer) -> Tokenizer:
-    """A person's text that spells <|endoftext|> is text. The file format does not keep this setting."""
+    """Treat <|endoftext|> in a person's text as ordinary text. The file format does not store this setting."""
     tokenizer.encode_special_tokens = True
     return tokenizer

@@ -1,6 +1,6 @@
-"""Files of people's own: kept in the data folder under the hash of their content, listed, found again, removed.
+"""Uploaded files: kept in the data folder under the hash of their content, listed, found and removed.
 
-A file's name is a label. It stands in a note beside the file, and of it only the ending becomes part of a path.
+A file's name is only a label, stored in a note beside the file. Only its ending becomes part of a path.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NAME = re.compile("[0-9a-f]{32}(" + "|".join(map(re.escape, SUFFIXES)) + ")")
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A kept file. `label` is what its owner called it; `rows` is None when they were not counted when it came."""
+    """A kept file. `label` is its owner's name for it; `rows` is None if they were not counted on upload."""
 
     path: Path
     label: str
@@ -38,7 +38,7 @@ class Upload:
 
 
 def keep(label: str, content: Iterable[bytes], home: Path) -> Upload:
-    """Keep a file that comes in pieces, once it has been read without error.
+    """Keep a file that arrives in pieces, once it has been read without error.
 
     Raises:
         DataError: it is too large, or cannot be trained on.
@@ -56,7 +56,7 @@ def keep(label: str, content: Iterable[bytes], home: Path) -> Upload:
             for piece in content:
                 size += len(piece)
                 if size > MOST_BYTES:
-                    raise DataError(f"The file is larger than {MOST_BYTES >> 20:,} MB. Keep fewer of its rows.")
+                    raise DataError(f"The file is larger than {MOST_BYTES >> 20:,} MB. Upload fewer rows.")
                 digest.update(piece)
                 file.write(piece)
         path = folder / (digest.hexdigest()[:32] + suffix)
@@ -74,7 +74,7 @@ def keep(label: str, content: Iterable[bytes], home: Path) -> Upload:
         replace_durably(_note(path), json.dumps({"label": label[:200], "rows": rows}).encode())
     except OSError as error:
         if is_disk_full(error):
-            raise DiskFull("The disk is full: the file was not kept. Free some space, then send it again.") from error
+            raise DiskFull("The disk is full: the file was not kept. Free some space, then upload it again.") from error
         raise
     finally:
         coming.unlink(missing_ok=True)
@@ -82,7 +82,7 @@ def keep(label: str, content: Iterable[bytes], home: Path) -> Upload:
 
 
 def list_uploads(home: Path) -> list[Upload]:
-    """All kept files, the newest first."""
+    """All kept files, newest first."""
     folder = home / UPLOADS
     if not folder.is_dir():
         return []
@@ -91,15 +91,15 @@ def list_uploads(home: Path) -> list[Upload]:
 
 
 def find_upload(home: Path, name: str) -> Upload:
-    """The kept file of this name (hash and ending), which may come from an address. Raises NotFound: there is none."""
+    """The kept file with this name (hash and ending), which may come from a URL. Raises NotFound if there is none."""
     path = home / UPLOADS / name
     if not _NAME.fullmatch(name) or not path.is_file():
-        raise NotFound("The file of this address is not here (any more). Upload it again, or choose another.")
+        raise NotFound("This file is not here. Upload it again, or choose another.")
     return _upload(path)
 
 
 def remove(file: Upload) -> None:
-    """Remove a kept file for good. Raises StorageError when the disk refuses."""
+    """Remove a kept file for good. Raises StorageError if that fails."""
     try:
         file.path.unlink(missing_ok=True)
         _note(file.path).unlink(missing_ok=True)
@@ -109,7 +109,7 @@ def remove(file: Upload) -> None:
 
 @functools.lru_cache(maxsize=20)
 def usable_rows(path: str) -> int:
-    """How many rows of a kept file can be used. Raises DataError when it cannot be trained on."""
+    """How many rows of a kept file can be used. Raises DataError if it cannot be trained on."""
     try:
         source = own_file_source(TrainingConfig(dataset_path=path, max_train_samples=1_000_000), tell=lambda _: None)
     except DataError as error:
@@ -118,7 +118,7 @@ def usable_rows(path: str) -> int:
 
 
 def without_path(error: DataError, path: str) -> str:
-    """The sentence, in which a file's name in the data folder says nothing to its owner."""
+    """The sentence with "The file" in place of its name in the data folder, which means nothing to its owner."""
     return str(error).replace(path, "The file").replace(Path(path).name, "The file")
 
 
@@ -129,7 +129,7 @@ def _upload(path: Path) -> Upload:
         note = json.loads(_note(path).read_text(encoding="utf-8"))
         label, rows = str(note["label"]), int(note["rows"])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # kept by an earlier version, or the note is damaged: the file counts
+        pass  # kept by an earlier version, or the note is damaged: list the file all the same
     return Upload(path, label, stat.st_size, rows, stat.st_mtime)
 
 

@@ -2,7 +2,7 @@
 
 Inside: first names with their pronouns, countable things in groups that suit a setting, wares with
 plausible prices, fractions and percentages, and a few phrases with alternatives. A text may hold
-alternatives in square brackets, "[buys|gets] 3 pens"; the story teller picks one of them later.
+alternatives in square brackets, "[buys|gets] 3 pens"; ProblemBuilder picks one of them later.
 
 It knows nothing about arithmetic, chance or the problems themselves.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """A first name and its pronouns; the fields are called after the masculine forms."""
+    """A first name and its pronouns; the fields are named after the masculine forms."""
 
     name: str
     he: str
@@ -33,7 +33,7 @@ class Thing:
 
     @property
     def a(self) -> str:
-        """The singular with its article; no word below starts with a silent h or a spoken 'you'."""
+        """The singular with its article; no word below starts with a silent h or the sound 'you'."""
         return f"{'an' if self.one[0] in 'aeiou' else 'a'} {self.one}"
 
     def word(self, number: int) -> str:
@@ -83,7 +83,7 @@ _IRREGULAR = {
 
 
 def plural(one: str) -> str:
-    """The plural of one thing; of "slice of bread" that of its first word."""
+    """The plural of one thing; in "slice of bread", of its first word."""
     head, of, rest = one.partition(" of ")
     if of:
         return f"{plural(head)} of {rest}"
@@ -259,7 +259,7 @@ _SPELLED = tuple(_SMALL_NUMBERS.split())
 
 
 def spell(number: int) -> str:
-    """The number in figures or, where it is small, as a choice of figures and letters."""
+    """The number in figures; if it is small, as a choice of figures and words."""
     return f"[{number}|{_SPELLED[number]}]" if number < len(_SPELLED) else str(number)
 
 

@@ -1,8 +1,7 @@
-"""School word problems made by a grammar: the training text when no public problem set can be had.
+"""School word problems made by a grammar: the training text when no public problem set is available.
 
-Inside: `word_problems`. Easy ones come from `easy_problems.py`; those of up to four steps from
-`word_problem_templates.py`. It knows nothing of files, of tokens or of the '#### N' line that a training text may want
-at the end. It sets no limit on the number of problems; a million can be had, and nobody has looked for the end.
+Easy ones come from `easy_problems.py`; those of up to four steps from `word_problem_templates/`. No files, no tokens,
+and no '#### N' line. The number of problems has no known limit: a million is possible.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ LEVELS: dict[str, Level] = {
     "one-step-to-100": Level(("+", "-", "*", "/"), 100),
     "two-steps": Level(("+", "-"), 20, steps=(1, 2, 2)),
 }
-"""The easy ones of the settings' `word_problems`; "all" stands for the templates."""
+"""The easy levels of the setting `word_problems`; "all" means the templates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +32,19 @@ class WordProblem:
 
 
 def word_problems(count: int, seed: int, level: str = "all", *, heldout: bool = False) -> list[WordProblem]:
-    """The first `count` problems of the series that `seed` names; no question comes twice.
+    """The first `count` different problems of the series for `seed`.
 
     Args:
-        level: how hard they are, one of LEVELS or "all".
-        heldout: of a level, problems made of names, pairs of numbers and wordings that its other problems never have.
+        level: how hard they are: one of LEVELS, or "all".
+        heldout: make problems of names, pairs of numbers and wordings that the level's other problems never have.
 
     Raises:
-        ValueError: count is negative, or wordings of "all" are to be held out, which has none apart.
+        ValueError: count is negative, or `heldout` is set for "all", which holds out no wordings.
     """
     if count < 0:
         raise ValueError(f"The number of word problems must be 0 or more, not {count}.")
     if heldout and level == "all":
-        raise ValueError("Among all problems no wording is held out; choose a level.")
+        raise ValueError('Level "all" holds out no wordings; choose an easy level.')
     rng = Random(seed)
     problems: dict[str, WordProblem] = {}
     while len(problems) < count:

@@ -1,1 +1,1 @@
-"""A finished model at work: it writes and explains text, calculates, and is asked what it knows."""
+"""Use a finished model: write and explain text, calculate, and test what it knows."""

@@ -1,4 +1,4 @@
-"""A model of the Grokking lab, opened to be asked: one problem, or the whole table at once."""
+"""Ask a model of the Grokking lab: one problem, or the whole table at once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cognate_core.inference.playground import MOST_OPEN, checkpoint_weights
 
 @dataclass(frozen=True, slots=True)
 class Calculated:
-    """An answer and what the model gave it (0 to 1), the true answer, and whether it was learned from."""
+    """The model's answer, its probability (0 to 1), the true answer, and whether the model trained on the problem."""
 
     answer: str
     probability: float
@@ -30,9 +30,9 @@ class Calculated:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """All problems, (left, right): whether the model has each right, and whether it learned from it.
+    """All problems, (left, right): whether the model answers each correctly, and whether it trained on it.
 
-    `first_right`: the number that the first column stands for.
+    `first_right`: the right-hand number of the first column.
     """
 
     right: npt.NDArray[np.bool_]
@@ -41,12 +41,12 @@ class Table:
 
     @property
     def heldout_accuracy(self) -> float:
-        """Share of the problems that it never saw which it has right."""
+        """The share of right answers to problems that it never saw."""
         return float(self.right[~self.learned_from].mean())
 
 
 class Calculator:
-    """A trained ArithmeticModel beside the problems that it learned."""
+    """A trained ArithmeticModel and its problems."""
 
     def __init__(self, model: ArithmeticModel, problems: Problems) -> None:
         self.model, self.problems = model.eval(), problems
@@ -55,7 +55,7 @@ class Calculator:
 
     @classmethod
     def from_folder(cls, folder: Path, step: int | None = None) -> Calculator:
-        """Open what a trainer wrote; with `step` as it was after that step, while its checkpoint is kept.
+        """Open a model that a trainer wrote; with `step`, as it was after that step, if its checkpoint still exists.
 
         Raises:
             StorageError: a file is missing or damaged.
@@ -66,7 +66,7 @@ class Calculator:
             problems = beginning(TrainingConfig.from_toml(text)).problems
             model = ArithmeticModel.from_pretrained(folder)
             if model.config.arithmetic_modulus != problems.modulus:
-                raise ValueError("its settings are of another model")
+                raise ValueError("its settings belong to another model")
             if weights is not None:
                 model.load_state_dict(weights)
         except Exception as error:  # a file can be damaged in any way
@@ -75,7 +75,7 @@ class Calculator:
 
     @torch.no_grad()
     def calculate(self, left: int, right: int) -> Calculated:
-        """What the model answers to one problem of the table.
+        """The model's answer to one problem of the table.
 
         Raises:
             ValueError: there is no such problem.
@@ -106,7 +106,7 @@ class Calculator:
 
 @functools.lru_cache(maxsize=MOST_OPEN)
 def opened(folder: Path, weights_sha256: str, step: int | None) -> Calculator:
-    """A model, kept open for whoever asks next. Changed weights are another entry: each argument tells entries apart.
+    """A model, kept open for later requests. The arguments are the cache key: changed weights are another entry.
 
     Raises:
         StorageError: the model or its checkpoint is gone or damaged.

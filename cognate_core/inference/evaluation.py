@@ -1,4 +1,4 @@
-"""The examiner: asks a trained model the questions that were held out of its training, and counts the right answers.
+"""Ask a trained model the questions that were held out of its training, and count the right answers.
 
 Opens models and data; no pages, no database, no process. Importing this loads torch.
 """
@@ -22,7 +22,7 @@ from cognate_core.data.questions import Examination, examination
 from cognate_core.errors import DataError, StorageError
 from cognate_core.inference.playground import Playground
 
-SEED = 0  # which of the held-out questions are asked: always the same ones
+SEED = 0  # always ask the same held-out questions
 
 
 def measure(
@@ -36,18 +36,18 @@ def measure(
     limit: int,
     say: Callable[..., None],
 ) -> Accuracy:
-    """Ask a model and some of its checkpoints the held-out questions of what it was trained on.
+    """Ask a model and some of its checkpoints the held-out questions of its training data.
 
     Args:
-        folder: of the model, which was finished after `model_step` steps.
-        steps: of the checkpoints to ask, too.
+        folder: the model's folder; it was finished after `model_step` steps.
+        steps: steps of the checkpoints to ask, too.
         home: the data directory.
         config, data_hash: what the model was trained on.
-        limit: most questions of a dataset.
-        say: hears how far it is: `now` in words, and `done` answers of `total`.
+        limit: the most questions per dataset.
+        say: receives the progress: `now` in words, and `done` answers of `total`.
 
     Raises:
-        DataError: what the model was trained on cannot be had any more, or asks no questions.
+        DataError: the model's training data is no longer available, or has no questions.
         StorageError: the model cannot be opened.
     """
     start = time.monotonic()
@@ -59,11 +59,11 @@ def measure(
     for source in data.sources:
         found = examination(data, source, limit, SEED)
         if found is None:
-            left_out[source] = "Its held-out rows hold no answer behind ####."
+            left_out[source] = "Its held-out rows have no answer after ####."
         else:
             examinations.append(found)
     if not examinations:
-        raise DataError("None of the held-out rows of this model holds an answer behind ####: nothing can be asked.")
+        raise DataError("No held-out row of this model has an answer after ####: there is nothing to ask.")
     with (Path(folder) / "model.safetensors").open("rb") as file:
         weights_sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     a_step = sum(len(each.questions) for each in examinations)
@@ -103,7 +103,7 @@ def measure(
 
 
 def _is_right(player: Playground, prompt: str, answer: str, asked: Examination) -> bool:
-    """Whether the model's own answer is `answer`. It may write as much as the longest solution that it learned from."""
+    """Whether the model answers `answer`. It may write as many tokens as the longest solution in its training data."""
     text = ""
     for piece in player.stream(prompt, max_new_tokens=asked.longest, temperature=0.0):
         text += piece.text
@@ -119,8 +119,8 @@ def _score(asked: Examination, right: int) -> Score:
 
 
 def _data_of(config: TrainingConfig, data_hash: str, cache: Path, tell: Callable[[str], None]) -> PreparedData:
-    """What the model was trained on: as it was prepared then, or prepared once more from the same text."""
-    with suppress(DataError):  # it was removed to make room, or is damaged
+    """The model's training data: as prepared for training, or prepared again from the same text."""
+    with suppress(DataError):  # removed to make room, or damaged
         return PreparedData(cache / "prepared" / data_hash)
 
     async def prepared_again() -> str:
@@ -132,7 +132,7 @@ def _data_of(config: TrainingConfig, data_hash: str, cache: Path, tell: Callable
     folder = Path(asyncio.run(prepared_again()))
     if folder.name != data_hash:
         raise DataError(
-            "The held-out rows of this model cannot be had any more: its datasets now give other text, and to ask "
-            "that would not be fair."
+            "The held-out rows of this model are no longer available: its datasets have changed, and questions from "
+            "other text would not be a fair test."
         )
     return PreparedData(folder)

@@ -1,6 +1,6 @@
-"""The playground: a trained model's folder, opened to continue text and to show how it came about.
+"""The playground: open a trained model to continue text and to show how the text came about.
 
-Knows files and text; no pages, no database.
+Handles files and text; no pages, no database.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ __all__ = [
 ]
 
 INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # what a decoder shows for half a letter
-SHOWN_NOTES = 4  # of what a token read, at most
+SHOWN_NOTES = 4  # the most that are shown of those a token read
 MOST_OPEN = 3  # models that are kept open
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A piece of text as it is written: whole letters, and the tokens that spell them."""
+    """A piece of written text: whole letters, and the tokens that spell them."""
 
     text: str
     ids: tuple[int, ...]
@@ -52,7 +52,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class RecalledNote:
-    """A note that was read. `word` wrote it; `place` is that word's index in the shown text, None: an earlier text."""
+    """A note that was read. `word` wrote it; `place` is its index in the shown text, None: from an earlier text."""
 
     word: str
     place: int | None
@@ -64,11 +64,11 @@ class ShownWord:
     """A stretch of text (a token, or the few tokens of one letter) and how the model came to expect it.
 
     Attributes:
-        probability: what the model gave it, 0 to 1.
-        ponder_steps: how often the token before went through the core, to choose this one; None without pondering.
-        recall: how far the layers opened to memory's notes, mean of gate times the notes' share, 0 to 1; None without
-            a memory. It is no share of the answer.
-        notes: what was read most, over all layers.
+        probability: the model's probability for it, 0 to 1.
+        ponder_steps: how often the previous token went through the core to choose this one; None without pondering.
+        recall: how far the layers opened to the memory's notes: mean of gate times the notes' share, 0 to 1; None
+            without a memory. It is not a share of the answer.
+        notes: the most-read notes, over all layers.
     """
 
     text: str
@@ -84,7 +84,7 @@ class Explanation:
     """How a text came about.
 
     Attributes:
-        words: from the beginning, or from where the model, which reads so much at once, could read it to its end.
+        words: the text; if it is longer than the model can read at once, its end.
         shortened: whether the beginning is missing.
         bank: the memory that these words left for the next text; None without a memory.
     """
@@ -95,7 +95,7 @@ class Explanation:
 
 
 def checkpoint_weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
-    """The weights of a trained model as they were after a step, by name.
+    """The weights of a trained model after a step, by name.
 
     Raises:
         StorageError: the checkpoint is gone or damaged.
@@ -124,7 +124,7 @@ class Playground:
 
     @classmethod
     def from_folder(cls, folder: Path) -> Playground:
-        """Open what a trainer wrote.
+        """Open a model that a trainer wrote.
 
         Raises:
             StorageError: a file is missing or damaged.
@@ -133,10 +133,10 @@ class Playground:
 
     @classmethod
     def from_checkpoint(cls, folder: Path, step: int) -> Playground:
-        """Open a trained model as it was after a step, while its checkpoint of that step is kept.
+        """Open a trained model as it was after a step, if its checkpoint still exists.
 
         Raises:
-            StorageError: the checkpoint is gone or damaged, or a file of the model is.
+            StorageError: the checkpoint or a file of the model is gone or damaged.
         """
         return cls._opened(folder, checkpoint_weights(folder, step))
 
@@ -162,7 +162,7 @@ class Playground:
         seed: int = 0,
         bank: MemoryBank | None = None,
     ) -> Iterator[Piece]:
-        """What the model writes after `prompt`, piece by piece, up to its own end or max_new_tokens.
+        """What the model writes after `prompt`, piece by piece, until it ends the text or reaches max_new_tokens.
 
         `bank` is the memory of earlier texts.
         """
@@ -186,7 +186,7 @@ class Playground:
 
     @torch.no_grad()
     def explain(self, prompt: str, written: Sequence[int], bank: MemoryBank | None = None) -> Explanation:
-        """How the model comes to expect each word of a text, from reading it once more as a whole.
+        """How the model came to expect each word of a text, found by reading the whole text again.
 
         Args:
             written: the tokens that came after the prompt.
@@ -220,7 +220,7 @@ class Playground:
         return [END_OF_TEXT_ID, *self.tokenizer.encode(prompt).ids]
 
     def _whole_letters(self, ids: list[int]) -> list[list[int]]:
-        """Indices of ids, grouped so that each group spells whole letters."""
+        """Indices of ids in groups that each spell whole letters."""
         groups: list[list[int]] = []
         pending: list[int] = []
         for index in range(len(ids)):
@@ -231,7 +231,7 @@ class Playground:
         return [*groups, pending] if pending else groups
 
     def _notes(self, reads: MemoryReads, time: int, groups: list[list[int]], texts: list[str]) -> list[RecalledNote]:
-        """The notes read at one position, joined over the layers, the most read first."""
+        """The notes read at one position, merged over the layers, most read first."""
         shares: dict[tuple[int, int], float] = {}
         layers = reads.weights.shape[2]
         positions, tokens, weights = (
@@ -252,7 +252,7 @@ class Playground:
 
 @functools.lru_cache(maxsize=MOST_OPEN)
 def opened(folder: Path, weights_sha256: str, step: int | None) -> Playground:
-    """A model, kept open for whoever asks next. Changed weights are another entry: each argument tells entries apart.
+    """A model, kept open for later requests. The arguments are the cache key: changed weights are another entry.
 
     Raises:
         StorageError: the model or its checkpoint is gone or damaged.

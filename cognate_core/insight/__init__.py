@@ -1,1 +1,1 @@
-"""Insight: charts, estimates and words made of figures. Nothing here is stored, drawn or started."""
+"""Insight: charts, estimates and words made from figures. Nothing is stored, drawn or started here."""

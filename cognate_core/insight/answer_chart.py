@@ -1,4 +1,4 @@
-"""Charts of right answers: each dataset's share with its interval beside what the commonest answer would give.
+"""Charts of right answers: each dataset's share and interval, beside the share of the commonest answer.
 
 Pure functions: scores in, a Plotly figure out.
 """
@@ -15,12 +15,12 @@ from cognate_core.insight.palette import GREY, run_colour, run_word_colour
 from cognate_core.labels import escape_html
 
 ROW_HEIGHT = 56  # of one dataset
-LONGEST_GUESS = 24  # letters of the commonest answer that are shown
-LEAST_RANGE = 0.1  # the axis reaches 10 % at the least: a share of nothing must not look like much
+LONGEST_GUESS = 24  # characters of the commonest answer that are shown
+LEAST_RANGE = 0.1  # the axis reaches at least 10 %: a tiny share must not look large
 
 
 def answer_chart(scores: Sequence[Score], *, dark: bool = False) -> Figure:
-    """One row a dataset: a dot with its 95 % interval, and a grey mark where "always the commonest answer" stands."""
+    """One row for each dataset: a dot with its 95 % interval, and a grey mark for "always the commonest answer"."""
     names = [escape_html(score.dataset) for score in scores]
     blue = run_colour(0, dark=dark)
     traces: list[Trace] = [
@@ -66,7 +66,7 @@ def answer_chart(scores: Sequence[Score], *, dark: bool = False) -> Figure:
 
 
 def answers_by_step_chart(steps: Sequence[StepScores], *, dark: bool = False) -> Figure:
-    """A line a dataset over the checkpoints that were asked, with intervals; dotted: the commonest answer."""
+    """A line for each dataset over the measured checkpoints, with intervals; dotted: the commonest answer."""
     traces: list[Trace] = []
     labels: list[dict[str, Any]] = []
     layout = _layout(CHART_HEIGHT)
@@ -117,7 +117,7 @@ def answers_by_step_chart(steps: Sequence[StepScores], *, dark: bool = False) ->
 
 
 def _apart(labels: list[dict[str, Any]], gap: float) -> list[dict[str, Any]]:
-    """The names beside their lines' last points, pushed up where they would overlap."""
+    """The names beside their lines' last points, moved up if they would overlap."""
     place = {"xref": "paper", "x": 1, "xanchor": "left", "xshift": 10, "showarrow": False}
     lowest = float("-inf")
     for label in sorted(labels, key=lambda each: float(each["y"])):
@@ -141,7 +141,7 @@ def _layout(height: int) -> dict[str, Any]:
     return {
         "height": height,
         "margin": {"l": 16, "r": 24, "t": 12, "b": 48},
-        "showlegend": False,  # the sentence above says what the marks are
+        "showlegend": False,  # the page explains the marks
         "uirevision": "keep",
         "xaxis": dict(axis),
         "yaxis": dict(axis),

@@ -1,4 +1,4 @@
-"""What stands along the bottom of a chart: steps, time or tokens."""
+"""The horizontal axis of a chart: steps, time or tokens."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ By = Literal["step", "time", "tokens"]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Where a step stands. `end`: where the axis ends. `steps` and `values`: places that are known; None: the step is
-    its own place."""
+    """Maps steps to places on the axis. `end`: where the axis ends. `steps`, `values`: known places; None: the step
+    itself is the place."""
 
     title: str = "step"
     end: float = 1.0
@@ -26,7 +26,7 @@ class Axis:
 
     @property
     def is_steps(self) -> bool:
-        """Whether the axis is of steps."""
+        """Whether the axis shows steps."""
         return self.steps is None
 
     @property
@@ -35,7 +35,7 @@ class Axis:
         return not self.title.startswith("training time")
 
     def at(self, steps: Floats) -> Floats:
-        """The places of `steps`; of those beyond what is known, the nearest that is."""
+        """The places of `steps`; the nearest known place for steps beyond the known ones."""
         if self.steps is None or self.values is None:
             return steps
         return np.interp(steps, self.steps, self.values)
@@ -49,13 +49,13 @@ def axis_by(
     tokens_before: float = 0.0,
     longest: float = 0.0,
 ) -> Axis:
-    """The axis that a person chose.
+    """The chosen axis; steps if its values are not known.
 
     Args:
-        elapsed: steps and the seconds of training up to each.
-        tokens: steps and the tokens learned from up to each.
-        tokens_before: what a run that branched off had learned from before.
-        longest: seconds of the longest run beside this one: all of a chart have one unit.
+        elapsed: steps, and the seconds of training up to each.
+        tokens: steps, and the tokens learned from up to each.
+        tokens_before: tokens that a branch had learned from before.
+        longest: seconds of the longest run in the chart: all its runs share one unit.
     """
     steps, values = elapsed if by == "time" else tokens
     known = np.isfinite(values)
@@ -64,10 +64,10 @@ def axis_by(
     steps, values = steps[known], values[known]
     if by == "tokens":
         values = values + tokens_before
-        # A branch begins at the step that it went on from.
+        # A branch begins at the step that it continues from.
         return Axis("tokens learned from", float(values[-1]), np.r_[steps[0] - 1, steps], np.r_[tokens_before, values])
     seconds = float(values[-1])
     longest = max(longest, seconds)
     unit, size = time_unit(longest)
-    start = float(values[0]) if steps[0] > 1 else 0.0  # of a branch: its parent's time counts
+    start = float(values[0]) if steps[0] > 1 else 0.0  # a branch includes its parent's time
     return Axis(f"training time ({unit})", seconds / size, np.r_[steps[0] - 1, steps], np.r_[start, values] / size)

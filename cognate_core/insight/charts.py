@@ -1,4 +1,4 @@
-"""Charts of runs: what was measured in, a Plotly figure out. Pure functions; nothing is drawn or read here."""
+"""Charts of runs: measurements in, a Plotly figure out. Pure functions; nothing is drawn or read here."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ PLOTLY_SCRIPT = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 """The library that draws the figures in a browser."""
 
 CHART_HEIGHT, SMALL_CHART_HEIGHT = 380, 260
-FEW_POINTS = 60  # each has a mark
-LOG_AXIS_BEGINS = 10  # steps; before, nothing was checked
-MAX_STEP_TICKS = 8  # numbers on the axis of ponder steps
+FEW_POINTS = 60  # up to this many, each point has a marker
+LOG_AXIS_BEGINS = 10  # steps; no checks come earlier
+MAX_STEP_TICKS = 8  # on the axis of ponder steps
 DATASET_LOOKS = (("circle", "solid"), ("square", "dash"), ("diamond", "dot"), ("triangle-up", "dashdot"))
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """How a person wants to look: `smoothing` is the share of the shown steps that the smoothed line averages over, 0
-    for none; `log_scale` is of the loss."""
+    """Options of a chart. `smoothing`: the share of the shown steps that the smoothed line averages over, 0 for none;
+    `log_scale`: of the loss."""
 
     smoothing: float = 0.02
     log_scale: bool = False
@@ -62,8 +62,8 @@ class Losses:
 
     Attributes:
         raw: the loss of each step.
-        means, counts: the same without gaps, each the mean over so many steps: what is smoothed.
-        missing: steps whose loss is no number; they are marked, not skipped.
+        means, counts: the same without gaps, each mean over that many steps; smoothing uses these.
+        missing: steps whose loss is not a number; they are marked, not skipped.
     """
 
     raw: Curve
@@ -78,7 +78,7 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One run's line in a comparison. `colour` is the run's number; missing: steps at which there is no number."""
+    """One run's line in a comparison. `colour`: the run's number; `missing`: steps without a number."""
 
     name: str
     colour: int
@@ -96,11 +96,11 @@ def loss_chart(
     colour: int = 0,
     findings: Sequence[Finding] = (),
 ) -> Figure:
-    """Training loss (faint, with its smoothed line) and held-out loss of each dataset.
+    """Training loss (faint, with a smoothed line) and the held-out loss of each dataset.
 
     Args:
         evaluations: rows with step, dataset and loss.
-        uniform_loss: what guessing evenly over the vocabulary gives, drawn as a dotted line.
+        uniform_loss: the loss of guessing evenly over the vocabulary, drawn as a dotted line.
         colour: the run's number.
         findings: drawn as bands with their titles.
     """
@@ -135,14 +135,14 @@ def loss_chart(
             traces.append(missing_of(axis, missing, curve, uniform_loss, name))
         if trace["y"]:
             labels.append(Label(trace["y"][-1], name, tone))
-    layout = layout_of("loss (nats a token)", axis, CHART_HEIGHT, log_scale=view.log_scale)
+    layout = layout_of("loss (nats per token)", axis, CHART_HEIGHT, log_scale=view.log_scale)
     fit(layout, traces, labels, log_scale=view.log_scale)
     guessing = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "y0": uniform_loss, "y1": uniform_loss}
     layout["shapes"] = [{**guessing, "line": {"color": GREY, "width": 1, "dash": "dot"}}]
     layout["shapes"] += [_band(axis, finding) for finding in findings]
     layout["annotations"] += [_caption(axis, finding, dark=dark) for finding in findings]
     if findings:
-        layout["margin"]["t"] = 34  # room for their titles
+        layout["margin"]["t"] = 34  # room for titles
     return {"data": traces, "layout": layout}
 
 
@@ -157,9 +157,9 @@ def line_chart(
     height: int = SMALL_CHART_HEIGHT,
     gaps: Mapping[str, Floats] | None = None,
 ) -> Figure:
-    """One line for each of `lines` (label -> curve): the last in the run's colour, those before it in grey.
+    """One line for each of `lines` (label -> curve): the last in the run's colour, the others in grey.
 
-    `noisy`: each step stands faintly behind the smoothed line. `gaps`: steps at which a line is broken.
+    `noisy`: each step is drawn faintly behind the smoothed line. `gaps`: steps at which a line is broken.
     """
     traces: list[Trace] = []
     labels = []
@@ -184,7 +184,7 @@ def line_chart(
 
 
 def share_chart(lines: Mapping[str, Curve], unit: str, axis: Axis, view: View, colour: int = 0) -> Figure:
-    """Shares between 0 and 1, in percent, each point marked; lines as in `line_chart`."""
+    """Shares between 0 and 1, in percent, with a marker at each point; lines as in `line_chart`."""
     figure = line_chart(lines, unit, axis, view, colour, height=CHART_HEIGHT)
     for trace in figure["data"]:
         trace |= {"mode": "lines+markers", "marker": {"size": 6}}
@@ -195,11 +195,11 @@ def share_chart(lines: Mapping[str, Curve], unit: str, axis: Axis, view: View, c
 def comparison_chart(
     lines: Sequence[Line], unit: str, view: View, *, shade: bool = False, wide: bool = False, marked: bool = False
 ) -> Figure:
-    """The same figure of several runs, each in its own colour.
+    """One figure of several runs, each in its own colour.
 
     Args:
         shade: fill the gap between the first two.
-        marked: mark the steps at which there is no number.
+        marked: mark steps without a number.
     """
     traces: list[Trace] = []
     labels = []
@@ -210,14 +210,14 @@ def comparison_chart(
         gap = {"fill": "tonexty", "fillcolor": faint(hue, 0.15)} if filled else {}
         trace = line_of(line.axis, line.curve, names[number], hue, 2, dash=run_dash(line.colour), gaps=line.missing)
         trace |= gap
-        traces.append(trace)  # of a run without points, too: a click tells the run by its trace's number
+        traces.append(trace)  # also without points: a click identifies the run by its trace's number
         if trace["y"]:
             labels.append(Label(trace["y"][-1], names[number], run_word_colour(line.colour, dark=view.dark)))
-    # A run of which no time is known yet has an axis of steps.
+    # A run without a known time has an axis of steps.
     axis = max((line.axis for line in lines), key=lambda axis: (not axis.is_steps, axis.end), default=Axis())
     height = CHART_HEIGHT if wide else SMALL_CHART_HEIGHT
     layout = layout_of(unit, axis, height, log_scale=view.log_scale)
-    if marked:  # after all lines, and without a hover: a click tells the run by its line's number
+    if marked:  # after all lines, without hover: a click identifies the run by its line's number
         peak = max((float(line.curve[1].max()) for line in lines if len(line.curve[1])), default=1.0)
         for line, name in zip(lines, names, strict=True):
             if len(line.missing):
@@ -231,7 +231,7 @@ def comparison_chart(
 
 @dataclass(frozen=True, slots=True)
 class RunAccuracy:
-    """One run's answers. `colour` is the run's number; heldout, learned: share of the answers that were right."""
+    """One run's answers. `colour`: the run's number; heldout, learned: shares of right answers."""
 
     name: str
     colour: int
@@ -241,10 +241,10 @@ class RunAccuracy:
 
 
 def accuracy_chart(runs: Sequence[RunAccuracy], marks: Mapping[str, int], view: View) -> Figure:
-    """Right answers to problems that were held out, and faintly to those that are learned from, on a logarithmic axis.
+    """Right answers to held-out problems, and faintly to training problems, on a logarithmic axis.
 
     Args:
-        marks: steps of others to compare with, by name; drawn where the axis is of steps and comes so far.
+        marks: steps of others to compare with, by name; drawn if the axis shows steps and reaches that far.
     """
     axis = max((run.axis for run in runs), key=lambda axis: (not axis.is_steps, axis.end), default=Axis())
     traces: list[Trace] = []
@@ -258,7 +258,7 @@ def accuracy_chart(runs: Sequence[RunAccuracy], marks: Mapping[str, int], view: 
         if len(heldout[0]):
             words = run_word_colour(run.colour, dark=view.dark)
             labels.append(Label(float(heldout[1][-1]), short if len(runs) > 1 else "unseen", words))
-    # Behind the others, and after them: a click tells the run by its line's number.
+    # Faint, and after the others: a click identifies the run by its line's number.
     for run in runs:
         learned = _from_first(run.axis, run.learned)
         look: Trace = {"opacity": 0.35, "hoverinfo": "skip" if len(runs) > 1 else "all"}
@@ -277,10 +277,10 @@ def accuracy_chart(runs: Sequence[RunAccuracy], marks: Mapping[str, int], view: 
         layout["shapes"].append(
             {"type": "line", "yref": "paper", "y0": 0, "y1": 1, "x0": step, "x1": step, "line": line}
         )
-    if shown:  # all of their names left of the first, where no curve has risen yet
+    if shown:  # all names left of the first mark, where no curve has risen yet
         layout["annotations"].append(
             {
-                "x": math.log10(min(shown.values()) / 2),  # words stand by the logarithm, lines do not
+                "x": math.log10(min(shown.values()) / 2),  # Plotly places text by the logarithm, but not lines
                 "yref": "paper",
                 "y": 0.6,
                 "xanchor": "right",
@@ -296,7 +296,7 @@ def accuracy_chart(runs: Sequence[RunAccuracy], marks: Mapping[str, int], view: 
 
 
 def _from_first(axis: Axis, curve: Curve) -> Curve:
-    """Without what a logarithmic axis has no place for."""
+    """The curve without points that a logarithmic axis cannot show."""
     kept = axis.at(curve[0]) > 0
     return curve[0][kept], curve[1][kept]
 
@@ -305,7 +305,7 @@ def table_chart(right: npt.NDArray[np.bool_], learned_from: npt.NDArray[np.bool_
     """Every problem of a calculation table as a small square, in one of four colours.
 
     Args:
-        right, learned_from: (x, y), whether the model has it right, and whether it learned from it.
+        right, learned_from: by (x, y): whether the answer is right, and whether the model learned from the problem.
         first: the y of the first column.
     """
     dark = view.dark
@@ -343,10 +343,10 @@ def table_chart(right: npt.NDArray[np.bool_], learned_from: npt.NDArray[np.bool_
 
 
 def ponder_chart(histograms: Sequence[Row], axis: Axis, view: View, colour: int = 0) -> Figure:
-    """Share of the tokens by ponder steps, as it changed: one column a check, darker where more tokens are.
+    """Share of tokens by ponder steps over time: one column for each check, darker for more tokens.
 
     Args:
-        histograms: rows with step and counts, counts[n] tokens having taken n ponder steps.
+        histograms: rows with step and counts: counts[n] tokens took n ponder steps.
     """
     traces: list[Trace] = []
     longest = max((len(row["counts"]) for row in histograms), default=0)
@@ -356,7 +356,7 @@ def ponder_chart(histograms: Sequence[Row], axis: Axis, view: View, colour: int 
         for number, row in enumerate(histograms):
             counts[: len(row["counts"]), number // together] += row["counts"]
         shares = counts / np.maximum(counts.sum(0), 1.0)
-        ends = [int(row["step"]) for row in histograms]  # a check tells of the steps that led to it
+        ends = [int(row["step"]) for row in histograms]  # a check covers the steps before it
         edges = [0, *(ends[min(n + together, len(ends)) - 1] for n in range(0, len(ends), together))]
         hue = run_colour(colour, dark=view.dark)
         traces.append(
@@ -380,7 +380,7 @@ def ponder_chart(histograms: Sequence[Row], axis: Axis, view: View, colour: int 
 
 
 def _band(axis: Axis, finding: Finding) -> dict[str, Any]:
-    """The steps that a finding is about."""
+    """A band over the steps of a finding."""
     ends = axis.at(np.array([finding.first_step, max(finding.last_step, finding.first_step + 1)], dtype=np.float64))
     colour = faint(_finding_colour(finding), 0.14)
     edge = {"color": faint(_finding_colour(finding), 0.5), "width": 1}

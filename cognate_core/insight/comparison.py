@@ -1,4 +1,4 @@
-"""What tells runs apart, and which was made of which. Pure functions of configs and ids."""
+"""How the settings of runs differ, and which runs derive from which. Pure functions of configs and ids."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ UNIMPORTANT = ("output_dir",)  # each run has its own
 
 @dataclass(frozen=True, slots=True)
 class FamilyMember:
-    """A run in its family. `depth`: 0 for one that was made of none that is known. `after_parent`: whether it is
-    listed right after the run that it was made of."""
+    """A run in its family tree. `depth`: 0 without a known parent. `after_parent`: whether it is listed right after its
+    parent."""
 
     id: str
     depth: int
@@ -22,19 +22,19 @@ class FamilyMember:
 
 
 def config_difference(configs: Sequence[TrainingConfig]) -> dict[str, list[Any]]:
-    """The settings that are not the same in all: name -> the value in each."""
+    """The settings that differ: name -> the value in each config."""
     values = {name: [getattr(config, name) for config in configs] for name in form_fields() if name not in UNIMPORTANT}
     return {name: each for name, each in values.items() if any(value != each[0] for value in each)}
 
 
 def family(ids: Sequence[str], parents: Mapping[str, str | None]) -> list[FamilyMember]:
-    """All runs that hang together with `ids`: each founder, followed by what was made of it.
+    """The families of `ids`: each founder, followed by the runs derived from it.
 
     Args:
-        parents: for each known run, what it was made of; that may be unknown.
+        parents: the parent of each known run; a parent may itself be unknown.
     """
     children: dict[str | None, list[str]] = {}
-    for run_id, parent in reversed(list(parents.items())):  # the older ones first
+    for run_id, parent in reversed(list(parents.items())):  # older ones first
         children.setdefault(parent if parent in parents else None, []).append(run_id)
     members: list[FamilyMember] = []
 
@@ -46,13 +46,13 @@ def family(ids: Sequence[str], parents: Mapping[str, str | None]) -> list[Family
                 add(child, depth + 1, seen | {child})
 
     for founder in dict.fromkeys(_founder(run_id, parents) for run_id in ids):
-        if all(member.id != founder for member in members):  # of a ring, each goes back to another
+        if all(member.id != founder for member in members):  # in a ring, each run has another founder
             add(founder, 0, frozenset({founder}))
     return members
 
 
 def _founder(run_id: str, parents: Mapping[str, str | None]) -> str:
-    """What a run goes back to."""
+    """A run's oldest known ancestor."""
     seen = {run_id}
     while (parent := parents.get(run_id)) is not None and parent in parents and parent not in seen:
         run_id = parent

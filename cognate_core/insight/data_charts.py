@@ -15,22 +15,22 @@ from cognate_core.labels import escape_html
 
 TEXT_ON_DARK, TEXT_ON_LIGHT = "#e8edf2", "#17202a"  # as in .streamlit/config.toml
 COLUMNS = 40  # of a histogram, at most
-LONG_TAIL = 2.0  # the axis ends at the 99th percentile when the longest row is longer than so many times that
+LONG_TAIL = 2.0  # the axis ends at the 99th percentile if the longest row exceeds this many times that length
 
 
 def length_chart(lengths: Mapping[str, npt.NDArray[np.int64]], training_length: int, *, dark: bool = False) -> Figure:
-    """How many of 100 rows have which length: the first of `lengths` as columns, others as lines over them.
+    """The percentage of rows of each length: the first of `lengths` as columns, others as lines over them.
 
     Args:
         lengths: label -> tokens of each row; at least one row.
-        training_length: drawn as a dotted line, where the axis reaches that far.
-        dark: whether it will stand on a dark ground.
+        training_length: drawn as a dotted line if the axis reaches that far.
+        dark: whether the background is dark.
     """
     longest = max(int(tokens.max()) for tokens in lengths.values() if len(tokens))
     usual = max(float(np.percentile(tokens, 99)) for tokens in lengths.values() if len(tokens))
     end = longest if longest <= LONG_TAIL * usual else int(np.ceil(usual))
     width = max(1, -(-(end + 1) // COLUMNS))
-    edges = np.arange(0, end + 1 + width, width)  # columns [a, b); whatever is longer goes into the last
+    edges = np.arange(0, end + 1 + width, width)  # columns [a, b); longer rows go into the last
     more = longest >= edges[-1]
     words = [f"{start:,} to {start + width - 1:,}" if width > 1 else f"{start:,}" for start in edges[:-1].tolist()]
     if more:
@@ -93,7 +93,7 @@ def _axis(title: str) -> dict[str, Any]:
 
 
 def _corner(text: str, colour: str, number: int) -> dict[str, Any]:
-    """A name above the chart, one under the other, at its right end."""
+    """A name above the chart at its right end, stacked by `number`."""
     return {
         "xref": "paper",
         "yref": "paper",

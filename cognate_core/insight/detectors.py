@@ -1,7 +1,7 @@
-"""Captions on the curve: what a training run shows, where, why, and what to do. Fixed rules, the same every time.
+"""Captions on the curve: what a run shows, where, why, and what to do. The rules are fixed and deterministic.
 
-The detectors stand in `loss_detectors.py` and `heldout_detectors.py`; here they are asked, and kept from saying one
-thing twice. Each would rather be silent than wrong. Nothing here draws or reads a run.
+The detectors are in `loss_detectors.py` and `heldout_detectors.py`; this module runs them and removes duplicates. Each
+prefers silence to a false report. Nothing here draws or reads a run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cognate_core.insight.loss_detectors import STRETCHES, divergence, no_number
 from cognate_core.insight.trend import buckets
 
 NO_CURVE: Curve = (np.empty(0), np.empty(0))
-LEAST_POINTS = 20  # below, a run is too young for more than losses that are no number
+LEAST_POINTS = 20  # with fewer, only losses that are not a number are reported
 
 
 def findings(
@@ -33,16 +33,16 @@ def findings(
     config: TrainingConfig,
     accuracy: Curve = NO_CURVE,
 ) -> list[Finding]:
-    """What one model of a run shows so far, in order of step.
+    """Findings about one model of a run so far, in order of step.
 
     Args:
-        losses: training loss, each step of a short run, the extremes of each hundred of a long one.
-        means, counts: the same without gaps, each the mean over so many steps.
-        missing: steps whose loss is no number.
+        losses: training loss: each step of a short run, the extremes of each hundred of a long one.
+        means, counts: the same without gaps; each mean is over that many steps.
+        missing: steps whose loss is not a number.
         gradient: norm of the gradient before clipping.
-        evaluations: rows with step, dataset, loss and accuracy; None where it is no number.
-        accuracy: share of right answers while learning, where the task has right and wrong ones. Of such a task a flat
-            or rising held-out loss says nothing: it waits for understanding.
+        evaluations: rows with step, dataset, loss and accuracy; None if not a number.
+        accuracy: share of right answers while learning, for tasks with right and wrong answers. There, a flat or rising
+            held-out loss means nothing: understanding may still come.
     """
     if config.task == "arithmetic":
         late = grokking_finding(evaluations, *accuracy)
@@ -54,7 +54,7 @@ def findings(
         train = buckets(even, STRETCHES)
         if not found:
             found += divergence(train, guessing, config)
-        end = found[0].first_step if found else math.inf  # what comes after a divergence is that
+        end = found[0].first_step if found else math.inf  # what follows a divergence is part of it
         found += [each for each in too_high(even, guessing, config) if each.last_step < end]
         highest = _highest(losses, means, counts)
         for more in (spikes(highest, gradient, guessing, config), plateau(even, guessing, config)):
@@ -67,7 +67,7 @@ def findings(
 
 
 def _evenly(means: Curve, counts: Floats) -> Curve:
-    """The means of whole hundreds alone, where there are such: the single steps after them are noisier."""
+    """Only the means of whole hundreds, if there are any: the single steps after them are noisier."""
     if len(counts) and counts.max() > 1:
         whole = counts > counts.max() / 2
         return means[0][whole], means[1][whole]
@@ -75,7 +75,7 @@ def _evenly(means: Curve, counts: Floats) -> Curve:
 
 
 def _highest(losses: Curve, means: Curve, counts: Floats) -> Curve:
-    """The highest loss of each stretch that a mean stands for: lows beside highs would look like noise."""
+    """The highest loss of each stretch behind a mean: lows next to highs would look like noise."""
     steps, values = losses
     if not len(counts) or counts.max() <= 1 or not len(steps):
         return losses

@@ -1,4 +1,4 @@
-"""What all charts are made of: lines, axes, and names beside the lines, as Plotly has them."""
+"""The building blocks of all charts: lines, axes, and names beside the lines, in Plotly's format."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from cognate_core.insight.axis import Axis
 from cognate_core.insight.palette import ALARM
 from cognate_core.labels import escape_html
 
-MAX_POINTS = 600  # of one line; enough for each pixel column of a wide chart's width at rest
+MAX_POINTS = 600  # of one line; enough for each pixel column of a wide chart without zoom
 FONT_SIZE = 14  # readable from the last row
-LABEL_HEIGHT = 19  # least distance of two labels, in pixels
-AROUND = 60  # of a chart's height, what its axis and margins take
-LABEL_LENGTH = 26  # letters of a name that the margin has room for
-FLAT = 1e-6  # a line that moves by less than this share of its height: rounding, which no axis should magnify
-LOG_DECADES = 8  # below the highest loss: what lies deeper is rounding of 32-bit numbers, or 0, which has no place
+LABEL_HEIGHT = 19  # minimum distance between two labels, in pixels
+AROUND = 60  # pixels of a chart's height that its axis and margins take
+LABEL_LENGTH = 26  # characters of a name that fit the margin
+FLAT = 1e-6  # smaller changes, relative to the line's height, are rounding: no axis should magnify them
+LOG_DECADES = 8  # below the highest loss: lower values are rounding of 32-bit numbers, or 0, which has no place
 
 Row = Mapping[str, Any]
 Trace = dict[str, Any]
 Figure = dict[str, Any]
-"""Data and layout, made of what JSON has: plotly's own classes check each value, six times as long as all the rest."""
+"""Data and layout in JSON types: plotly's own classes check each value, which takes six times as long as the rest."""
 Floats = npt.NDArray[np.float64]
 Curve = tuple[Floats, Floats]
-"""Steps in their order, and the value at each: finite numbers."""
+"""Steps in order, and the value at each: finite numbers."""
 
 
 def downsample(x: Floats, y: Floats, limit: int = MAX_POINTS) -> tuple[Floats, Floats]:
-    """At most `limit` of the points, chosen so that peaks and dips stay (MinMaxLTTB, arXiv 2305.00332)."""
+    """At most `limit` of the points, chosen to keep peaks and dips (MinMaxLTTB, arXiv 2305.00332)."""
     if len(x) <= limit:
         return x, y
     shape = MinMaxLTTBDownsampler().downsample(
         np.ascontiguousarray(x), np.ascontiguousarray(y), n_out=limit - 2, parallel=False
     )
-    # It keeps the peaks of most curves; the highest and the lowest point must stay in all.
+    # It keeps the peaks of most curves; this keeps the highest and the lowest point of every curve.
     chosen = np.union1d(shape.astype(np.intp), (y.argmin(), y.argmax()))
     return x[chosen], y[chosen]
 
@@ -49,7 +49,7 @@ def smoothed(means: Floats, counts: Floats, share: float) -> Floats:
     """An exponential moving average over about `share` of the values, unbiased at its start.
 
     Args:
-        means, counts: the values, each standing for so many: counts of 1 give the plain average.
+        means, counts: the values, and how many each stands for: counts of 1 give the plain average.
     """
     span = max(1.0, share * float(counts.sum()))
     keeps = (1 - 1 / span) ** counts
@@ -66,10 +66,10 @@ def layout_of(unit: str, axis: Axis, height: int, *, log_scale: bool = False) ->
     layout: dict[str, Any] = {
         "height": height,
         "margin": {"l": 56, "r": 130, "t": 12, "b": 44},
-        "showlegend": False,  # each line carries its name beside it
+        "showlegend": False,  # each line has its name beside it
         "hovermode": "x unified",
-        "hoverdistance": -1,  # however far apart the points are, one is always meant
-        "uirevision": f"{axis.title} {log_scale}",  # zoom stays as the person left it when new points come
+        "hoverdistance": -1,  # the pointer always selects a point, however far away
+        "uirevision": f"{axis.title} {log_scale}",  # keeps the zoom when new points arrive
         "xaxis": {
             "title": {"text": axis.title, "font": {"size": FONT_SIZE}},
             "range": [0, axis.end],
@@ -105,11 +105,11 @@ def line_of(
     gaps: Floats | None = None,
     **more: Any,
 ) -> Trace:
-    """A line that is broken at the steps of `gaps`. A point that stands alone is a dot: no line would show it."""
+    """A line that is broken at the steps of `gaps`. An isolated point becomes a dot: no line would show it."""
     steps, y = downsample(*curve)
     if gaps is not None and len(gaps):
         gaps = np.sort(gaps)
-        before = np.searchsorted(gaps, steps)  # how many gaps lie before each point
+        before = np.searchsorted(gaps, steps)  # number of gaps before each point
         broken = np.flatnonzero(np.diff(before)) + 1
         steps, y = np.insert(steps, broken, gaps[before[broken] - 1]), np.insert(y, broken, np.nan)
     finite = np.r_[False, np.isfinite(y), False]
@@ -123,12 +123,12 @@ def line_of(
 
 
 def trace_of(axis: Axis, steps: Floats, y: list[float | None], name: str, **looks: Any) -> Trace:
-    """`steps` are told beside the pointer: those of lines beside one another need not be the same."""
+    """A line whose hover text shows the step, because the lines of a chart may have different steps."""
     largest = max((abs(each) for each in y if each is not None), default=0.0)
     number = ",.0f" if 1e4 <= largest < 1e12 else ".4~g"
     trace = {"type": "scatter", "x": axis.at(steps).tolist(), "y": y, "name": name, **looks}
     place = "x"
-    if not axis.is_steps:  # what is clicked is a step
+    if not axis.is_steps:  # a click needs the step
         place = "customdata"
         trace["customdata"] = steps.tolist()
     return {"hovertemplate": f"%{{y:{number}}} (step %{{{place}:,d}})", **trace}
@@ -136,7 +136,7 @@ def trace_of(axis: Axis, steps: Floats, y: list[float | None], name: str, **look
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A line's name, to stand beside the chart at height `y` of its data."""
+    """A line's name beside the chart, at height `y` of its data."""
 
     y: float
     text: str
@@ -144,7 +144,7 @@ class Label:
 
 
 def fit(layout: Figure, traces: Sequence[Trace], labels: Sequence[Label], *, log_scale: bool = False) -> None:
-    """Lay the vertical axis around what is drawn where Plotly's own choice would mislead, and the names beside it."""
+    """Fit the vertical axis to the data if Plotly's own choice would mislead, and place the names beside it."""
     shown = [y for trace in traces for y in trace["y"] if y is not None] + [label.y for label in labels]
     if log_scale:
         shown = [y for y in shown if y > 0]
@@ -155,25 +155,25 @@ def fit(layout: Figure, traces: Sequence[Trace], labels: Sequence[Label], *, log
     if log_scale:
         low = math.log10(max(low, high / 10**LOG_DECADES))
         high = math.log10(high)
-        # A number at each digit while there is room: one run falls by a few nats.
+        # A tick at each digit if there is room: one run falls by only a few nats.
         axis["dtick"] = "D1" if high - low < 1.5 else "D2" if high - low < 3 else 1
-        # Plotly wants the place of words on a logarithmic axis as the logarithm.
+        # Plotly places text on a logarithmic axis by the logarithm.
         labels = [replace(label, y=max(low, math.log10(label.y) if label.y > 0 else low)) for label in labels]
         around = 0.05 * (high - low) or 0.1
         axis["range"] = [low - around, high + around]
     elif high - low <= FLAT * max(abs(low), abs(high)):
         axis["range"] = sorted((0.0, 2 * high)) if high else [-0.05, 1.0]
     low, high = axis.get("range", (low, high))
-    top = high if "range" in axis else math.inf  # else Plotly makes room for them
+    top = high if "range" in axis else math.inf  # otherwise Plotly makes room for them
     layout["annotations"] = names_beside(labels, (high - low) / (layout["height"] - AROUND), top)
 
 
 def names_beside(labels: Sequence[Label], pixel: float, top: float = math.inf) -> list[dict[str, Any]]:
-    """The names in the right margin, each at its line's last value, pushed apart where they would overlap.
+    """The names in the right margin, each at its line's last value, moved apart if they would overlap.
 
     Args:
-        pixel: how much of the axis it takes.
-        top: words above it would not be shown.
+        pixel: its height in units of the axis.
+        top: text above it would not be shown.
     """
     labels, apart = sorted(labels, key=lambda label: label.y), pixel * LABEL_HEIGHT
     heights = list(accumulate((label.y for label in labels), lambda below, y: max(y, below + apart)))
@@ -194,28 +194,28 @@ def names_beside(labels: Sequence[Label], pixel: float, top: float = math.inf) -
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
-    """Names for the margin and beside the pointer: of long ones, what tells them apart is kept.
+    """Names for the margin and hover text: long ones are shortened to what tells them apart.
 
-    The parts after a comma that all have in common are left out.
+    Trailing parts (after a comma) that all names share are left out.
     """
     parts = [name.split(", ") for name in names]
     while len(names) > 1 and min(map(len, parts)) > 1 and len({each[-1] for each in parts}) == 1:
         parts = [each[:-1] for each in parts]
     whole = [", ".join(each) for each in parts]
     short = [_shortened(each, len(each)) for each in whole]
-    if len(set(short)) < len(set(whole)):  # neither their beginnings nor their ends tell all of them apart
+    if len(set(short)) < len(set(whole)):  # neither beginnings nor ends tell all of them apart
         short = [_shortened(each, _alone_from(each, whole) + LABEL_LENGTH // 4) for each in whole]
     return [escape_html(each) for each in short]
 
 
 def _alone_from(name: str, names: Sequence[str]) -> int:
-    """The first letter at which `name` is like none of the others."""
+    """The first character by which `name` differs from all others."""
     apart = (next(n for n, (a, b) in enumerate(zip_longest(name, other)) if a != b) for other in names if other != name)
     return max(apart)
 
 
 def _shortened(name: str, end: int) -> str:
-    """A name that fits the margin: its beginning, and what stands before its letter `end`."""
+    """A name that fits the margin: its beginning, and the part that ends at character `end`."""
     half = LABEL_LENGTH // 2
     if len(name) <= LABEL_LENGTH:
         return name
@@ -224,9 +224,9 @@ def _shortened(name: str, end: int) -> str:
 
 
 def missing_of(axis: Axis, steps: Floats, beside: Curve, height: float, name: str = "") -> Trace:
-    """Crosses where `beside` is no number, at its highest, or at `height` where it has none."""
+    """Crosses at the steps where a curve is not a number, at the height of its maximum, or `height` if it has none."""
     looks = {"mode": "markers", "marker": {"color": ALARM, "symbol": "x", "size": 10}}
-    words = f"{name}, no number (NaN)" if name else "no number (NaN)"
+    words = f"{name}, not a number (NaN)" if name else "not a number (NaN)"
     shown = steps[:: -(-len(steps) // MAX_POINTS)]
     height = float(beside[1].max(initial=0.0)) or height
     place = "x" if axis.is_steps else "customdata"

@@ -1,4 +1,4 @@
-"""What a configuration will need, before it runs: parameters, memory, tokens. Counted or computed, never measured here.
+"""What a configuration needs before it runs: parameters, memory, tokens. Counted or computed, never measured here.
 
 The parameter count comes from the model itself and loads torch; everything else is arithmetic.
 """
@@ -12,19 +12,19 @@ from cognate_core.config import TrainingConfig, field_extra, form_fields
 from cognate_core.contracts import spread_checkpoints
 
 BYTES = 4  # weights, gradients and optimizer state are fp32
-ASSUMED_PONDER_STEPS = 5  # of fresh weights; they become fewer
-CHECKPOINTS = 5  # the newest three, the best, and the one that is being written
+ASSUMED_PONDER_STEPS = 5  # of fresh weights; training reduces them
+CHECKPOINTS = 5  # the newest three, the best, and the one being written
 KEPT_OF_BLOCK, KEPT_OF_READ, KEPT_WITH_CHECKPOINTING = 30, 10, 8  # times the width
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """parameters: by component, with "total". memory_bytes: by purpose. tokens_per_step counts padding too."""
+    """parameters: by component, with "total". memory_bytes: by purpose. tokens_per_step includes padding."""
 
     parameters: dict[str, int]
     memory_bytes: dict[str, int]
     tokens_per_step: int
-    disk_bytes: int  # of the finished model and as many checkpoints as lie there at most
+    disk_bytes: int  # the finished model and the most checkpoints that exist at one time
 
     @property
     def total_memory_bytes(self) -> int:
@@ -32,10 +32,10 @@ class Estimate:
 
 
 def estimate(config: TrainingConfig) -> Estimate:
-    """What training with `config` will need.
+    """What training with `config` needs.
 
-    Activations are a formula that was set beside six measured peaks of the full-size model (docs/experiments.md). The
-    true need depends on how long the model ponders.
+    Activations follow a formula that was compared with six measured peaks of the full-size model (docs/experiments.md).
+    The actual need depends on how long the model ponders.
     """
     parameters, activations, tokens = _of_the_lab(config) if config.task == "arithmetic" else _of_text(config)
     weights = parameters["total"] * BYTES
@@ -54,9 +54,9 @@ _OF_NO_DISK = ("Data", "Training", "Checking and saving")
 
 
 def disk_bytes(configs: Iterable[TrainingConfig]) -> int:
-    """What runs with these settings will have on the disk, all together."""
+    """Total disk space of runs with these settings."""
     sections = {name: field_extra(info)["section"] for name, info in form_fields().items()}
-    shapes: dict[str, int] = {}  # counting takes a fifth of a second, and the runs of a sweep are often of one shape
+    shapes: dict[str, int] = {}  # counting takes a fifth of a second, and the runs of a sweep often have the same shape
 
     def counted(config: TrainingConfig) -> int:
         shape = repr({name: value for name, value in config if sections.get(name, "Data") not in _OF_NO_DISK})
@@ -68,7 +68,7 @@ def disk_bytes(configs: Iterable[TrainingConfig]) -> int:
 
 
 def _of_text(config: TrainingConfig) -> tuple[dict[str, int], int, int]:
-    """Parameters by component, how many numbers the backward pass keeps, and the tokens of a step."""
+    """(parameters by component, how many numbers the backward pass keeps, tokens of a step)."""
     from cognate_core.model import core_layers, count_parameters, reading_layers
     from cognate_core.model.head_loss import CHUNK_LOGITS
 
@@ -77,23 +77,25 @@ def _of_text(config: TrainingConfig) -> tuple[dict[str, int], int, int]:
     if config.act_enabled:
         passes += (min(ASSUMED_PONDER_STEPS, config.max_act_steps) - 1) * len(core_layers(config.n_layers))
     first = reading_layers(config).start
-    behind_core = first >= core_layers(config.n_layers).stop  # then it is read once, and the core knows no segments
+    behind_core = (
+        first >= core_layers(config.n_layers).stop
+    )  # then memory is read once, and the core does not use segments
     reads, by_segments = (1, config.n_layers - first) if behind_core else (passes, passes)
     # What the backward pass keeps for each position, in widths.
     kept = passes * KEPT_WITH_CHECKPOINTING
     if not config.gradient_checkpointing:
         kept = passes * KEPT_OF_BLOCK + reads * KEPT_OF_READ * config.ltm_enabled
     segments = -(-config.train_seq_len // config.mem_segment) if config.ltm_enabled else 1
-    seen = min(config.attention_window, config.train_seq_len / 2) if segments > 1 else 0  # on average, by each segment
+    seen = min(config.attention_window, config.train_seq_len / 2) if segments > 1 else 0  # on average for each segment
     past = config.batch_size * segments * int(seen) * by_segments * 2 * config.d_model  # keys and values
-    # The head is gone through in chunks; each segment keeps the gradient of its weights.
+    # The head is computed in chunks; each segment keeps the gradient of its weights.
     head = 2 * min(positions * config.vocab_size, CHUNK_LOGITS) + segments * config.vocab_size * config.d_model
     activations = positions * kept * config.d_model + head + past
     return count_parameters(config), activations, positions * config.gradient_accumulation_steps
 
 
 def _of_the_lab(config: TrainingConfig) -> tuple[dict[str, int], int, int]:
-    """The same of a model of the Grokking lab: the four positions of each problem, as if none were shared."""
+    """The same for a Grokking lab model: the four positions of each problem, as if none were shared."""
     import torch
 
     from cognate_core.arithmetic.model import ArithmeticModel
@@ -105,7 +107,7 @@ def _of_the_lab(config: TrainingConfig) -> tuple[dict[str, int], int, int]:
 
 
 def fitting_batch_size(config: TrainingConfig, available_bytes: float) -> int | None:
-    """The largest batch size, at most half of the present one, that should fit; None when not even 1 does."""
+    """The largest batch size up to half of the current one that should fit; None if not even 1 fits."""
     half = config.batch_size // 2
     for size in range(half, 0, -1):
         if estimate(config.model_copy(update={"batch_size": size})).total_memory_bytes <= available_bytes:
@@ -116,11 +118,11 @@ def fitting_batch_size(config: TrainingConfig, available_bytes: float) -> int | 
 def _filter_copies(config: TrainingConfig) -> int:
     if not config.grokfast_enabled:
         return 0
-    return 1 if config.grokfast_method == "ema" else config.grokfast_window + 2  # the ring, and its sum in fp64
+    return 1 if config.grokfast_method == "ema" else config.grokfast_window + 2  # the ring buffer, and its sum in fp64
 
 
 def seconds_left(step: int, total_steps: int, recent_seconds_per_step: float | None) -> float | None:
-    """Time to the last step at the recent pace; None while the pace is unknown."""
+    """Seconds until the last step at the recent pace; None while the pace is unknown, or after the last step."""
     if recent_seconds_per_step is None or step >= total_steps:
         return None
     return (total_steps - step) * recent_seconds_per_step

@@ -1,6 +1,6 @@
-"""The terms that pages use, each in plain sentences. The Glossary page lists them, and tooltips quote them.
+"""The terms that pages use, in plain words. The Glossary page lists them, and tooltips quote them.
 
-It knows nothing of pages or runs: what a term means does not depend on them.
+It does not depend on pages or runs.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """A term of the field, what a lay person would call it, what it means, and the terms that belong to it."""
+    """A term of the field, its name in plain words, its meaning, and related terms."""
 
     name: str
     plain: str
@@ -24,14 +24,13 @@ GLOSSARY: dict[str, Term] = {
         Term(
             "attention window",
             "how far back it looks directly",
-            "How many tokens back each layer can look by itself. What lies further behind can be reached by long-term "
-            "memory alone.",
+            "How many tokens back each layer can look by itself. Only long-term memory reaches further back.",
             ("memory", "layer"),
         ),
         Term(
             "batch",
             "what is read at once",
-            "The sequences of text that are worked on together. A step reads one batch, or several that are added up.",
+            "The sequences of text that are processed together. A step reads one batch, or several that are added up.",
             ("step", "sequence"),
         ),
         Term(
@@ -39,270 +38,269 @@ GLOSSARY: dict[str, Term] = {
             "how wrong it is, whatever its vocabulary",
             "How many bits the model needs for each byte of text, on average: its loss over all tokens of a text, in "
             "bits, divided by the bytes of the text in UTF-8 (The Pile, arXiv 2101.00027). Lower is better; text on a "
-            "disk takes 8. Losses a token cannot be compared between vocabularies, this can. The end of a text counts "
-            "as a token and as no byte.",
+            "disk takes 8. Unlike the loss per token, it can be compared between vocabularies. The end of a text "
+            "counts as a token but not as a byte.",
             ("held-out loss", "token", "tokenizer"),
         ),
         Term(
             "checkpoint",
-            "a saved state, to go on from",
-            "Everything that training needs to go on as if nothing had been, written to disk: weights, optimizer and "
-            "position in the text. After a pause or a crash, the run goes on from the last one.",
+            "a saved state to continue from",
+            "Everything that training needs to continue exactly where it was, written to disk: weights, optimizer and "
+            "position in the text. After a pause or a crash, the run continues from the last one.",
             ("weights", "optimizer"),
         ),
         Term(
             "dataset",
             "the text it learns from",
-            "A collection of texts. One part is learned from; another, the held-out rows, is kept apart for checking.",
+            "A collection of texts. The model learns from one part; another, the held-out rows, is kept for checks.",
             ("held-out loss", "mixture weights"),
         ),
         Term(
             "divergence",
-            "it has come apart",
-            "The loss climbs and does not come back, or is no number any more. Most often the learning rate was too "
-            "high. What is learned after it is worth nothing.",
+            "training has broken down",
+            "The loss climbs and does not come back, or is no longer a number. Usually the learning rate was too high. "
+            "What the model learns afterwards is worthless.",
             ("learning rate", "spike"),
         ),
         Term(
             "early stopping",
-            "ending when it gets no better",
-            "Training ends when several checks in a row were no better than the best one before, and the model is what "
-            "it was then. That spares time, and learning by heart.",
+            "stopping when it no longer improves",
+            "Training ends when several checks in a row were no better than the best one before; the model of that "
+            "best check is kept. This saves time and avoids learning by heart.",
             ("held-out loss", "overfitting"),
         ),
         Term(
             "embedding",
             "a token as numbers",
-            "The table that turns each token into a row of numbers, which is all that the model computes with. It is "
-            "learned like every other part.",
+            "The table that turns each token into a row of numbers, all that the model computes with. It is learned "
+            "like every other part.",
             ("token", "parameters"),
         ),
         Term(
             "epoch",
             "one pass through the data",
-            "Reading every training row once. A run may read less than one pass or many; many passes make learning by "
-            "heart more likely.",
+            "Reading every training row once. A run may make less than one pass or many; many make learning by heart "
+            "more likely.",
             ("overfitting",),
         ),
         Term(
             "gate",
-            "how far the door to memory stands open",
-            "Each layer decides how much of what it found in memory it lets in: 0 is shut, 1 is open. It begins nearly "
-            "shut and opens only if memory helps.",
+            "how far the door to memory is open",
+            "How much of what a layer finds in memory it lets in: 0 is shut, 1 is open. The gate starts nearly shut "
+            "and opens only if memory helps.",
             ("memory", "notes"),
         ),
         Term(
             "gradient norm",
             "how strongly the weights are pulled (gradient size)",
-            "The gradient says, for each weight, which way lowers the loss. Its norm is its length over all weights "
-            "together. A sudden jump often goes with a spike of the loss.",
+            "The gradient shows, for each weight, which direction lowers the loss. Its norm is its length over all "
+            "weights together. A sudden jump often comes with a spike of the loss.",
             ("gradient clipping", "spike"),
         ),
         Term(
             "gradient clipping",
-            "a limit to how strongly the weights are pulled",
-            "A gradient that is longer than the limit is shortened to it, so that one odd batch does no harm.",
+            "a limit on how strongly the weights are pulled",
+            "A gradient longer than the limit is shortened to it: one odd batch then does no harm.",
             ("gradient norm",),
         ),
         Term(
             "grokking",
             "understanding that comes late",
-            "The model first learns its training text by heart, and only much later does the loss on unseen text fall, "
-            "too. It was seen in some tasks, mostly small made-up ones.",
+            "The model first learns its training text by heart; only much later the loss on unseen text falls, too. It "
+            "has been seen in some tasks, mostly small made-up ones.",
             ("GrokFast", "overfitting"),
         ),
         Term(
             "GrokFast",
-            "strengthening the slow part of the pull",
-            "A filter that adds the slow, steady part of past gradients to the present one. In some tasks it makes "
-            "grokking come sooner.",
+            "amplifying the slow part of the pull",
+            "A filter that adds the slow, steady part of past gradients to the current one. In some tasks it makes "
+            "grokking happen sooner.",
             ("grokking", "gradient norm"),
         ),
         Term(
             "held-out loss",
             "how wrong it is on unseen text",
-            "The loss on rows that were kept apart and that the model never learned from. This is the honest measure: "
-            "only here does learning by heart not help. Of several datasets it is their mean, each by its share of the "
-            "text that is learned from.",
+            "The loss on rows that were set aside and that the model never learned from. This is the honest measure: "
+            "learning by heart does not help here. For several datasets it is their mean, weighted by each one's share "
+            "of the training text.",
             ("loss", "bits per byte", "overfitting"),
         ),
         Term(
             "layer",
             "one stage of the model",
-            "A block that lets each token look at those before it (attention) and then works on each token by itself "
+            "A block in which each token first looks at those before it (attention) and is then processed by itself "
             "(feed-forward). Text passes through all layers in turn.",
             ("attention window", "ponder steps"),
         ),
         Term(
             "learning rate",
             "how far each step moves the weights",
-            "Too high, and the loss jumps or climbs; too low, and nothing is learned. Here it first grows (warm-up), "
-            "stays there for a while if you wish, and falls along a cosine.",
+            "Too high, and the loss jumps or climbs; too low, and the model learns nothing. Here it first grows "
+            "(warm-up), optionally stays constant for a while, and then falls along a cosine.",
             ("warm-up", "step"),
         ),
         Term(
             "loss",
             "how wrong it is",
-            "How surprised the model is by the token that really comes next, on average, in nats. Lower is better; 0 "
-            "would be a perfect guess each time, and pure guessing is the logarithm of the vocabulary.",
+            "How surprised the model is by the actual next token, on average, in nats. Lower is better: 0 would be a "
+            "perfect guess every time; pure guessing gives the logarithm of the vocabulary.",
             ("held-out loss", "perplexity"),
         ),
         Term(
             "memory",
-            "long-term memory (LTM): what it wrote down of the text",
-            "A bank of notes that the model writes while it reads, and that its layers can look up later in the same "
-            "text, further back than its attention reaches.",
+            "long-term memory (LTM): its notes on the text",
+            "A bank of notes that the model writes while it reads. Its layers can look them up later in the same text, "
+            "further back than attention reaches.",
             ("notes", "gate"),
         ),
         Term(
             "mixture weights",
             "how often each dataset is read",
-            "How often each dataset is drawn, relative to the others. Without them, a dataset is drawn by its size.",
+            "How often each dataset is drawn, relative to the others. Without them, datasets are drawn by size.",
             ("dataset",),
         ),
         Term(
             "notes",
             "what its memory holds",
-            "Each note pairs what stood before a token with the token that came. After each segment of text, the few "
-            "most surprising tokens are noted.",
+            "Each note pairs what came before a token with the token itself. After each segment of text, the model "
+            "notes its few most surprising tokens.",
             ("memory", "gate"),
         ),
         Term(
             "optimizer",
             "what moves the weights",
-            "The rule that turns gradients into changes of the weights. AdamW remembers the direction and the size of "
-            "past gradients. Muon makes the remembered direction of each weight matrix orthogonal, so that no few "
-            "directions outweigh the others.",
+            "The rule that turns gradients into changes of the weights. AdamW remembers the direction and size of "
+            "past gradients. Muon makes the remembered direction of each weight matrix orthogonal: no few directions "
+            "can then dominate.",
             ("gradient norm", "weight decay"),
         ),
         Term(
             "overfitting",
             "learning by heart",
-            "The loss on training text goes on falling while the loss on unseen text rises: the model remembers its "
-            "text instead of learning what is common to all. More text or fewer steps help.",
+            "The loss on training text keeps falling while the loss on unseen text rises: the model memorizes its text "
+            "instead of learning what all texts share. More text or fewer steps help.",
             ("held-out loss", "epoch"),
         ),
         Term(
             "parameters",
             "the numbers that training adjusts",
-            "All the numbers of the model that are learned (its weights), counted. More can learn more, and take more "
-            "time, memory and text.",
+            "How many learned numbers (weights) the model has. More can learn more, but need more time, memory and "
+            "text.",
             ("weights",),
         ),
         Term(
             "perplexity",
-            "among how many tokens it is undecided",
-            "The loss in another form, e to its power: the model is as unsure as if it chose among so many equally "
+            "how many tokens it is torn between",
+            "The loss in another form, e to its power: the model is as unsure as in a choice among that many equally "
             "likely tokens. Lower is better.",
             ("loss",),
         ),
         Term(
             "plateau",
             "a standstill",
-            "A stretch in which the loss does not fall any more. The model may have learned what it can, or the "
-            "learning rate does not suit.",
+            "A stretch in which the loss no longer falls. The model may have learned what it can, or the learning rate "
+            "is unsuitable.",
             ("loss", "learning rate"),
         ),
         Term(
             "ponder steps",
             "how long it thinks (adaptive computation time, ACT)",
-            "How often the middle layers go over a token before the model finds that it has thought enough. When "
-            "it reads or writes, that is decided token by token. While it learns, all tokens of a batch take the same "
-            "number of steps, drawn from what tokens lately asked for: that is faster.",
+            "How often the middle layers process a token before the model decides that it has thought enough. When it "
+            "reads or writes, it decides this for each token. While it learns, all tokens of a batch take the same "
+            "number of steps, drawn from what tokens recently asked for: this is faster.",
             ("layer", "ponder loss"),
         ),
         Term(
             "ponder loss",
             "the price of thinking",
-            "What the ponder steps add to what training makes small, so that the model thinks no longer than it is "
-            "worth. It is not part of the loss that the curves show.",
+            "What ponder steps add to the loss that training minimizes: the model learns to think no longer than it "
+            "pays off. The curves show the loss without it.",
             ("ponder steps", "loss"),
         ),
         Term(
             "precision",
             "how exactly it computes (fp32, bf16)",
-            "fp32 keeps a number in 32 bits. bf16 keeps it in 16, which is coarser, and faster where the processor has "
-            "it built in.",
+            "fp32 stores a number in 32 bits. bf16 stores it in 16: coarser, but faster on processors that support it.",
         ),
         Term(
             "seed",
             "where chance begins",
-            "The number from which everything random follows: the first weights and the order of the text, or the "
-            "words that are drawn while it writes. The same seed gives the same again.",
+            "The number that determines everything random: the first weights and the order of the text, or the words "
+            "drawn while it writes. The same seed gives the same result.",
             ("temperature", "batch"),
         ),
         Term(
             "sequence",
             "a piece of training text",
-            "Rows of text packed one after the other up to the training length. What stays empty is padding, which is "
-            "not learned from.",
+            "Rows of text packed one after the other up to the training length. The rest is padding, which the model "
+            "does not learn from.",
             ("batch", "token"),
         ),
         Term(
             "spike",
             "a sudden jump",
-            "The loss jumps up for a few steps and comes back. One odd batch can be the cause, or a learning rate at "
+            "The loss jumps up for a few steps and comes back. The cause can be one odd batch, or a learning rate at "
             "its limit.",
             ("gradient clipping", "divergence"),
         ),
         Term(
             "step",
             "one change of the weights",
-            "The model reads one step's text, and its weights are moved once. Training is many such steps.",
+            "The model reads the text of one step, and its weights are changed once. Training is many such steps.",
             ("batch", "learning rate"),
         ),
         Term(
             "temperature",
             "adventure while it writes",
-            "0: always the likeliest token. Higher: less likely ones come more often, so that the text is more "
-            "surprising, and more often wrong.",
+            "0: always the likeliest token. Higher: less likely tokens appear more often, and the text is more "
+            "surprising and more often wrong.",
             ("seed", "token"),
         ),
         Term(
             "token",
             "a word piece",
-            "What the model reads and writes: a short word, a piece of a longer one, or a sign. All text is cut into "
-            "tokens first.",
+            "What the model reads and writes: a short word, a piece of a longer one, or a sign. All text is first "
+            "split into tokens.",
             ("tokenizer",),
         ),
         Term(
             "tokenizer",
-            "what cuts text into word pieces",
-            "It knows a vocabulary of tokens and turns text into them and back. Each new mixture of text gets its own, "
+            "what splits text into word pieces",
+            "It has a vocabulary of tokens and turns text into tokens and back. Each new mixture of text gets its own, "
             "trained on it (byte-level BPE).",
             ("token",),
         ),
         Term(
             "warm-up",
-            "a gentle beginning",
-            "Over the first share of the steps the learning rate grows from zero to its full value.",
+            "a gentle start",
+            "During the first part of training, the learning rate grows from zero to its full value.",
             ("learning rate",),
         ),
         Term(
             "weight decay",
             "a pull towards zero",
-            "At each step the weight matrices are pulled a little towards zero, against learning by heart.",
+            "Each step pulls the weight matrices a little towards zero, which works against learning by heart.",
             ("overfitting", "weights"),
         ),
         Term(
             "weights",
             "what the model has learned",
-            "The numbers that training adjusts, kept in one file. With the shape of the model and its tokenizer they "
+            "The numbers that training adjusts, saved in one file. Together with the model's shape and tokenizer they "
             "are the model.",
             ("parameters",),
         ),
     )
 }
-"""By the field's own name."""
+"""By the term's name."""
 
 
 def explained(term: str, more: str = "") -> str:
-    """A tooltip: what `term` means, and `more` of how it is meant here. A term that is not in the glossary is a bug."""
+    """A tooltip: the meaning of `term`, then `more` about its use here. An unknown term is a bug (KeyError)."""
     return f"{GLOSSARY[term].meaning} {more}".rstrip()
 
 
 def found_terms(words: str) -> list[Term]:
-    """The terms that hold all of `words` somewhere: the one of this name first, then those with them in their name."""
+    """The terms that contain all of `words`: the term of this name first, then those with the words in their name."""
     whole, each = words.strip().casefold(), words.casefold().split()
     found = [term for term in GLOSSARY.values() if all(word in _text(term) for word in each)]
     return sorted(

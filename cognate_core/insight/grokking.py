@@ -1,4 +1,4 @@
-"""Grokking, read from the checks: when a model has understood, what others have published, and the words for it."""
+"""Grokking as shown by the checks: when a model has understood, published results, and the finding in words."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import GROKKED_ACCURACY
 from cognate_core.insight.finding import Finding
 
-BY_HEART = 0.99  # of what it learns from: from here on the model knows it by heart
-WINDOW = 10  # steps over which that is averaged
+BY_HEART = 0.99  # right answers to training problems: from here on the model knows them by heart
+WINDOW = 10  # steps of that average
 
 PUBLISHED = {
     "published, MA filter": 790,
@@ -23,13 +23,13 @@ PUBLISHED = {
 
 
 def published_steps(config: TrainingConfig) -> dict[str, int]:
-    """What was published for this very problem; nothing for another one."""
+    """Published results for exactly this problem; {} for others."""
     problem = (config.arithmetic_operation, config.arithmetic_modulus, config.arithmetic_train_share)
     return PUBLISHED if config.task == "arithmetic" and problem == ("*", 97, 0.5) else {}
 
 
 def grokked_at(evaluations: Sequence[Mapping[str, Any]]) -> int | None:
-    """The first check at which GROKKED_ACCURACY of the held-out answers are right; None: not yet.
+    """The first check with GROKKED_ACCURACY right held-out answers; None: not yet.
 
     Args:
         evaluations: rows with step and accuracy, in order of step.
@@ -38,7 +38,7 @@ def grokked_at(evaluations: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def known_by_heart_at(steps: np.typing.NDArray[np.float64], accuracy: np.typing.NDArray[np.float64]) -> int | None:
-    """The first step up to which BY_HEART of the last WINDOW steps' answers were right; None: not yet."""
+    """The first step at which BY_HEART of the last WINDOW steps' answers were right; None: not yet."""
     if len(accuracy) < WINDOW:
         return None
     means = np.convolve(accuracy, np.full(WINDOW, 1 / WINDOW), mode="valid")
@@ -51,23 +51,23 @@ def grokking_finding(
     steps: np.typing.NDArray[np.float64],
     accuracy: np.typing.NDArray[np.float64],
 ) -> Finding | None:
-    """What the curves show once the model has understood.
+    """The finding once the model has understood; None before.
 
     Args:
-        steps, accuracy: of the answers that it learns from.
+        steps, accuracy: of the answers to training problems.
     """
     understood = grokked_at(evaluations)
     if understood is None:
         return None
     by_heart = known_by_heart_at(steps, accuracy)
-    before = "" if by_heart is None else f"It knew what it learns from by heart at step {by_heart:,}. "
+    before = "" if by_heart is None else f"It knew its training problems by heart at step {by_heart:,}. "
     return Finding(
         "grokking",
         min(by_heart or understood, understood),
         understood,
         f"Grokked at step {understood:,}",
-        f"{before}At step {understood:,} it has {GROKKED_ACCURACY:.0%} of the problems right that it never saw: it has "
-        "found the rule.",
+        f"{before}At step {understood:,} it has {GROKKED_ACCURACY:.0%} of the unseen problems right: it has found the "
+        "rule.",
         "",
         {},
     )

@@ -1,4 +1,4 @@
-"""What the held-out checks tell beside the training loss: learning by heart, and understanding that comes late."""
+"""Findings from held-out checks next to the training loss: learning by heart, and late understanding."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from cognate_core.insight.drawing import Curve, Floats, Row
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.trend import NORMAL, Buckets
 
-CHECK_NOISE = 0.01  # nats; each check reads the same text, so that only the model's own swings are left
-NOISES_UP = 5.0  # a rise of so many times the noise of a check is none of its swings
-LEAST_RISE, LEAST_RISE_SHARE = 0.05, 0.02  # nats, and share of the lowest loss: less is not worth a word
-LATER_CHECKS = 3  # so many in a row must stand above the minimum
-NOISES_DOWN = 3.0  # by so many standard errors the training loss must have fallen meanwhile
+CHECK_NOISE = 0.01  # nats; all checks read the same text, so only the model's own swings remain
+NOISES_UP = 5.0  # a rise of this many times the noise of a check is not a swing
+LEAST_RISE, LEAST_RISE_SHARE = 0.05, 0.02  # nats, and share of the lowest loss: smaller rises are not reported
+LATER_CHECKS = 3  # this many in a row must be above the minimum
+NOISES_DOWN = 3.0  # standard errors that the training loss must have fallen by meanwhile
 
-LOW_SHARE = 0.1  # of the loss of guessing: a training loss below it was learned
-GAP_SHARE = 0.2  # of the loss of guessing: held-out loss so far above the training loss was not understood
-FALL_SHARE = 0.6  # of that gap, which must close: most of the way
-START_SHARE = 0.1  # of the gap: a fall by more has begun
-DELAY = 2.0  # times the steps that learning took, which understanding took at the least
+LOW_SHARE = 0.1  # of the loss of guessing: below it, the training text is learned
+GAP_SHARE = 0.2  # of the loss of guessing: with held-out loss this far above training loss, it is not understood
+FALL_SHARE = 0.6  # of that gap that must close: most of the way
+START_SHARE = 0.1  # of the gap: after a larger fall, the fall has begun
+DELAY = 2.0  # understanding took at least this many times the steps that learning took
 
 
 def overfitting(evaluations: Sequence[Row], train: Buckets, config: TrainingConfig) -> Finding | None:
-    """Held-out loss went up for good while the training loss still fell; of several datasets, where it rose most.
+    """Held-out loss rose for good while the training loss still fell; of several datasets, the one that rose most.
 
-    The classical sign for early stopping (Prechelt, "Early stopping, but when?", 1998). A single higher check is noise:
-    the last LATER_CHECKS must all stand above the minimum, by several times what checks differ from their neighbours.
+    The classic sign for early stopping (Prechelt, "Early stopping, but when?", 1998). A single higher check is noise:
+    the last LATER_CHECKS must all be above the minimum, by several times the difference between neighbouring checks.
     """
     rises = [rise for curve in _checks(evaluations) if (rise := _rise(*curve))]
     if not rises:
@@ -48,15 +48,15 @@ def overfitting(evaluations: Sequence[Row], train: Buckets, config: TrainingConf
         best_step,
         last_step,
         "Learning by heart (overfitting)",
-        f"On unseen text the loss was lowest at step {best_step:,} ({lowest:.2f}) and has gone up to {last:.2f}, while "
-        f"on the training text it went on falling, from {here:.2f} to {now:.2f}.",
+        f"On unseen text, the loss was lowest at step {best_step:,} ({lowest:.2f}) and has risen to {last:.2f}; on the "
+        f"training text, it kept falling from {here:.2f} to {now:.2f}.",
         stop,
         overrides,
     )
 
 
 def grokking(evaluations: Sequence[Row], train: Buckets, uniform_loss: float) -> Finding | None:
-    """Held-out loss falls most of the way, long after the training loss had become low (arXiv 2201.02177)."""
+    """Held-out loss falls most of the way, long after the training loss became low (arXiv 2201.02177)."""
     low = np.flatnonzero(train.level < LOW_SHARE * uniform_loss)
     if not len(low):
         return None
@@ -73,7 +73,7 @@ def grokking(evaluations: Sequence[Row], train: Buckets, uniform_loss: float) ->
         above = np.flatnonzero(losses > high - FALL_SHARE / 2 * gap)
         if steps[above[-1]] < DELAY * learned:
             continue
-        # above[-1] is the last check that stood high: the fall began before it and ends after it.
+        # above[-1] is the last high check: the fall began before it and ends after it.
         begin = np.flatnonzero(losses[: above[-1] + 1] > high - START_SHARE * gap)
         fallen = above[-1] + 1 + np.flatnonzero(losses[above[-1] + 1 :] <= high - FALL_SHARE * gap)
         first = int(steps[begin[-1] if len(begin) else above[-1]])
@@ -82,8 +82,8 @@ def grokking(evaluations: Sequence[Row], train: Buckets, uniform_loss: float) ->
             "grokking",
             first,
             last,
-            "Understanding, late (grokking)",
-            f"It knew its training text by step {learned:,.0f}; on unseen text the loss stayed near {high:.2f} and "
+            "Late understanding (grokking)",
+            f"It knew its training text by step {learned:,.0f}; on unseen text, the loss stayed near {high:.2f} and "
             f"then fell to {end:.2f}: it has found a rule instead of learning by heart.",
             "",
             {},
@@ -103,7 +103,7 @@ def _checks(evaluations: Sequence[Row]) -> list[Curve]:
 
 
 def _rise(steps: Floats, losses: Floats) -> tuple[float, int, float, int, float] | None:
-    """How far the checks rose for good: rise, step and loss of the minimum, last step and loss. None: they did not."""
+    """(rise, step and loss of the minimum, last step and loss) of checks that rose for good; None if they did not."""
     best = int(losses.argmin())
     if len(losses) - 1 - best < LATER_CHECKS:
         return None
@@ -117,7 +117,7 @@ def _rise(steps: Floats, losses: Floats) -> tuple[float, int, float, int, float]
 
 
 def _swing(losses: Floats) -> float:
-    """Noise of a check: how far it lies from the line between its neighbours."""
+    """Noise of a check: its distance from the line between its neighbours."""
     if len(losses) < 3:
         return 0.0
     off = losses[1:-1] - (losses[:-2] + losses[2:]) / 2

@@ -1,7 +1,7 @@
-"""What the training loss tells alone: divergence, a learning rate that is too high, spikes, plateaus.
+"""Findings from the training loss alone: divergence, a too high learning rate, spikes, plateaus.
 
-Each detector speaks when something is both far beyond the noise and large enough to matter. Sizes are shares of the
-loss of guessing evenly, ln(vocabulary), the one height that all runs share.
+Each detector reports only what is both far beyond the noise and large enough to matter. Sizes are shares of the loss of
+even guessing, ln(vocabulary), the one scale that all runs have in common.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ from cognate_core.insight.drawing import Curve, Floats
 from cognate_core.insight.finding import Finding, clipping_on, scaled_rate
 from cognate_core.insight.trend import WINDOW, Buckets, buckets, groups, local_noise, surroundings
 
-STRETCHES = 40  # or up to twice as many: the shortest of which a level is told
+STRETCHES = 40  # or up to twice as many: how finely the level of a curve is described
 
-SPIKE_NOISES = 8.0  # standard deviations above the surroundings: among a million steps of normal noise, none
+SPIKE_NOISES = 8.0  # standard deviations above the surroundings: a million steps of normal noise have none
 SPIKE_SHARE = 0.05  # of the loss of guessing
-LONGEST_SPIKE = WINDOW // 2  # points: of a longer one, the medians beside it know
-SPIKE_GAP = 3  # points between two that belong to one spike
+LONGEST_SPIKE = WINDOW // 2  # points: a longer one raises the medians beside it
+SPIKE_GAP = 3  # points between two peaks of one spike
 MOST_SPIKES = 5
 
 RISE_NOISES = 6.0  # standard errors of a level
 RISE_SHARE = 0.05  # of the loss of guessing
-LOST_SHARE = 0.2  # of all that was learned: a loss that has risen by less has not diverged
-DIVERGED_SHARE = 0.1  # of the curve, at its end, that must lie high
-MISSING_IN_A_ROW = 3  # losses that are no number; the training loop gives up after as many
-HUMP_POINTS = 5  # at the very beginning, where there is nothing before that a spike could stand out from
-HUMP_SHARE = 0.04  # of the loss of guessing: how high a hump is on average
-HIGH_RATE = 0.5  # of the peak: the rate is near it
+LOST_SHARE = 0.2  # of the fall from guessing to the best level: a smaller rise is not a divergence
+DIVERGED_SHARE = 0.1  # of the curve, at its end, that must be high
+MISSING_IN_A_ROW = 3  # losses that are not a number; the training loop gives up after as many
+HUMP_POINTS = 5  # at the very beginning, where no earlier points show what is usual
+HUMP_SHARE = 0.04  # of the loss of guessing: mean height of a hump
+HIGH_RATE = 0.5  # of the peak: from here on the rate is near its peak
 
-PLATEAU_SHARE = 0.3  # of all planned steps: how long a plateau is at the least
+PLATEAU_SHARE = 0.3  # of all planned steps: minimum length of a plateau
 PLATEAU_STEPS = 50
-PLATEAU_POINTS = 30  # fewer tell of no level
+PLATEAU_POINTS = 30  # fewer do not show a level
 PLATEAU_BUCKETS = 30
-MATERIAL_RATE = 0.3  # of the peak: below, a loss that stands still is the schedule's doing
-FLAT_SHARE = 0.01  # of the level: it must be certain that the loss fell by less
+MATERIAL_RATE = 0.3  # of the peak: at lower rates the schedule explains a flat loss
+FLAT_SHARE = 0.01  # of the level: the loss must certainly have fallen by less
 SURE = 3.0  # standard errors for "certain"
-UNIFORM_SHARE = 0.02  # about the loss of guessing evenly
+UNIFORM_SHARE = 0.02  # a level this close to the loss of even guessing counts as guessing
 
 
 def rate_shares(steps: Floats, config: TrainingConfig) -> Floats:
@@ -53,22 +53,22 @@ def rate_shares(steps: Floats, config: TrainingConfig) -> Floats:
 
 
 def no_number(losses: Curve, missing: Floats, config: TrainingConfig) -> list[Finding]:
-    """The loss was no number several times in a row: the run has broken down."""
+    """The loss was not a number several times in a row: the run has diverged."""
     apart = MISSING_IN_A_ROW - 1
     known = float(losses[0][-1]) if len(losses[0]) else 0.0
     rows = np.flatnonzero(missing[apart:] - missing[: len(missing) - apart] == apart)
     if len(rows):
         first, last = missing[rows[0]], missing[-1] if missing[-1] > known else missing[rows[0] + apart]
-    elif len(missing) and missing[-1] - known >= MISSING_IN_A_ROW:  # of a long run only one of each hundred is listed
+    elif len(missing) and missing[-1] - known >= MISSING_IN_A_ROW:  # a long run lists only one of each hundred
         first, last = known + 1, missing[-1]
     else:
         return []
-    cause = f"From step {first:,.0f} on the loss was no number (NaN), several steps in a row."
+    cause = f"From step {first:,.0f} on, the loss was not a number (NaN) several steps in a row."
     return [_diverged(int(first), int(last), cause, config)]
 
 
 def divergence(train: Buckets, guessing: float, config: TrainingConfig) -> list[Finding]:
-    """The loss rose for good: its end lies far above its best, and nothing in between came back."""
+    """The loss rose for good: its end is far above its best level, and it never came back in between."""
     level = train.level
     best = int(level.argmin())
     last = max(3, round(DIVERGED_SHARE * len(level)))
@@ -80,24 +80,26 @@ def divergence(train: Buckets, guessing: float, config: TrainingConfig) -> list[
     if rise < least or len(level) - begin < last or (len(level) - begin) * train.points < HUMP_POINTS:
         return []
     first = int(train.first[begin])
-    cause = f"The loss was down to {level[best]:.2f}; from step {first:,} on it went up for good, to {end:.2f}."
+    cause = f"The loss was down to {level[best]:.2f}; from step {first:,} on, it rose for good, to {end:.2f}."
     return [_diverged(first, int(train.last[-1]), cause, config)]
 
 
 def too_high(curve: Curve, guessing: float, config: TrainingConfig) -> list[Finding]:
-    """The loss went up while the rate was near its peak, stayed up for a while, and came down again later.
+    """The loss rose while the rate was near its peak, stayed up for a while, and came down later.
 
-    Sought twice: point by point, for the swings of the first steps, and in stretches, for a rise below the noise.
+    The search runs twice: point by point for swings in the first steps, and in stretches for rises below the noise.
     """
     humps = []
     for train in (buckets(curve, STRETCHES), buckets(curve, len(curve[0]))):
-        twice = np.maximum(train.level, np.r_[train.level[0], train.level[:-1]])  # one low alone is no best
+        twice = np.maximum(
+            train.level, np.r_[train.level[0], train.level[:-1]]
+        )  # a single low does not count as the best
         best = np.minimum.accumulate(twice)
         above = train.level - best
         near_peak = rate_shares(train.first, config) >= HIGH_RATE
         for begin, end in groups(above > 0, 1):
             size = end + 1 - begin
-            usual = np.sort(above[begin : end + 1])[:-1]  # one odd stretch is no hump
+            usual = np.sort(above[begin : end + 1])[:-1]  # a single odd stretch is not a hump
             least = HUMP_POINTS if begin * train.points < LONGEST_SPIKE else LONGEST_SPIKE + 1
             if size < 3 or size * train.points < least or not near_peak[begin]:
                 continue
@@ -114,8 +116,8 @@ def too_high(curve: Curve, guessing: float, config: TrainingConfig) -> list[Find
             first,
             last,
             "Learning rate too high",
-            f"The loss was down to {low:.2f} and went up to {high:.2f} around step {at:,.0f}, while the learning rate "
-            f"was near its peak ({config.learning_rate:g} is set).",
+            f"The loss was down to {low:.2f} and rose to {high:.2f} around step {at:,.0f}, while the learning rate was "
+            f"near its peak (set to {config.learning_rate:g}).",
             "Start again with a third of the learning rate.",
             {**scaled_rate(config, 1 / 3), **clipping_on(config)},
         )
@@ -123,7 +125,7 @@ def too_high(curve: Curve, guessing: float, config: TrainingConfig) -> list[Find
 
 
 def spikes(losses: Curve, gradient: Curve, guessing: float, config: TrainingConfig) -> list[Finding]:
-    """Losses far above those before and those after. The largest few, in order of step."""
+    """Losses far above those before and after: the largest few, in order of step."""
     steps, values = losses
     around = surroundings(values)
     above = values - around
@@ -143,9 +145,9 @@ def spikes(losses: Curve, gradient: Curve, guessing: float, config: TrainingConf
             "back. "
             + _why(begin == end and end + 1 < len(steps) and bool(steps[end + 1] == steps[end] + 1))
             + _gradient_at(int(steps[begin]), int(steps[end]), gradient),
-            "If it happens often, clip the gradient at half the norm."
+            "If this happens often, clip the gradient at half the norm."
             if config.max_grad_norm
-            else "Switch gradient clipping on.",
+            else "Turn on gradient clipping.",
             {"max_grad_norm": config.max_grad_norm / 2} if config.max_grad_norm else clipping_on(config),
         )
         for _, begin, end, top in largest
@@ -153,10 +155,11 @@ def spikes(losses: Curve, gradient: Curve, guessing: float, config: TrainingConf
 
 
 def _why(alone: bool) -> str:
-    """A batch's loss is measured before its step: an odd batch is gone with the next, a bad step is not."""
+    """The likely cause. A batch's loss is measured before its step: an odd batch leaves the next loss normal, a bad
+    step does not."""
     if alone:
-        return "The very next step was as before: that batch was odd."
-    return "An odd batch does that, or a step that was too large."
+        return "The very next step was normal: that batch was odd."
+    return "The cause is an odd batch or a step that was too large."
 
 
 def _gradient_at(first: int, last: int, gradient: Curve) -> str:
@@ -169,10 +172,10 @@ def _gradient_at(first: int, last: int, gradient: Curve) -> str:
 
 
 def plateau(curve: Curve, guessing: float, config: TrainingConfig) -> list[Finding]:
-    """The longest stretch over which it is certain that the loss hardly fell, while the rate was material.
+    """The longest stretch in which the loss certainly hardly fell, although the rate was material.
 
-    "Hardly" is a share of the level, "certain" counts standard errors: a run too noisy to tell is not called flat
-    (a test of equivalence: Schuirmann, 1987), and one that falls slowly falls by more than its errors.
+    "Hardly" is a share of the level, "certainly" counts standard errors: a run that is too noisy to tell is not called
+    flat (a test of equivalence: Schuirmann, 1987), nor is one that slowly falls by more than its errors.
     """
     steps, values = curve
     warm = steps > round(config.warmup_ratio * config.max_steps)
@@ -192,19 +195,19 @@ def plateau(curve: Curve, guessing: float, config: TrainingConfig) -> list[Findi
         title, cause, advice = "Plateau, overcome", f"{stayed}; then it fell again.", ""
     elif abs(level - guessing) < UNIFORM_SHARE * guessing:
         title, advice = "Nothing is learned (plateau)", "Start again with three times the learning rate."
-        cause = f"{stayed}, what pure guessing gives ({guessing:.2f}). "
+        cause = f"{stayed}, the value of pure guessing ({guessing:.2f}). "
         cause += f"The learning rate of {config.learning_rate:g} may be too low."
         overrides = scaled_rate(config, 3)
     else:
         title = "Plateau"
-        cause = f"{stayed}. It may have learned what it can at this size and from this text."
+        cause = f"{stayed}. The model may have learned all it can at this size and from this text."
         advice = f"End at about step {first:,}, or try a larger model or more text."
         overrides = {"max_steps": first} if 0 < first < config.max_steps else {}
     return [Finding("plateau", first, last, title, cause, advice, overrides)]
 
 
 def _longest_flat(part: Buckets, least: float) -> tuple[int, int] | None:
-    """First and last bucket of the longest flat stretch of at least so many steps; of two, the later."""
+    """First and last bucket of the longest flat stretch of at least `least` steps; the later one of two equals."""
     count = len(part.level)
     for length in range(count, 2, -1):
         for begin in range(count - length, -1, -1):
@@ -215,7 +218,7 @@ def _longest_flat(part: Buckets, least: float) -> tuple[int, int] | None:
 
 
 def _fell_after(after: Floats, level: float, noise: float, *, own: bool) -> bool:
-    """Whether the loss came to lie below the level; `own`: the stretch ended by itself, not with the material rate."""
+    """Whether the loss fell below the level later. `own`: the stretch ended by itself, not with the material rate."""
     if len(after) < (3 if own else PLATEAU_POINTS):
         return False
     third = after[-max(1, len(after) // 3) :]
@@ -223,7 +226,7 @@ def _fell_after(after: Floats, level: float, noise: float, *, own: bool) -> bool
 
 
 def _is_flat(part: Buckets, begin: int, end: int) -> bool:
-    """Whether the last third of the stretches lies certainly as high as the first, and the middle with them."""
+    """Whether the last third of the stretches is certainly as high as the first, and the middle too."""
     third = max(1, (end + 1 - begin) // 3)
     head, tail = np.median(part.level[begin : begin + third]), np.median(part.level[end + 1 - third : end + 1])
     middle = np.median(part.level[begin + third : end + 1 - third])
@@ -238,8 +241,8 @@ def _diverged(first: int, last: int, cause: str, config: TrainingConfig) -> Find
         "divergence",
         first,
         last,
-        "It broke down (divergence)",
-        f"{cause} Mostly that comes of steps that are too large: the learning rate was {config.learning_rate:g} at most"
+        "Broke down (divergence)",
+        f"{cause} The usual cause is too large steps: the learning rate was at most {config.learning_rate:g}"
         f"{'' if config.max_grad_norm else ', and clipping was off'}.",
         f"Start again with a third of the learning rate{'' if config.max_grad_norm else ', and clip the gradient'}.",
         {**scaled_rate(config, 1 / 3), **clipping_on(config)},

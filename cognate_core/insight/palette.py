@@ -1,11 +1,11 @@
-"""Colours: one for each run, the same everywhere, safe for the colour-blind, readable on light and dark."""
+"""Colours: one for each run, the same everywhere, colour-blind-safe, readable on light and dark."""
 
 from __future__ import annotations
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Colour-blind-safe, always in this order (Okabe and Ito, https://jfly.uni-koeln.de/color/)."""
 
-# The first blue is hard to see there; lightened, it comes near the fifth, which is lightened as well.
+# The first blue is hard to see there. Lightened, it would resemble the fifth, which is therefore lightened, too.
 _ON_DARK = ("#4C9BE8", *OKABE_ITO[1:4], "#A6DCFF", OKABE_ITO[5])
 _WORDS_ON_LIGHT = ("#0072B2", "#8F6200", "#007A58", "#A5487E", "#1F78A8", "#B34E00")  # contrast of 4.5 on white
 _DASHES = ("solid", "dash", "dot")
@@ -20,22 +20,22 @@ def run_colour(number: int, *, dark: bool) -> str:
 
 
 def run_word_colour(number: int, *, dark: bool) -> str:
-    """The same for words, which must be read."""
+    """The same for text, which needs more contrast."""
     return (_ON_DARK if dark else _WORDS_ON_LIGHT)[number % len(OKABE_ITO)]
 
 
 def run_dash(number: int) -> str:
-    """How the run's lines are dashed: after six runs the colours begin again, with other dashes."""
+    """The dash style of the run's lines: after six runs the colours repeat with another style."""
     return _DASHES[number // len(OKABE_ITO) % len(_DASHES)]
 
 
 def neutral(number: int, *, dark: bool) -> str:
-    """A tone of the text's own, for what belongs to no run."""
+    """A shade of the text colour, for what belongs to no run."""
     tones = ("#DFE6EC", "#AAB4BD", "#7F8A94") if dark else ("#2B3640", "#515B64", "#6C7680")
     return tones[number % len(tones)]
 
 
 def faint(colour: str, opacity: float) -> str:
-    """A "#RRGGBB" colour that lets through what lies behind it."""
+    """A "#RRGGBB" colour, made transparent."""
     red, green, blue = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity:g})"

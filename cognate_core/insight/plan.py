@@ -1,4 +1,4 @@
-"""What a run will do, drawn before it begins: the learning rate, and how often each text is read."""
+"""Charts of a run before it starts: the learning rate, and how often each text is read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def schedule_chart(config: TrainingConfig, view: View) -> Figure:
 
 
 def passes_chart(config: TrainingConfig, sequences: Mapping[str, int], view: View) -> Figure:
-    """How often each dataset has been read through, by step."""
+    """How often each dataset has been read, by step."""
     ends = passes(config, sequences)
     steps = np.array([0.0, float(config.max_steps)])
     lines: dict[str, Curve] = {name: (steps, np.array([0.0, end])) for name, end in ends.items()}
@@ -32,10 +32,10 @@ def passes_chart(config: TrainingConfig, sequences: Mapping[str, int], view: Vie
 
 
 def passes(config: TrainingConfig, sequences: Mapping[str, int]) -> dict[str, float]:
-    """How often each dataset will have been read through at the end.
+    """How often each dataset will have been read by the end.
 
     Args:
-        sequences: of each dataset, how many sequences training has.
+        sequences: how many training sequences each dataset has.
     """
     weights = {
         name: config.mixture_weights.get(name, 1.0) if config.mixture_weights else float(count)
@@ -52,6 +52,6 @@ def _axis(config: TrainingConfig) -> Axis:
 
 
 def _clear(figure: Figure) -> Figure:
-    """The page's own ground shows through."""
+    """Make the background transparent."""
     figure["layout"] |= {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
     return figure

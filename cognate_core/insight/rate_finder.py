@@ -1,7 +1,7 @@
-"""A learning-rate search: the curve of the loss over the rate, and what it suggests. Pure functions.
+"""A learning rate search: the curve of the loss over the rate, and the suggested rate. Pure functions.
 
-The range test of arXiv 1506.01186: a rate that grows exponentially while the model trains. Below, nothing happens;
-then the loss falls, ever faster; then it jumps.
+The range test of arXiv 1506.01186: the rate grows exponentially while the model trains. At low rates nothing happens;
+then the loss falls faster and faster; then it jumps.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from cognate_core.insight.palette import faint, neutral, run_colour, run_word_co
 
 Floats = npt.NDArray[np.float64]
 
-BELOW_LOWEST = 10.0  # how far below the rate of the lowest loss the suggestion lies
-CLEAR = 2.0  # a fall by fewer standard deviations of the single losses is none
+BELOW_LOWEST = 10.0  # the suggestion is the rate of the lowest loss divided by this
+CLEAR = 2.0  # a fall by fewer standard deviations of the single losses does not count
 CHART_HEIGHT = 240
 
 
 def smooth_losses(losses: Sequence[float]) -> Floats:
-    """The mean over about a tenth of the losses around each: centred, so that the curve is not shifted to the right."""
+    """The mean over about a tenth of the losses around each: centred, to avoid a shift to the right."""
     values = np.asarray(losses, dtype=np.float64)
     half = len(values) // 20
     window = np.ones(2 * half + 1)
@@ -31,12 +31,11 @@ def smooth_losses(losses: Sequence[float]) -> Floats:
 
 
 def suggested_rate(rates: Sequence[float], losses: Sequence[float]) -> float | None:
-    """A tenth of the rate at which the smoothed loss was lowest (the "minimum" rule of fastai's lr_find); None where
-    the loss did not clearly fall.
+    """A tenth of the rate at which the smoothed loss was lowest (the "minimum" rule of fastai's lr_find); None if the
+    loss did not clearly fall.
 
-    Why not where it falls steepest: that is a difference of neighbouring losses, which one odd batch moves by a factor
-    of ten. The minimum is a mean over many batches, and the tenth is the distance that a rate needs which is to hold
-    for a whole run and not for one step.
+    Why not the steepest point: it depends on differences of neighbouring losses, and one odd batch moves it by a factor
+    of ten. The minimum is a mean over many batches; a tenth of its rate leaves the margin that a whole run needs.
     """
     if len(losses) < 2:
         return None
@@ -49,15 +48,15 @@ def suggested_rate(rates: Sequence[float], losses: Sequence[float]) -> float | N
 
 
 def rate_chart(rates: Sequence[float], losses: Sequence[float], suggestion: float | None, view: View) -> Figure:
-    """The loss after a step of each rate, of which there is one or more: single ones faint, the smoothed curve, and the
-    suggestion as a line."""
+    """The loss after a step at each rate (one or more): faint single losses, the smoothed curve, and the suggestion as
+    a line."""
     hue, words = run_colour(0, dark=view.dark), run_word_colour(0, dark=view.dark)
     text = neutral(0, dark=view.dark)
     curve = smooth_losses(losses)
     x = list(rates)
     marked = [] if suggestion is None else [suggestion]
     low, high = float(curve.min()), float(curve[0])
-    around = 0.15 * (high - low) or 0.1  # what jumps at the end would press the curve flat
+    around = 0.15 * (high - low) or 0.1  # the jump at the end would flatten the rest
     grid = {"gridcolor": faint("#808080", 0.3), "zeroline": False, "color": text}
     return {
         "data": [
@@ -68,7 +67,7 @@ def rate_chart(rates: Sequence[float], losses: Sequence[float], suggestion: floa
                 "mode": "markers",
                 "name": "one step",
                 "marker": {"color": faint(hue, 0.35), "size": 5},
-                "hovertemplate": "%{y:.3f} after a step of %{x:.2g}<extra></extra>",
+                "hovertemplate": "%{y:.3f} after a step at rate %{x:.2g}<extra></extra>",
             },
             {
                 "type": "scatter",
@@ -95,7 +94,7 @@ def rate_chart(rates: Sequence[float], losses: Sequence[float], suggestion: floa
             ],
             "annotations": [
                 {
-                    "x": float(np.log10(rate)),  # as Plotly wants places on a logarithmic axis
+                    "x": float(np.log10(rate)),  # Plotly places text on a logarithmic axis by the logarithm
                     "yref": "paper",
                     "y": 1,
                     "yanchor": "bottom",

@@ -1,4 +1,4 @@
-"""Which charts a run has, and a comparison of several, as the live_charts component reads them."""
+"""The charts of a run, and of a comparison of several runs, in the format of the live_charts component."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ Chart = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How a person looks at charts: what stands along the bottom, and the view of the rest."""
+    """The chosen options of charts: what the horizontal axis shows, and the view."""
 
     by: By = "step"
     view: View = field(default_factory=View)
 
 
 def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tuple[list[Chart], list[Finding]]:
-    """The charts of one model of a run, and what is worth saying of them."""
+    """The charts of one model of a run, and the findings about it."""
     curves = read_curves(log.path, run.id, model_name)
     evaluations = log.evaluations(run.id, model_name=model_name)
     axis, view = _axis(log, run, curves, look.by), look.view
@@ -75,9 +75,9 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         }
         charts.append(
             _chart(
-                "Right answers, to questions that it never saw",
+                "Right answers to questions that it never saw",
                 f"At each check it answers up to {run.config.check_questions:,} held-out questions of each dataset. "
-                "Every answer is compared with the right one.",
+                "Every answer is compared with the dataset's own.",
                 share_chart(shares, "right answers", axis, view, run.colour),
                 wide=True,
             )
@@ -85,8 +85,8 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
     charts += [
         _chart(
             "How wrong it is (loss)",
-            f"Lower is better. Unseen: on {'problems' if lab else 'text'} that {'were' if lab else 'was'} kept apart, "
-            "the honest measure. Click a step to see what it read.",
+            f"Lower is better. Unseen: on {'problems' if lab else 'text'} set aside from training, the honest measure. "
+            "Click a step to see what it read.",
             loss,
             wide=True,
         ),
@@ -96,11 +96,11 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         {"speed": _speed(curves)}, "problems/s" if lab else "tokens/s", axis, view, run.colour, noisy=True
     )
     behind = {
-        GRADIENT: lambda: _chart("Speed", f"{'Problems' if lab else 'Tokens'} learned from in a second.", speed),
+        GRADIENT: lambda: _chart("Speed", f"{'Problems' if lab else 'Tokens'} learned from per second.", speed),
         PONDER_STEPS: lambda: _chart(
             "How deep it learns",
-            "Share of the tokens by the ponder steps of their batch, between two checks. One dark row alone: nearly "
-            "all tokens ask for the same.",
+            "Share of tokens by the ponder steps of their batch, between two checks. A single dark row: nearly all "
+            "tokens ask for the same number.",
             ponder_chart(log.ponder_histograms(run.id, model_name=model_name), axis, view, run.colour),
         ),
     }
@@ -112,7 +112,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
 
 
 def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]) -> list[Finding]:
-    """What the detectors say of one model of a run."""
+    """What the detectors find about one model of a run."""
     return findings(
         curves.lines["loss"],
         curves.mean_loss,
@@ -126,7 +126,7 @@ def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]
 
 
 def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> list[Chart]:
-    """The first model of each run, over one another."""
+    """Overlaid charts of the first model of each run."""
     known = [(run, read_curves(log.path, run.id, run.model_names[0])) for run in runs]
     view = look.view
     ends = [float(curves.elapsed_seconds[1][-1]) for _, curves in known if len(curves.elapsed_seconds[1])]
@@ -165,20 +165,20 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
         return [Line(run.name, run.colour, axes[run.id], *_known(points[run.id])) for run, _ in known]
 
     plain = replace(view, log_scale=False)
-    # All runs have a line in each chart: a click tells the run by its number.
+    # Each run has a line in each chart: a click identifies the run by the line's number.
     charts = [_accuracy([(*each, checks[each[0].id]) for each in known], axes, view)] if lab else []
     charts += [
         _chart(
             f"How wrong it is on unseen {'problems' if lab else 'text'} (held-out loss)",
-            "Lower is better: this is the honest measure. Of several datasets it is their mean, each by its share of "
-            "the training text.",
-            comparison_chart(unseen("loss"), "loss (nats a token)", view, shade=twins, wide=True, marked=True),
+            "Lower is better: this is the honest measure. For several datasets it is their mean, weighted by each "
+            "one's share of the training text.",
+            comparison_chart(unseen("loss"), "loss (nats per token)", view, shade=twins, wide=True, marked=True),
             wide=True,
         ),
         _chart(
             "How wrong it is while learning (training loss)",
             "Lower is better. Smoothed as chosen above.",
-            comparison_chart(losses, "loss (nats a token)", view, shade=twins, wide=True, marked=True),
+            comparison_chart(losses, "loss (nats per token)", view, shade=twins, wide=True, marked=True),
             wide=True,
         ),
         _chart(
@@ -187,17 +187,17 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
             comparison_chart(lines("filtered_grad_norm"), "norm", plain),
         ),
     ]
-    bits = [replace(line, missing=np.empty(0)) for line in unseen("bits_per_byte")]  # unknown is no fault of a run
+    bits = [replace(line, missing=np.empty(0)) for line in unseen("bits_per_byte")]  # an unknown value is not an error
     if any(len(line.curve[0]) for line in bits):
         charts.insert(
             -1,
             _chart(
                 "Bits per byte, on unseen text",
-                "Lower is better. Models with different vocabularies can be compared by it.",
+                "Lower is better. You can use it to compare models with different vocabularies.",
                 comparison_chart(bits, "bits per byte", plain),
             ),
         )
-    if len(lab) < len(runs):  # those of the lab stay at one rate
+    if len(lab) < len(runs):  # lab runs have a constant rate
         charts.insert(
             -1,
             _chart(
@@ -210,8 +210,8 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
         charts.append(
             _chart(
                 "How long it thinks (ponder steps)",
-                "How often the middle layers go over a token, on average.",
-                comparison_chart(lines("ponder_steps"), "steps a token", plain),
+                "How often the middle layers process a token, on average.",
+                comparison_chart(lines("ponder_steps"), "steps per token", plain),
             )
         )
     return charts
@@ -220,7 +220,7 @@ def comparison_charts(log: ProgressReader, runs: Sequence[Run], look: Look) -> l
 def _accuracy(
     runs: Sequence[tuple[Run, Curves, Sequence[dict[str, Any]]]], axes: Mapping[str, Axis], view: View
 ) -> Chart:
-    """Right answers of runs of the Grokking lab, with what was published for the same problem."""
+    """Right answers of Grokking lab runs, with published figures for the same problem."""
     published = [published_steps(run.config) for run, _, _ in runs]
     marks = published[0] if all(each == published[0] for each in published) else {}
     drawn = [
@@ -228,8 +228,8 @@ def _accuracy(
         for run, curves, evaluations in runs
     ]
     return _chart(
-        "Right answers, on problems that it never saw",
-        "Thick: problems that were held out. Faint: those that it learns from. From 95 % on it has understood.",
+        "Right answers to problems that it never saw",
+        "Thick: held-out problems. Faint: problems that it learns from. From 95 % on, it has understood.",
         accuracy_chart(drawn, marks, view),
         wide=True,
     )
@@ -243,7 +243,7 @@ def _heldout_accuracy(evaluations: Sequence[dict[str, Any]]) -> Curve:
 
 
 def are_twins(runs: Sequence[Run]) -> bool:
-    """Whether these are a run and its GrokFast twin, and nothing else."""
+    """Whether these are exactly a run and its GrokFast twin."""
     return len(runs) == 2 and any(
         run.relation == "twin" and run.parent_run_id == other.id for run, other in (tuple(runs), tuple(runs)[::-1])
     )
@@ -264,7 +264,7 @@ def _axis(log: ProgressReader, run: Run, curves: Curves, by: By, longest: float 
 
 
 def _tokens_before(log: ProgressReader, run: Run) -> float:
-    """What a branch's parents had learned from up to where it goes on; of those that are gone, nothing is known."""
+    """Tokens that a branch's ancestors had learned from before it continues; deleted ancestors are not counted."""
     tokens = 0.0
     while run.relation == "branch" and run.parent_run_id is not None and run.branch_step is not None:
         try:
@@ -283,7 +283,7 @@ def _calmed(curve: Curve, smoothing: float) -> Curve:
 
 
 def _speed(curves: Curves) -> Curve:
-    """Tokens a second between two places that are some steps apart: a single step's time says little."""
+    """Tokens per second between points several steps apart: the time of a single step says little."""
     steps, tokens = curves.tokens
     seconds = curves.elapsed_seconds[1]
     apart = max(1, len(steps) // 200)
@@ -294,20 +294,20 @@ def _speed(curves: Curves) -> Curve:
 
 
 def _known(points: Sequence[tuple[int, float | None]]) -> tuple[Curve, Floats]:
-    """The steps with a value and their values, and the steps without one."""
+    """(steps with a value and their values, steps without one)."""
     steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
     known = np.isfinite(values)
     return (steps[known], values[known]), steps[~known]
 
 
 def _bits_per_byte(run: Run, evaluations: Sequence[dict[str, Any]], axis: Axis, view: View) -> list[Chart]:
-    """A line for each dataset; no chart where it was not measured."""
+    """A chart with a line for each dataset; none if it was not measured."""
     points: dict[str, list[tuple[int, float | None]]] = {}
     for row in evaluations:
         points.setdefault(f"unseen {escape_html(row['dataset'])}", []).append((row["step"], row["bits_per_byte"]))
     lines = {dataset: _known(each)[0] for dataset, each in points.items()}
     if not any(len(steps) for steps, _ in lines.values()):
         return []
-    explanation = "Lower is better. It does not depend on the vocabulary, so that other models can be compared by it."
+    explanation = "Lower is better. It does not depend on the vocabulary, so you can compare it with other models."
     figure = line_chart(lines, "bits per byte", axis, view, run.colour)
     return [_chart("Bits per byte, on unseen text", explanation, figure)]

@@ -1,5 +1,5 @@
-"""What a sweep came to: its runs by their lowest held-out loss, a sentence that claims no more than was measured, and
-a chart. Pure functions of runs as the progress log has them.
+"""A sweep's results: its runs by lowest held-out loss, a sentence that claims only what was measured, and a chart.
+Pure functions of runs as in the progress log.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from cognate_core.insight.palette import GREY, neutral, run_colour, run_dash
 from cognate_core.labels import escape_html
 
 LOSS = "lowest held-out loss"
-LOG_FROM = 10  # numbers of which the largest is so many times the smallest stand on a logarithmic axis
-MOST_MARKS = 6  # values that an axis names, all of them; of more, the ends and the middle
+LOG_FROM = 10  # the axis is logarithmic if the largest number is at least this many times the smallest
+MOST_MARKS = 6  # up to this many values are labelled on an axis; of more, only the ends and the middle
 
 
 class SweptRun(Protocol):
-    """What is told of a run itself, as the progress log has it."""
+    """What is needed of a run, as in the progress log."""
 
     @property
     def id(self) -> str: ...
@@ -45,28 +45,28 @@ class SweptRun(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """One run of a sweep. Losses are held-out ones in nats a token, the mean over the datasets. None: not measured."""
+    """One run of a sweep. Losses are mean held-out losses over the datasets, in nats per token. None: not measured."""
 
     run_id: str
     name: str
     colour: int
     status: RunStatus
-    values: dict[str, Any]  # of the settings that are varied
+    values: dict[str, Any]  # of the varied settings
     best_loss: float | None
     best_step: int | None
     bits_per_byte: float | None  # at that step
     last_loss: float | None
-    seconds: float | None  # that it was worked on
+    seconds: float | None  # working time
 
     @property
     def counts(self) -> bool:
-        """Whether it can be compared: it came to its end, and was measured."""
+        """Whether it can be compared: it completed and was measured."""
         return self.status is RunStatus.COMPLETED and self.best_loss is not None
 
 
 @dataclass(frozen=True, slots=True)
 class SweepResults:
-    """The runs of a sweep, the lowest loss first, those that cannot be compared last; and what can be said of them."""
+    """The runs of a sweep, the lowest loss first, incomparable ones last; and a sentence about them."""
 
     fields: list[str]
     rows: list[SweepResult]
@@ -74,10 +74,10 @@ class SweepResults:
 
 
 def sweep_results(runs: Sequence[SweptRun], checks: Mapping[str, Sequence[HeldoutCheck]]) -> SweepResults:
-    """What the runs of one group came to.
+    """The results of the runs of one group.
 
     Args:
-        checks: by run, in their order, of the runs that were checked.
+        checks: the checks of each checked run, in order.
     """
     different = config_difference([run.config for run in runs])
     rows = []
@@ -105,7 +105,7 @@ def sweep_results(runs: Sequence[SweptRun], checks: Mapping[str, Sequence[Heldou
 
 
 def values_text(values: Mapping[str, Any]) -> str:
-    """Settings as people call them, such as "Learning rate 0.001, Layers 4"."""
+    """Settings by title, such as "Learning rate 0.001, Layers 4"."""
     fields = form_fields()
     return ", ".join(f"{fields[name].title} {as_text(value)}" for name, value in values.items())
 
@@ -117,22 +117,22 @@ def _sentence(rows: Sequence[SweepResult], *, other_data: bool) -> str:
             settings.setdefault(repr(_but_seed(row.values)), []).append(row)
     ranked = sorted(settings.values(), key=_mean)
     if not ranked:
-        said = ["No run has come to its end with a measured held-out loss yet."]
+        said = ["No run has completed with a measured held-out loss yet."]
     elif len(ranked) == 1:
         said = [_of_one_setting(ranked[0])]
     else:
         said = _of_two_settings(*ranked[:2])
         if other_data:
             said.append(
-                "The runs read different data, or cut it into other tokens, so that their losses cannot simply be "
-                "compared. Bits per byte can, where the held-out text is the same."
+                "The runs read different data or use different tokens: do not compare their losses. Compare bits per "
+                "byte if the held-out text is the same."
             )
     going = sum(not row.status.is_terminal for row in rows)
     broken = sum(row.status.is_terminal and not row.counts for row in rows)
     if going:
         said.append(f"{going} of {len(rows)} {_have(going)} not ended yet.")
     if broken:
-        said.append(f"{broken} of {len(rows)} ended without a result that counts: see the status of each.")
+        said.append(f"{broken} of {len(rows)} ended without a comparable result: see their status.")
     return " ".join(said)
 
 
@@ -142,28 +142,28 @@ def _have(count: int) -> str:
 
 def _of_one_setting(seeds: Sequence[SweepResult]) -> str:
     if len(seeds) == 1:
-        return f"One run has come to its end, with a held-out loss of {_of_seeds(seeds)}. Nothing else yet to compare."
+        return f"One run has completed, with a held-out loss of {_of_seeds(seeds)}. There is nothing to compare yet."
     lowest, highest = _ends(seeds)
     return (
-        f"The same settings with {len(seeds)} seeds came to held-out losses from {lowest:.3f} to {highest:.3f}: so far "
-        "apart by chance alone."
+        f"The same settings with {len(seeds)} seeds gave held-out losses from {lowest:.3f} to {highest:.3f}: this "
+        "difference is chance alone."
     )
 
 
 def _of_two_settings(first: Sequence[SweepResult], second: Sequence[SweepResult]) -> list[str]:
-    """The lowest and the next one, and what is known of chance."""
+    """The lowest loss and the next one, and whether chance may explain the difference."""
     said = [
         f"Lowest held-out loss: {values_text(_but_seed(first[0].values))} with {_of_seeds(first)}, against "
-        f"{_of_seeds(second)} of the next ({values_text(_but_seed(second[0].values))})."
+        f"{_of_seeds(second)} for the next ({values_text(_but_seed(second[0].values))})."
     ]
     if len(first) == len(second) == 1:
         said.append(
-            "One seed of each has ended: how much of the difference is chance is not known yet."
+            "Only one seed of each has ended: the difference may be chance."
             if "seed" in first[0].values
-            else "One seed each: how much of the difference is chance was not measured. Vary the seed as well to know."
+            else "There is only one seed of each: the difference may be chance. Vary the seed as well to find out."
         )
     elif _ends(first)[1] < _ends(second)[0]:
-        said.append("Each run of the first is lower than each of the next.")
+        said.append("Every run of the first is lower than every run of the next.")
     else:
         said.append("Their runs overlap: the difference may be chance.")
     return said
@@ -173,7 +173,7 @@ def _of_seeds(seeds: Sequence[SweepResult]) -> str:
     if len(seeds) == 1:
         return f"{_mean(seeds):.3f}"
     lowest, highest = _ends(seeds)
-    return f"{_mean(seeds):.3f} on average of {len(seeds)} seeds ({lowest:.3f} to {highest:.3f})"
+    return f"{_mean(seeds):.3f} on average over {len(seeds)} seeds ({lowest:.3f} to {highest:.3f})"
 
 
 def _losses(rows: Sequence[SweepResult]) -> list[float]:
@@ -196,8 +196,8 @@ def _but_seed(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sweep_chart(results: SweepResults, view: View) -> Figure:
-    """The lowest held-out loss over the one setting that is varied; of several settings, parallel coordinates: a line a
-    run through the value of each (Inselberg 1985). Runs without a measured loss are not drawn.
+    """The lowest held-out loss over the one varied setting; for several settings, parallel coordinates: a line for each
+    run through its value of each setting (Inselberg 1985). Runs without a measured loss are not drawn.
     """
     rows = [row for row in results.rows if row.best_loss is not None]
     fields = [name for name in results.fields if name != "seed"] or results.fields
@@ -207,7 +207,7 @@ def sweep_chart(results: SweepResults, view: View) -> Figure:
 
 
 def _over_one_setting(field: str, rows: Sequence[SweepResult], view: View) -> Figure:
-    """A dot a run, and a faint line through the mean at each value of a number."""
+    """A dot for each run; for numbers, also a faint line through the mean at each value."""
     scale = _Scale([row.values[field] for row in rows])
     traces: list[Trace] = []
     losses: dict[float, list[float]] = {}
@@ -236,7 +236,7 @@ def _over_one_setting(field: str, rows: Sequence[SweepResult], view: View) -> Fi
         "range": [-0.06, 1.06],
         **scale.ticks(),
     }
-    layout["yaxis"] |= {"title": {"text": "held-out loss (nats a token)", "font": {"size": FONT_SIZE}}}
+    layout["yaxis"] |= {"title": {"text": "held-out loss (nats per token)", "font": {"size": FONT_SIZE}}}
     return {"data": traces, "layout": layout}
 
 
@@ -245,7 +245,7 @@ def _parallel(fields: Sequence[str], rows: Sequence[SweepResult], view: View) ->
     scales = [_Scale([row.values[name] for row in rows]) for name in fields]
     scales.append(_Scale([row.best_loss for row in rows], logarithmic=False))
     traces: list[Trace] = []
-    for number, row in reversed(list(enumerate(rows))):  # the best one over the others
+    for number, row in reversed(list(enumerate(rows))):  # the best one on top
         line = {"color": run_colour(row.colour, dark=view.dark), "width": 4 if number == 0 else 2}
         values = [*(row.values[name] for name in fields), row.best_loss]
         traces.append(
@@ -269,7 +269,7 @@ def _parallel(fields: Sequence[str], rows: Sequence[SweepResult], view: View) ->
             "x": [place for place, _ in marks],
             "y": [height for _, (height, _) in marks],
             "text": [escape_html(text) for _, (_, text) in marks],
-            # Not on a line: above the marks, at the foot below them.
+            # Above each mark, or below the lowest: not on a line.
             "textposition": ["top center" if height else "bottom center" for _, (height, _) in marks],
             "textfont": {"size": FONT_SIZE, "color": neutral(0, dark=view.dark)},
             "hoverinfo": "skip",
@@ -291,7 +291,7 @@ def _parallel(fields: Sequence[str], rows: Sequence[SweepResult], view: View) ->
 
 
 class _Scale:
-    """Where values stand on an axis from 0 to 1: numbers by their size or its logarithm, others one after another."""
+    """Places of values on an axis from 0 to 1: numbers by size or its logarithm, others one after another."""
 
     def __init__(self, values: Sequence[Any], *, logarithmic: bool | None = None) -> None:
         self.is_number = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
@@ -301,7 +301,7 @@ class _Scale:
         self._logarithmic = bool(logarithmic)
 
     def place(self, value: Any) -> float:
-        """0 to 1; the middle where there is one value alone."""
+        """0 to 1; the middle if there is only one value."""
         if not self.is_number:
             texts = list(dict.fromkeys(map(as_text, self._values)))
             low, here, high = 0.0, float(texts.index(as_text(value))), float(len(texts) - 1)
@@ -310,14 +310,14 @@ class _Scale:
         return 0.5 if low == high else (here - low) / (high - low)
 
     def marks(self) -> list[tuple[float, str]]:
-        """Places and the values there, in words."""
+        """Places, and the values there as text."""
         values = self._values
         if self.is_number and len(values) > MOST_MARKS:
             values = [values[0], values[len(values) // 2], values[-1]]
         return list(dict.fromkeys((self.place(value), _short(value)) for value in values))
 
     def ticks(self) -> dict[str, Any]:
-        """The same for an axis of Plotly."""
+        """The same for a Plotly axis."""
         return {
             "tickvals": [place for place, _ in self.marks()],
             "ticktext": [escape_html(text) for _, text in self.marks()],
@@ -342,7 +342,7 @@ def _layout() -> dict[str, Any]:
     return {
         "height": CHART_HEIGHT,
         "margin": {"l": 64, "r": 24, "t": 12, "b": 48},
-        "showlegend": False,  # what a dot or line is stands in the table, and beside the pointer
+        "showlegend": False,  # the table and the hover text identify dots and lines
         "hovermode": "closest",
         "uirevision": "keep",
         "xaxis": {**axis, "showgrid": False},

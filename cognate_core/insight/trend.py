@@ -1,7 +1,7 @@
-"""Robust statistics of a noisy curve: its noise, its level over stretches, and how far a point stands out.
+"""Robust statistics of a noisy curve: its noise, its level in stretches, and how far a point stands out.
 
-Medians and absolute deviations throughout, so that a few odd steps change nothing (Rousseeuw and Croux, 1993). It knows
-nothing of training.
+It uses medians and absolute deviations: a few odd steps change nothing (Rousseeuw and Croux, 1993). It does not depend
+on training.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from cognate_core.insight.drawing import Curve, Floats
 
 NORMAL = 1.4826  # median absolute deviation -> standard deviation, for normal noise
 MEDIAN_COST = math.sqrt(math.pi / 2)  # standard error of a median over that of a mean, for normal noise
-WINDOW = 20  # points before, and as many after, that a point is compared with
-LEAST_BEFORE = 5  # fewer than these are no surroundings
-BLOCKS = 30  # into which a curve is divided to find how its noise changes
+WINDOW = 20  # a point is compared with this many points before it, and as many after it
+LEAST_BEFORE = 5  # fewer points do not count as surroundings
+BLOCKS = 30  # parts of a curve for finding how its noise changes
 
 
 @dataclass(frozen=True, slots=True)
 class Buckets:
-    """A curve in so many stretches of as many points each: what is left when the noise is averaged out.
+    """A curve in stretches with the same number of points, with the noise averaged out.
 
     Attributes:
-        first, last: steps at which each stretch begins and ends.
+        first, last: first and last step of each stretch.
         level: median of its values.
         error: standard error of a level.
-        noise: standard deviation of one point about its level.
-        points: how many points a stretch has.
+        noise: standard deviation of one point around its level.
+        points: number of points in a stretch.
     """
 
     first: Floats
@@ -41,12 +41,13 @@ class Buckets:
     points: int
 
     def error_over(self, buckets: int) -> float:
-        """Standard error of the median over so many stretches."""
+        """Standard error of the median over `buckets` stretches."""
         return self.error / math.sqrt(max(1, buckets))
 
 
 def buckets(curve: Curve, number: int) -> Buckets:
-    """The curve in `number` stretches, or up to twice as many; points left over at first only lengthen the first."""
+    """The curve in `number` stretches, or up to twice as many. The first stretch spans any leftover points, which its
+    level ignores."""
     steps, values = curve
     points = max(1, len(steps) // number)
     whole = len(steps) // points
@@ -60,9 +61,9 @@ def buckets(curve: Curve, number: int) -> Buckets:
 
 
 def noise_of(values: Floats) -> float:
-    """Standard deviation of what is independent from point to point, whatever the trend.
+    """Standard deviation of the noise that is independent from point to point, whatever the trend.
 
-    From the differences of neighbours (von Neumann et al., 1941), by their median instead of their mean square.
+    Uses the differences of neighbours (von Neumann et al., 1941), but their median instead of their mean square.
     """
     if len(values) < 2:
         return 0.0
@@ -70,7 +71,7 @@ def noise_of(values: Floats) -> float:
 
 
 def local_noise(values: Floats) -> Floats:
-    """For each point, the noise of its part of the curve, but never below that of the whole."""
+    """For each point, the noise of its part of the curve, but at least that of the whole curve."""
     size = max(2 * WINDOW, -(-len(values) // BLOCKS))
     whole = noise_of(values)
     parts = [max(whole, noise_of(values[start : start + size])) for start in range(0, len(values), size)]
@@ -78,10 +79,10 @@ def local_noise(values: Floats) -> Floats:
 
 
 def surroundings(values: Floats, window: int = WINDOW) -> Floats:
-    """For each point the higher of two medians: of the points before it, and of those after it.
+    """For each point, the higher of two medians: of the points before it and of those after it.
 
-    A point above both has risen and come back: a curve that merely falls, however steeply, or that goes up for good has
-    none. Infinite where there are too few points on a side to tell.
+    A point above both has risen and come back. A curve that only falls, however steeply, or rises for good has no such
+    point. Infinite if a side has too few points.
     """
     gap = np.full(window, math.nan)
     windows = np.lib.stride_tricks.sliding_window_view(np.r_[gap, values, gap], window)  # windows[i] ends before i
@@ -97,7 +98,7 @@ def surroundings(values: Floats, window: int = WINDOW) -> Floats:
 
 
 def groups(flags: npt.NDArray[np.bool_], gap: int) -> list[tuple[int, int]]:
-    """First and last index of each group of true flags; those at most `gap` apart belong together."""
+    """First and last index of each group of true flags; flags at most `gap` apart are in one group."""
     places = np.flatnonzero(flags)
     if not len(places):
         return []

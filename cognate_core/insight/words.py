@@ -1,4 +1,4 @@
-"""Figures in words that people read: durations, sizes, counts."""
+"""Figures in words: durations, sizes, counts."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def duration(seconds: float | None) -> str:
 
 
 def time_unit(longest: float) -> tuple[str, float]:
-    """The unit in which times up to `longest` seconds are told beside one another, and its seconds."""
+    """(unit, its seconds) for a list of times up to `longest` seconds."""
     return ("s", 1.0) if longest < 180 else ("min", 60.0) if longest < 180 * 60 else ("h", 3600.0)
 
 
 def size(count: float) -> str:
-    """Bytes with a unit of 1,000s, such as "88.2 MB"."""
+    """Bytes in decimal units, such as "88.2 MB"."""
     for unit in ("bytes", "KB", "MB"):
         if count < 999.5:
             return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.3g} {unit}"

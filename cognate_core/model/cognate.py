@@ -1,6 +1,6 @@
 """CognateModel: the decoder that reads tokens and predicts the next one, pondering and remembering as it goes.
 
-It knows tensors only. Saving and loading go through safetensors and JSON; nothing is ever unpickled.
+It handles only tensors. Models are saved and loaded as safetensors and JSON; nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ IGNORED_TARGET = -100
 class CognateModel(nn.Module):
     """A pre-norm decoder with rotary positions, SwiGLU and an untied head.
 
-    With pondering (ACT) its layers are a prelude, a core that each token goes through as often as it needs, and a
-    coda. With long-term memory (LTM) text goes in segments through the layers that read what earlier segments wrote,
-    and through those behind them.
+    With pondering (ACT), its layers are a prelude, a core that each token goes through as often as it needs, and a
+    coda. With long-term memory (LTM), text goes in segments through the layers that read what earlier segments wrote,
+    and through those after them.
 
-    Weights start from N(0, 0.02^2), those that write into the residual stream from N(0, 0.02^2 / (2 n_layers)),
-    as in GPT-2.
+    Weights start from N(0, 0.02^2); those that write to the residual stream from N(0, 0.02^2 / (2 n_layers)), as in
+    GPT-2.
     """
 
     def __init__(self, config: TrainingConfig) -> None:
@@ -62,7 +62,7 @@ class CognateModel(nn.Module):
             Block(config.d_model, config.n_heads, config.d_mem if layer in self.readers else None)
             for layer in range(config.n_layers)
         )
-        # So many layers know nothing of segments: none reads, and no token ponders again once one did.
+        # The number of layers without segments: those before the first reader, if it is behind the core; else none.
         self.unsegmented = self.readers.start if self.readers.start >= self.core.stop else 0
         self.pondering = (
             Pondering(config.d_model, config.max_act_steps, config.act_threshold) if config.act_enabled else None
@@ -109,32 +109,32 @@ class CognateModel(nn.Module):
 
         Args:
             input_ids: (batch, time) token ids; time is at least 1.
-            targets: (batch, time) the id that should follow each position, already shifted;
-                IGNORED_TARGET does not count, and the loss is NaN when none does. How much a token surprised the
-                model is its loss by these.
-            state: when input_ids continue what it has seen; it is changed.
-            max_ponder_steps: most ponder steps of a token; None: max_act_steps in training, act_inference_steps else.
-            ponder_depth: so many ponder steps for all tokens, max_act_steps at most; None: each token halts by itself.
-            ponder_weight: price of a ponder step in the loss; None: act_ponder_weight.
-            keep_logits: False where only the losses are wanted: less time and memory. Then no state can go on.
-            loss_counts: of the whole batch, where input_ids are a part of its rows: the parts' losses add up to that
-                of the whole. None: these are all.
+            targets: (batch, time) the id that should follow each position, already shifted. IGNORED_TARGET does not
+                count; the loss is NaN if no target counts. A token's surprise is its loss against these.
+            state: the state to continue from, if input_ids continue a text; it is changed.
+            max_ponder_steps: the most ponder steps of a token; None: max_act_steps in training, else
+                act_inference_steps.
+            ponder_depth: the ponder steps of all tokens, at most max_act_steps; None: each token halts by itself.
+            ponder_weight: cost of a ponder step in the loss; None: act_ponder_weight.
+            keep_logits: False to compute only the losses, in less time and memory. No state can then be continued.
+            loss_counts: those of the whole batch, if input_ids are some of its rows: the parts' losses then add up to
+                the whole's. None: these are all rows.
 
         Raises:
-            ValueError: the text is longer than max_seq_len, max_ponder_steps is below 1, the state has a memory and
-                the model has none, or no logits are to be kept and there is a state or are no targets.
+            ValueError: the text is longer than max_seq_len, the ponder steps are below 1, the state has a memory but
+                the model does not, or keep_logits is False with a state or without targets.
         """
         if not keep_logits and (state is not None or targets is None):
-            raise ValueError("Without logits there must be targets, and no state to go on from.")
+            raise ValueError("Without logits, targets are needed, and no state can be continued.")
         state = CognateState() if state is None else state
         batch, time = input_ids.shape
         start, end = state.position, state.position + time
         if end > self.config.max_seq_len:
             raise ValueError(
-                f"The text has {end} tokens; this model reads {self.config.max_seq_len} at most. Shorten it."
+                f"The text has {end} tokens; this model reads at most {self.config.max_seq_len}. Shorten it."
             )
         if self.writer is None and state.bank is not None:
-            raise ValueError("This model was built without a memory: it cannot take up one.")
+            raise ValueError("This model was built without a memory: it cannot use one.")
         if self.writer is not None and state.bank is None:
             state.bank = MemoryBank.empty(batch, self.config.d_mem, input_ids.device)
         if max_ponder_steps is None:
@@ -157,25 +157,25 @@ class CognateModel(nn.Module):
             pieces += self._read(input_ids[:, here], wanted, state, ponder, keep_logits)
         if self.writer is not None and self.training:
             surprise = torch.cat([piece.surprise for piece in pieces if piece.surprise is not None], dim=1)
-            self.writer.follow(surprise[~surprise.isnan() & (input_ids != END_OF_TEXT_ID)])  # padding tells nothing
+            self.writer.follow(surprise[~surprise.isnan() & (input_ids != END_OF_TEXT_ID)])  # without padding
         return self._output(pieces, input_ids, targets, ponder_weight, loss_counts)
 
     def end_segment(self, state: CognateState) -> None:
-        """Write what was read since the last full segment into the memory, for a text to come."""
+        """Write what was read since the last full segment to the memory, for a later text."""
         if state.segment:
             self._write(state)
 
     def _chunk_end(self, position: int) -> int:
-        """Where the chunk that begins at `position` ends: the window is full, or memory is written for all layers."""
+        """Where the chunk from `position` ends: at a full window, or a segment if all layers have segments."""
         return _next_multiple(position, self.config.attention_window if self.unsegmented else self.config.mem_segment)
 
     def _read(
         self, ids: Tensor, wanted: _Wanted | None, state: CognateState, ponder: Ponder | None, keep_logits: bool
     ) -> Iterator[_Piece]:
-        """Take one chunk through all layers, by segments through those that know of them."""
+        """Take one chunk through all layers; it goes in segments through the layers that have them."""
         opens = ids == END_OF_TEXT_ID
         if state.position == 0:
-            opens[:, 0] = False  # nothing stands before it, except a memory that was given on purpose
+            opens[:, 0] = False  # nothing precedes it, except a memory that was given on purpose
         state.cache = state.cache or [[] for _ in self.blocks]
         since = _since(opens, state)
         start, end = state.position, state.position + ids.shape[1]
@@ -210,7 +210,7 @@ class CognateModel(nn.Module):
         ponder: Ponder | None,
         keep_logits: bool,
     ) -> _Piece:
-        """Take a segment, or its part in one chunk, through the last layers; write the memory if it ends here."""
+        """Take a segment, or its part in one chunk, through the last layers; write to memory if it ends here."""
         batch, time = ids.shape
         passed = layers.run(passed, ponder)
         piece = self._predict(self.final_norm(passed.states.flatten(0, 1)), wanted, keep_logits, batch)
@@ -234,7 +234,7 @@ class CognateModel(nn.Module):
         return piece
 
     def _predict(self, x: Tensor, wanted: _Wanted | None, keep_logits: bool, batch: int) -> _Piece:
-        """The logits, or the losses alone, of final states, (batch * time, d_model)."""
+        """The logits, or only the losses, of final states, (batch * time, d_model)."""
         if keep_logits or wanted is None:
             logits = self.head(x).view(batch, len(x) // batch, -1)  # (batch, time, vocab_size)
             piece = _Piece(logits)
@@ -246,9 +246,7 @@ class CognateModel(nn.Module):
         losses = x.new_full(labels.shape, torch.nan, dtype=torch.float32)
         index = counted.nonzero().squeeze(1)
         loss_sum, losses[index] = head_loss(x[index], self.head.weight, labels[index])
-        if (
-            self.writer is not None
-        ):  # the memory wants to know of each token how unexpected it was, unless it is padding
+        if self.writer is not None:  # the memory needs the surprise of each token except padding
             index = (~counted & (labels != END_OF_TEXT_ID)).nonzero().squeeze(1)
             with torch.no_grad():
                 losses[index] = head_loss(x[index], self.head.weight, labels[index])[1]
@@ -256,13 +254,13 @@ class CognateModel(nn.Module):
         return _Piece(none, loss_sum, losses.view(batch, -1))
 
     def _write(self, state: CognateState) -> tuple[Tensor, Tensor, Tensor]:
-        """Write the segment; for each row the notes in its bank, the tokens that were noted, and that could be."""
+        """Write the segment. Returns for each row: notes in its bank, tokens noted, tokens that could be noted."""
         segment = joined(state.segment)
-        texts = segment.opens.cumsum(1)  # only the newest text can still be read of: the others need no note
+        texts = segment.opens.cumsum(1)  # only the newest text continues: the others need no notes
         usable = (texts == texts[:, -1:]) & (segment.tokens != END_OF_TEXT_ID) & segment.surprise.isfinite()
         time = segment.tokens.shape[1]
         positions = torch.arange(state.position - time, state.position, device=usable.device).expand_as(texts)
-        writer = cast(MemoryWriter, self.writer)  # there is a segment only where there is a memory
+        writer = cast(MemoryWriter, self.writer)  # only models with a memory have segments
         bank = cleared(cast(MemoryBank, state.bank), texts[:, -1] > 0)
         state.bank, noted = writer(bank, segment, usable, positions)
         state.memory_keys, state.segment = [], []
@@ -276,7 +274,7 @@ class CognateModel(nn.Module):
         ponder_weight: float | None,
         loss_counts: LossCounts | None,
     ) -> CognateOutput:
-        """One output of all chunks."""
+        """One output for all chunks."""
         loss = language_model_loss = ponder_loss = None
         if targets is not None:
             counts = loss_counts_of(input_ids, targets) if loss_counts is None else loss_counts
@@ -316,13 +314,13 @@ class CognateModel(nn.Module):
         """Continue one text, token by token.
 
         Args:
-            input_ids: (1, time) at least one token; only the last ones that fit are read.
-            max_new_tokens: at most this many are given.
+            input_ids: (1, time) at least one token; only the last max_seq_len are read.
+            max_new_tokens: the most tokens to generate.
             temperature: 0 always takes the likeliest token; higher is more adventurous.
             top_p: choose among the likeliest tokens that together have this probability (arXiv 1904.09751).
             seed: the same seed gives the same text.
             stop_id: generation ends before this token.
-            bank: memory to begin with, of an earlier text.
+            bank: memory to start with, from an earlier text.
         """
         if temperature < 0:
             raise ValueError(f"The temperature must be 0 or more; got {temperature}.")
@@ -332,7 +330,7 @@ class CognateModel(nn.Module):
         pending = text = input_ids[:, -limit:]
         for _ in range(max_new_tokens):
             if state.position + pending.shape[1] > limit:
-                # The longest text is full: go on from its newer half, with the memory of the whole.
+                # The text has reached its limit: continue from its newer half, with the memory of all of it.
                 self.end_segment(state)
                 pending = text[:, -(limit // 2) :]
                 state = CognateState(bank=None if state.bank is None else state.bank.carried())
@@ -360,7 +358,7 @@ class CognateModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, folder: Path, weights: Mapping[str, Tensor] | None = None) -> CognateModel:
-        """The model that `save_pretrained` wrote, in evaluation mode. `weights`: others of its shape, to take instead.
+        """The model that `save_pretrained` wrote, in evaluation mode. `weights`: use these instead, of the same shape.
 
         Raises:
             OSError: a file is missing.
@@ -382,9 +380,9 @@ class _Wanted:
 
 @dataclass(slots=True)
 class _Piece:
-    """What one chunk gave: logits (batch, time, vocab_size), figures (batch, time), the last three (batch,).
+    """The results of one chunk: logits (batch, time, vocab_size), figures (batch, time), the last three (batch,).
 
-    loss_sum is a scalar over the targets that count; losses are outside the graph, NaN where they are not known.
+    loss_sum is a scalar over the targets that count; losses are outside the graph, NaN where unknown.
     """
 
     logits: Tensor
@@ -401,17 +399,17 @@ class _Piece:
 
 
 def _next_multiple(position: int, length: int) -> int:
-    """The first multiple of `length` behind `position`."""
+    """The first multiple of `length` after `position`."""
     return (position // length + 1) * length
 
 
 def loss_counts_of(input_ids: Tensor, targets: Tensor) -> LossCounts:
-    """Over what the means of the loss of this batch are taken. Both (batch, time)."""
+    """How many targets and tokens this batch's mean losses are over. Both arguments: (batch, time)."""
     return LossCounts(int((targets != IGNORED_TARGET).sum()), int(_is_read(input_ids, targets).sum()))
 
 
 def _since(opens: Tensor, state: CognateState) -> Tensor | None:
-    """Where the document of each token of a chunk begins, (batch, time); the state is told. None: all are of one."""
+    """Where each token's document begins, (batch, time); updates the state. None: there is only one document."""
     if state.since is None and not opens.any():
         return None
     positions = torch.arange(state.position, state.position + opens.shape[1], device=opens.device)
@@ -428,7 +426,7 @@ def _is_read(input_ids: Tensor, targets: Tensor) -> Tensor:
 
 
 def _labels(ids: Tensor, targets: Tensor) -> Tensor:
-    """The targets; where one does not count, the token that follows, whose surprise the memory wants to know."""
+    """The targets; where one does not count, the next token instead: the memory needs its surprise."""
     following = F.pad(ids[:, 1:], (0, 1), value=END_OF_TEXT_ID)
     return targets.where(targets != IGNORED_TARGET, following)
 
@@ -451,7 +449,7 @@ def _surprise(piece: _Piece, ids: Tensor, state: CognateState) -> Tensor:
 
 
 def _figures(pieces: list[_Piece]) -> MemoryFigures:
-    """Over the rows and segments that had something to note: padding says nothing of memory."""
+    """Over the rows and segments that had something to note: padding tells nothing about memory."""
     ended = [piece for piece in pieces if piece.usable is not None]
     if not ended:
         return MemoryFigures(0, 0, 0, 0)
@@ -463,16 +461,16 @@ def _figures(pieces: list[_Piece]) -> MemoryFigures:
 
 
 def tensor_shapes(config: TrainingConfig) -> dict[str, tuple[int, ...]]:
-    """What the weights' file of a model with these settings holds: each tensor's name and shape."""
+    """The names and shapes of the tensors in the weights file of a model with these settings."""
     with torch.device("meta"):
         return {name: tuple(tensor.shape) for name, tensor in CognateModel(config).state_dict().items()}
 
 
 def count_parameters(config: TrainingConfig) -> dict[str, int]:
-    """Parameters by component, and "total": counted from the model itself, built without memory ("meta" device)."""
+    """Parameters by component, and "total": counted on the model itself, built without data ("meta" device)."""
     with torch.device("meta"):
         model = CognateModel(config)
-    owners = {  # the first whose part of the name fits
+    owners = {  # the first that is part of the name
         "pondering.": "pondering",
         "memory.": "memory",
         "writer.": "memory",

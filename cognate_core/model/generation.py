@@ -13,11 +13,11 @@ from cognate_core.model.memory import MemoryReads
 
 @dataclass(frozen=True, slots=True)
 class GeneratedToken:
-    """A token that the model wrote, and what it did to choose it.
+    """A token that the model wrote, and how it chose it.
 
     Attributes:
         id: the token.
-        probability: what the model gave it, before temperature and top_p.
+        probability: the model's probability for it, before temperature and top_p.
         ponder_steps: how often it went through the core; None without pondering.
         memory_reads: what it read, for one text and one position; None without memory.
     """
@@ -34,12 +34,12 @@ def choose(logits: Tensor, temperature: float, top_p: float, generator: torch.Ge
         return int(logits.argmax())
     probabilities = F.softmax(logits / temperature, dim=-1)
     if top_p < 1:
-        # Tokens below this have less than (1 - top_p) / 2 together: none of them is kept, and only the others need
-        # sorting. Half, for what rounding may add.
+        # Tokens below this have less than (1 - top_p) / 2 together: none is kept, and only the others need sorting.
+        # The half allows for rounding.
         least = (1 - top_p) / 2 / len(probabilities)
         candidates = (probabilities >= least).nonzero().squeeze(1)
         ordered, order = probabilities[candidates].sort(descending=True)
-        # Keep a token while the ones before it have less than top_p together, and the likeliest always.
+        # Keep a token if those before it have less than top_p together; always keep the likeliest.
         left_out = ordered.cumsum(0) - ordered >= top_p
         left_out[:1] = False
         ordered[left_out] = 0

@@ -1,6 +1,6 @@
-"""Cross-entropy of a wide head without ever holding all logits: chunk by chunk, forward and gradient at once.
+"""Cross-entropy of a wide head without holding all logits: chunk by chunk, forward and gradient at once.
 
-The idea is that of Cut Cross-Entropy (arXiv 2411.09009) and Liger Kernel (arXiv 2410.10989). It knows tensors only.
+The idea is from Cut Cross-Entropy (arXiv 2411.09009) and Liger Kernel (arXiv 2410.10989). It handles only tensors.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor
 
 CHUNK_LOGITS = 2**23
-"""Logits that are held at once, 32 MiB in fp32. Smaller chunks were measured slower, larger ones hardly faster."""
+"""Logits held at once, 32 MiB in fp32. In measurements, smaller chunks were slower, larger ones hardly faster."""
 
 
 def head_loss(x: Tensor, weight: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """The sum of the rows' losses in nats, and each of them, (rows,), which is outside the graph.
+    """The sum of the rows' losses in nats, and each loss, (rows,), outside the graph.
 
     Args:
-        x: (rows, d_model), what the head reads.
-        weight: (vocab_size, d_model) of the head.
+        x: (rows, d_model), the head's input.
+        weight: (vocab_size, d_model), the head's.
         labels: (rows,) the id that should follow.
     """
     if not torch.is_grad_enabled():
-        x, weight = x.detach(), weight.detach()  # else their gradients would be computed, and never asked for
+        x, weight = x.detach(), weight.detach()  # else their gradients would be computed for nothing
     total, losses = _HeadLoss.apply(x, weight, labels)  # type: ignore[no-untyped-call]
     return total, losses
 

@@ -1,6 +1,6 @@
 """The parts of the decoder: RMSNorm, rotary positions, windowed causal attention, SwiGLU.
 
-They know tensors only. Sources: RMSNorm (arXiv 1910.07467), RoPE (arXiv 2104.09864), SwiGLU (arXiv 2002.05202).
+They handle only tensors. Sources: RMSNorm (arXiv 1910.07467), RoPE (arXiv 2104.09864), SwiGLU (arXiv 2002.05202).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cognate_core.model.rows import Rows
 
 
 class _Rotation(torch.autograd.Function):
-    """Written out, because autograd keeps and adds up a tensor for each of the four products (docs/experiments.md)."""
+    """Written by hand: autograd would keep and add up a tensor for each of the four products (docs/experiments.md)."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -39,7 +39,7 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor, direction: int) -> Tensor:
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Turn each feature pair (i, i + head_dim / 2) of x by its position's angle.
+    """Rotate each feature pair (i, i + head_dim / 2) of x by its position's angle.
 
     Args:
         x: (..., head_dim)
@@ -49,7 +49,7 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Causal self-attention over n_heads views, with rotary positions."""
+    """Causal self-attention with n_heads heads and rotary positions."""
 
     def __init__(self, d_model: int, n_heads: int) -> None:
         super().__init__()
@@ -64,9 +64,9 @@ class Attention(nn.Module):
 
         Args:
             x: (rows, d_model).
-            past: keys and values of earlier chunks, of `before` positions at least.
-            previous: what this returned for the same chunk at the ponder step before: a token that is not among
-                the rows keeps its keys and values from there.
+            past: keys and values of earlier chunks, at least `before` positions.
+            previous: the cache returned for the same chunk at the previous ponder step: tokens that are not among the
+                rows keep its keys and values.
 
         Returns:
             the output, (rows, d_model), and keys and values of before + time positions.
@@ -105,7 +105,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """One layer: x + attention(norm x), then x + memory(norm x) where there is one, then x + feed_forward(norm x)."""
+    """One layer: x + attention(norm x), then x + memory(norm x) if it has one, then x + feed_forward(norm x)."""
 
     def __init__(self, d_model: int, n_heads: int, d_mem: int | None = None) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Block(nn.Module):
         previous: KeyValueCache | None = None,
         view: MemoryView | None = None,
     ) -> tuple[Tensor, KeyValueCache, Read | None]:
-        """x: (rows, d_model). Arguments and the second result as in Attention; the last is what memory gave."""
+        """x: (rows, d_model). Arguments and second result as in Attention; the third is what was read from memory."""
         mixed, cache = self.attention(self.attention_norm(x), rows, past, previous)
         x = x + mixed
         read = None

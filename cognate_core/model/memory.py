@@ -1,8 +1,8 @@
-"""Long-term memory: a bank of notes for each row of a batch, read by every layer and written after each segment.
+"""Long-term memory: a bank of notes for each row of a batch, read by some or all layers, written after each segment.
 
-After Memorizing Transformers (arXiv 2203.08913), with the surprise of Titans (arXiv 2501.00663) deciding what is kept.
-A segment reads only what earlier segments of the same text wrote. It knows tensors only; when a segment ends and what
-surprised the model is CognateModel's to say.
+Based on Memorizing Transformers (arXiv 2203.08913); surprise, as in Titans (arXiv 2501.00663), decides what is kept.
+A segment reads only what earlier segments of the same text wrote. This module handles only tensors; CognateModel
+decides when a segment ends and what surprised the model.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from cognate_core.model.rows import Rows
 
 NOTHING = -1  # a slot number or position where nothing was read
 EARLIER = -2  # the position of a note from a text before this one
-SAME = 0.95  # notes that are more alike than this, by the mean cosine of keys and of values, become one
+SAME = 0.95  # notes more similar than this (mean cosine of keys and of values) are merged
 LEAST_NOVELTY = 1e-4
-USAGE_KEPT = 0.9  # of a note's usage, at each segment
+USAGE_KEPT = 0.9  # the share of a note's usage kept at each segment
 MAX_SURPRISE = 4.0  # standard deviations
 FIRST_GATE_BIAS = -2.0
 FIRST_SCALE = 10.0  # of the cosine, before the softmax
@@ -37,9 +37,9 @@ class MemoryBank:
         keys: (batch, slots, d_mem) of length 1.
         values: (batch, slots, d_mem).
         log_weights: (batch, slots), how strongly each was written; in the graph within one text.
-        usage: (batch, slots), attention that it got, fading.
+        usage: (batch, slots), the attention it received, decaying.
         age: (batch, slots), segments since it was written.
-        positions: (batch, slots), of the token that wrote it.
+        positions: (batch, slots), those of the tokens that wrote them.
         tokens: (batch, slots), the id of that token.
     """
 
@@ -69,7 +69,7 @@ class MemoryBank:
         return self.log_weights > -torch.inf
 
     def carried(self) -> MemoryBank:
-        """The same notes for another text: where they stood means nothing there."""
+        """The same notes for another text, where their positions have no meaning."""
         return dataclasses.replace(self, positions=torch.full_like(self.positions, EARLIER))
 
     def take(self, index: Tensor) -> MemoryBank:
@@ -86,8 +86,9 @@ class MemoryView:
     """What one layer sees of the bank during one chunk.
 
     Attributes:
-        keys: (batch, slots, d_mem) of length 1, as this layer looks for them.
-        readable: (batch * time,) False for tokens of a later text than the one that wrote the bank; None: none is.
+        keys: (batch, slots, d_mem) of length 1, in this layer's projection.
+        readable: (batch * time,) False for tokens of a later text than the one that wrote the bank; None: there are
+            no such tokens.
     """
 
     bank: MemoryBank
@@ -98,13 +99,13 @@ class MemoryView:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """What rows of one layer read, outside the graph.
+    """What the rows of one layer read, outside the graph.
 
     Attributes:
-        slots: (rows, topk) slot numbers, NOTHING where there were fewer.
-        weights: (rows, topk) share of the attention.
-        null: (rows,) share that went to no note at all.
-        gate: (rows,) mean of the gate, 0 shut, 1 open.
+        slots: (rows, topk) slot numbers, NOTHING if there were fewer.
+        weights: (rows, topk) their shares of the attention.
+        null: (rows,) the share that went to no note.
+        gate: (rows,) mean of the gate: 0 closed, 1 open.
     """
 
     slots: Tensor
@@ -113,7 +114,7 @@ class Read:
     gate: Tensor
 
     def updated(self, rows: Rows, newer: Read) -> Read:
-        """This, with what some of the rows read later."""
+        """A copy with what some of the rows read later."""
         return Read(
             rows.put(newer.slots, self.slots),
             rows.put(newer.weights, self.weights),
@@ -123,7 +124,7 @@ class Read:
 
 
 class MemoryReader(nn.Module):
-    """Cross-attention of one layer to the bank: sigmoid(gate(h)) * W_o W_v sum(a v) over the best notes."""
+    """One layer's cross-attention to the bank: sigmoid(gate(h)) * W_o W_v sum(a v) over the best notes."""
 
     def __init__(self, d_model: int, d_mem: int) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class MemoryReader(nn.Module):
         self.log_scale = nn.Parameter(torch.empty(()))
 
     def initialise(self, writer: MemoryWriter) -> None:
-        """Begin with the gate nearly shut, nothing in the null slot, and looking for contexts like the present one."""
+        """Start with the gate nearly closed, an empty null slot, and queries that find similar contexts."""
         self.query.weight.data.copy_(writer.key.weight)
         nn.init.eye_(self.key.weight)
         nn.init.normal_(self.value.weight, std=self.value.in_features**-0.5)
@@ -148,20 +149,20 @@ class MemoryReader(nn.Module):
         nn.init.constant_(self.log_scale, math.log(FIRST_SCALE))
 
     def keys(self, bank: MemoryBank) -> Tensor:
-        """The bank's keys as this layer looks for them: (batch, slots, d_mem) of length 1."""
+        """The bank's keys in this layer's projection: (batch, slots, d_mem) of length 1."""
         return F.normalize(self.key(bank.keys).float(), dim=-1, eps=1e-6)
 
     def forward(self, x: Tensor, rows: Rows, view: MemoryView) -> tuple[Tensor, Read]:
-        """x: (rows, d_model). What is added to it, (rows, d_model), and what was read."""
+        """x: (rows, d_model). Returns what to add to it, (rows, d_model), and what was read."""
         normed = self.norm(x)
         query = self.query(normed).float()
-        with torch.autocast(x.device.type, enabled=False):  # cosines near 1 need more than bf16 has
+        with torch.autocast(x.device.type, enabled=False):  # cosines near 1 need more precision than bf16 has
             recalled, slots, shares = self._look_up(query, rows, view)
         gate = torch.sigmoid(self.gate(normed))  # (rows, d_model)
         return gate * self.out(self.value(recalled)), _read(slots, shares.detach(), gate.detach(), view.topk)
 
     def _look_up(self, query: Tensor, rows: Rows, view: MemoryView) -> tuple[Tensor, Tensor, Tensor]:
-        """What was recalled, (rows, d_mem), the slots, (rows, k), and shares, (rows, k + 1), the null's last."""
+        """What was recalled, (rows, d_mem), the slots, (rows, k), and shares, (rows, k + 1), the null slot's last."""
         query = self.log_scale.exp() * F.normalize(query, dim=-1, eps=1e-6)
         null = (query @ F.normalize(self.null_key, dim=0, eps=1e-6))[:, None]  # (rows, 1)
         k = min(view.topk, view.bank.slots)
@@ -191,14 +192,14 @@ def _read(slots: Tensor, shares: Tensor, gate: Tensor, topk: int) -> Read:
 
 @dataclass(frozen=True, slots=True)
 class SegmentPart:
-    """Tokens that were read of a segment.
+    """The tokens read so far of a segment.
 
     Attributes:
-        contexts: (batch, time, d_model), early states (after the prelude) just before each token.
+        contexts: (batch, time, d_model), early states (after the prelude) at the token before each.
         states: (batch, time, d_model), early states at each token.
         surprise: (batch, time), how unexpected each token was, in nats; NaN where unknown.
         tokens: (batch, time).
-        opens: (batch, time), True where a new text begins.
+        opens: (batch, time), True where a new text starts.
     """
 
     contexts: Tensor
@@ -209,16 +210,16 @@ class SegmentPart:
 
 
 class MemoryWriter(nn.Module):
-    """Chooses what a segment keeps: w = sigmoid(slope * surprise + offset) * novelty, the best few.
+    """Chooses the tokens of a segment to note: largest w = sigmoid(slope * surprise + offset) * novelty.
 
-    A note is found by the context before a token and tells of the token that came then, as in kNN language models
-    (arXiv 1911.00172). Both are read off the early states: final ones are alike wherever the same is expected next
+    A note's key is the context before a token and its value describes that token, as in kNN language models
+    (arXiv 1911.00172). Both come from early states: final states are similar wherever the same token is expected next
     (docs/experiments.md).
 
-    `surprise_mean` and `surprise_variance` follow the model's own loss while it learns, and stand still afterwards.
+    `surprise_mean` and `surprise_variance` follow the model's own loss in training, and are fixed afterwards.
 
     Attributes:
-        over_all: gives sums over the rows of this process, (3,), as those over all rows of the batch, where several
+        over_all: turns sums over the rows of this process, (3,), into sums over all rows of the batch, if several
             processes share it.
     """
 
@@ -237,12 +238,12 @@ class MemoryWriter(nn.Module):
         self.register_buffer("surprise_variance", torch.tensor(1.0))
 
     def initialise(self) -> None:
-        """Begin with values as large as the states they come from."""
+        """Start with values as large as the states they come from."""
         nn.init.normal_(self.value.weight, std=self.value.in_features**-0.5)
 
     @torch.no_grad()
     def follow(self, surprise: Tensor, momentum: float = 0.05) -> None:
-        """Let the running mean and variance follow these losses (nats), (n,), unless one is no number."""
+        """Update the running mean and variance with these losses (nats), (n,), unless one is not a number."""
         wide = surprise.double()
         sums = torch.stack((torch.tensor(len(wide), dtype=wide.dtype), wide.sum(), wide.square().sum()))
         count, total, squares = self.over_all(sums)
@@ -256,14 +257,14 @@ class MemoryWriter(nn.Module):
     def forward(
         self, bank: MemoryBank, segment: SegmentPart, usable: Tensor, positions: Tensor
     ) -> tuple[MemoryBank, Tensor]:
-        """Write one segment: key is the context before a token, value the state at it.
+        """Write one segment: a note's key is the context before a token, its value the state at it.
 
         Args:
-            usable: (batch, time), False where a token must not be noted.
+            usable: (batch, time), False for tokens that must not be noted.
             positions: (batch, time).
 
         Returns:
-            the new bank, and how many tokens of each row were noted, (batch,).
+            the new bank, and the number of tokens noted in each row, (batch,).
         """
         keys = F.normalize(self.key(self.norm(segment.contexts)).float(), dim=-1, eps=1e-6)
         spread = (self.surprise_variance + 1e-6).sqrt()
@@ -282,7 +283,7 @@ class MemoryWriter(nn.Module):
             keys,
             values,
             log_weights,
-            usual.clamp_min(1.0)[:, None].expand_as(standard),  # as if it had been read as often as the others
+            usual.clamp_min(1.0)[:, None].expand_as(standard),  # as if read as often as the others
             torch.zeros_like(positions),
             positions,
             segment.tokens,
@@ -292,7 +293,7 @@ class MemoryWriter(nn.Module):
         return self._kept(_merged(joined((older, new)), older.slots)), noted
 
     def _kept(self, bank: MemoryBank) -> MemoryBank:
-        """Without empty slots as far as all rows have some, and of the rest those with the largest usage * weight."""
+        """At most `capacity` notes, those with the largest usage * weight, without slots that are empty in all rows."""
         fullest = int(bank.filled.sum(-1).max()) if bank.slots else 0
         worth = bank.usage.log() + bank.log_weights.detach()
         best = worth.topk(min(fullest, self.capacity), dim=-1).indices
@@ -309,9 +310,9 @@ def _likeness(keys: Tensor, values: Tensor, bank: MemoryBank) -> Tensor:
 
 
 def _merged(bank: MemoryBank, old: int) -> MemoryBank:
-    """Each note from slot `old` on joins the nearest earlier one if it says nearly the same.
+    """Merge each note from slot `old` on into the nearest earlier one if they are nearly the same.
 
-    The joint note has their weighted mean as key and value, the larger weight, and the place and token of the first.
+    The merged note has their weighted mean as key and value, the larger weight, and the first one's position and token.
     """
     slots = torch.arange(bank.slots, device=bank.keys.device)
     earlier = slots < slots[old:, None]  # (new, slots)
@@ -323,7 +324,7 @@ def _merged(bank: MemoryBank, old: int) -> MemoryBank:
         return bank
     heads = slots.repeat(len(bank.keys), 1)
     heads[:, old:] = nearest.where(joins, heads[:, old:])
-    while not torch.equal(heads, heads.gather(1, heads)):  # a note that joins one that joins another
+    while not torch.equal(heads, heads.gather(1, heads)):  # a note merged into one that is itself merged
         heads = heads.gather(1, heads)
     weights = bank.log_weights.exp()
     totals = torch.zeros_like(weights).scatter_add(1, heads, weights).clamp_min(1e-20)
@@ -342,14 +343,14 @@ def _merged(bank: MemoryBank, old: int) -> MemoryBank:
 
 
 def used(bank: MemoryBank, slots: Tensor, weights: Tensor) -> MemoryBank:
-    """The bank with what was read added to its usage. slots, weights: (batch, reads)."""
+    """The bank with these reads added to its usage. slots, weights: (batch, reads)."""
     mass = weights.where(slots >= 0, 0.0)
     usage = bank.usage.scatter_add(1, slots.clamp_min(0), mass.to(bank.usage.dtype)) if bank.slots else bank.usage
     return dataclasses.replace(bank, usage=usage)
 
 
 def cleared(bank: MemoryBank, rows: Tensor) -> MemoryBank:
-    """The bank with all notes of some rows gone. rows: (batch,), True where they go."""
+    """The bank without the notes of some rows. rows: (batch,), True where they are removed."""
     return dataclasses.replace(bank, log_weights=bank.log_weights.masked_fill(rows[:, None], -torch.inf))
 
 
@@ -362,7 +363,7 @@ class MemoryReads:
         tokens: (batch, time, n_layers, topk), the id of the token that wrote it, NOTHING for none.
         weights: (batch, time, n_layers, topk), its share of the attention.
         null: (batch, time, n_layers), the share that went to no note.
-        gate: (batch, time, n_layers), how far the layer let memory in, 0 to 1.
+        gate: (batch, time, n_layers), how far the layer's gate was open, 0 to 1.
     """
 
     positions: Tensor
@@ -372,7 +373,7 @@ class MemoryReads:
     gate: Tensor
 
     def at(self, time: int) -> MemoryReads:
-        """Those of one position; the dimension stays."""
+        """Those of one position; the dimension is kept."""
         return MemoryReads(*(getattr(self, field.name)[:, time][:, None] for field in dataclasses.fields(self)))
 
 
@@ -380,13 +381,13 @@ T = TypeVar("T", MemoryBank, SegmentPart, MemoryReads)
 
 
 def joined(pieces: Sequence[T]) -> T:
-    """Several as one, along their second dimension."""
+    """Concatenate along the second dimension."""
     names = [field.name for field in dataclasses.fields(pieces[0])]
     return type(pieces[0])(*(torch.cat([getattr(piece, name) for piece in pieces], dim=1) for name in names))
 
 
 def described(bank: MemoryBank, reads: list[Read], batch: int) -> MemoryReads:
-    """The reads of all tokens of a chunk, one for each layer, with what the bank knows of the slots."""
+    """The reads of all tokens of a chunk, one Read per layer, with the positions and tokens of the slots."""
     slots = torch.stack([read.slots for read in reads], dim=1)  # (batch * time, n_layers, topk)
     shape = (batch, -1, *slots.shape[1:])
     flat = slots.view(batch, -1)

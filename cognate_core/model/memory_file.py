@@ -33,7 +33,7 @@ def save_memory(folder: Path, bank: MemoryBank) -> None:
 
 
 def load_memory(folder: Path) -> MemoryBank | None:
-    """What `save_memory` wrote; None when there is nothing.
+    """What `save_memory` wrote; None if there is no file.
 
     Raises:
         StorageError: the file is damaged, or belongs to other weights.
@@ -47,12 +47,12 @@ def load_memory(folder: Path) -> MemoryBank | None:
     except Exception as error:  # a file can be damaged in any way
         raise _unreadable(error) from error
     if not fits:
-        raise StorageError("The kept memory belongs to other weights and is not used. Forget it to begin anew.")
+        raise StorageError("The kept memory belongs to other weights and is not used. Forget it to start again.")
     return bank
 
 
 def kept_notes(folder: Path) -> int:
-    """How many notes `save_memory` wrote, from the head of the file; 0 when there is none.
+    """How many notes `save_memory` wrote, from the file's header; 0 if there is no file.
 
     Raises:
         StorageError: the file is damaged.
@@ -65,7 +65,7 @@ def kept_notes(folder: Path) -> int:
 
 
 def _owner(folder: Path) -> dict[str, str] | None:
-    """What the head of the file says; None when there is no file."""
+    """The metadata in the file's header; None if there is no file."""
     path = folder / MEMORY_FILE
     if not path.exists():
         return None
@@ -77,7 +77,7 @@ def _owner(folder: Path) -> dict[str, str] | None:
 
 
 def _unreadable(error: Exception) -> StorageError:
-    return StorageError(f"The kept memory cannot be opened ({error}). Forget it to begin anew.")
+    return StorageError(f"The kept memory cannot be opened ({error}). Forget it to start again.")
 
 
 def _weights_sha256(folder: Path) -> str:

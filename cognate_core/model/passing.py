@@ -1,6 +1,6 @@
-"""A chunk's way through some of the model's layers, again and again through the core, and what it leaves for the next.
+"""Takes a chunk through some of the model's layers, repeatedly through the core; keeps what the next chunk needs.
 
-It knows tensors only.
+It handles only tensors.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
     from cognate_core.model.cognate import CognateModel
 
 Ponder = Callable[[Tensor, Callable[[Tensor, Tensor | None], Tensor]], Pondered]
-"""How tokens ponder: given what goes in, (tokens, d_model), and the core, as in Pondering."""
+"""How tokens ponder: takes the input, (tokens, d_model), and the core, as in Pondering."""
 
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What came of tokens after some layers.
+    """Tokens after some layers.
 
     Attributes:
         states: (batch, time, d_model).
-        early: (batch, time, d_model), those after the prelude; None: they did not come as far.
+        early: (batch, time, d_model), those after the prelude; None: it is not reached yet.
         steps, cost, asked: (batch, time), of pondering.
     """
 
@@ -43,13 +43,13 @@ class Passed:
     asked: Tensor | None = None
 
     def at(self, here: slice) -> Passed:
-        """Those of a stretch of time."""
+        """Those of a time slice."""
         parts = (self.early, self.steps, self.cost, self.asked)
         return Passed(self.states[:, here], *(None if part is None else part[:, here] for part in parts))
 
 
 class Layers:
-    """One chunk's way through some of the blocks; it leaves keys and values in the state for the next chunk."""
+    """Takes one chunk through some of the blocks; leaves keys and values in the state for the next chunk."""
 
     def __init__(
         self, model: CognateModel, state: CognateState, opens: Tensor, since: Tensor | None, layers: range
@@ -58,7 +58,7 @@ class Layers:
         batch, time = opens.shape
         before = min(state.position, config.attention_window - 1)
         if since is not None and int(since.max()) <= state.position - before:
-            since = None  # all that attention still sees is of one document
+            since = None  # attention sees only one document
         head_dim, device = config.d_model // config.n_heads, opens.device
         self._chunk = Chunk(batch, time, state.position, before, config.attention_window, head_dim, device, since)
         self._model, self._state, self._layers, self.opens = model, state, layers, opens
@@ -81,11 +81,11 @@ class Layers:
 
     @property
     def reads(self) -> list[Read]:
-        """What each layer read, the last ponder step of each token."""
+        """What each layer read, at the last ponder step of each token."""
         return [self._reads[layer] for layer in sorted(self._reads)]
 
     def run(self, passed: Passed, ponder: Ponder | None) -> Passed:
-        """Take what came of earlier layers through these, again and again through the core if it is among them."""
+        """Take the results of earlier layers through these, repeatedly through the core if it is among them."""
         if not self._layers:
             return passed
         states, early, pondered = passed.states, passed.early, None
@@ -132,7 +132,7 @@ class Layers:
         return x
 
     def _past(self, layer: int, step: int) -> KeyValueCache | None:
-        """What earlier chunks left for this ponder step. A token that halted before keeps what it had then."""
+        """What earlier chunks left for this ponder step; if they took fewer steps, what their last one left."""
         if not self._chunk.before:
             return None
         steps = self._state.cache[layer]
@@ -140,7 +140,7 @@ class Layers:
 
     def _keep(self) -> None:
         """Leave keys and values for the next chunk."""
-        cache = list(self._state.cache)  # whoever holds the state as it was keeps it
+        cache = list(self._state.cache)  # a copy of the earlier state does not change
         for layer, own in self._caches.items():
             for step in range(len(own), len(self._state.cache[layer]) if self._chunk.before else 0):
                 past = cast(KeyValueCache, self._past(layer, step))

@@ -1,10 +1,10 @@
 """Adaptive computation time: how often each token goes through the core layers.
 
-When text is read or written, each token halts by itself. In training all tokens of a batch go the same number of steps:
-no keys and values need be copied from step to step for those that halted.
+In reading and writing, each token halts by itself. In training, all tokens of a batch take the same number of steps:
+keys and values of halted tokens need not be copied from step to step.
 
-After Graves 2016 (arXiv 1603.08983) and the Universal Transformer (arXiv 1807.03819). It knows tensors only; what one
-step does is given to it.
+Based on Graves 2016 (arXiv 1603.08983) and the Universal Transformer (arXiv 1807.03819). It handles only tensors; the
+computation of a step is an argument.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 FIRST_HALTING_PROBABILITY = 0.25
-SURE = 100.0  # a bias that no weight outweighs: the halting probability is 1
+SURE = 100.0  # a bias larger than any weight's effect: the halting probability is 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,8 +28,8 @@ class Pondered:
         states: (tokens, d_model).
         steps: (tokens,), how often each went through the core.
         cost: (tokens,), N + R of the paper.
-        asked: (tokens,), how many steps each asked for by its halting probabilities, one more than it was given where
-            those were not enough. None where each token halts by itself.
+        asked: (tokens,), how many steps each asked for by its halting probabilities: one more than it got if those
+            were not enough. None if each token halts by itself.
     """
 
     states: Tensor
@@ -41,7 +41,7 @@ class Pondered:
 class Pondering(nn.Module):
     """s_n = core(s_(n-1) + e + step_embedding_n), halted at the first n where h_1 + ... + h_n reaches the threshold.
 
-    The result is sum p_n s_n with p_n = h_n, and what is left to 1 at the last step.
+    The result is sum p_n s_n with p_n = h_n, except the last p_n, which is the remainder to 1.
     """
 
     def __init__(self, d_model: int, max_steps: int, threshold: float) -> None:
@@ -52,15 +52,15 @@ class Pondering(nn.Module):
         self.step_embedding = nn.Parameter(torch.empty(max_steps, d_model))
 
     def initialise(self) -> None:
-        """Begin with about the same halting probability for every token."""
+        """Start with about the same halting probability for every token."""
         nn.init.constant_(self.halting.bias, math.log(FIRST_HALTING_PROBABILITY / (1 - FIRST_HALTING_PROBABILITY)))
 
     def suspend(self) -> None:
-        """Let every token halt after its first step, until `resume`. The weights say so, wherever they are read."""
+        """Let every token halt after its first step, until `resume`. This is stored in the weights."""
         nn.init.constant_(self.halting.bias, SURE)
 
     def resume(self) -> None:
-        """Begin to ponder, if it was suspended."""
+        """Start to ponder, if it was suspended."""
         if float(self.halting.bias.detach()) == SURE:
             self.initialise()
 
@@ -68,9 +68,9 @@ class Pondering(nn.Module):
         """Ponder until no token is active.
 
         Args:
-            e: (tokens, d_model), what goes in.
-            core: core(x, index) gives the next states of the tokens at `index` (None: of all), (rows, d_model).
-            limit: no token takes more steps, nor more than max_steps.
+            e: (tokens, d_model), the input.
+            core: core(x, index) returns the next states of the tokens at `index` (None: of all), (rows, d_model).
+            limit: the most steps of a token; max_steps limits them, too.
         """
         limit = min(limit, self.max_steps)
         tokens = len(e)
@@ -79,7 +79,7 @@ class Pondering(nn.Module):
         halted_sum = e.new_zeros(tokens, dtype=torch.float32)  # h_1 + ... + h_(n-1) of the active tokens
         every = torch.arange(tokens, device=e.device)
         rows: list[Tensor] = []
-        shares: list[Tensor] = []  # p_n s_n, and to which token it belongs
+        shares: list[Tensor] = []  # p_n s_n; `rows` has their tokens
         ended: list[Tensor] = []
         costs: list[Tensor] = []
         steps = torch.zeros(tokens, dtype=torch.long, device=e.device)
@@ -97,7 +97,7 @@ class Pondering(nn.Module):
             steps[ended[-1]] = n
             if len(ended[-1]) == len(active):
                 break
-            if not len(ended[-1]):  # nobody halted: all rows stay as they are
+            if not len(ended[-1]):  # none halted: all rows stay
                 halted_sum = total
                 continue
             going = ~halts
@@ -107,10 +107,10 @@ class Pondering(nn.Module):
         return Pondered(states, steps, cost)
 
     def together(self, e: Tensor, core: Callable[[Tensor, Tensor | None], Tensor], depth: int) -> Pondered:
-        """Take all tokens through as many steps, max_steps at most.
+        """Take all tokens through `depth` steps, at most max_steps.
 
-        Result and cost of a token are as if it had halted by itself at `depth` at the latest: what a step gives after
-        that counts for nothing, but for the keys and values that other tokens see.
+        A token's result and cost are as if it had halted by itself, at `depth` at the latest: its later steps affect
+        only the keys and values that other tokens see.
         """
         depth = min(depth, self.max_steps)
         state, result = e, torch.zeros_like(e)

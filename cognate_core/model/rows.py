@@ -1,4 +1,4 @@
-"""Which tokens are computed: a chunk of text, and the rows of it that still ponder. Tensors and positions only."""
+"""Which tokens are computed: a chunk of text, and its rows that still ponder. Tensors and positions only."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ def rotary_angles(positions: Tensor, head_dim: int, theta: float = 1e4) -> Tenso
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of tokens that goes through the layers together.
+    """Consecutive tokens that go through the layers together.
 
     Attributes:
         batch, time: its shape.
         start: position of its first token in the text.
         before: how many earlier positions its attention still sees.
-        window: how far back a token sees, itself included.
-        since: (batch, time), the position at which the document of each token begins: what stands before is hidden.
-            None: all that attention still sees is of one document.
+        window: how far back a token sees, including itself.
+        since: (batch, time), the position at which each token's document begins: what is before it is hidden.
+            None: attention sees only one document.
     """
 
     batch: int
@@ -37,7 +37,7 @@ class Chunk:
     since: Tensor | None = None
 
     def rows(self, index: Tensor | None = None) -> Rows:
-        """The tokens at these flat positions of batch * time, ascending; all of them for None."""
+        """The tokens at these flat positions of batch * time, ascending; None: all."""
         every = torch.arange(self.time, device=self.device)
         times = every.repeat(self.batch) if index is None else index % self.time
         angles = rotary_angles(self.start + times, self.head_dim)[:, None]  # (rows, 1, head_dim / 2)
@@ -62,7 +62,7 @@ class Chunk:
         return Rows(self, index, places, widest, cos, sin, visible)
 
     def _visible(self, times: Tensor, since: Tensor | None) -> Tensor:
-        """Which of the seen positions each of `times`, (1 or batch, n), attends to: (1 or batch, n, before + time)."""
+        """Which positions each of `times`, (1 or batch, n), attends to: (1 or batch, n, before + time)."""
         first_seen = self.start - self.before
         own = self.start + times[..., None]
         seen = first_seen + torch.arange(self.before + self.time, device=self.device)
@@ -74,14 +74,14 @@ class Chunk:
 class Rows:
     """The tokens of a chunk that are computed: all, or only those that still ponder. A halted token costs nothing.
 
-    Layers work on (rows, features). Where one text must not see another, `spread` lays the rows out as
-    (batch, widest, features), and `gather` takes them back.
+    Layers work on (rows, features). To keep texts apart, `spread` arranges the rows as (batch, widest, features), and
+    `gather` reverses it.
 
     Attributes:
         index: (rows,) flat positions in batch * time, or None for all.
-        places: (rows,) flat positions in batch * widest, or None where the rows need no moving.
+        places: (rows,) flat positions in batch * widest, or None if the rows need not be moved.
         cos, sin: (rows, 1, head_dim / 2)
-        mask: (1 or batch, widest, seen), or None: each token sees all up to itself.
+        mask: (1 or batch, widest, seen), or None: each token sees everything up to itself.
     """
 
     chunk: Chunk
@@ -105,7 +105,7 @@ class Rows:
         return flat if self.places is None else flat[self.places]
 
     def of(self, x: Tensor) -> Tensor:
-        """The rows of a tensor that has all tokens of the chunk, (batch * time, *features)."""
+        """These rows of a tensor with all tokens of the chunk, (batch * time, *features)."""
         return x if self.index is None else x[self.index]
 
     def put(self, x: Tensor, all_tokens: Tensor) -> Tensor:

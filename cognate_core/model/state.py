@@ -1,4 +1,4 @@
-"""What a model gives and what it carries on: outputs of a forward pass, and the state between two stretches of text."""
+"""The output of a forward pass, and the state that a model keeps from one piece of text to the next."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class MemoryFigures:
     Counts over the rows and segments that had something to note.
 
     Attributes:
-        ends: how often a segment with text ended.
-        notes: how many notes the banks held then, added up.
+        ends: how many segments with text ended.
+        notes: the total number of notes in the banks then.
         usable: how many tokens could be noted.
-        written: how many were.
+        written: how many tokens were noted.
     """
 
     ends: int
@@ -31,11 +31,11 @@ class MemoryFigures:
 
 @dataclass(frozen=True, slots=True)
 class LossCounts:
-    """Over what the means of the loss are taken.
+    """How many targets and tokens the mean losses are over.
 
     Attributes:
         targets: targets that count.
-        read: tokens that were read, padding apart: what the ponder loss is the mean of.
+        read: tokens read, without padding: the ponder loss is a mean over them.
     """
 
     targets: int
@@ -44,16 +44,16 @@ class LossCounts:
 
 @dataclass(frozen=True, slots=True)
 class CognateOutput:
-    """What a forward pass gave.
+    """The result of a forward pass.
 
     Attributes:
-        logits: (batch, time, vocab_size); none, (batch, 0, vocab_size), where only the losses were asked for.
+        logits: (batch, time, vocab_size); empty, (batch, 0, vocab_size), if only the losses were asked for.
         loss: scalar, language_model_loss + ponder_loss; None without targets.
-        language_model_loss: scalar, mean cross-entropy in nats a counted target; None without targets.
-        ponder_loss: scalar, the weighted price of the ponder steps; None without targets or pondering.
+        language_model_loss: scalar, mean cross-entropy in nats per counted target; None without targets.
+        ponder_loss: scalar, the weighted cost of the ponder steps; None without targets or pondering.
         ponder_steps: (batch, time), how often each token went through the core; None without pondering.
-        ponder_asked: (batch, time), how often each token asked to, one more than its steps where they were not enough;
-            None unless all went through equally often.
+        ponder_asked: (batch, time), how often each token asked to: one more than its steps if they were not enough;
+            None unless all tokens went through equally often.
         memory_reads: what each token read; None without memory.
         memory_figures: None without memory.
     """
@@ -70,18 +70,18 @@ class CognateOutput:
 
 @dataclass(slots=True)
 class CognateState:
-    """Everything that a model carries from one stretch of text to the next. A fresh one is the beginning of a text.
+    """Everything that a model keeps from one piece of text to the next. A fresh state is the beginning of a text.
 
     Attributes:
         position: tokens read so far.
-        caches: keys and values by layer and ponder step.
-        bank: the memory; give the bank of an earlier text to begin with what it left.
-        memory_keys: the bank's keys as each layer that reads looks for them.
+        cache: keys and values by layer and ponder step.
+        bank: the memory; pass the bank of an earlier text to start with its notes.
+        memory_keys: the bank's keys in the projection of each reading layer.
         last_state: (batch, d_model), the early state (after the prelude) of the last token.
-        last_logits: (batch, vocab_size), what was expected of the next token.
-        last_losses: (batch,), how unexpected the next token is in nats, known instead where no logits are kept.
+        last_logits: (batch, vocab_size), the prediction of the next token.
+        last_losses: (batch,), the next token's surprise in nats, kept instead if there are no logits.
         segment: what was read of the segment that is not written yet.
-        since: (batch,), where the newest document of each row begins; None: at the beginning, or before it.
+        since: (batch,), where the newest document of each row begins; None: at the start of the text, or before it.
     """
 
     position: int = 0

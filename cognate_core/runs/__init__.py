@@ -1,4 +1,4 @@
-"""Running things: the RunManager, and the one that this process has."""
+"""Running things: the RunManager, and the current one of this process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _shut_down = False
 def current_manager() -> RunManager:
     """This process's RunManager, opened on the default data directory at the first call.
 
-    When another process manages that directory, it is one that only looks: its `read_only` says who does.
+    If another process manages that directory, it is a read-only one; its `read_only` says who manages it.
 
     Raises:
         RunError: this process is shutting down.
@@ -39,7 +39,7 @@ def current_manager() -> RunManager:
 
 
 def close_manager(*, for_good: bool = False) -> None:
-    """Close this process's RunManager, if it has one. `for_good`: a page that is still open cannot open another."""
+    """Close this process's RunManager, if it has one. `for_good`: prevents a page from opening another."""
     global _manager, _shut_down
     with _lock:
         manager, _manager = _manager, None

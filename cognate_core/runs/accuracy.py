@@ -1,6 +1,6 @@
-"""Measuring how many held-out questions a model answers right, as the studio sees it: one measurement at a time.
+"""Measuring how many held-out questions a model answers right: the studio's side, one measurement at a time.
 
-The work is done in a process of its own (accuracy_worker.py), which keeps what it finds beside the model's weights.
+A separate process does the work (accuracy_worker.py) and saves the result beside the model's weights.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from cognate_core.errors import StorageError
 from cognate_core.runs.side_job import SideJob
 
 ACCURACY_FILE = "accuracy.json"
-"""In a model's folder: what was measured last. Not one of its artifacts."""
+"""In a model's folder: the last measurement. Not one of its artifacts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be measured.
+    """What to measure.
 
     Attributes:
-        folder: of the model; `steps`: checkpoints of it to measure, too, beside the finished model.
-        model_step: after how many steps the model was finished.
-        home: the data directory; `config` and `data_hash` say what the model was trained on.
-        limit: most questions of a dataset.
+        folder: of the model. `steps`: its checkpoints to measure in addition to the finished model.
+        model_step: the step at which the model was finished.
+        home: the data directory. `config` and `data_hash` say what the model was trained on.
+        limit: at most this many questions from each dataset.
     """
 
     folder: str
@@ -41,7 +41,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """How far a measurement is. `total`: answers to write, 0: not known yet. `problem`: why it came to none."""
+    """The state of a measurement. `total`: answers to write, 0: not known yet. `problem`: why it failed."""
 
     model_id: str
     done: int = 0
@@ -52,13 +52,13 @@ class Measurement:
 
 
 class Measuring(SideJob[Measurement]):
-    """The one measurement that may go on in this studio. Any thread may ask."""
+    """The single measurement that may run in this studio. Safe to use from any thread."""
 
     def __init__(self) -> None:
         super().__init__("cognate_core.runs.accuracy_worker", "measurement")
 
     def start(self, model_id: str, job: Job) -> None:
-        """Begin. Raises RunError when another one is going on."""
+        """Start. Raises RunError if another measurement is running."""
         self._begin(Measurement(model_id), asdict(job))
 
     def is_going(self, model_id: str) -> bool:
@@ -68,7 +68,7 @@ class Measuring(SideJob[Measurement]):
 
 
 def read_accuracy(folder: Path, weights_sha256: str) -> Accuracy | None:
-    """What was measured last of the model in `folder`; None when nothing was.
+    """The last measurement of the model in `folder`; None if there is none.
 
     Raises:
         StorageError: the file is damaged, or belongs to other weights.
@@ -95,11 +95,11 @@ def _check(found: Accuracy) -> None:
     words = [found.measured_at, *found.left_out, *found.left_out.values()]
     words += [word for score in scores for word in (score.dataset, score.commonest)]
     if not all(isinstance(count, int) for count in whole) or not all(isinstance(word, str) for word in words):
-        raise ValueError("a figure or a word is none")
+        raise ValueError("a figure or a word has the wrong type")
     if not isinstance(found.seconds, int | float) or not isinstance(found.temperature, int | float):
-        raise ValueError("a figure is none")
+        raise ValueError("a figure has the wrong type")
     datetime.fromisoformat(found.measured_at)
     if not found.steps or not all(row.scores for row in found.steps):
         raise ValueError("there is no score")
     if not all(0 <= score.right <= score.asked and 0 <= score.commonest_right <= score.asked > 0 for score in scores):
-        raise ValueError("more answers are right than were asked")
+        raise ValueError("there are more right answers than questions")

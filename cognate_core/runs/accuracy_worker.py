@@ -1,8 +1,8 @@
-"""The process that measures a model's accuracy: asks the held-out questions, and keeps the result with the weights.
+"""The process that measures a model's accuracy: asks the held-out questions, and saves the result with the weights.
 
     python -m cognate_core.runs.accuracy_worker
 
-Its first line of input is the job; when the input ends, it ends. It says how far it is in lines of JSON.
+Its first line of input is the job; it ends when the input ends. It reports progress in lines of JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cognate_core.runs.worker import Lines, input_lines, step_back, take_over_ou
 
 
 def main() -> None:
-    """Do the job that stands in the first line of input; say how far it is, and how it ended."""
+    """Do the job from the first line of input. Reports progress, and how it ended."""
     lines = Lines(take_over_output())
     asked = input_lines()
     job = json.loads(next(asked))
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def end_with_input(lines: Iterator[str]) -> None:
-    """The studio is gone, or wants no more of it."""
+    """End this process when the input ends: the studio is gone or has cancelled the job."""
     for _ in lines:
         pass
     os._exit(1)

@@ -1,11 +1,11 @@
-"""Broadcast: what happens to runs, told to whoever listens. It knows threads and event loops, and no sockets.
+"""Broadcast: sends the events of runs to all listeners. It knows threads and event loops, but no sockets.
 
-Whoever publishes puts a message down under a lock and never waits for a listener. Each event loop with listeners looks
-ten times a second whether there is something new, and hands it to all of them; one that does not keep up is let go.
+A publisher stores a message under a lock and never waits for a listener. Each event loop with listeners checks ten
+times a second for new messages and passes them to all of them; a listener that falls too far behind is dropped.
 
-Of a run's progress at most two messages a second go out, fewer while handing them out takes more than a twentieth of a
-processor's time: a thousand listeners must not slow the training. The newest always follows, and a change of a run's
-status goes out at once.
+A run's progress is sent at most twice a second, and less often if sending takes more than a twentieth of a processor's
+time: a thousand listeners must not slow the training. The newest progress is always sent in the end, and a change of
+status is sent at once.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from cognate_core.contracts import ModelArtifacts, Phase, ProgressEmitter, RunSt
 from cognate_core.errors import RunError
 
 MOST_LISTENERS = 2000
-RUNS_KEPT = 300  # and all that go on or wait
+RUNS_KEPT = 300  # plus all active and waiting runs
 UPDATES_KEPT = 100  # of one run
 LASTING_KEPT = 2000  # ends, models and changes of status, of all runs together
 MOST_LETTERS = 2000  # of a sentence
@@ -34,16 +34,16 @@ MOST_WAITING = 1000  # messages that a listener may be behind
 SEND_SECONDS = 10.0  # that a listener may take for one message
 LOOK_SECONDS = 0.1
 GAP_SECONDS, LONGEST_GAP_SECONDS = 0.5, 5.0  # between two messages about a run's progress
-REST = 20.0  # times as long as it took to hand messages out, until the next progress goes out
-HANDED_AT_ONCE = 100  # listeners, before others of their event loop have a turn
-UNWRITTEN_IDS = 100_000  # more than are given between two heartbeats, in which the newest id is written down
+REST = 20.0  # wait this many times as long as sending took before the next progress
+HANDED_AT_ONCE = 100  # listeners, before other tasks of their event loop get a turn
+UNWRITTEN_IDS = 100_000  # more than are given between two heartbeats, each of which saves the newest id
 
 _COMPLETE = frozenset({RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_FAILURES, RunStatus.STOPPED})
 _ERROR = frozenset({RunStatus.FAILED, RunStatus.CRASHED, RunStatus.DIVERGED, RunStatus.INTERRUPTED})
 
 
 class Message(NamedTuple):
-    """One event of a run, as it is sent. Ordered by id."""
+    """One event of a run, as sent. Ordered by id."""
 
     id: int
     run_id: str
@@ -51,18 +51,18 @@ class Message(NamedTuple):
 
 
 class Ending(NamedTuple):
-    """Why a listener hears no more: a WebSocket close code (RFC 6455) and a sentence."""
+    """Why a listener gets no more messages: a WebSocket close code (RFC 6455) and a sentence."""
 
     code: int
     sentence: str
 
 
-TOO_SLOW = Ending(1013, "The messages were not read fast enough. Connect again with the last id to go on.")
+TOO_SLOW = Ending(1013, "You read the messages too slowly. Reconnect with the last id to continue.")
 CLOSING = Ending(1001, "The studio is closing.")
 
 
 class Listener:
-    """Gives its messages to `async for`, in order. `ended` is done when there will be none any more."""
+    """Yields its messages to `async for`, in order. `ended` is done when no more will come."""
 
     def __init__(
         self, run_id: str | None, first: Iterable[str], newest_id: int, clock: Callable[[], float] = time.monotonic
@@ -72,7 +72,7 @@ class Listener:
         self._waiting = deque(first)
         self._most = len(self._waiting) + MOST_WAITING
         self._news = asyncio.Event()
-        self._given_at: float | None = None  # when it took the message that it is sending
+        self._given_at: float | None = None  # when it took the message it is now sending
 
     @property
     def behind(self) -> int:
@@ -93,7 +93,7 @@ class Listener:
         return self._waiting.popleft()
 
     def hear(self, messages: Iterable[Message]) -> None:
-        """Take those that it wants. Never waits: whoever is too far behind is let go."""
+        """Queue the messages it wants. Never waits: a listener that is too far behind is dropped."""
         if self.ended.done():
             return
         self._waiting += [
@@ -108,7 +108,7 @@ class Listener:
             self._news.set()
 
     def end(self, ending: Ending) -> None:
-        """Let it go."""
+        """Drop the listener."""
         if not self.ended.done():
             self._waiting.clear()
             self.ended.set_result(ending)
@@ -119,21 +119,21 @@ class Listener:
 class _Known:
     """What is kept of one run."""
 
-    lost: int  # newest id of what is kept of it no more
+    lost: int  # newest id that is no longer kept
     status: RunStatus = RunStatus.PREPARING
     values: dict[str, Any] = field(default_factory=dict)  # of its newest progress
-    state: Message | None = None  # the newest that tells how it stands
+    state: Message | None = None  # the newest message with its status
     updates: deque[Message] = field(default_factory=deque)
 
     @property
     def goes_on(self) -> bool:
-        """Whether it is known that somebody works on the run, or that it waits for its turn."""
+        """Whether the run is known to be active or queued."""
         return self.state is not None and (self.status.is_active or self.status is RunStatus.QUEUED)
 
 
 @dataclass(slots=True)
 class _Delivery:
-    """What is handed out in one event loop."""
+    """The listeners of one event loop, and the messages for them."""
 
     listeners: dict[Listener, None] = field(default_factory=dict)
     inbox: list[Message] = field(default_factory=list)
@@ -141,14 +141,14 @@ class _Delivery:
 
 
 class Broadcast:
-    """Keeps the newest events and hands them out.
+    """Keeps the newest events and sends them to listeners.
 
-    Ids rise from the milliseconds of the clock at opening on, and so do over restarts.
+    Ids start at the clock's milliseconds when it is opened, so they increase across restarts.
 
     Args:
-        above: the newest id that is known to have been given before, 0 for none: the clock may have been set back.
+        above: the newest id known from before, 0 for none: the clock may have been set back.
         most_listeners: at once.
-        clock: seconds that only go on.
+        clock: seconds; never goes back.
     """
 
     def __init__(
@@ -157,10 +157,10 @@ class Broadcast:
         self._most_listeners, self._clock = most_listeners, clock
         self._lock = threading.Lock()
         self._newest_id = max(time.time_ns() // 1_000_000, above + UNWRITTEN_IDS if above else 0)
-        self._forgotten = self._newest_id  # newest id of runs of which nothing is kept any more
-        self._runs: OrderedDict[str, _Known] = OrderedDict()  # the one that was told of last stands last
+        self._forgotten = self._newest_id  # newest id of runs that are no longer kept
+        self._runs: OrderedDict[str, _Known] = OrderedDict()  # the latest to change is last
         self._lasting: deque[Message] = deque()
-        self._waiting: dict[str, None] = {}  # runs whose newest progress was not told yet
+        self._waiting: dict[str, None] = {}  # runs whose newest progress was not sent yet
         self._next_release = -math.inf
         self._gap = GAP_SECONDS
         self._deliveries: dict[asyncio.AbstractEventLoop, _Delivery] = {}
@@ -168,7 +168,7 @@ class Broadcast:
 
     @property
     def newest_id(self) -> int:
-        """The newest id that was given."""
+        """The newest id given."""
         return self._newest_id
 
     @property
@@ -176,10 +176,10 @@ class Broadcast:
         """How many listen now."""
         return sum(len(delivery.listeners) for delivery in list(self._deliveries.values()))
 
-    # Telling: from any thread
+    # Publishing: from any thread
 
     def progress(self, run_id: str, progress: TrainingProgress) -> None:
-        """Tell how far a run is, unless it has ended."""
+        """Publish a run's progress, unless it has ended."""
         with self._lock:
             run = self._run(run_id)
             if not run.status.is_active:
@@ -191,7 +191,7 @@ class Broadcast:
             self._release_due()
 
     def status(self, run_id: str, status: RunStatus, progress: TrainingProgress) -> None:
-        """Tell that a run is now `status`, unless that was told before. `progress`: as the database has it."""
+        """Publish that a run is now `status`, unless it was already. `progress`: from the database."""
         with self._lock:
             run = self._run(run_id)
             if run.state is not None and run.status is status:
@@ -202,7 +202,7 @@ class Broadcast:
             run.state = self._keep_lasting(run_id, run, _kind(status))
 
     def introduce(self, run_id: str, status: RunStatus, progress: TrainingProgress) -> None:
-        """Know how a run stands to which nothing has happened since the opening. It is told to new listeners only."""
+        """Learn the state of a run that has not changed since the opening. Only new listeners get it."""
         with self._lock:
             run = self._run(run_id)
             if run.state is None:
@@ -210,7 +210,7 @@ class Broadcast:
                 run.state = _message(self._newest_id, run_id, _kind(status), run)
 
     def model_completed(self, run_id: str, model_id: str, model_name: str) -> None:
-        """Tell that a model of a run is finished."""
+        """Publish that a model of a run is finished."""
         with self._lock:
             run = self._run(run_id)
             if run_id in self._waiting:
@@ -226,7 +226,7 @@ class Broadcast:
             )
 
     def close(self) -> None:
-        """Let every listener go."""
+        """Drop every listener."""
         with self._lock:
             self._closed = True
 
@@ -234,22 +234,22 @@ class Broadcast:
 
     @contextmanager
     def listening(self, after: int | None = None, run_id: str | None = None) -> Iterator[Listener]:
-        """A listener, from now on until the end of the block.
+        """A listener, until the end of the block.
 
         Args:
-            after: it has heard everything up to this id, and gets what came since. None: it gets first how those
-                runs stand that go on or wait, or how `run_id` stands.
-            run_id: it wants to hear of this run alone.
+            after: the last id it knows; it gets everything newer. None: it first gets the state of all active and
+                waiting runs, or of `run_id`.
+            run_id: it gets only this run's events.
 
         Raises:
-            RunError: there are too many, or the studio is closing.
+            RunError: there are too many listeners, or the studio is closing.
         """
         loop = asyncio.get_running_loop()
         with self._lock:
             if self._closed:
                 raise RunError(CLOSING.sentence)
             if self.listeners >= self._most_listeners:
-                raise RunError(f"{self._most_listeners:,} programs listen already. Close one, then connect again.")
+                raise RunError(f"{self._most_listeners:,} programs are already listening. Close one, then reconnect.")
             first = self._state(run_id) if after is None else self._since(after, run_id)
             listener = Listener(run_id, first, self._newest_id, self._clock)
             delivery = self._deliveries.setdefault(loop, _Delivery())
@@ -282,7 +282,7 @@ class Broadcast:
                     listener.hear(messages)
                 if place % HANDED_AT_ONCE == 0:
                     await asyncio.sleep(0)
-            await asyncio.sleep(0)  # by now they have sent it, unless they had to wait for it
+            await asyncio.sleep(0)  # by now they have sent it, unless they had to wait
             with self._lock:
                 self._gap = min(LONGEST_GAP_SECONDS, max(GAP_SECONDS, REST * (time.thread_time() - began)))
 
@@ -299,7 +299,7 @@ class Broadcast:
         else:
             lost = self._runs[run_id].lost if run_id in self._runs else self._forgotten
         whole = lost <= after <= self._newest_id
-        heard = after if after <= self._newest_id else 0  # an id that was never given says nothing
+        heard = after if after <= self._newest_id else 0  # an id that was never given means nothing
         kept = itertools.chain(self._lasting, *(run.updates for run in self._runs.values()))
         messages = sorted(each for each in kept if each.id > heard and run_id in (None, each.run_id))
         if whole:
@@ -324,7 +324,7 @@ class Broadcast:
         return self._runs[run_id]
 
     def _change(self, run: _Known, status: RunStatus, progress: TrainingProgress) -> None:
-        """The database is a moment late with figures, but has the sentence."""
+        """Set the status. Only the sentence comes from the database: its figures are a moment late."""
         run.status = status
         run.values = {**(run.values or _values(progress)), "message": _shown(progress.message), "timestamp": utc_now()}
 
@@ -363,10 +363,10 @@ class Broadcast:
 
 
 class WebSocketProgressEmitter(ProgressEmitter):
-    """Tells a run's progress and models to all who listen to `broadcast`.
+    """Publishes a run's progress and models to `broadcast`.
 
     Args:
-        kept_as: the id under which a model is kept; a resumed one keeps the id that it had.
+        kept_as: the id of the stored model; after a resume, a model keeps its earlier id.
     """
 
     def __init__(
@@ -422,6 +422,6 @@ def _finite(number: float | None) -> float | None:
 
 
 def _shown(sentence: str) -> str:
-    """Half a letter as a question mark, and no more than a sentence may have."""
+    """`sentence` with lone surrogates as question marks, cut at MOST_LETTERS."""
     shown = sentence.encode(errors="replace").decode()
     return shown if len(shown) <= MOST_LETTERS else f"{shown[: MOST_LETTERS - 1]}…"

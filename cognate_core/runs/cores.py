@@ -1,4 +1,4 @@
-"""How much of the processor the parts of the studio may use."""
+"""How much of the processor each part of the studio may use."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from cognate_core.config import TrainingConfig
 
 
 def usable_cores(system: Path = Path("/")) -> int:
-    """Physical cores that this process may use, by its affinity and its container's quota; whole ones, at least 1."""
+    """The number of physical cores this process may use, by its affinity and its container's quota; at least 1."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count() or 1
     physical = min(psutil.cpu_count(logical=False) or usable, usable)
     return max(1, int(min([physical, *_quotas(system)])))
 
 
 def worker_threads(config: TrainingConfig | None = None) -> int:
-    """Threads of a process that trains with `config`, at most; or of one that asks a trained model, which leaves a core
-    to the dashboard. OMP_NUM_THREADS bounds the former.
+    """The most threads for a process that trains with `config`, limited by OMP_NUM_THREADS. Without `config`: for a
+    process that uses a trained model, which leaves one core to the pages.
 
-    A model of the Grokking lab is too small to be shared out between threads, and others race beside it.
+    A Grokking lab model gets one thread: it is too small for more, and others race beside it.
     """
     if config is None:
         return max(1, usable_cores() - 1)
@@ -35,7 +35,7 @@ def worker_threads(config: TrainingConfig | None = None) -> int:
 
 
 def _quotas(system: Path) -> Iterator[float]:
-    """Cores' worth of time that each control group around this process may take; none where the system has no such."""
+    """The cores that each control group around this process allows; nothing where the system has no such groups."""
     groups: list[str] = []
     with suppress(OSError):
         groups = (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()

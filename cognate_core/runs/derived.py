@@ -1,6 +1,6 @@
-"""Runs made of other runs: the twin with the gradient filter the other way, and the branch from a checkpoint.
+"""Derived runs: the twin, with the gradient filter switched the other way, and the branch from a checkpoint.
 
-Knows configs and checkpoint folders; it starts nothing and writes no database.
+It knows configs and checkpoint folders. It starts nothing and writes no database.
 """
 
 from __future__ import annotations
@@ -18,42 +18,42 @@ from cognate_core.labels import folder_name
 
 
 def twin_config(config: TrainingConfig) -> TrainingConfig:
-    """The same settings with GrokFast switched the other way. The seed is the same: so are start and data."""
+    """The same settings with GrokFast switched the other way. The seed stays, and so do initial weights and data."""
     return config.with_overrides({"grokfast_enabled": not config.grokfast_enabled})
 
 
 def twin_key(run_id: str) -> str:
-    """The key with which a run's twin is started: there is one at most."""
+    """The start key of a run's twin: it makes sure that there is at most one."""
     return f"twin-{run_id}"
 
 
 def branch_config(config: TrainingConfig, step: int, changes: Mapping[str, Any]) -> TrainingConfig:
-    """`config` with `changes` for a run that goes on after `step`.
+    """`config` with `changes` for a run that continues after `step`.
 
     Raises:
-        ConfigError: a setting cannot be changed on the way, or has a value that cannot be used.
+        ConfigError: a setting cannot be changed in a branch, or its value cannot be used.
     """
     fixed = sorted(set(changes) - set(fields_that("branchable", config.task)))
     if fixed:
         raise ConfigError(
             dict.fromkeys(
                 fixed,
-                "This cannot change on the way: the weights or data depend on it, or nothing does. Start a new run.",
+                "A branch cannot change this: the weights or data depend on it, or nothing does. Start a new run.",
             )
         )
     changed = config.with_overrides(changes)
     if changed.max_steps <= step:
         raise ConfigError(
-            {"max_steps": f"The branch begins after step {step:,}; choose more training steps than that."}
+            {"max_steps": f"The branch starts after step {step:,}; choose more training steps than that."}
         )
     if changed.max_steps == config.max_steps:
         return changed
-    ponders_from = round(config.act_from * config.max_steps)  # that step stays, however many steps there are
+    ponders_from = round(config.act_from * config.max_steps)  # keep that step, however many steps there are
     return changed.with_overrides({"act_from": min(1.0, ponders_from / changed.max_steps)})
 
 
 def checkpoint_steps(run_folder: Path, model_name: str | None = None) -> list[int]:
-    """The steps at which a model of a run, or any of its models, has a checkpoint, in their order."""
+    """The checkpoint steps of a model of a run, or of all its models, in order."""
     model = "*" if model_name is None else folder_name(model_name)
     manifests = run_folder.glob(f"{model}/checkpoints/step-????????/{CHECKPOINT_MANIFEST}")
     names = (path.parent.name.removeprefix("step-") for path in manifests)
@@ -61,12 +61,12 @@ def checkpoint_steps(run_folder: Path, model_name: str | None = None) -> list[in
 
 
 def nearest_checkpoint(steps: list[int], step: int) -> int | None:
-    """The one of `steps` that is closest to `step`, of two the earlier; None when there are none."""
+    """The one of `steps` closest to `step`, the earlier of two equally close; None without steps."""
     return min(steps, key=lambda each: (abs(each - step), each), default=None)
 
 
 def checkpoint_folder(run_folder: Path, model_name: str, step: int) -> Path:
-    """Where that checkpoint lies.
+    """The folder of a checkpoint.
 
     Raises:
         RunError: it is no longer there.
@@ -78,7 +78,7 @@ def checkpoint_folder(run_folder: Path, model_name: str, step: int) -> Path:
 
 
 def keep_beginning(checkpoint: Path, begin: Path) -> None:
-    """Have a checkpoint in the folder `begin`, too, whole or not at all: the run that it is of may go on or go.
+    """Link or copy a checkpoint to the folder `begin`, completely or not at all: its run may replace or delete it.
 
     Raises:
         RunError: it is no longer there.
@@ -89,16 +89,16 @@ def keep_beginning(checkpoint: Path, begin: Path) -> None:
     try:
         shutil.copytree(checkpoint, unfinished / checkpoint.name, copy_function=_link_or_copy)
         unfinished.rename(begin)
-    except (shutil.Error, FileNotFoundError) as error:  # the run that it is of has just removed it
+    except (shutil.Error, FileNotFoundError) as error:  # its run has just removed it
         shutil.rmtree(unfinished, ignore_errors=True)
-        raise RunError("The checkpoint was just replaced by a newer one. Choose a step again.") from error
+        raise RunError("A newer checkpoint has just replaced this one. Choose a step again.") from error
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
 
 
 def _link_or_copy(source: str, target: str) -> None:
-    """A second name for the same file, which is never changed; a copy where the disk knows no second names."""
+    """Hard-link the file, which is never changed; copy it where the disk has no hard links."""
     try:
         os.link(source, target)
     except OSError:

@@ -1,6 +1,6 @@
-"""One execution of a run, from its start or resumption to its end: in this process, or in one of its own.
+"""One execution of a run, from its start or resumption to its end: in this process or in a separate one.
 
-Both go through `run_pipeline` and tell the same things to a RunContext; they differ in where it happens.
+Both use `run_pipeline` and report the same things to a RunContext.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from cognate_core.runs.derived import checkpoint_steps
 from cognate_core.service import INTERRUPTIONS, TrainingService, stronger
 
 ASKED_BY = {status: kind for kind, status in INTERRUPTIONS.items()}
-"""What is asked of a run that shows this status."""
+"""The command that a run with this status has received."""
 
 COMMANDS: dict[str, type[Interruption]] = {"pause": PauseRequested, "stop": StopRequested, "cancel": CancelRequested}
-"""What a worker process understands."""
+"""The commands of a worker process."""
 
 LOAD = "load"
-"""What a spare worker hears before its job: to load its libraries meanwhile."""
+"""The first line for a spare worker: load the libraries, then wait for the job."""
 
 
 def begin_folder(run_folder: Path) -> Path:
-    """Where a run that branched off has the checkpoint that it begins with."""
+    """The folder of the checkpoint that a branch starts from."""
     return run_folder / "begin"
 
 
@@ -49,11 +49,11 @@ BuildService = Callable[["RunContext"], TrainingService]
 
 @dataclass(slots=True)
 class RunContext:
-    """What a service needs of the run that it is built for, and where what it says goes.
+    """What a service needs to know about its run, and where its output goes.
 
-    `completed`: models of this run that an earlier life of it finished. `data_hash`: of the data that it trained on.
-    `show`: puts a sentence where people see it. `chooses_threads`: this process is there for the run alone, which may
-    choose its number of threads.
+    `completed`: models that an earlier execution of this run finished. `data_hash`: of the data it trained on.
+    `show`: shows a sentence to people. `chooses_threads`: whether the run may choose its number of threads, because it
+    has the process for itself.
     """
 
     run_id: str
@@ -70,7 +70,7 @@ class RunContext:
     chooses_threads: bool = False
 
     def tell(self, message: str) -> None:
-        """Show what is being done while data are prepared; raises what the person asked for meanwhile."""
+        """Show what is being done while data are prepared. Raises the Interruption that the person asked for."""
         self.show(message)
         if self.service is not None:
             self.service.raise_while_preparing(self.run_id)
@@ -78,7 +78,7 @@ class RunContext:
             raise self.interruption
 
     def interrupt(self, kind: type[Interruption]) -> None:
-        """Ask for an end, from any thread. A weaker command does not take a stronger one back."""
+        """Ask the run to end, from any thread. A weaker command does not replace a stronger one."""
         self.interruption = stronger(self.interruption, kind)
         if self.service is not None:
             self.service.interrupt(self.run_id, self.interruption)
@@ -92,16 +92,16 @@ class Outcome:
     message: str
     error: str | None = None
     error_details: str | None = None
-    lacking: Literal["memory", "disk"] | None = field(default=None, kw_only=True)  # when that is why it failed
+    lacking: Literal["memory", "disk"] | None = field(default=None, kw_only=True)  # if it failed because of that
 
     def columns(self) -> dict[str, Any]:
-        """The columns of the run's row that it decides."""
+        """The columns of the run's row that it sets."""
         return {key: value for key, value in asdict(self).items() if key not in ("status", "lacking")}
 
 
 def build_real_service(context: RunContext) -> TrainingService:
-    """The service that fetches real data and trains real models, going on where an earlier life of the run ended."""
-    # Imported here because they load torch and datasets, which the pages must not wait for.
+    """The service that fetches real data and trains real models. It continues where an earlier execution ended."""
+    # Imported here because they load torch and datasets, which would delay the pages.
     from cognate_core.data.arithmetic_loader import ArithmeticLoader
     from cognate_core.data.loader import MixtureLoader
     from cognate_core.training.ray_trainer import RayTrainer
@@ -121,7 +121,7 @@ def build_real_service(context: RunContext) -> TrainingService:
     return TrainingService(
         progress_emitter=context.emitter,
         dataset_loader=ArithmeticLoader(context.config, cache, context.record)
-        if context.config.task == "arithmetic"  # `loop_for` knows no other than this and text
+        if context.config.task == "arithmetic"  # `loop_for` knows only this and text
         else MixtureLoader(context.config, cache, context.record, context.tell, context.data_hash),
         model_trainer=trainer(
             context.record,
@@ -134,17 +134,17 @@ def build_real_service(context: RunContext) -> TrainingService:
 
 
 def run_pipeline(context: RunContext, build_service: BuildService) -> Outcome:
-    """Carry a run out in the calling thread; whatever happens is told as an Outcome."""
+    """Carry out a run in the calling thread. Every error becomes an Outcome."""
     try:
         return asyncio.run(_pipeline(context, build_service))
-    except BaseException as error:  # noqa: BLE001  (a thread or process of its own has no caller: the outcome tells)
+    except BaseException as error:  # noqa: BLE001  (a separate thread or process has no caller: the outcome reports it)
         status = RunStatus.DIVERGED if isinstance(error, Diverged) else RunStatus.FAILED
         sentence = plain_sentence(error)
         return Outcome(status, sentence, sentence, traceback.format_exc(), lacking=lacking(error))
 
 
 def lacking(error: BaseException) -> Literal["memory", "disk"] | None:
-    """What there was too little of."""
+    """What was lacking, if the error says so."""
     if is_out_of_memory(error):
         return "memory"
     return "disk" if is_disk_full(error) else None
@@ -160,7 +160,7 @@ async def _pipeline(context: RunContext, build_service: BuildService) -> Outcome
         goes_on=lambda name: bool(checkpoint_steps(folder, name)),
     )
     context.service = service
-    if context.interruption is not None:  # it came before there was a service to tell
+    if context.interruption is not None:  # it came before there was a service
         service.interrupt(context.run_id, context.interruption)
     await service.execute_training_pipeline(context.run_id)
     session = await service.get_training_status(context.run_id)
@@ -173,30 +173,30 @@ class Execution(ABC):
 
     @abstractmethod
     def run(self) -> Outcome:
-        """Carry it out; blocks until its end."""
+        """Carry it out; blocks until it ends."""
 
     @abstractmethod
     def interrupt(self, kind: type[Interruption]) -> None:
-        """Ask for an end, from any thread. Never waits."""
+        """Ask it to end, from any thread. Never waits."""
 
     @property
     def pid(self) -> int | None:
-        """Of the process that was started for it, None when there is none."""
+        """The id of its process; None if it has none."""
         return None
 
     @property
     def silent_seconds(self) -> float:
-        """How long nothing was heard of it."""
+        """Seconds since its last sign of life."""
         return 0.0
 
     @property
     def memory_bytes(self) -> int | None:
-        """How much memory the process that was started for it has now; None when there is none."""
+        """The memory that its process uses now; None if it has none."""
         return None
 
     @abstractmethod
     def kill(self) -> None:
-        """End it by force, as far as that can be done, from any thread."""
+        """End it by force, if possible. From any thread."""
 
 
 class ThreadExecution(Execution):
@@ -212,11 +212,11 @@ class ThreadExecution(Execution):
         self._context.interrupt(kind)
 
     def kill(self) -> None:
-        """A thread cannot be ended from outside; it ends with the process."""
+        """Does nothing: a thread cannot be killed. It ends with the process."""
 
 
 class RefusedExecution(Execution):
-    """Of a run that cannot begin: to carry it out raises why."""
+    """An execution of a run that cannot start: `run` raises the reason."""
 
     def __init__(self, error: Exception) -> None:
         self._error = error
@@ -225,7 +225,7 @@ class RefusedExecution(Execution):
         raise self._error
 
     def interrupt(self, kind: type[Interruption]) -> None:
-        """It ends at once."""
+        """Does nothing: it ends at once."""
 
     def kill(self) -> None:
-        """There is nothing to end."""
+        """Does nothing: there is nothing to end."""

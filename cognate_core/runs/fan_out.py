@@ -1,4 +1,4 @@
-"""One emitter that stands for several."""
+"""One emitter that passes everything to several."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cognate_core.contracts import ModelArtifacts, ProgressEmitter, TrainingProg
 
 
 class FanOutEmitter(ProgressEmitter):
-    """Hands everything to each emitter in its turn. What one raises reaches the run, and those behind hear nothing."""
+    """Passes everything to each emitter in turn. If one raises, the run gets the error and later emitters nothing."""
 
     def __init__(self, emitters: Sequence[ProgressEmitter]) -> None:
         self._emitters = tuple(emitters)

@@ -1,4 +1,4 @@
-"""The data directory: where it is, where its database lies, who manages it, and the room that is kept there."""
+"""The data directory: its location, its database, who manages it, and its reserve of disk space."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ RESERVE_BYTES = 2_000_000
 
 
 class Reserve:
-    """Room that is kept on the disk, so that a full one leaves some to write how a run ended."""
+    """Reserved disk space, so that a full disk still has room to write how a run ended."""
 
     def __init__(self, home: Path) -> None:
         self._path = home / "reserve"
 
     def keep(self) -> None:
-        """Have it, unless there is no room even for that: the next call tries again."""
+        """Reserve the space. If the disk has no room for it, the next call tries again."""
         if not self._path.exists():
             try:
                 self._path.write_bytes(bytes(RESERVE_BYTES))
@@ -35,49 +35,49 @@ class Reserve:
                 _log.warning("There is no room on the disk for the reserve: %s", error)
 
     def give_up(self) -> None:
-        """Let others write there."""
+        """Free the space for others."""
         self._path.unlink(missing_ok=True)
 
 
 def database_path(home: Path) -> Path:
-    """Where the database of a data directory lies."""
+    """The path of a data directory's database."""
     return home / "studio.sqlite"
 
 
 def default_home() -> Path:
-    """The data directory: COGNATE_HOME, or the usual place for data of this user."""
+    """The data directory: COGNATE_HOME, or the system's usual place for this user's data."""
     chosen = os.environ.get("COGNATE_HOME")
     return Path(chosen) if chosen else Path(platformdirs.user_data_dir("cognate-studio", appauthor=False))
 
 
 def made_home(home: Path) -> Path:
-    """The data directory, which is made if need be. Raises StorageError when it cannot be."""
+    """The data directory, created if needed. Raises StorageError if that fails."""
     try:
-        home.mkdir(mode=0o700, parents=True, exist_ok=True)  # what lies there is nobody else's on this computer
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)  # only this user may read it
     except OSError as error:
-        raise StorageError(f"The data folder {home} cannot be made ({error}). Check COGNATE_HOME.") from error
+        raise StorageError(f"The data folder {home} cannot be created ({error}). Check COGNATE_HOME.") from error
     return home.resolve()
 
 
 def not_writable(home: Path, error: OSError) -> str:
-    """Why nothing can be kept there."""
+    """Why nothing can be saved there."""
     return f"The data folder {home} cannot be written ({error}). Make it writable, or choose another with COGNATE_HOME."
 
 
 def running_address(home: Path) -> str | None:
-    """Where the studio that manages a data directory is reached; None when none is open, or it has not said so."""
+    """The address of the studio that manages a data directory; None if no studio is open or it has not published it."""
     try:
         record = ProgressReader(database_path(home)).coordination(COORDINATION_KEY) or {}
         began = psutil.Process(record["pid"]).create_time()
     except (CognateError, KeyError, TypeError, ValueError, psutil.Error):
         return None
-    # Of one that was killed the record stays, and another program may have its port: it must not be given the token.
+    # A killed studio leaves its record, and another program may use its port by now: it must not get the token.
     is_its_own = began <= datetime.fromisoformat(record["started_at"]).timestamp()
     return record.get("address") if record.get("open") and is_its_own else None
 
 
 def owner_sentence(home: Path) -> str:
-    """Who manages a data directory that this process cannot have."""
+    """Who manages a data directory that this process cannot manage."""
     known = ""
     try:
         owner = ProgressReader(database_path(home)).coordination(COORDINATION_KEY)

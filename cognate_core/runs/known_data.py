@@ -1,4 +1,4 @@
-"""What earlier runs already know of the data that a run with the same settings will read."""
+"""What earlier runs found out about the data that a run with the same settings will read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cognate_core.storage.progress_reader import ProgressReader
 
 
 def known_report(log: ProgressReader, config: TrainingConfig) -> dict[str, Any] | None:
-    """The fields of the DataReport of the newest run with the same data settings, which had them all; else None."""
+    """The DataReport fields of the newest run with the same data settings and no missing dataset; None without one."""
     names = list(fields_that("prepares_data"))
     wanted = [getattr(config, name) for name in names]
     for run in log.runs():

@@ -1,4 +1,4 @@
-"""What was trained: deleted and put back, renamed, described, looked into, and asked how often it is right."""
+"""Trained runs and models: delete and restore, rename, describe, inspect, and measure their accuracy."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ MAX_NOTE_LENGTH = 4000
 
 
 class Library(Scheduler):
-    """Runs and models that are there."""
+    """Existing runs and models."""
 
     def delete_model(self, model_id: str) -> None:
-        """Move a model's files to the trash and forget it.
+        """Move a model and its files to the trash.
 
         Raises:
-            RunError: there is no such model, or its run is going on.
+            RunError: there is no such model, or its run is active.
         """
         with self._ending:
             model = self.log.model(model_id)
-            self._require_rest(model.run_id, "Its run is going on")
+            self._require_rest(model.run_id, "Its run has not ended")
             self._require_unmeasured(model_id)
             files = self.log.artifacts(model_id)
             own = self._folder(model.run_id) / folder_name(model.trained_as)
@@ -44,23 +44,23 @@ class Library(Scheduler):
             self._keep_run_file(model.run_id)
 
     def delete_run(self, run_id: str) -> None:
-        """Move a run, its models and its files to the trash and forget it.
+        """Move a run, its models and its files to the trash.
 
         Raises:
-            RunError: there is no such run, it waits or is going on.
+            RunError: there is no such run, or it is waiting or active.
         """
         with self._ending, self._lock:
             run = self.log.run(run_id)
-            self._require_rest(run_id, "The run is going on")
+            self._require_rest(run_id, "The run has not ended")
             for model in self.log.models(run_id):
                 self._require_unmeasured(model.id)
             self._move_to_trash("run", run_id, run.name, self._folder(run_id), self.log.export_run(run_id))
 
     def put_back(self, entry_id: str) -> TrashEntry:
-        """Take something out of the trash and have it again as it was.
+        """Restore a run or model from the trash.
 
         Raises:
-            RunError: it is no longer there, or (a model) its run is not.
+            RunError: it is no longer in the trash, or the model's run no longer exists.
         """
         with self._ending:
             entry = self.trash.entry(entry_id)
@@ -71,7 +71,7 @@ class Library(Scheduler):
             (own,) = entry.rows[f"{entry.kind}s"]
             known = self._with_reserve(lambda: self.log.put_back(entry_id))
             if not known and not self.log.is_taken("runs" if entry.kind == "run" else "models", own["id"]):
-                self.log.import_rows(entry.rows)  # of an earlier version, or the database was lost since
+                self.log.import_rows(entry.rows)  # from an earlier version, or the database was lost since
                 if entry.kind == "run":
                     fill_from_logs(self.log, self.home / entry.origin)
             self._keep_run_file(own["id"] if entry.kind == "run" else own["run_id"])
@@ -79,7 +79,7 @@ class Library(Scheduler):
             return entry
 
     def remove_for_good(self, entry_id: str) -> None:
-        """Remove something from the trash.
+        """Remove an entry of the trash for good.
 
         Raises:
             RunError: it is no longer there.
@@ -91,10 +91,10 @@ class Library(Scheduler):
         self._reserve.keep()
 
     def empty_trash(self) -> int:
-        """Remove all that lies in the trash for good; how many entries there were.
+        """Remove everything in the trash for good; returns the number of entries removed.
 
         Raises:
-            StorageError: some cannot be removed; the others are.
+            StorageError: some cannot be removed; the others were.
         """
         entries, removed, refused = self.trash.entries(), 0, list[StorageError]()
         for entry in entries:
@@ -102,7 +102,7 @@ class Library(Scheduler):
                 self.remove_for_good(entry.id)
                 removed += 1
             except NotFound:
-                continue  # somebody else removed it, or put it back
+                continue  # another request removed it or put it back
             except StorageError as error:
                 refused.append(error)
         if refused:
@@ -112,15 +112,15 @@ class Library(Scheduler):
         return removed
 
     def checkpoint_steps(self, run_id: str, model_name: str) -> list[int]:
-        """The steps at which a model of the run has a checkpoint."""
+        """The checkpoint steps of a model of the run."""
         return checkpoint_steps(self._folder(run_id), model_name)
 
     def batch_at(self, run_id: str, model_name: str, step: int) -> list[BatchSequence]:
-        """What a model of the run read at a step, as one entry for each sequence.
+        """What a model of the run read at a step, one entry for each sequence.
 
         Raises:
             RunError: the run has no such model.
-            DataError: the data that it read are no longer there, or lie too far on to be drawn again.
+            DataError: the data are gone, or the step is too late to draw its batch again.
         """
         from cognate_core.data.replay import batch_at
 
@@ -132,31 +132,31 @@ class Library(Scheduler):
         return batch_at(prepared, run.config, seed, step, begin_folder(self._folder(run_id)))
 
     def rename_run(self, run_id: str, name: str) -> None:
-        """Call a run otherwise. Its models keep their names. Raises ConfigError when the name cannot be used."""
+        """Rename a run. Its models keep their names. Raises ConfigError if the name cannot be used."""
         self.log.rename_run(self.log.run(run_id).id, valid_name(name))
         self._keep_run_file(run_id)
 
     def describe_model(self, model_id: str, *, title: str, note: str, tags: Sequence[str]) -> None:
-        """Keep what a person calls a model and says of it. Raises ConfigError when a text cannot be used."""
+        """Set a model's name, note and tags. Raises ConfigError if a text cannot be used."""
         model = self.log.model(model_id)
         if len(note) > MAX_NOTE_LENGTH:
-            raise ConfigError({"note": f"The note has {len(note):,} characters; {MAX_NOTE_LENGTH:,} fit. Shorten it."})
+            raise ConfigError({"note": f"The note has {len(note):,} characters; at most {MAX_NOTE_LENGTH:,} fit."})
         kept = list(dict.fromkeys(valid_tag(tag) for tag in tags))
         self.log.describe_model(model_id, title=valid_name(title, "model"), note=note.strip(), tags=kept)
         self._keep_run_file(model.run_id)
 
     def kept_steps(self, model_id: str) -> list[int]:
-        """The steps before that of its weights at which a model has a checkpoint, in their order."""
+        """A model's checkpoint steps before the step of its weights, in order."""
         model = self.log.model(model_id)
         steps = checkpoint_steps(self._folder(model.run_id), model.details["model_name"])
         return [step for step in steps if step < model.step]
 
     def remove_upload(self, name: str) -> None:
-        """Remove a file that a person added, for good.
+        """Remove an uploaded file for good.
 
         Raises:
-            NotFound: there is none of this name.
-            RunError: a run reads it now, or would if it went on.
+            NotFound: there is no such file.
+            RunError: a run uses it, or would if it were resumed.
         """
         from cognate_core.data.uploads import find_upload, remove
 
@@ -166,8 +166,8 @@ class Library(Scheduler):
             needs_it = run.status is RunStatus.QUEUED or run.status.is_active or run.status.can_resume
             if needs_it and run.config.dataset_path and path.is_relative_to(Path(run.config.dataset_path).resolve()):
                 raise RunError(
-                    f"The run {run.name} ({run.status.value}) needs this file. Let it end, or delete the run, then "
-                    "remove it."
+                    f"The run {run.name} ({run.status.value}) needs this file. Remove it when the run has ended, or "
+                    "delete the run first."
                 )
         remove(file)
 
@@ -184,14 +184,14 @@ class Library(Scheduler):
         return self.store.path(row["path"]).parent, str(row["sha256"])
 
     def measure_accuracy(self, model_id: str, questions: int, *, checkpoints: bool = False) -> None:
-        """Begin to measure how many held-out questions a model answers right. `measurement` tells how far it is.
+        """Start to measure how many held-out questions a model answers right. `measurement` shows the progress.
 
         Args:
-            questions: at most this many of each dataset.
-            checkpoints: whether to ask its kept checkpoints, too.
+            questions: at most this many from each dataset.
+            checkpoints: whether to measure its kept checkpoints, too.
 
         Raises:
-            RunError: there is no such model, it answers no questions, another measurement is going on, or its data are
+            RunError: there is no such model, it answers no questions, another measurement is running, or its data are
                 not known.
             StorageError: its files are gone.
         """
@@ -199,11 +199,11 @@ class Library(Scheduler):
         run = self.log.run(model.run_id)
         if run.config.task == "arithmetic":
             raise RunError(
-                "A model of the Grokking lab reads no questions. How many of its problems it has right stands in its "
-                "table."
+                "A Grokking lab model answers no questions in words. Its table shows how many problems it answers "
+                "right."
             )
         if not run.data_report:
-            raise RunError("What this model was trained on was not recorded: there is no held-out row to ask.")
+            raise RunError("This model's training data were not recorded, so there are no held-out questions to ask.")
         folder, _ = self.weights(model_id)
         job = Job(
             folder=str(folder),
@@ -217,17 +217,17 @@ class Library(Scheduler):
         self._measuring.start(model_id, job)
 
     def measurement(self) -> Measurement | None:
-        """How far the last measurement of accuracy is that was begun since the studio was opened."""
+        """The state of the latest accuracy measurement since the studio was opened; None without one."""
         return self._measuring.state
 
     def cancel_measurement(self) -> None:
-        """End the measurement of accuracy that is going on, if one is."""
+        """Cancel the running accuracy measurement, if there is one."""
         self._measuring.cancel()
 
     def _move_to_trash(
         self, kind: Literal["run", "model"], row_id: str, name: str, folder: Path, rows: Mapping[str, list[Row]]
     ) -> None:
-        """Both its files and its rows, or neither."""
+        """Move both files and rows, or neither."""
         entry = self._with_reserve(lambda: self.trash.put(kind, name, folder, rows))
         try:
             self._with_reserve(lambda: self.log.move_to_trash(kind, row_id, entry.id))
@@ -240,16 +240,16 @@ class Library(Scheduler):
         status = self.log.run(run_id).status
         if status.is_active or status is RunStatus.QUEUED:
             raise RunError(f"{what} ({status}). Stop or cancel it first.")
-        if run_id in workers():  # of a studio that was killed
-            raise RunError("Its last training process is just ending. Try again in a few seconds.")
+        if run_id in workers():  # left by a killed studio
+            raise RunError("Its last training process is still ending. Try again in a few seconds.")
 
     def _require_unmeasured(self, model_id: str) -> None:
         if self._measuring.is_going(model_id):
-            raise RunError("Its accuracy is being measured. Wait for the end, or cancel that first.")
+            raise RunError("Its accuracy is being measured. Wait until that is done, or cancel it first.")
 
 
 def seed_of(run: Run, model_name: str) -> int:
-    """The seed of one of the run's models. Raises NotFound when the run has no such model."""
+    """The seed of one of the run's models. Raises NotFound if the run has no such model."""
     seeds = dict(zip(run.model_names, seeds_from(run.config.seed), strict=False))
     if model_name not in seeds:
         raise NotFound("This run has no such model.")

@@ -1,7 +1,7 @@
-"""RunManager: a queue of runs, each carried out in a process of its own; pause, resume, stop, cancel, delete.
+"""RunManager: a queue of runs, each in a separate process; pause, resume, stop, cancel, delete.
 
-One process at a time manages a data directory. A page may ask from any thread and at any moment; after a restart
-everything is read back from SQLite, and from the runs' folders where SQLite was damaged.
+One process at a time manages a data directory. Pages may use it from any thread at any time. After a restart,
+everything is read back from SQLite, or from the runs' folders if SQLite was damaged.
 """
 
 from __future__ import annotations
@@ -45,17 +45,17 @@ class RunManager(Library):
 
     Args:
         home: the data directory; everything is kept below it.
-        max_parallel: how many runs train at once; others wait. Of the Grokking lab, as many as there are cores. With 0
-            none begins: they wait for whoever manages the directory next.
-        executor: "process": each run in a process of its own. "thread": in a thread of this one, for tests and
+        max_parallel: how many runs train at once; others wait. Runs of the Grokking lab may use as many as there are
+            cores. With 0, none starts: they wait for the next manager of the directory.
+        executor: "process": each run in a separate process. "thread": in a thread of this process, for tests and
             notebooks.
-        build_service: makes the service of a run, within its thread; "thread" only.
+        build_service: creates the service of a run, in the run's thread; "thread" only.
         timing: how long it waits for what.
 
     Attributes:
-        broadcast: tells whoever listens what happens to runs.
-        read_only: why nothing can be changed here, None when it can (see ReadOnlyManager).
-        none_begins: why no waiting run could begin when that was last tried, None when it could. It is tried again.
+        broadcast: sends events of runs to listeners.
+        read_only: why nothing can be changed here; None if it can (see ReadOnlyManager).
+        none_begins: why the last attempt to start waiting runs failed; None if it succeeded. It is repeated.
 
     Raises:
         RunError: another process manages this directory.
@@ -79,7 +79,7 @@ class RunManager(Library):
             raise RunError(owner_sentence(self.home)) from error
         except OSError as error:
             raise StorageError(not_writable(self.home, error)) from error
-        with ExitStack() as opened:  # what was opened is closed should opening fail
+        with ExitStack() as opened:  # closes everything if opening fails
             opened.callback(self._owner_lock.release)
             self._reserve = Reserve(self.home)
             self._reserve.keep()
@@ -92,7 +92,7 @@ class RunManager(Library):
             self._spare = SpareWorker(timing.spare)
             self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service
             self._lock = threading.Lock()
-            self._ending = threading.RLock()  # what has ended is deleted only once all of its end is written
+            self._ending = threading.RLock()  # a run is deleted only after its end is fully written
             self._executions: dict[str, Execution] = {}
             self._tracking: dict[str, Tracking] = {}  # of each execution
             self._threads: dict[str, threading.Thread] = {}
@@ -102,7 +102,7 @@ class RunManager(Library):
             self._heartbeat_ends = threading.Event()
             self._started_at = utc_now()
             self._address: str | None = None
-            # Each listener is an open socket: half of what may be open stays for everything else.
+            # Each listener is an open socket: half of the limit stays for everything else.
             most_listeners = allow_open_files(2 * MOST_LISTENERS) // 2
             self.broadcast = Broadcast(self._newest_event_id(), most_listeners)
             self._rebuild(damaged)
@@ -127,18 +127,18 @@ class RunManager(Library):
         origin: Origin | None = None,
         time_estimate: TimeEstimate | None = None,
     ) -> str:
-        """Queue a run, and start it when there is room; its id. A second call with one start_key changes nothing.
+        """Queue a run and start it when there is room; returns its id. A repeated start_key starts no second run.
 
-        `origin`: the run that it was made of. `time_estimate`: what was promised of its time.
+        `origin`: the run it derives from. `time_estimate`: the one shown to the person.
 
         Raises:
             ConfigError: a name or the key cannot be used, or an engine or tracker is not installed.
-            DiskFull: the disk has no room for what the run will keep.
+            DiskFull: the disk has no room for the run's files.
         """
         return self._enqueue(config, name, model_names, start_key, origin, time_estimate)
 
     def start_twin(self, run_id: str) -> str:
-        """Start the same run with GrokFast switched the other way; its id. When there is such a twin already, its id.
+        """Start the same run with GrokFast switched the other way. Returns the twin's id, also if it exists already.
 
         Raises:
             DiskFull: the disk has no room for it.
@@ -150,18 +150,18 @@ class RunManager(Library):
         return self.start(config, name, names, start_key=twin_key(run_id), origin=Origin(run_id, "twin"))
 
     def start_verification(self, run_id: str, start_key: str | None = None) -> str:
-        """Start the same run once more, to see whether the same comes of it; its id.
+        """Start the same run again, to check whether the result is the same; returns its id.
 
         Raises:
-            RunError: it has not ended, so that there is nothing yet to compare with.
+            RunError: the run has not ended, so there is nothing to compare with yet.
             DiskFull: the disk has no room for it.
         """
         run = self.log.run(run_id)
         if run.config_error or not run.status.is_terminal:
             why = run.config_error or f"It is {run.status}."
-            raise RunError(f"There is nothing yet that a repetition could be compared with. {why}")
+            raise RunError(f"There is nothing to compare a repetition with yet. {why}")
         name = name_after(run.name, ", verified")
-        # The trackers are perhaps those of another person. With as many threads, sums have the same last bits.
+        # The trackers may be another person's. With the same number of threads, sums have the same last bits.
         update = {"trackers": [], "threads": run.config.threads or self._threads_of(run)}
         config = run.config.model_copy(update=update)
         return self.start(config, name, run.model_names, start_key, Origin(run_id, "verification"))
@@ -175,11 +175,11 @@ class RunManager(Library):
         name: str,
         start_key: str | None = None,
     ) -> str:
-        """Start a run of one model that goes on from a checkpoint of this run, with changed settings; its id.
+        """Start a run of one model that continues from a checkpoint of this run, with changed settings; returns its id.
 
         Raises:
-            ConfigError: a setting cannot be changed on the way, or the name cannot be used.
-            RunError: the run has no checkpoint of that step any more.
+            ConfigError: a setting cannot be changed in a branch, or the name cannot be used.
+            RunError: the run no longer has a checkpoint of that step.
             DiskFull: the disk has no room for it.
         """
         run = self.log.run(run_id)
@@ -190,13 +190,13 @@ class RunManager(Library):
     def start_sweep(
         self, sweep: Sweep, name: str, start_key: str | None = None, origin: Origin | None = None
     ) -> tuple[str, list[str]]:
-        """Queue the runs of a sweep as one group, all or none: the group's id, and theirs.
+        """Queue the runs of a sweep as one group, all or none; returns the group's id and the runs' ids.
 
-        A second call with one start_key changes nothing. `origin`: the run whose settings the sweep begins with.
+        A repeated start_key queues nothing more. `origin`: the run whose settings the sweep starts from.
 
         Raises:
-            ConfigError: settings contradict (see Sweep.configs), or a name or the key cannot be used.
-            DiskFull: the disk has no room for what all of them will keep.
+            ConfigError: settings contradict each other (see Sweep.configs), or a name or the key cannot be used.
+            DiskFull: the disk has no room for the files of all runs.
         """
         require_whole(start_key)
         group_name, configs = valid_name(name, "sweep"), [config for _, config in sweep.configs()]
@@ -217,19 +217,19 @@ class RunManager(Library):
         if given == [new.id for new in new_runs]:
             for run_id in given:
                 self._announce(run_id)
-        else:  # the same press came a second time
+        else:  # the same start was sent twice
             group_id = self.log.run(given[0]).group_id or group_id
         self._start_next()
         return group_id, given
 
     def cancel_group(self, group_id: str, *, going: bool = True) -> int:
-        """Take what waits of a sweep out of the queue, and cancel what is `going`; how many runs that were.
+        """Remove a sweep's waiting runs from the queue and, if `going`, cancel the active ones; returns how many.
 
         Raises:
             RunError: there is no such sweep.
         """
         runs = self.log.runs_of_group(group_id)
-        # What waits goes first, from behind: else the next one would begin in between.
+        # Waiting runs go first, the last one before the others: otherwise the next would start in between.
         ended = [run.id for run in reversed(runs) if self._take_out(run.id)]
         if going:
             ended += [run.id for run in runs if run.id not in ended and self.cancel(run.id)]

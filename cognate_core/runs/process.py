@@ -1,4 +1,4 @@
-"""The parent's side of a worker process: starts it, hears it, passes commands on, and finds out why it ended."""
+"""The parent's side of a worker process: starts it, reads its output, sends commands, and finds out why it ended."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _WISH_WORDS = {kind: word for word, kind in COMMANDS.items()}
 
 
 class ProcessExecution(Execution):
-    """A run in a process of its own, which can be ended and may crash without harm to the studio.
+    """A run in a separate process, which can be killed and may crash without harm to the studio.
 
-    Its process is the `spare` worker, where that waits for this run.
+    It uses the `spare` worker if that waits for this run.
     """
 
     def __init__(
@@ -76,17 +76,17 @@ class ProcessExecution(Execution):
 
     @property
     def pid(self) -> int | None:
-        """Of the worker, once it was started."""
+        """The worker's process id, once it was started."""
         return self._process.pid if self._process else None
 
     @property
     def silent_seconds(self) -> float:
-        """How long the worker has said nothing; it says something each second."""
+        """Seconds since the worker's last line; it writes one each second."""
         return self._timing.clock() - self._heard
 
     @property
     def memory_bytes(self) -> int | None:
-        """How much memory the worker has now; None when it is not there."""
+        """The memory that the worker uses now; None if there is none."""
         if self._process is None:
             return None
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -94,7 +94,7 @@ class ProcessExecution(Execution):
         return None
 
     def started(self, log: Any) -> subprocess.Popen[bytes]:
-        """Start the worker, which writes what its libraries print to `log`, and give it its job."""
+        """Start the worker and give it its job. The output of its libraries goes to `log`."""
         context = self._context
         job = {
             "run_id": context.run_id,
@@ -123,16 +123,16 @@ class ProcessExecution(Execution):
 
     def _say(self, line: str) -> None:
         process = self._process
-        # A worker that is gone needs no telling; its end is noticed by who reads its output.
+        # If the worker is gone, `_follow` notices that at the end of its output.
         with suppress(BrokenPipeError, ValueError):
             if process is not None and process.stdin is not None:
                 process.stdin.write(line.encode() + b"\n")
                 process.stdin.flush()
 
     def _follow(self, process: subprocess.Popen[bytes]) -> Outcome | None:
-        """Hand on what the worker says until it ends; its outcome, None when it said none.
+        """Pass on what the worker reports until it ends; returns its outcome, None if it reported none.
 
-        When something cannot be kept, the worker is asked to pause, and that is how the run ended.
+        If something cannot be saved, the worker is asked to pause, and the run ends as failed for that reason.
         """
         outcome: Outcome | None = None
         refused: Outcome | None = None
@@ -144,7 +144,7 @@ class ProcessExecution(Execution):
                 elif refused is None:
                     try:
                         self._hand_on(what, value, runner)
-                    except Exception as error:  # noqa: BLE001  (whatever it is, the run's outcome tells it)
+                    except Exception as error:  # noqa: BLE001  (the run's outcome reports any error)
                         sentence = plain_sentence(error)
                         refused = Outcome(RunStatus.FAILED, sentence, sentence, lacking=lacking(error))
                         self.interrupt(PauseRequested)
@@ -164,11 +164,11 @@ class ProcessExecution(Execution):
 
     def _crash(self, code: int, *, out_of_memory: bool) -> Outcome:
         if out_of_memory:
-            sentence = "The computer ran out of memory, and the system ended the training process."
+            sentence = "The computer ran out of memory, and the system killed the training process."
         elif code < 0:
-            sentence = f"The training process was ended from outside or by a fault ({_signal_name(-code)})."
+            sentence = f"The training process was killed or crashed ({_signal_name(-code)})."
         else:
-            sentence = f"The training process ended without a word (exit code {code})."
+            sentence = f"The training process ended without an explanation (exit code {code})."
         return Outcome(
             RunStatus.CRASHED, sentence, sentence, self._log_tail() or None, lacking="memory" if out_of_memory else None
         )
@@ -179,7 +179,7 @@ class ProcessExecution(Execution):
 
 
 def started_worker(run_id: str, log: int | IO[bytes]) -> subprocess.Popen[bytes]:
-    """A worker of this run that has not been given its job; what it prints goes to `log`."""
+    """A worker for this run, without its job yet. Its printed output goes to `log`."""
     return subprocess.Popen(  # noqa: S603  (a list of our own words, no shell)
         [sys.executable, "-m", WORKER_MODULE, run_id],
         stdin=subprocess.PIPE,
@@ -191,7 +191,7 @@ def started_worker(run_id: str, log: int | IO[bytes]) -> subprocess.Popen[bytes]
 
 
 def kill_group(pid: int) -> None:
-    """End a worker and whatever it started, by force."""
+    """Kill a worker and its process group."""
     if os.name == "nt":
         with suppress(psutil.NoSuchProcess):
             psutil.Process(pid).kill()
@@ -201,9 +201,9 @@ def kill_group(pid: int) -> None:
 
 
 def workers() -> dict[str, int]:
-    """Run id -> process id of each worker on this computer, whoever started it.
+    """Run id -> process id of each worker on this computer, from any studio.
 
-    A worker is known by its command line, which names the run: a process id may have been given to another program.
+    It recognises a worker by its command line, which names the run: a process id may belong to another program by now.
     """
     found = {}
     for process in psutil.process_iter(["cmdline"]):
@@ -214,10 +214,9 @@ def workers() -> dict[str, int]:
 
 
 def lines_of(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, Any]]:
-    """What the worker says, as (what, value).
+    """What the worker reports, as (what, value).
 
-    A line that is not its own (it was cut off by its end, or something printed before the worker took its output over)
-    is passed over.
+    Other lines are skipped: cut off by the worker's end, or printed before the worker took over its output.
     """
     if process.stdout is None:
         return
@@ -238,7 +237,7 @@ def _signal_name(number: int) -> str:
 
 
 def _out_of_memory_kills() -> int:
-    """How many processes the system has ended for want of memory since it started; 0 where it does not say."""
+    """How many processes the system has killed for lack of memory since it started; 0 if it does not say."""
     try:
         lines = Path("/proc/vmstat").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -1,6 +1,6 @@
-"""Finding a learning rate, as the studio sees it: a short training with a rate that grows, one search at a time.
+"""Finding a learning rate: the studio's side of a short training with an increasing rate, one search at a time.
 
-The work is done in a process of its own (rate_worker.py).
+A separate process does the work (rate_worker.py).
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from cognate_core.extras import require_installed
 from cognate_core.runs.side_job import SideJob
 
 NOT_IN_THE_LAB = (
-    "A search looks at the first steps of a training. In the Grokking lab they only show how fast the table is learned "
-    "by heart, and not when the rule is found. Try several rates in full runs there."
+    "A search looks only at the first training steps. In the Grokking lab they show how fast the model memorises the "
+    "table, not when it finds the rule. Try several rates in full runs there."
 )
 
 
 @dataclass(frozen=True, slots=True)
 class RateSearch:
-    """How far a search is.
+    """The state of a search.
 
     Attributes:
-        config: the settings that it is for; their learning rate has no part in it.
-        rates, losses: the training loss, in nats a token, after a step of each rate.
-        planned: how many there will be at most; 0: not known yet.
-        now: what is done while there are none. notes: what went otherwise than asked for with the data.
-        seconds: that the steps took until now.
-        exploded: the loss jumped, and the search ended with that. complete: it came to its end.
-        problem: why it came to nothing.
+        config: the settings that it is for; their learning rate is not used.
+        rates, losses: the rates tried, and the training loss after a step with each, in nats per token.
+        planned: the most rates that will be tried; 0: not known yet.
+        now: what the search is doing. notes: where the data differ from what was asked for.
+        seconds: time the steps have taken so far.
+        exploded: whether it ended because the loss jumped. complete: whether it finished.
+        problem: why it failed.
     """
 
     config: TrainingConfig
@@ -47,29 +47,29 @@ class RateSearch:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate that the whole curve suggests; None: it is not whole, or the loss did not clearly fall."""
+        """The rate that the curve suggests; None: the search is not complete, or the loss did not clearly fall."""
         from cognate_core.insight.rate_finder import suggested_rate
 
         return suggested_rate(self.rates, self.losses) if self.complete else None
 
     def is_of(self, config: TrainingConfig) -> bool:
-        """Whether what was found holds for these settings, whatever their learning rate and folder."""
+        """Whether the result is valid for these settings; learning rate and folder do not matter."""
         own = {"learning_rate": self.config.learning_rate, "output_dir": self.config.output_dir}
         return config.model_copy(update=own) == self.config
 
 
 class RateFinder(SideJob[RateSearch]):
-    """The one search that may go on in this studio. Any thread may ask."""
+    """The single search that may run in this studio. Safe to use from any thread."""
 
     def __init__(self, home: Path) -> None:
         super().__init__("cognate_core.runs.rate_worker", "learning-rate search", fetches=True)
         self._home = home
 
     def start(self, config: TrainingConfig) -> None:
-        """Begin. Its data are prepared first, as a run would, and a run finds them again.
+        """Start. It first prepares the data as a run does; later runs reuse them.
 
         Raises:
-            RunError: another one is going on, or the settings are of the Grokking lab.
+            RunError: another search is running, or the settings are for the Grokking lab.
             ConfigError: something that the settings need is not installed.
         """
         if config.task == "arithmetic":

@@ -1,8 +1,8 @@
-"""The process that searches for a learning rate: prepares the data, then trains with a rate that grows.
+"""The process that searches for a learning rate: prepares the data, then trains with an increasing rate.
 
     python -m cognate_core.runs.rate_worker
 
-Its first line of input is the job; when the input ends, it ends. It says how far it is in lines of JSON.
+Its first line of input is the job; it ends when the input ends. It reports progress in lines of JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from cognate_core.runs.worker import Lines, input_lines, step_back, take_over_ou
 
 
 def main() -> None:
-    """Do the job that stands in the first line of input; say how far it is, and how it ended."""
+    """Do the job from the first line of input. Reports progress, and how it ended."""
     lines = Lines(take_over_output())
     asked = input_lines()
     job = json.loads(next(asked))
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def search(config: TrainingConfig, cache: Path, lines: Lines) -> bool:
-    """Prepare the data and train; whether the loss exploded."""
+    """Prepare the data and train; returns whether the loss exploded."""
     import torch
 
     from cognate_core.data.loader import MixtureLoader
@@ -70,7 +70,7 @@ def search(config: TrainingConfig, cache: Path, lines: Lines) -> bool:
         losses.append(loss)
         seconds = time.perf_counter() - began
         found = {"rates": rates, "losses": losses, "planned": planned, "seconds": seconds}
-        lines.say("progress", {"now": "Training with a rate that grows", **found})
+        lines.say("progress", {"now": "Training with an increasing rate", **found})
 
     with tempfile.TemporaryDirectory(prefix="cognate-rates-") as folder:
         return sweep_rates(config, data, Path(folder), tell)

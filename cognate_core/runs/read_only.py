@@ -18,15 +18,15 @@ from cognate_core.storage.trash import Trash
 
 
 class ReadOnlyManager(RunManager):
-    """Looks at a data directory that another process manages. Every change is refused with a sentence that names it.
+    """Reads a data directory that another process manages. It refuses every change and names that process.
 
     Args:
-        why: the sentence instead, where nobody else manages it.
+        why: the sentence to use instead, if no other process manages it.
     """
 
     def __init__(self, home: Path, why: str | None = None) -> None:
         self.home = home.resolve()
-        self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # nothing that writes is called here
+        self.log = cast(ProgressLog, ProgressReader(database_path(self.home)))  # no writing method is called here
         self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
         self.read_only = why or owner_sentence(self.home)
         self._measuring, self.rate_finder = Measuring(), RateFinder(self.home)  # nobody starts them
@@ -44,10 +44,10 @@ class ReadOnlyManager(RunManager):
     )
 
     def say_address(self, address: str) -> None:
-        """The record tells of the other process."""
+        """Does nothing: the record describes the other process."""
 
     def prepare_worker(self) -> None:
-        """No run can be started here."""
+        """Does nothing: no run can start here."""
 
     def close(self) -> None:
-        """There is nothing to close."""
+        """Does nothing: there is nothing to close."""

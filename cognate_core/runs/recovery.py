@@ -1,4 +1,4 @@
-"""What survives the database: each run's folder says what it is, so that the list of runs can be rebuilt."""
+"""Recovery without the database: each run's folder describes the run, so the list of runs can be rebuilt."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import check_rows
 
 RUN_FILE = "run.json"
-"""In a run's folder: its rows of the database, without what was measured (that is in its models' own logs)."""
+"""In a run's folder: its database rows, without measurements (those are in its models' own logs)."""
 
 
 def write_run_file(log: ProgressReader, run_id: str, folder: Path) -> None:
-    """Keep a run's rows beside its files; of one that was deleted there is nothing to keep. Raises OSError."""
+    """Save a run's rows beside its files, unless the run was deleted. Raises OSError."""
     rows = log.export_run(run_id)
     if rows["runs"]:
         folder.mkdir(parents=True, exist_ok=True)
@@ -26,7 +26,7 @@ def write_run_file(log: ProgressReader, run_id: str, folder: Path) -> None:
 
 
 def add_missing_runs(log: ProgressLog, runs_folder: Path) -> tuple[int, list[str]]:
-    """Add every run whose folder the database does not know; how many, and a sentence for each that cannot be read."""
+    """Add every run folder missing from the database; returns how many, and a sentence for each unreadable one."""
     found, problems = [], []
     for path in runs_folder.glob(f"*/{RUN_FILE}"):
         folder = path.parent
@@ -36,7 +36,7 @@ def add_missing_runs(log: ProgressLog, runs_folder: Path) -> tuple[int, list[str
             rows = json.loads(path.read_text(encoding="utf-8"))
             (run,) = rows["runs"]
             if run["id"] != folder.name:
-                raise ValueError("it is another run's")
+                raise ValueError("it belongs to another run")
             check_rows(rows)
             found.append((run["created_at"], folder, rows))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -53,6 +53,6 @@ def add_missing_runs(log: ProgressLog, runs_folder: Path) -> tuple[int, list[str
 
 
 def fill_from_logs(log: ProgressLog, folder: Path) -> None:
-    """Add what the models' own logs have of a run and the database has not."""
+    """Add records of a run that are in its models' own logs but not in the database."""
     for path in sorted(folder.glob(f"*/{TRAINING_LOG_FILE}")):
         log.fill_gaps(folder.name, read_records(path))

@@ -1,4 +1,4 @@
-"""The queue: what waits begins when there is room, in a thread that follows its process; and how each ends."""
+"""The queue: starts waiting runs when there is room, each followed by a thread, and records how each ends."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Executor = Literal["process", "thread"]
 
 
 class Scheduler(Workspace):
-    """Runs that wait and that are going on."""
+    """Waiting and active runs."""
 
     _timing: Timing
     _max_parallel: int
@@ -65,33 +65,33 @@ class Scheduler(Workspace):
     _owner_lock: FileLock
 
     def prepare_worker(self) -> None:
-        """Have a worker load its libraries for the next new run, while somebody still chooses its settings.
+        """Let a worker load its libraries for the next new run, while a person still chooses its settings.
 
-        Nothing is done while a run would have to wait for its turn.
+        Does nothing if a new run would have to wait.
         """
         has_room = len(self._executions) < self._max_parallel
         if has_room and self._executor == "process" and not self._closing.is_set():
             self._spare.prepare()
 
     def pause(self, run_id: str) -> bool:
-        """Write a checkpoint and let the run rest. False when it has ended already."""
+        """Write a checkpoint and pause the run. False if it has already ended."""
         return self._interrupt(run_id, RunStatus.PAUSING)
 
     def stop(self, run_id: str) -> bool:
-        """Save the model as it is and end the run. False when it has ended already."""
+        """Save the model as it is and end the run. False if it has already ended."""
         return self._interrupt(run_id, RunStatus.STOPPING)
 
     def cancel(self, run_id: str) -> bool:
-        """End the run without saving. False when it has ended already."""
+        """End the run without saving. False if it has already ended."""
         return self._interrupt(run_id, RunStatus.CANCELLING)
 
     def resume(self, run_id: str) -> None:
-        """Queue a run again that was paused, stopped or broken off; it goes on from its last sound checkpoint.
+        """Queue a paused, stopped or interrupted run again. It continues from its last intact checkpoint.
 
         Raises:
-            RunError: it is going on, waits already, or has come to its end.
+            RunError: it is active, already waiting, or completed.
             ConfigError: its engine is not installed here.
-            DiskFull: the disk has no room for what the run will keep.
+            DiskFull: the disk has no room for the run's files.
         """
         run = self.log.run(run_id)
         if run.status.can_resume:
@@ -105,25 +105,25 @@ class Scheduler(Workspace):
         self._start_next()
 
     def resume_step(self, run_id: str) -> int:
-        """The step after which a resumed run would go on, by the checkpoints that are there; 0 for from the start."""
+        """The step after which a resumed run would continue, by its checkpoints; 0: from the start."""
         return max(checkpoint_steps(self._folder(run_id)), default=0)
 
     def move_in_queue(self, run_id: str, places: int) -> None:
-        """Let a waiting run change places with the one `places` before (negative) or behind it."""
+        """Swap a waiting run with the one `places` earlier (negative) or later in the queue."""
         self.log.move_in_queue(run_id, places)
 
     def silent_seconds(self, run_id: str) -> float | None:
-        """How long nothing was heard of who works on the run; None when nobody does, or not for this process."""
+        """Seconds since the run's worker last reported; None if it has none in this process."""
         execution = self._executions.get(run_id)
         return None if execution is None else execution.silent_seconds
 
     def memory_bytes(self, run_id: str) -> int | None:
-        """How much memory the run's worker has now; None when there is none, or not for this process."""
+        """The memory that the run's worker uses now; None if it has none in this process."""
         execution = self._executions.get(run_id)
         return None if execution is None else execution.memory_bytes
 
     def wait(self, run_id: str, timeout: float | None = None) -> bool:
-        """Wait until nobody works on the run and it waits for no turn, `timeout` seconds at most; whether it is so."""
+        """Wait at most `timeout` seconds until the run is paused or has ended; returns whether it is."""
 
         def rests() -> bool:
             status = self.log.run(run_id).status
@@ -134,7 +134,7 @@ class Scheduler(Workspace):
         return rests()
 
     def close(self) -> None:
-        """Have checkpoints written of what is being trained, mark it interrupted, and let the data directory go."""
+        """Let active runs write checkpoints, mark them interrupted, and release the data directory."""
         self._closing.set()
         self._measuring.cancel()
         self.rate_finder.cancel()
@@ -147,7 +147,7 @@ class Scheduler(Workspace):
         for thread in threads:
             thread.join(max(0.0, deadline - self._timing.clock()))
         for execution in executions:
-            execution.kill()  # those that are still there: their last checkpoint stands
+            execution.kill()  # those still running: their last checkpoint is kept
         deadline = max(deadline, self._timing.clock() + self._timing.killed)
         for thread in threads:
             thread.join(max(0.0, deadline - self._timing.clock()))
@@ -171,7 +171,7 @@ class Scheduler(Workspace):
         require_whole(start_key)
         run_name, names = valid_name(name), [valid_name(each, "model") for each in model_names]
         if len(set(names)) < len(names):
-            raise ConfigError({"model_names": "Two models have one name. Give each its own."})
+            raise ConfigError({"model_names": "Two models have the same name. Give each its own."})
         require_installed(config)
         self._require_space(config)
         run_id = self._spare.new_run_id()
@@ -195,7 +195,7 @@ class Scheduler(Workspace):
         return given
 
     def _has_room(self, run_id: str) -> bool:
-        """Whether one more run can train. The variants of the Grokking lab are small, and race side by side."""
+        """Whether one more run can train. Grokking lab runs are small and race side by side."""
         if len(self._executions) < self._max_parallel:
             return True
         if not self._max_parallel:
@@ -214,28 +214,28 @@ class Scheduler(Workspace):
                 if not self._has_room(run_id):
                     return
                 if run_id in self._executions:
-                    continue  # its last life is just ending: that one's thread looks again
+                    continue  # its last execution is just ending; that thread will check again
                 run, models = self.log.run(run_id), self.log.models(run_id)
                 if not self.log.claim(run_id):
                     continue
-                # From here on nothing may be raised: whatever is wrong, the run's thread writes that it failed.
+                # From here on nothing may raise: the run's thread records any failure.
                 self._tell(run_id)
                 try:
                     self._executions[run_id] = self._execution(run, models)
-                except Exception as error:  # noqa: BLE001  (rows of another version, folders that are in the way, ...)
+                except Exception as error:  # noqa: BLE001  (rows of another version, folders in the way, ...)
                     self._executions[run_id] = RefusedExecution(error)
                 thread = threading.Thread(target=self._execute, args=(run,), name=f"run-{run_id}", daemon=True)
                 self._threads[run_id] = thread
                 try:
                     thread.start()
-                except RuntimeError as error:  # this computer gives no more threads
+                except RuntimeError as error:  # this computer allows no more threads
                     del self._threads[run_id], self._executions[run_id]
                     sentence = plain_sentence(error)
                     self.log.set_status(run_id, RunStatus.FAILED, message=sentence, error=sentence)
 
     def _execution(self, run: Run, models: Sequence[TrainedModel]) -> Execution:
         if run.config_error:
-            raise RunError(f"The settings of this run cannot be read any more. {run.config_error}")
+            raise RunError(f"The settings of this run can no longer be read. {run.config_error}")
         completed = [ModelArtifacts(**model.details) for model in reversed(models) if model.status == "completed"]
         emitter = FanOutEmitter(
             [
@@ -263,7 +263,7 @@ class Scheduler(Workspace):
         )
 
     def _data_hash(self, run: Run) -> str | None:
-        """Of the data that the run began with. A twin and a branch read what the run has that they were made of."""
+        """The hash of the run's data. A twin or branch without data of its own uses its parent's."""
         report = run.data_report
         if report is None and run.relation in ("twin", "branch") and run.parent_run_id:
             with suppress(RunError):  # it may be gone
@@ -277,7 +277,7 @@ class Scheduler(Workspace):
         execution, began = self._executions[run.id], self._timing.clock()
         try:
             outcome = self._carried_out(run.id, execution)
-        except BaseException as error:  # noqa: BLE001  (a thread has no caller: the run's row is told)
+        except BaseException as error:  # noqa: BLE001  (a thread has no caller: the run's row reports it)
             sentence = plain_sentence(error)
             outcome = Outcome(RunStatus.FAILED, sentence, sentence, traceback.format_exc())
         columns = outcome.columns()
@@ -285,7 +285,7 @@ class Scheduler(Workspace):
         written = self._write_end(run.id, outcome.status, columns)
         next_started = self._start_next()
         while not (written and next_started) and not self._closing.wait(self._timing.retry):
-            columns.pop("error_details", None)  # less to write, should the disk be full
+            columns.pop("error_details", None)  # less to write if the disk is full
             written = written or self._write_end(run.id, outcome.status, columns)
             next_started = next_started or self._start_next()
         with self._lock:
@@ -295,7 +295,7 @@ class Scheduler(Workspace):
     def _carried_out(self, run_id: str, execution: Execution) -> Outcome:
         try:
             self._keep_run_file(run_id)
-            asked = ASKED_BY.get(self.log.run(run_id).status)  # before there was an execution to tell
+            asked = ASKED_BY.get(self.log.run(run_id).status)  # asked before there was an execution
             if asked is not None:
                 execution.interrupt(asked)
             if self._closing.is_set():
@@ -305,7 +305,7 @@ class Scheduler(Workspace):
             self.log.raise_refused(run_id)
         finally:
             if run_id in self._tracking:
-                self._tracking.pop(run_id).close(self._closing)  # before its folder may go
+                self._tracking.pop(run_id).close(self._closing)  # before its folder may be deleted
         if self._closing.is_set() and outcome.status in (RunStatus.PAUSED, RunStatus.CRASHED):
             return Outcome(RunStatus.INTERRUPTED, "The studio was closed while this run was going")
         if outcome.status is RunStatus.CANCELLED:
@@ -313,11 +313,11 @@ class Scheduler(Workspace):
         return self._with_advice(run_id, outcome)
 
     def _start_next(self) -> bool:
-        """Start what waits; False when the database refuses: the heartbeat tries again."""
+        """Start waiting runs. False if the database fails; the heartbeat tries again."""
         try:
             self._start_waiting()
         except StorageError as error:
-            if str(error) != self.none_begins:  # it is tried again and again
+            if str(error) != self.none_begins:  # log repeated failures once
                 _log.warning("The next run could not be started yet: %s", error)
             self.none_begins = str(error)
             return False
@@ -325,14 +325,14 @@ class Scheduler(Workspace):
         return True
 
     def _write_end(self, run_id: str, status: RunStatus, columns: dict[str, Any]) -> bool:
-        """Write how a run ended; False when the database refuses. What is never written reads "interrupted" later."""
+        """Write how a run ended; False if the database fails. A run whose end is never written becomes interrupted."""
         with self._ending:
             try:
                 self.log.set_status(run_id, status, **columns)
             except StorageError as error:
                 _log.warning("The end of run %s could not be written yet: %s", run_id, error)
                 if isinstance(error, DiskFull):
-                    self._reserve.give_up()  # the next try has its room
+                    self._reserve.give_up()  # the next try can use its space
                 return False
             else:
                 self._announce(run_id)
@@ -343,10 +343,10 @@ class Scheduler(Workspace):
         return True
 
     def _take_out(self, run_id: str) -> bool:
-        """Take a run out of the queue; False when it does not wait there."""
-        # What was trained in an earlier life is not lost by this.
+        """Remove a run from the queue; False if it is not waiting there."""
+        # A run that was trained before keeps that training.
         rest, message = (
-            (RunStatus.PAUSED, "Taken out of the queue")
+            (RunStatus.PAUSED, "Removed from the queue")
             if self.resume_step(run_id)
             else (RunStatus.CANCELLED, "Cancelled before it began")
         )
@@ -361,16 +361,16 @@ class Scheduler(Workspace):
         if run.status is RunStatus.QUEUED:
             if self._take_out(run_id):
                 return True
-            run = self.log.run(run_id)  # its turn came at this moment
+            run = self.log.run(run_id)  # it has just started
         if not run.status.is_active:
             return False
-        execution = self._execution_of(run_id)  # a claimed run has one before the lock is free
+        execution = self._execution_of(run_id)  # a claimed run gets one before the lock is released
         try:
-            shown = self.log.set_status(run_id, status)  # before it is heard: its end must not be written first
+            shown = self.log.set_status(run_id, status)  # before the command: the end must be written after it
         except StorageError as error:
             if execution is None:
                 raise
-            _log.warning("What was asked of run %s cannot be shown before it has ended: %s", run_id, error)
+            _log.warning("The command for run %s cannot be shown before the run has ended: %s", run_id, error)
             execution.interrupt(ASKED_BY[status])  # it must end even if nothing can be written
             return True
         if not shown:
@@ -385,9 +385,9 @@ class Scheduler(Workspace):
             return self._executions.get(run_id)
 
     def _threads_of(self, run: Run) -> int:
-        """How many threads trained its models at their end; 0 where that is not known, or more than there are here."""
+        """The number of threads that trained its models at the end; 0 if unknown or more than this computer has."""
         known = {model.details["training_stats"].get("threads", 0) for model in self.log.models(run.id)}
-        alone = run.config.task == "text" and run.config.engine == "local"  # of several workers each has its own
+        alone = run.config.task == "text" and run.config.engine == "local"  # not split over several workers
         threads = int(known.pop()) if len(known) == 1 and alone else 0
         return threads if threads <= usable_cores() else 0
 
@@ -399,7 +399,7 @@ class Scheduler(Workspace):
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _with_advice(self, run_id: str, outcome: Outcome) -> Outcome:
-        """Where memory or disk was lacking, say how much there must be."""
+        """If memory or disk space was lacking, say what to choose or how much is needed."""
         config = self.log.run(run_id).as_trained
         sentence = None
         if outcome.lacking == "memory":
@@ -417,7 +417,7 @@ class Scheduler(Workspace):
         return replace(outcome, message=sentence, error=sentence) if sentence else outcome
 
     def _end_orphans(self, run_ids: Sequence[str]) -> None:
-        """Workers of a studio that was killed write a checkpoint and end by themselves; end those here that hang."""
+        """Workers of a killed studio write a checkpoint and end by themselves. Kill those that hang."""
         orphans = {run_id: pid for run_id, pid in (workers() if run_ids else {}).items() if run_id in run_ids}
 
         def end() -> None:
@@ -434,15 +434,15 @@ class Scheduler(Workspace):
             self._run_ended.notify_all()
 
     def _beat(self) -> None:
-        """Keep the coordination record fresh; the last one says that the studio is closed."""
+        """Update the coordination record at intervals. The last update says that the studio is closed."""
         ends = False
         while not ends:
             self._say_state()
             if self.none_begins is not None:
                 try:
                     self._start_next()
-                except Exception:  # noqa: BLE001  (whatever it was, the heart goes on)
-                    _log.exception("What waits could not be started")
+                except Exception:  # noqa: BLE001  (the heartbeat must continue)
+                    _log.exception("Waiting runs could not be started")
             ends = self._heartbeat_ends.wait(self._timing.heartbeat)
         self._say_state()
 
@@ -453,4 +453,4 @@ class Scheduler(Workspace):
 
 def require_whole(start_key: str | None) -> None:
     if start_key is not None and start_key != start_key.encode(errors="replace").decode():
-        raise ConfigError({"start_key": "The key of this start holds half a letter. Send another."})
+        raise ConfigError({"start_key": "The start key contains an invalid character. Send another."})

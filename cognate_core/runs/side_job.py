@@ -1,4 +1,4 @@
-"""Work beside the runs, in a process of its own: one at a time, looked at while it goes on, cancelled by force."""
+"""Work beside the runs, in a separate process: one job at a time, with visible progress, cancelled by force."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from cognate_core.errors import RunError
 from cognate_core.runs.process import lines_of
 from cognate_core.runs.token import worker_environment
 
-END_SECONDS = 5.0  # how long an ended process is waited for
+END_SECONDS = 5.0  # how long to wait for a killed process
 
 
 class JobState(Protocol):
-    """How far it is: a dataclass, of which the process says what changes."""
+    """The state of a job: a dataclass whose fields the process updates."""
 
     @property
     def ended(self) -> bool:
-        """Whether it has."""
+        """Whether it has ended."""
 
     @property
     def problem(self) -> str | None:
-        """Why it came to none."""
+        """Why it failed."""
 
 
 S = TypeVar("S", bound=JobState)
 
 
 class SideJob(Generic[S]):
-    """The one job of its kind that may go on in this studio. Any thread may ask.
+    """The single job of its kind that may run in this studio. Safe to use from any thread.
 
     Args:
         module: what the process runs. Its first line of input is the job, and it ends with its input.
-        what: the job in a word, for sentences.
-        fetches: whether it asks the hub for data.
+        what: the job's name in sentences.
+        fetches: whether it fetches data from the hub.
     """
 
     def __init__(self, module: str, what: str, *, fetches: bool = False) -> None:
@@ -50,11 +50,11 @@ class SideJob(Generic[S]):
 
     @property
     def state(self) -> S | None:
-        """Of the last one that was begun here."""
+        """The state of the last job started here."""
         return self._state
 
     def cancel(self) -> None:
-        """End it; what was found before stays as it was."""
+        """Kill the job. Its results so far are kept."""
         with self._lock:
             state, process = self._state, self._process
             if process is None or state is None or state.ended:
@@ -65,10 +65,10 @@ class SideJob(Generic[S]):
             process.wait(END_SECONDS)
 
     def _begin(self, state: S, job: dict[str, Any]) -> None:
-        """Raises RunError when another one is going on."""
+        """Start a job. Raises RunError if another one is running."""
         with self._lock:
             if self._state is not None and not self._state.ended:
-                raise RunError(f"Another {self._what} is going on. Wait for its end, or cancel it.")
+                raise RunError(f"Another {self._what} is running. Wait until it is done, or cancel it.")
             process = subprocess.Popen(  # noqa: S603  (a list of our own words, no shell)
                 [sys.executable, "-m", self._module],
                 stdin=subprocess.PIPE,
@@ -80,18 +80,18 @@ class SideJob(Generic[S]):
         threading.Thread(target=self._follow, args=(process, job), name=self._module, daemon=True).start()
 
     def _follow(self, process: subprocess.Popen[bytes], job: dict[str, Any]) -> None:
-        """The body of the thread that hears what the process says."""
+        """The body of the thread that reads the process's output."""
         answered = False
         with process:
-            with suppress(BrokenPipeError):  # it is gone: its end says so
+            with suppress(BrokenPipeError):  # it is gone, which shows at its end
                 if process.stdin is not None:
-                    # Past Python's buffer, whose rest would be written once more when the pipe is closed.
+                    # Bypasses Python's buffer, which would write its rest again when the pipe is closed.
                     os.write(process.stdin.fileno(), json.dumps(job).encode() + b"\n")
             for what, value in lines_of(process):
                 answered = answered or what == "ended"
                 self._change(process, **value)
         if not answered:
-            sentence = f"The {self._what} ended without an answer; perhaps the computer ran out of memory. Try again."
+            sentence = f"The {self._what} ended without a result; perhaps the computer ran out of memory. Try again."
             self._change(process, ended=True, problem=sentence)
 
     def _change(self, process: subprocess.Popen[bytes], **values: Any) -> None:

@@ -1,7 +1,7 @@
-"""A worker process that has loaded its libraries and waits for the next run, whose first step then comes sooner.
+"""A spare worker: a process that loads its libraries and waits, so that the next run's first step comes sooner.
 
-It ends with the studio, and after a while in which nobody starts a run. Meanwhile it has 265 MB of memory for itself
-(measured), so that there is none where memory is short.
+It ends with the studio, or after a while without a new run. It uses 265 MB of memory (measured), so none is started
+when memory is short.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from cognate_core.runs.process import started_worker
 
 _log = logging.getLogger(__name__)
 
-LEAST_FREE_BYTES = 1_500_000_000  # of memory that may be had, for this to take a part of it
+LEAST_FREE_BYTES = 1_500_000_000  # available memory needed to start one
 
 
 class SpareWorker:
-    """At most one process. Its command line names a run, so a run that is to have it takes its id from here.
+    """At most one process. Its command line names a run, so the run that will use it gets its id from here.
 
-    Any thread may ask.
+    Safe to use from any thread.
 
     Args:
         seconds: how long it waits for a run.
@@ -36,12 +36,12 @@ class SpareWorker:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._run_id = ""
-        self._promised = False  # a run was given its id
+        self._promised = False  # a run has got its id
         self._ended = False  # for good
         self._patience: threading.Timer | None = None
 
     def prepare(self) -> None:
-        """Start one, unless one waits already or memory is short."""
+        """Start one, unless one is already waiting or memory is short."""
         if psutil.virtual_memory().available < LEAST_FREE_BYTES:
             return
         with self._lock:
@@ -51,7 +51,7 @@ class SpareWorker:
             self._run_id, self._promised = new_id(), False
             try:
                 self._process = started_worker(self._run_id, subprocess.DEVNULL)
-            except OSError as error:  # whoever starts a run hears of it; until then nobody needs to
+            except OSError as error:  # the start of a run will report it
                 _log.warning("No worker could be started in advance: %s", error)
                 return
             if self._process.stdin is not None:
@@ -63,7 +63,7 @@ class SpareWorker:
             self._patience.start()
 
     def new_run_id(self) -> str:
-        """An id for a new run: the first time, that of the process that waits."""
+        """An id for a new run: the waiting process's id if it is still free."""
         with self._lock:
             if self._process is None or self._promised:
                 return new_id()
@@ -71,7 +71,7 @@ class SpareWorker:
             return self._run_id
 
     def take(self, run_id: str) -> subprocess.Popen[bytes] | None:
-        """The process that waits for this run; None when there is none any more."""
+        """The process that waits for this run; None if it is gone or does not exist."""
         with self._lock:
             if self._process is None or run_id != self._run_id or self._process.poll() is not None:
                 return None
@@ -80,13 +80,13 @@ class SpareWorker:
             return process
 
     def give_back(self, run_id: str) -> None:
-        """That run will not be: the next one may have the process that waits for it."""
+        """This run will not start: free its waiting process for the next run."""
         with self._lock:
             if run_id == self._run_id:
                 self._promised = False
 
     def end(self) -> None:
-        """End the process that waits; there is none after that."""
+        """End the waiting process for good; no other is started."""
         with self._lock:
             self._ended = True
             self._drop()

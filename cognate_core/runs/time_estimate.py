@@ -1,4 +1,4 @@
-"""How long a run will take: a rehearsal in a process like a run's worker, scaled up to the whole run.
+"""Time estimate: trains the first steps in a process like a run's worker, and scales the time to the whole run.
 
 python -m cognate_core.runs.time_estimate < job.json
 """
@@ -21,26 +21,24 @@ from cognate_core.runs.cores import worker_threads
 from cognate_core.runs.token import worker_environment
 from cognate_core.runs.worker import step_back
 
-PATIENCE_SECONDS = 240.0  # a model whose first steps take longer than this has no quote
+PATIENCE_SECONDS = 240.0  # a model whose first steps take longer gets no estimate
 
 
 def measured_time_estimate(
     config: TrainingConfig, models: int = 1, *, busy: bool = False, home: Path | None = None
 ) -> TimeEstimate:
-    """Rehearse `config` on this computer; takes some twenty seconds, more for a large model.
+    """Rehearse `config` on this computer. Takes about twenty seconds, more for a large model.
 
     Args:
-        models: how many are trained one after the other.
-        home: the data directory, whose fetched datasets are rehearsed with.
-        busy: whether another run is going on meanwhile, which makes this one look slower.
+        models: how many models are trained, one after the other.
+        home: the data directory; its fetched datasets are used.
+        busy: whether another run is active meanwhile, which makes this one look slower.
 
     Raises:
-        TrainingError: it could not be trained, or the first steps took too long, or several workers are to share it.
+        TrainingError: training failed, the first steps took too long, or the engine is not the local one.
     """
     if config.engine != "local":
-        raise TrainingError(
-            "The time can be measured for one process only. Start without an estimate, or choose the local engine."
-        )
+        raise TrainingError("Only the local engine has a time estimate. Choose it, or start without an estimate.")
     try:
         done = subprocess.run(
             [sys.executable, "-m", "cognate_core.runs.time_estimate"],
@@ -60,8 +58,8 @@ def measured_time_estimate(
         answer = json.loads(done.stdout.splitlines()[-1])
     except (ValueError, IndexError) as error:
         raise TrainingError(
-            "The rehearsal ended without an answer; perhaps the computer ran out of memory. Choose a smaller model, "
-            "batch or training length."
+            "The time estimate failed; perhaps the computer ran out of memory. Choose a smaller model, batch or "
+            "training length."
         ) from error
     if "problem" in answer:
         raise TrainingError(answer["problem"])
@@ -75,7 +73,7 @@ def measured_time_estimate(
 
 
 def main() -> None:
-    """Do the job that stands in the input; print a time estimate's fields, or the problem, as one line of JSON."""
+    """Do the job from the input; print the time estimate's fields, or the problem, as one line of JSON."""
     job = json.loads(sys.stdin.read())
     config = TrainingConfig.from_values(job["config"])
     cache = Path(job["home"]) / "cache" if job["home"] else None
@@ -108,7 +106,7 @@ def main() -> None:
 
 
 def _peak_memory() -> int:
-    """The most memory that this process has had, in bytes; what it has now where the system does not say."""
+    """The most memory that this process has used, in bytes; its current memory if the system does not say."""
     try:
         import resource
     except ImportError:  # Windows

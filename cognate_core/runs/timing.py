@@ -1,4 +1,4 @@
-"""How long the studio waits for what, and by which clock."""
+"""How long the studio waits for what, and its clock."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """Seconds, but for the clock.
+    """Seconds, except for the clock.
 
     Attributes:
-        heartbeat: between two signs of life of the studio.
-        retry: between two tries to write how a run ended.
-        close: how long closing waits for checkpoints; then it is done by force.
-        killed: how long closing waits until the end of a killed worker is noticed.
-        orphan: what a worker of a studio that is gone may take to write its checkpoint.
-        cancel: what a cancelled worker may take to end by itself; nothing of it is kept.
+        heartbeat: between two heartbeats of the studio.
+        retry: between two attempts to write how a run ended.
+        close: how long closing waits for checkpoints before it kills the workers.
+        killed: how long closing waits for the end of a killed worker.
+        orphan: how long a worker of a dead studio may take to write its checkpoint.
+        cancel: how long a cancelled worker may take to end by itself.
         spare: how long a spare worker waits for a run.
         clock: never goes back.
     """

@@ -1,4 +1,4 @@
-"""The studio's token: whoever has it may read and change everything. It never leaves this computer by itself."""
+"""The studio's token: it allows reading and changing everything. The studio never sends it to other computers."""
 
 from __future__ import annotations
 
@@ -22,33 +22,33 @@ def is_open() -> bool:
     """Whether everybody on this computer may use the pages and read. Raises ConfigError for anything but 0 and 1."""
     chosen = os.environ.get(OPEN_VARIABLE, "").strip() or "0"
     if chosen not in ("0", "1"):
-        raise ConfigError({"open": f"{OPEN_VARIABLE} is 0 or 1. With 1, anyone on this computer can use the studio."})
+        raise ConfigError({"open": f"{OPEN_VARIABLE} must be 0 or 1. With 1, anyone on this computer can use it."})
     return chosen == "1"
 
 
 def chosen_token() -> str | None:
-    """The token that the environment gives, None when it gives none.
+    """The token in the environment; None if there is none.
 
     Raises:
-        ConfigError: it is so short that it could be guessed.
+        ConfigError: it is too short or not ASCII.
     """
     token = os.environ.get(TOKEN_VARIABLE, "").strip()
     if not token:
         return None
     if len(token) < LEAST_LENGTH or not token.isascii():
         raise ConfigError(
-            {"token": f"{TOKEN_VARIABLE} needs {LEAST_LENGTH} or more letters and digits, or it is guessed."}
+            {"token": f"{TOKEN_VARIABLE} is too easy to guess. It needs {LEAST_LENGTH} or more letters and digits."}
         )
     return token
 
 
 def studio_token(home: Path) -> str:
-    """The environment's token, else the one of the data directory, made at the first call and readable by this user
-    alone.
+    """The environment's token, else the one in the data directory. The first call creates that, readable only by this
+    user.
 
     Raises:
-        ConfigError: the environment's cannot be used.
-        StorageError: there is none yet, and none can be kept.
+        ConfigError: the environment's token cannot be used.
+        StorageError: there is no token yet, and none can be saved.
     """
     chosen = chosen_token()
     if chosen is not None:
@@ -57,19 +57,19 @@ def studio_token(home: Path) -> str:
     try:
         return _kept_token(path) or _new_token(path)
     except OSError as error:
-        raise StorageError(f"The token cannot be kept in {path} ({error}). Set {TOKEN_VARIABLE} instead.") from error
+        raise StorageError(f"The token cannot be saved in {path} ({error}). Set {TOKEN_VARIABLE} instead.") from error
 
 
 def worker_environment(*, fetches: bool = False) -> dict[str, str]:
-    """The environment for a process that trains or measures: the token is not in it, and the hub's only if it
-    `fetches` data. Python imports nothing from the folder that the process stands in, which may hold anything."""
+    """The environment for a process that trains or measures: without the studio's token, and with the hub's token only
+    if it `fetches` data. Python then imports nothing from the current folder, which may contain anything."""
     secret = {TOKEN_VARIABLE} if fetches else {TOKEN_VARIABLE, *HUB_TOKEN_VARIABLES}
     kept = {name: value for name, value in os.environ.items() if name not in secret}
     return kept | {"PYTHONSAFEPATH": "1"} | _way_to_this_library(kept)
 
 
 def _way_to_this_library(environment: Mapping[str, str]) -> dict[str, str]:
-    """Where a clone lies that need not be installed; Python finds an installed library by itself."""
+    """The path of a clone that is not installed. Python finds an installed library by itself."""
     folder = str(Path(__file__).parents[2])
     if folder in [*site.getsitepackages(), site.getusersitepackages()]:
         return {}
@@ -77,7 +77,7 @@ def _way_to_this_library(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _kept_token(path: Path) -> str | None:
-    """None where there is none, or a power cut left only its beginning."""
+    """The saved token; None if there is none, or if a power cut left only part of it."""
     try:
         kept = path.read_text(encoding="ascii").strip()
     except (FileNotFoundError, UnicodeDecodeError):
@@ -86,7 +86,8 @@ def _kept_token(path: Path) -> str | None:
 
 
 def _new_token(path: Path) -> str:
-    """Make one and keep it, whole or not at all, readable by this user alone; that of whoever was first."""
+    """Create and save a token, completely or not at all, readable only by this user. If another process was faster,
+    return that one's."""
     with FileLock(path.with_name("token.lock")):
         kept = _kept_token(path)
         if kept is not None:

@@ -1,10 +1,10 @@
-"""The worker process: carries out one run, says what happens in lines of JSON, and obeys lines from its parent.
+"""The worker process: carries out one run, reports in lines of JSON, and takes commands from its parent.
 
     python -m cognate_core.runs.worker RUN_ID
 
-stdin: the job (or "load" before it: a spare worker loads its libraries and waits), then commands ("pause", "stop",
-"cancel"). When stdin ends, the studio is gone: the worker writes a checkpoint and ends. Only the
-parent writes the database.
+stdin: the job, then commands ("pause", "stop", "cancel"). "load" before the job makes it a spare worker, which loads
+its libraries and waits. When stdin ends, the studio is gone: the worker writes a checkpoint and ends. Only the parent
+writes the database.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from cognate_core.errors import PauseRequested
 from cognate_core.runs.cores import worker_threads
 from cognate_core.runs.execution import COMMANDS, LOAD, Outcome, RunContext, build_real_service, run_pipeline
 
-LAST_SECONDS = 8.0  # what a worker without a studio may still take to write its checkpoint
+LAST_SECONDS = 8.0  # how long a worker without a studio may take to write its checkpoint
 PREDECESSOR_SECONDS = 15.0  # how long it waits for an earlier worker of the run to end
 ALIVE_SECONDS = 1.0  # between two signs of life
 NICENESS = 10  # the dashboard and the person's other programs go first
-OUT_OF_MEMORY_SCORE = "800"  # of 1000: should memory run out, the system ends the worker and not the studio
+OUT_OF_MEMORY_SCORE = "800"  # of 1000: if memory runs out, the system kills the worker, not the studio
 
 
 class Lines:
-    """Says what happens: one JSON object a line. Once nobody listens any more, it is silent."""
+    """Reports what happens, one JSON object a line. Writes nothing once the reader is gone."""
 
     def __init__(self, output: BinaryIO) -> None:
         self._output = output
@@ -48,7 +48,7 @@ class Lines:
 
     def say(self, what: str, value: Any) -> None:
         line = json.dumps({what: value}, allow_nan=False).encode() + b"\n"
-        # A studio that is gone closes the input, too, which ends the run; there is nobody to be told.
+        # If the studio is gone, the input is closed, too, which ends the run.
         with self._lock, suppress(BrokenPipeError):
             self._output.write(line)
             self._output.flush()
@@ -62,7 +62,7 @@ class Lines:
 
 
 class LinesEmitter(ProgressEmitter):
-    """Says progress and models in lines."""
+    """Reports progress and models in lines."""
 
     def __init__(self, lines: Lines) -> None:
         self._lines = lines
@@ -75,7 +75,7 @@ class LinesEmitter(ProgressEmitter):
 
 
 def main() -> None:
-    """Carry out the job that the input describes, if one comes."""
+    """Carry out the job from the input, if one comes."""
     lines = Lines(take_over_output())
     step_back()
     commands = input_lines()
@@ -90,7 +90,7 @@ def main() -> None:
     config = TrainingConfig.from_values(job["config"])
     if spare:
         print_into(Path(config.output_dir) / "worker.log")
-    faulthandler.enable()  # what the processor objects to is told in worker.log
+    faulthandler.enable()  # writes crashes such as segmentation faults to worker.log
     context = RunContext(
         run_id=job["run_id"],
         config=config,
@@ -105,13 +105,13 @@ def main() -> None:
     )
     threading.Thread(target=_obey, args=(commands, context), name="commands", daemon=True).start()
     threading.Thread(target=_live, args=(lines,), name="alive", daemon=True).start()
-    # When the computer is shut down, every process hears this one.
+    # Every process gets this signal when the computer shuts down.
     signal.signal(signal.SIGTERM, lambda *_: context.interrupt(PauseRequested))
     lines.say("outcome", asdict(only_worker(context)))
 
 
 def only_worker(context: RunContext) -> Outcome:
-    """The run, unless an earlier worker of it is still there."""
+    """Carry out the run, unless an earlier worker of it is still running."""
     folder = Path(context.config.output_dir)
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -121,12 +121,12 @@ def only_worker(context: RunContext) -> Outcome:
             torch.set_num_threads(worker_threads(context.config))
             return run_pipeline(context, build_real_service)
     except Timeout:
-        sentence = "An earlier training process of this run is still there. Wait a moment, then resume the run."
+        sentence = "An earlier training process of this run is still running. Wait a moment, then resume the run."
         return Outcome(RunStatus.FAILED, sentence, sentence)
 
 
 def load_libraries() -> None:
-    """Import what every run imports, and what torch imports only when the first optimizer is made."""
+    """Import what every run imports, and what torch imports only with the first optimizer."""
     import torch._dynamo  # noqa: F401
 
     import cognate_core.data.loader
@@ -135,14 +135,14 @@ def load_libraries() -> None:
 
 
 def print_into(file: Path) -> None:
-    """From now on, what libraries print goes there."""
+    """Redirect what libraries print to `file`."""
     with file.open("ab") as log:
         os.dup2(log.fileno(), 1)
         os.dup2(log.fileno(), 2)
 
 
 def step_back() -> None:
-    """Let other programs go first, and be the one to go when memory runs out."""
+    """Give other programs priority, and let the system kill this process first if memory runs out."""
     if sys.platform == "win32":
         psutil.Process().nice(psutil.BELOW_NORMAL_PRIORITY_CLASS)
     else:
@@ -152,14 +152,14 @@ def step_back() -> None:
 
 
 def take_over_output() -> BinaryIO:
-    """Standard output for our lines alone; what a library prints goes to worker.log."""
+    """Standard output, reserved for our lines; what libraries print goes to stderr, which is worker.log for a run."""
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     return output
 
 
 def input_lines() -> Iterator[str]:
-    """Lines of standard input, read past Python's own buffer, on which a thread could not wait at the end."""
+    """Lines of standard input, without Python's buffer, on which no thread may wait when Python ends."""
     waiting = b""
     while received := os.read(0, 65536):
         *whole, waiting = (waiting + received).split(b"\n")
@@ -182,5 +182,5 @@ def _live(lines: Lines) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("This is a part of Cognate Studio, which starts it by itself. To train, use `cognate train`.")
+        sys.exit("This is an internal part of Cognate Studio. To train, use `cognate train`.")
     main()

@@ -1,4 +1,4 @@
-"""A data directory that this process owns: its log and files, and telling how its runs stand."""
+"""A data directory that this process owns: its log, its files, and its listeners."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class Workspace:
-    """What lies in a data directory, and who listens. `RunManager` opens it."""
+    """A data directory and its listeners. `RunManager` opens it."""
 
     home: Path
     log: ProgressLog
@@ -48,33 +48,33 @@ class Workspace:
     _measuring: Measuring
     _telling: threading.Lock
     _lock: threading.Lock
-    _ending: threading.RLock  # what has ended is deleted only once all of its end is written
+    _ending: threading.RLock  # a run is deleted only after its end is fully written
     _executions: dict[str, Execution]
     _heartbeat_ends: threading.Event
     _started_at: str
     _address: str | None
 
     def introduce(self, run_id: str) -> None:
-        """Let `broadcast` know how a run stands of which it was told nothing yet. Raises NotFound: there is no such."""
+        """Tell `broadcast` the state of a run that it may not know yet. Raises NotFound if there is no such run."""
         run = self.log.run(run_id)
         self.broadcast.introduce(run_id, run.status, progress_of(run))
 
     def recovery_note(self) -> str | None:
-        """What was rebuilt when the studio was last opened on a damaged database; None once it was read."""
+        """What was rebuilt when the studio last opened a damaged database; None once a person has read it."""
         record = self.log.coordination(RECOVERY_KEY)
         return record["note"] if record else None
 
     def forget_recovery_note(self) -> None:
-        """It was read."""
+        """Mark the recovery note as read."""
         self.log.set_coordination(RECOVERY_KEY, {"note": None})
 
     def say_address(self, address: str) -> None:
-        """Keep in the coordination record where other programs reach this manager."""
+        """Publish this manager's address in the coordination record, for other programs."""
         self._address = address
         self._say_state()
 
     def _with_reserve(self, write: Callable[[], T]) -> T:
-        """What `write` gives; should the disk be full, with the room that is kept for that."""
+        """The result of `write`. If the disk is full, free the reserve and try again."""
         try:
             return write()
         except DiskFull:
@@ -96,15 +96,15 @@ class Workspace:
         self._reserve.keep()
 
     def _keep_run_file(self, run_id: str) -> None:
-        """Should the database be lost, this is what the run is known by. Without it, the run goes on none the less."""
+        """Save run.json, from which a run is rebuilt if the database is lost. A failure does not stop the run."""
         try:
-            with self._ending:  # it is not just being deleted
+            with self._ending:  # not while it is being deleted
                 write_run_file(self.log, run_id, self._folder(run_id))
         except (OSError, StorageError) as error:
             _log.warning("The record beside run %s could not be written: %s", run_id, error)
 
     def _rebuild(self, damaged: Path | None) -> None:
-        """Take up runs that the database does not know, and leave a note of what was done."""
+        """Add runs that the database does not know, and leave a note about it."""
         added, problems = add_missing_runs(self.log, self.home / "runs")
         if damaged is None and not added and not problems:
             return
@@ -116,27 +116,27 @@ class Workspace:
         self.log.set_coordination(RECOVERY_KEY, {"note": " ".join(filter(None, sentences))})
 
     def _announce(self, run_id: str) -> None:
-        """A run stands otherwise than before: keep it beside the run, and tell listeners."""
+        """Save run.json and notify listeners."""
         self._keep_run_file(run_id)
         self._tell(run_id)
 
     def _tell(self, run_id: str) -> None:
-        """Tell listeners how a run stands. Read and told as one, so that no older status follows a newer one."""
+        """Notify listeners of a run's status. A lock around reading and sending keeps the order of statuses."""
         with self._telling:
             try:
                 run = self.log.run(run_id)
-            except (StorageError, NotFound) as error:  # what was done is done, told or not
-                _log.warning("Listeners could not be told of run %s: %s", run_id, error)
+            except (StorageError, NotFound) as error:  # the change itself is done
+                _log.warning("Listeners could not be notified of run %s: %s", run_id, error)
                 return
             self.broadcast.status(run_id, run.status, progress_of(run))
 
     def _kept_as(self, run_id: str, model: ModelArtifacts) -> str:
-        """The id under which a finished model is kept."""
+        """The id of a stored finished model."""
         kept = (each.id for each in self.log.models(run_id) if each.trained_as == model.model_name)
         return next(kept, model.model_id)
 
     def _newest_event_id(self) -> int:
-        """The newest id of an event that the last process wrote down; 0 for none."""
+        """The newest event id that the last process saved; 0 for none."""
         state = self.log.coordination(COORDINATION_KEY) or {}
         return int(state.get("newest_event_id", 0))
 
@@ -159,5 +159,5 @@ class Workspace:
 
 
 def progress_of(run: Run) -> TrainingProgress:
-    """How far a run is."""
+    """A run's progress."""
     return TrainingProgress(run.progress, run.message, run.phase, run.step, run.total_steps)

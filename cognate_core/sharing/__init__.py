@@ -1,1 +1,1 @@
-"""What leaves this studio and what comes in from others: run archives, repetitions of a run, reports, the hub."""
+"""Sharing with others: run archives, verification of repeated runs, reports, and the Hugging Face hub."""

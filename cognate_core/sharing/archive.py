@@ -1,12 +1,12 @@
-"""The run archive: one zip file by which another studio opens a run as if it had been trained there.
+"""The run archive: one zip file with which another studio opens a run as if it had been trained there.
 
 <name>.cognate.zip
     run.json             the rows of the run, its models and their files, without any folder of this computer
-    <model>/...          each model's artifacts; its checkpoints are not in it
+    <model>/...          each model's artifacts, without checkpoints
     archive.json        when, with what and where it was made, and the sha256 of each other member; written last
 
-Here it is written and opened. What a run archive from elsewhere may hold is judged in archive_checks.py, and whether a
-repeated run gave the same in verification.py.
+This module writes and opens it. archive_checks.py checks the content of a foreign run archive, and verification.py
+whether a repeated run gave the same result.
 """
 
 from __future__ import annotations
@@ -52,12 +52,12 @@ from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Row, Run
 
 FORMAT = 1
-"""A reader refuses a higher one: what it knows would mean something else there."""
+"""A reader refuses a higher format: it could misread it."""
 
 MANIFEST_FILE = "archive.json"
 ENDING = ".cognate.zip"
 CHUNK = 1 << 20
-LEFT_SECONDS = 3600.0  # a written run archive that is older than this is no longer being sent
+LEFT_SECONDS = 3600.0  # a written run archive older than this is no longer being sent
 LARGEST = {  # bytes of a member; weights are bounded by the settings instead
     MANIFEST_FILE: 4_000_000,
     RUN_FILE: 16_000_000,
@@ -68,9 +68,9 @@ LARGEST = {  # bytes of a member; weights are bounded by the settings instead
     ARTIFACT_FILES["model_card"]: 4_000_000,
 }
 MOST_SQUEEZED = 100  # a large member that unpacks to more than this many times its size is a bomb; logs reach about 20
-SMALL_MEMBER = 1_000_000  # may be squeezed as it likes
+SMALL_MEMBER = 1_000_000  # up to this size, any compression is allowed
 _MEMBER_NAME = re.compile(rf"{MODEL_FOLDER}/(?:{'|'.join(map(re.escape, ARTIFACT_FILES.values()))})")
-_opening = threading.Lock()  # so that what an earlier try left behind is nobody else's
+_opening = threading.Lock()  # one at a time, so that leftovers of an earlier try can be removed safely
 
 Rows = dict[str, list[Row]]
 
@@ -79,30 +79,28 @@ Rows = dict[str, list[Row]]
 
 
 def write_archive(log: ProgressReader, store: ArtifactStore, run_id: str, target: Path) -> None:
-    """Write the archive of a run to `target`, whole or not at all. It changes nothing of the run.
+    """Write the archive of a run to `target`, completely or not at all. The run is not changed.
 
     Raises:
-        RunError: there is no such run, it is going on, or it has no finished model.
-        StorageError: a file of it is missing or damaged, or `target` cannot be written.
+        RunError: there is no such run, it is active or waiting, or it has no finished model.
+        StorageError: one of its files is missing or damaged, or `target` cannot be written.
     """
     run = log.run(run_id)
     if not (run.status.is_terminal or run.status is RunStatus.PAUSED):
         raise RunError(
-            f"The run is going on ({run.status}). Its run archive can be written once it has ended or rests."
+            f"The run has not ended ({run.status}). Pause it or wait for its end, then save its run archive."
         )
     if run.config_error:
-        raise RunError(
-            f"The settings of this run cannot be read any more, so nobody could repeat it. {run.config_error}"
-        )
+        raise RunError(f"The settings of this run can no longer be read, so nobody could repeat it. {run.config_error}")
     files = {model.trained_as: log.artifacts(model.id) for model in reversed(log.models(run_id))}
     files = {name: rows for name, rows in files.items() if rows}
     if not files:
-        raise RunError("The run has no finished model, so there is nothing to hand on.")
+        raise RunError("The run has no finished model, so there is nothing to share.")
     if len(run.model_names) > MAX_MODELS:
-        raise RunError(f"The run has {len(run.model_names)} models; a run archive holds {MAX_MODELS} at most.")
+        raise RunError(f"The run has {len(run.model_names)} models; a run archive holds at most {MAX_MODELS}.")
     for name, rows in files.items():
         if {row["kind"] for row in rows} != set(ARTIFACT_FILES):
-            raise StorageError(f"The files of {name} are not all known, so its run archive cannot be written.")
+            raise StorageError(f"Some files of {name} are missing, so the run archive cannot be written.")
     temporary = target.with_name(f"{target.name}.tmp-{uuid.uuid4().hex}")
     try:
         require_space(target.parent, sum(row["bytes"] for rows in files.values() for row in rows), "this run archive")
@@ -121,11 +119,11 @@ def write_archive(log: ProgressReader, store: ArtifactStore, run_id: str, target
 
 
 def open_written_archive(manager: RunManager, run_id: str) -> BinaryIO:
-    """The run's archive as an open file, to be sent. Raises as `write_archive`, or StorageError."""
+    """The run archive as an open file, ready to send. Raises as `write_archive`, or StorageError."""
     folder = manager.home / "cache" / "archives"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for earlier in folder.iterdir():  # of a studio that was killed, or of a system where open files cannot go
+        for earlier in folder.iterdir():  # from a killed studio, or a system that cannot delete open files
             with suppress(OSError):
                 if time.time() - earlier.stat().st_mtime > LEFT_SECONDS:
                     earlier.unlink()
@@ -158,7 +156,7 @@ def _write_members(
             with path.open("rb") as file:
                 members[member] = _write(archive, member, file, packed=row["kind"] != "weights")
             if row["kind"] in ("weights", "config", "tokenizer") and members[member].sha256 != row["sha256"]:
-                raise StorageError(f"The file {path.name} of {name} is not what was trained any more. It is damaged.")
+                raise StorageError(f"The file {path.name} of {name} is damaged: it has changed since training.")
         models.append(ArchiveModel(name=name, folder=folder, content_hash=content_hash))
     rows_as_json = json.dumps(_portable_rows(log.export_run(run.id), store.home, run.config), indent=1)
     members[RUN_FILE] = _write(archive, RUN_FILE, rows_as_json.encode())
@@ -179,7 +177,7 @@ def _write_members(
 
 
 def _write(archive: zipfile.ZipFile, name: str, content: bytes | BinaryIO, *, packed: bool = True) -> Member:
-    """Stream `content` into the archive; what came of it. Its date tells nobody anything."""
+    """Stream `content` into the archive, with a constant date; returns its size and hash."""
     info = zipfile.ZipInfo(name)
     info.compress_type = zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED
     info.file_size = len(content) if isinstance(content, bytes) else os.fstat(content.fileno()).st_size
@@ -195,7 +193,7 @@ def _write(archive: zipfile.ZipFile, name: str, content: bytes | BinaryIO, *, pa
 
 
 def _portable_rows(rows: Rows, home: Path, config: TrainingConfig) -> Rows:
-    """The rows without folders of this computer; of a traceback, which is full of them, nothing is left."""
+    """The rows without folders of this computer, and without tracebacks, which are full of them."""
 
     def portable(value: Any) -> Any:
         return without_folders(value, home) if isinstance(value, str) else value
@@ -207,7 +205,7 @@ def _portable_rows(rows: Rows, home: Path, config: TrainingConfig) -> Rows:
 
 
 def _machine() -> dict[str, str | int]:
-    """What the last bit of a sum depends on. No name of the computer or its people."""
+    """What the last bit of a sum depends on, without names of the computer or its users."""
     from cognate_core.training.hardware import compute_environment  # loads torch
 
     here = compute_environment()
@@ -218,17 +216,17 @@ def _machine() -> dict[str, str | int]:
 
 
 def open_archive(manager: RunManager, path: Path) -> str:
-    """Take up the run of a run archive; its id. Nothing of the file is believed, and nothing half done remains.
+    """Add the run from a run archive; returns its id. Nothing in the file is trusted, and a failure leaves nothing.
 
     Raises:
-        RunError: the run is here already, or nothing can be changed here.
+        RunError: the run is already here, or nothing can be changed here.
         UnusableFile: the file is not a complete run archive.
-        StorageError: the disk refuses.
+        StorageError: the disk fails.
     """
     if manager.read_only:
         raise RunError(manager.read_only)
     with _opening:
-        for leftover in manager.home.glob("opening.tmp-*"):  # of a studio that was killed
+        for leftover in manager.home.glob("opening.tmp-*"):  # from a killed studio
             shutil.rmtree(leftover, ignore_errors=True)
         unpacked = manager.home / f"opening.tmp-{uuid.uuid4().hex}"
         try:
@@ -238,20 +236,20 @@ def open_archive(manager: RunManager, path: Path) -> str:
             raise
         except OSError as error:
             raise _refused(error, f"The run archive {path.name} cannot be opened") from error
-        except Exception as error:  # a file from elsewhere can upset any reader
+        except Exception as error:  # a foreign file can break any reader
             why = f"{type(error).__name__}: {error}"[:200]
-            raise UnusableFile(f"{path.name} is not a complete run archive ({why}). Ask for it once more.") from error
+            raise UnusableFile(f"{path.name} is not a complete run archive ({why}). Ask for it again.") from error
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
 
 
 def _unpack(path: Path, folder: Path, manager: RunManager) -> tuple[Manifest, Rows]:
-    """The members in `folder`, each with the size and hash it should have, and the rows, all of them looked at."""
+    """Unpack into `folder` and check sizes, hashes and rows; returns manifest and rows."""
     with path.open("rb") as file, zipfile.ZipFile(file) as archive:
         infos = _checked_members(archive, os.fstat(file.fileno()).st_size)
         values = bounded_json(_read(archive, infos[MANIFEST_FILE]))
         if isinstance(values, dict) and isinstance(values.get("format"), int) and values["format"] > FORMAT:
-            raise UnusableFile("This run archive was written by a newer Cognate Studio. Update this one to open it.")
+            raise UnusableFile("A newer Cognate Studio wrote this run archive. Update this one to open it.")
         manifest = Manifest.model_validate(values)
         wanted = {
             RUN_FILE,
@@ -261,7 +259,7 @@ def _unpack(path: Path, folder: Path, manager: RunManager) -> tuple[Manifest, Ro
             raise ValueError("its list and its files do not agree")
         for name, member in manifest.members.items():
             if infos[name].file_size != member.bytes:
-                raise ValueError(f"{name} has not the size that it should have")
+                raise ValueError(f"{name} has the wrong size")
         folder.mkdir()
         rows = bounded_json(_extract(archive, infos[RUN_FILE], manifest.members[RUN_FILE], folder).read_bytes())
         rows, config = checked_rows(rows, manifest, {table: manager.log.columns(table) for table in TABLES})
@@ -281,7 +279,7 @@ def _unpack(path: Path, folder: Path, manager: RunManager) -> tuple[Manifest, Ro
 
 
 def _checked_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """The members by name, none of them unpacked yet."""
+    """The members by name, checked before unpacking."""
     infos = archive.infolist()
     if len(infos) > MAX_MODELS * len(ARTIFACT_FILES) + 2:
         raise ValueError(f"it holds {len(infos)} files")
@@ -292,32 +290,32 @@ def _checked_members(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.Z
         if name not in (MANIFEST_FILE, RUN_FILE) and not _MEMBER_NAME.fullmatch(name):
             raise ValueError(f"it holds a file {name[:80]!r}")
         if info.orig_filename != name or stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
-            raise ValueError(f"{name} is no plain file")
+            raise ValueError(f"{name} is not a plain file")
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{name} is packed in another way")
+            raise ValueError(f"{name} has an unknown compression")
         if info.file_size > LARGEST.get(name.rpartition("/")[2], info.file_size):
             raise ValueError(f"{name} is too large")
         if info.file_size > max(SMALL_MEMBER, MOST_SQUEEZED * info.compress_size):
-            raise ValueError(f"{name} unpacks to {info.file_size:,} bytes, which no run gives")
+            raise ValueError(f"{name} unpacks to {info.file_size:,} bytes, more than any run has")
     by_name = {info.filename: info for info in infos}
     if len(by_name) != len(infos):
-        raise ValueError("it holds two files of one name")
+        raise ValueError("two of its files have the same name")
     if not {MANIFEST_FILE, RUN_FILE} <= set(by_name):
         raise ValueError(f"it has no {MANIFEST_FILE} and {RUN_FILE}")
     return by_name
 
 
 def _chunks(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    """The content of a member, which is never longer than it says."""
+    """The content of a member. Raises ValueError if its length is not the declared one."""
     size = 0
     with archive.open(info) as file:
         while chunk := file.read(CHUNK):
             size += len(chunk)
             if size > info.file_size:
-                raise ValueError(f"{info.filename} is longer than it says")
+                raise ValueError(f"{info.filename} is longer than declared")
             yield chunk
     if size != info.file_size:
-        raise ValueError(f"{info.filename} is shorter than it says")
+        raise ValueError(f"{info.filename} is shorter than declared")
 
 
 def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
@@ -325,7 +323,7 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, member: Member, folder: Path) -> Path:
-    """Write a member below `folder`, where its name was found harmless."""
+    """Write a member below `folder`. Its name was checked before."""
     target = folder / info.filename
     digest = hashlib.sha256()
     with target.open("xb") as file:
@@ -340,7 +338,7 @@ def _extract(archive: zipfile.ZipFile, info: zipfile.ZipInfo, member: Member, fo
 
 
 def _take_up(manager: RunManager, manifest: Manifest, rows: Rows, unpacked: Path) -> str:
-    """Move what was unpacked into place and add its rows, or leave all as it was."""
+    """Move the unpacked files into place and add the rows, or change nothing."""
     log = manager.log
     (run,) = rows["runs"]
     run_id: str = run["id"]
@@ -348,7 +346,7 @@ def _take_up(manager: RunManager, manifest: Manifest, rows: Rows, unpacked: Path
     if here["runs"] and _weights(here) == _weights(rows):
         raise RunError(f"This run is already here: {here['runs'][0]['name']}.")
     if log.is_taken("runs", run_id) or _folder(manager, run_id).exists():
-        run_id = uuid.uuid4().hex[:12]  # another run has its own
+        run_id = uuid.uuid4().hex[:12]  # another run has this id
     folder = _folder(manager, run_id)
     rows = _at_home(rows, manifest, run_id, folder, manager)
     config = TrainingConfig.from_values(json.loads(rows["runs"][0]["config"]))
@@ -371,7 +369,7 @@ def _take_up(manager: RunManager, manifest: Manifest, rows: Rows, unpacked: Path
 
 
 def _at_home(rows: Rows, manifest: Manifest, run_id: str, folder: Path, manager: RunManager) -> Rows:
-    """The rows as they would be had the run been trained in this data folder under this id."""
+    """The rows as if the run had been trained in this data folder with this id."""
     (run,) = rows["runs"]
     config = TrainingConfig.from_values(json.loads(run["config"]))
     config = without_places(config, str(folder))
@@ -406,14 +404,14 @@ def _weights(rows: Rows) -> dict[str, str]:
 def _origin(manifest: Manifest, config: TrainingConfig) -> str:
     versions, machine = manifest.versions, manifest.machine
     sentences = [
-        f"This run came in a run archive, made {manifest.made_at[:16].replace('T', ' ')} UTC with Cognate Studio "
+        f"This run comes from a run archive, made {manifest.made_at[:16].replace('T', ' ')} UTC with Cognate Studio "
         f"{versions['cognate-studio']}, torch {versions['torch']} and Python {versions['python']} on "
         f"{machine['processor']}, {machine['cores']} cores.",
-        "Its checkpoints are not in a run archive.",
+        "A run archive contains no checkpoints.",
     ]
     if config.dataset_path:
         sentences.append(
-            f"It was trained on a file of its owner's, {config.dataset_path}, which is not in the run archive either: "
+            f"It was trained on its owner's file {config.dataset_path}, which the run archive does not contain either: "
             "to repeat the run, choose that file."
         )
     return " ".join(sentences)

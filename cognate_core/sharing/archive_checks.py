@@ -1,6 +1,6 @@
-"""Checks of a run archive from elsewhere: its list, its rows, its models. Nothing in it is trusted.
+"""Checks of a foreign run archive: its list, its rows, its models. Nothing in it is trusted.
 
-Whatever is raised here means that the file is refused; the caller makes a sentence of it.
+Any error raised here refuses the file; the caller turns it into a sentence.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ from cognate_core.runs.names import MAX_MODELS, valid_name
 from cognate_core.storage.rows import Row, check_rows
 
 MODEL_FOLDER = r"[a-z0-9][a-z0-9-]{0,59}"
-"""What a trainer calls a model's folder; nothing that leads elsewhere."""
+"""How a trainer names a model's folder; no such name leads to another folder."""
 
 TABLES = ("runs", "models", "artifacts")
-"""What `export_run` gives."""
+"""The tables that `export_run` returns."""
 
 LONGEST_TEXT = 4_000_000  # characters of one value
 LONGEST_LINE = 4_000_000  # bytes of a log
-LARGEST_NUMBER = 2**62  # what SQLite can keep
-MOST_STEPS = 10_000_000  # as the settings have it
+LARGEST_NUMBER = 2**62  # within what SQLite can store
+MOST_STEPS = 10_000_000  # as in the settings
 HEADER_BYTES = 1_000_000  # of a weights file, at most
 
 _ID = re.compile(r"[0-9a-f]{12}")
@@ -51,7 +51,7 @@ _Count = Annotated[int, Field(ge=0, le=LARGEST_NUMBER)]
 
 
 class _Strict(BaseModel):
-    """What a newer studio adds within one format tells more and changes nothing: it is left out."""
+    """Ignores unknown fields: within one format, a newer studio only adds information."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -84,7 +84,7 @@ class Manifest(_Strict):
 
 
 class _Stats(_Strict):
-    """Of a model's training_stats, what pages show."""
+    """The part of a model's training_stats that pages show."""
 
     steps: _Count
     planned_steps: _Count
@@ -109,10 +109,10 @@ _RECORDS: dict[type, TypeAdapter[Any]] = {
 
 
 def bounded_json(content: bytes) -> Any:
-    """JSON without NaN, half letters, and numbers and texts that no database takes."""
+    """JSON without NaN, lone surrogates, and values too large for the database."""
 
     def refuse(word: str) -> NoReturn:
-        raise ValueError(f"{word} is no number")
+        raise ValueError(f"{word} is not a number")
 
     value = json.loads(content.decode("utf-8"), parse_constant=refuse)
     _require_bounded(value)
@@ -128,7 +128,7 @@ def _require_bounded(value: Any) -> None:
         for inner in value:
             _require_bounded(inner)
     elif isinstance(value, str):
-        value.encode("utf-8")  # half a letter has no bytes
+        value.encode("utf-8")  # fails for a lone surrogate
         if len(value) > LONGEST_TEXT:
             raise ValueError("a text is too long")
     elif isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= LARGEST_NUMBER):
@@ -138,9 +138,9 @@ def _require_bounded(value: Any) -> None:
 def checked_rows(
     rows: Any, manifest: Manifest, columns: Mapping[str, Mapping[str, str]]
 ) -> tuple[dict[str, list[Row]], TrainingConfig]:
-    """The rows of a run archive as a database with these columns can keep them, and the run's settings.
+    """The rows of a run archive for a database with these columns, and the run's settings.
 
-    Columns that the database does not have are left out, as those of any other version are.
+    Columns that the database does not have are left out, for example those of another version.
     """
     known = {
         table: [
@@ -157,13 +157,13 @@ def checked_rows(
         or not _ID.fullmatch(run["id"])
         or not len(set(names)) == len(names) <= MAX_MODELS
     ):
-        raise ValueError("its names are none")
+        raise ValueError("its id or a name is not valid")
     status = RunStatus(run["status"])
     if not (status.is_terminal or status is RunStatus.PAUSED):
         raise ValueError(f"a run that is {status} has no archive")
     steps = (run["step"] or 0, run["total_steps"] or 0)
     if not 0 <= run["progress"] <= 1 or min(steps) < 0 or max(steps) > MOST_STEPS:
-        raise ValueError("its progress is none")
+        raise ValueError("its progress is not valid")
     for name in ("created_at", "started_at", "finished_at"):
         if run[name] is not None:
             _require_moment(run[name])
@@ -174,16 +174,16 @@ def checked_rows(
     if (group_id, group_name) != (None, None) and (
         not _ID.fullmatch(group_id or "") or group_name != valid_name(group_name or "")
     ):
-        raise ValueError("its sweep is none")
+        raise ValueError("its sweep is not valid")
     config = TrainingConfig.from_values(json.loads(run["config"]))
     report = json.loads(run["data_report"]) if run["data_report"] else None
     if report != manifest.data:
-        raise ValueError("its data is told in two ways")
+        raise ValueError("its data are described in two ways")
     if report is not None:
         bounded_json(run["data_report"].encode())
         _REPORT.validate_json(run["data_report"], strict=True)
         if config.fitted(report).vocab_size not in range(SMALLEST_VOCABULARY, config.vocab_size + 1):
-            raise ValueError("its vocabulary is none that was asked for")
+            raise ValueError("its vocabulary does not fit its settings")
     _require_moment(manifest.made_at)
     for name in ("cognate-studio", "torch", "python"):
         manifest.versions[name]
@@ -197,25 +197,25 @@ def checked_rows(
         or sorted(of_models) != sorted(finished)
         or len(of_models) != len(manifest.models)
     ):
-        raise ValueError("its models are told in two ways")
+        raise ValueError("its models are described in two ways")
     if len({model.folder for model in manifest.models}) != len(manifest.models):
         raise ValueError("two models share a folder")
     if any(model.content_hash != content_hash for model in manifest.models):
-        raise ValueError("its data is told in two ways")
+        raise ValueError("its data are described in two ways")
     for row in known["models"]:
         _require_model(row, run["id"])
     if len({row["id"] for row in known["models"]}) != len(known["models"]):
         raise ValueError("two models share an id")
     by_id = {row["id"]: row["name"] for row in known["models"]}
-    for row in known["artifacts"]:  # the files themselves decide; these must only not contradict them
+    for row in known["artifacts"]:  # the files count; the rows must only not contradict them
         member = manifest.members[f"{of_models[by_id[row['model_id']]].folder}/{ARTIFACT_FILES[row['kind']]}"]
         if row["kind"] == "weights" and row["sha256"] != member.sha256:
-            raise ValueError("its weights are told in two ways")
+            raise ValueError("its weights are described in two ways")
     return known, config
 
 
 def _of_column(value: Any, declared: str) -> Any:
-    """A value that a column of this type may hold."""
+    """`value`, if a column of this type can hold it. Raises ValueError otherwise."""
     kinds: dict[str, tuple[type, ...]] = {
         "TEXT": (str,),
         "INTEGER": (int,),
@@ -223,24 +223,24 @@ def _of_column(value: Any, declared: str) -> Any:
         "REAL": (int, float),
     }
     if value is not None and (isinstance(value, bool) or not isinstance(value, kinds[declared])):
-        raise ValueError(f"{value!r} is no {declared}"[:100])
+        raise ValueError(f"{value!r} is not of type {declared}"[:100])
     return value
 
 
 def _require_model(row: Row, run_id: str) -> None:
     if row["run_id"] != run_id or not _ID.fullmatch(row["id"]) or row["status"] not in ("completed", "stopped"):
-        raise ValueError("a model is none of this run")
+        raise ValueError("a model does not belong to this run")
     _require_moment(row["created_at"])
     bounded_json(row["details"].encode())
     known = _DETAILS.validate_json(row["details"], strict=True)
     _Stats.model_validate(known.training_stats)
     if (known.model_name, known.parameter_count) != (row["name"], row["parameter_count"]) or row["parameter_count"] < 0:
-        raise ValueError("a model is told in two ways")
+        raise ValueError("a model is described in two ways")
 
 
 def _require_moment(text: str) -> None:
     if datetime.fromisoformat(text).tzinfo is None:
-        raise ValueError(f"{text!r} is no moment")
+        raise ValueError(f"{text!r} is not a time with a time zone")
 
 
 def largest_weights(config: TrainingConfig) -> int:
@@ -262,15 +262,15 @@ def _tensor_shapes(config: TrainingConfig) -> dict[str, tuple[int, ...]]:
 
 
 def require_sound_model(folder: Path, name: str, config: TrainingConfig) -> None:
-    """Refuse a model's folder that a page could stumble over: shape, weights, tokenizer, settings and log."""
+    """Refuse a model's folder that could break a page: checks shape, weights, tokenizer, settings and log."""
     if not _has_shape(folder, config):
-        raise ValueError(f"{name} has another shape than its settings say")
+        raise ValueError(f"{name} does not have the shape in its settings")
     with safe_open(folder / ARTIFACT_FILES["weights"], framework="np") as weights:
-        parts = {key: weights.get_slice(key) for key in weights.keys()}  # noqa: SIM118  (it is no mapping)
+        parts = {key: weights.get_slice(key) for key in weights.keys()}  # noqa: SIM118  (it is not a mapping)
         if {key: tuple(part.get_shape()) for key, part in parts.items()} != _tensor_shapes(config):
-            raise ValueError(f"the weights of {name} are not of a model with its settings")
+            raise ValueError(f"the weights of {name} do not fit its settings")
         if any(part.get_dtype() != "F32" for part in parts.values()):
-            raise ValueError(f"the weights of {name} are no 32 bit numbers")
+            raise ValueError(f"the weights of {name} are not 32 bit numbers")
     if config.task == "arithmetic":
         _require_words(folder / ARTIFACT_FILES["tokenizer"], config)
     else:
@@ -281,7 +281,7 @@ def require_sound_model(folder: Path, name: str, config: TrainingConfig) -> None
 
 
 def _has_shape(folder: Path, config: TrainingConfig) -> bool:
-    """Whether config.json says what the settings say."""
+    """Whether config.json agrees with the settings."""
     from cognate_core.arithmetic.model import SHAPE_FIELDS
     from cognate_core.model import ARCHITECTURE_FIELDS, read_shape
 
@@ -293,7 +293,7 @@ def _has_shape(folder: Path, config: TrainingConfig) -> bool:
 
 
 def _require_words(path: Path, config: TrainingConfig) -> None:
-    """It is the tokenizer of these problems."""
+    """Require the tokenizer of these problems."""
     parts = bounded_json(path.read_bytes())
     words = [*map(str, range(config.arithmetic_modulus)), "=", config.arithmetic_operation]
     if parts["model"]["type"] != "WordLevel" or parts["model"]["vocab"] != {word: n for n, word in enumerate(words)}:
@@ -301,7 +301,7 @@ def _require_words(path: Path, config: TrainingConfig) -> None:
 
 
 def _require_tokenizer(path: Path, config: TrainingConfig) -> None:
-    """It is of the one kind that is made here: no other can be slow, or need what is not there."""
+    """Require the kind of tokenizer that the studio trains: others could be slow or need missing parts."""
     from cognate_core.data.tokenizer import load_tokenizer
 
     parts = bounded_json(path.read_bytes())
@@ -311,29 +311,29 @@ def _require_tokenizer(path: Path, config: TrainingConfig) -> None:
     if parts["normalizer"] is not None or parts["post_processor"] is not None:
         raise ValueError("its tokenizer is of another kind")
     if max(load_tokenizer(path).get_vocab().values()) >= config.vocab_size:
-        raise ValueError("its tokenizer knows more than the model")
+        raise ValueError("its tokenizer has more tokens than the model")
 
 
 def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
-    """Every record that would be taken from a model's log is one that the database and the charts can bear."""
+    """Require records in a model's log that the database and the charts can handle."""
     with path.open("rb") as file:
         while line := file.readline(LONGEST_LINE + 1):
             if len(line) > LONGEST_LINE:
                 raise ValueError("a line of its log is too long")
     for record in read_records(path):
         values = asdict(record)
-        as_json = json.dumps(values, ensure_ascii=False).encode(errors="replace")  # half a letter is kept as "?"
+        as_json = json.dumps(values, ensure_ascii=False).encode(errors="replace")  # a lone surrogate becomes "?"
         _RECORDS[type(record)].validate_json(as_json, strict=True)
         counts = [*values.values(), *values.get("counts", ())]
         if any(isinstance(value, int) and not 0 <= value <= LARGEST_NUMBER for value in counts):
-            raise ValueError("a count in its log is none")
+            raise ValueError("a count in its log is not valid")
         if not 0 <= (values["step"] or 0) <= MOST_STEPS or values["model_name"] != name:
-            raise ValueError("its log tells of another model")
+            raise ValueError("its log is of another model")
         if not 0 <= (values.get("accuracy") or 0) <= 1:
-            raise ValueError("a share of right answers in its log is none")
+            raise ValueError("a share of right answers in its log is not valid")
         if not 0 <= (values.get("weight") or 0) <= 1:
-            raise ValueError("a weight of a dataset in its log is none")
+            raise ValueError("a weight of a dataset in its log is not valid")
         if isinstance(record, PonderHistogram) and len(record.counts) > config.max_act_steps + 1:
-            raise ValueError("a histogram of its log is too long")
+            raise ValueError("a histogram in its log is too long")
         if isinstance(record, Event):
             _require_moment(record.created_at)

@@ -1,7 +1,7 @@
 """Publishing a model on the Hugging Face hub: its known files, without anything of this computer, in one commit.
 
-The token comes from the environment variable HF_TOKEN alone. It is handed to the hub's client and nowhere else: not
-kept, not logged, not shown, and taken out of every sentence that the hub or its client writes.
+The token comes only from the environment variable HF_TOKEN, and only the hub's client gets it. It is not saved, logged
+or shown, and it is removed from every message of the hub or its client.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from cognate_core.storage.rows import TrainedModel
 
 TOKEN_VARIABLE = "HF_TOKEN"  # noqa: S105  (its name, not its value)
 HOW_TO_SET_IT = (
-    f"There is no {TOKEN_VARIABLE}. Make a token that may write at https://huggingface.co/settings/tokens, then start "
-    f"the studio with it in the environment variable {TOKEN_VARIABLE}."
+    f"There is no {TOKEN_VARIABLE}. Create a token with write access at https://huggingface.co/settings/tokens, then "
+    f"start the studio with it in the environment variable {TOKEN_VARIABLE}."
 )
 WHAT_IS_SENT = (
-    "Sent are the weights, the model's shape, its tokenizer, its settings, its training log (with samples of the text "
-    "that it was checked on) and its description. Not sent are checkpoints, what its memory keeps of conversations, "
-    "its note and tags, and this computer's folders."
+    "The upload contains the weights, the model's shape, its tokenizer, its settings, its training log (with samples "
+    "of its held-out text) and its description. It does not contain checkpoints, the memory of conversations, note and "
+    "tags, or names of this computer's folders."
 )
 LICENSES = ("apache-2.0", "mit", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0")
-"""Some that the hub knows. Without one, nobody may use the model: that is for its maker to choose."""
+"""Some licenses that the hub knows. Without one, nobody may use the model, so its maker should choose."""
 
 _SENDABLE_TOKEN = re.compile(r"[!-~]+")  # what a header can carry
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """One file as it is sent: its name in the repository, and a path or changed content."""
+    """One file to upload: its name in the repository, and its path or its changed content."""
 
     name: str
     content: Path | bytes
@@ -67,16 +67,16 @@ def publish_model(
     license_name: str | None = None,
     say: Callable[[str], object] = lambda _: None,
 ) -> str:
-    """Send a model to the hub, as one commit of a repository that is made if need be; its address there.
+    """Upload a model to the hub in one commit, and create its repository if needed; returns its address there.
 
     Args:
-        repo_id: "owner/name", or "name" for one of the token's owner.
-        private: nobody but the owner sees it. A repository that is public already is refused then.
-        license_name: one of LICENSES, for the description; None says nothing.
-        say: gets sentences of what is being done.
+        repo_id: "owner/name", or "name" for a repository of the token's owner.
+        private: only the owner can see it. An existing public repository is then refused.
+        license_name: one of LICENSES, for the description; None: none is named.
+        say: gets progress sentences.
 
     Raises:
-        NoHubToken: there is no token, or none that could be sent.
+        NoHubToken: there is no token, or it cannot be sent.
         PublishError: the hub refuses or cannot be reached.
         RunError: there is no such model.
         StorageError: one of its files is gone.
@@ -91,7 +91,7 @@ def publish_model(
     except CognateError:
         raise
     except Exception as error:  # noqa: BLE001  (the hub's client and its transport raise many unrelated kinds)
-        # Without its cause: what the client knows of the request, the token among it, is not for a log.
+        # Without its cause: the client's request contains the token, which must not reach a log.
         raise PublishError(_sentence(error, repo_id).replace(token, "...")) from None
 
 
@@ -100,7 +100,7 @@ def _token() -> str:
     if not token:
         raise NoHubToken(HOW_TO_SET_IT)
     if not _SENDABLE_TOKEN.fullmatch(token):
-        raise NoHubToken(f"{TOKEN_VARIABLE} holds signs that no token has. Copy it once more.")
+        raise NoHubToken(f"{TOKEN_VARIABLE} contains characters that no token has. Copy it again.")
     return token
 
 
@@ -114,11 +114,11 @@ def _send(files: list[_File], token: str, repo_id: str, private: bool, title: st
     repo = api.create_repo(repo_id, private=private, exist_ok=True)
     if private and not api.model_info(repo.repo_id).private:
         raise PublishError(
-            f"{repo.repo_id} is there already, and everybody can see it. Choose another name, make it private on the "
-            "hub, or publish for everybody."
+            f"{repo.repo_id} already exists and is public. Choose another name, make it private on the hub, or publish "
+            "for everybody."
         )
     size = sum(file.size for file in files)
-    say(f"Sending {len(files)} files, {size / 1e6:,.1f} MB")
+    say(f"Uploading {len(files)} files, {size / 1e6:,.1f} MB")
     operations = [
         CommitOperationAdd(file.name, file.content if isinstance(file.content, bytes) else str(file.content))
         for file in files
@@ -130,7 +130,7 @@ def _send(files: list[_File], token: str, repo_id: str, private: bool, title: st
 def _files_of(
     reader: ProgressReader, store: ArtifactStore, model: TrainedModel, license_name: str | None
 ) -> list[_File]:
-    """The known artifacts, each as it was trained; texts without this computer's folders."""
+    """The known artifacts, unchanged since training; texts without this computer's folders."""
     files = []
     for row in reader.artifacts(model.id):
         if row["kind"] not in ARTIFACT_FILES:
@@ -138,7 +138,7 @@ def _files_of(
         path = store.path(row["path"])
         with path.open("rb") as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != row["sha256"]:
-                raise PublishError(f"The file {path.name} is not what was trained any more, so it is not published.")
+                raise PublishError(f"The file {path.name} has changed since training, so the model is not published.")
         name = ARTIFACT_FILES[row["kind"]]
         if row["kind"] == "weights":
             files.append(_File(name, path))
@@ -148,14 +148,14 @@ def _files_of(
             text = portable_config(TrainingConfig.from_toml(text)).to_toml()
         elif row["kind"] == "model_card":
             text = _front_matter(model, license_name) + text
-        if row["kind"] != "tokenizer":  # whose words are no paths
+        if row["kind"] != "tokenizer":  # a tokenizer contains no paths
             text = without_folders(text, store.home)
         files.append(_File(name, text.encode()))
     return files
 
 
 def _front_matter(model: TrainedModel, license_name: str | None) -> str:
-    """What the hub reads of a model card. JSON strings are YAML, so that no name can mean something else."""
+    """The metadata of a model card for the hub. JSON strings are valid YAML, so no name is misread."""
     text = "text generation" in model.details["capabilities"]
     datasets = [
         DATASETS[name].id for name in model.details["datasets_used"] if name in DATASETS and DATASETS[name].row_format
@@ -172,47 +172,47 @@ def _front_matter(model: TrainedModel, license_name: str | None) -> str:
 
 
 def _sentence(error: Exception, repo_id: str) -> str:
-    """What a person should read about it."""
+    """The sentence about `error` for people."""
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
-    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # of a file that was being sent
+    if isinstance(error, RuntimeError) and isinstance(error.__cause__, Exception):  # an error of a file being uploaded
         return _sentence(error.__cause__, repo_id)
-    if isinstance(error, HFValidationError):  # before anything was asked of the hub
+    if isinstance(error, HFValidationError):  # raised before any request to the hub
         return (
-            f"{repo_id[:100]!r} is no name of a repository. Type owner/name, with letters, digits, - _ and . alone (at "
+            f"{repo_id[:100]!r} is not a repository name. Type owner/name, only with letters, digits, - _ and . (at "
             "most 96), such as ada/tiny-cognate."
         )
     if isinstance(error, OfflineModeIsEnabled):
-        return "The hub is switched off: HF_HUB_OFFLINE is set. Start the studio without it, then publish again."
+        return "Access to the hub is disabled: HF_HUB_OFFLINE is set. Start the studio without it, then publish again."
     if isinstance(error, HfHubHTTPError):
         return _of_status(error.response.status_code, repo_id)
     if isinstance(error, ValueError) and "README.md" in str(error):
         return f"The hub does not accept the model's description: {' '.join(str(error).split())[:300]}"
     if isinstance(error, OSError) or type(error).__module__.startswith(("httpx", "httpcore")):
-        return f"The hub cannot be reached ({type(error).__name__}). Look at the network, then publish again."
-    return f"The hub answered something that is not understood ({type(error).__name__}). Try again later."
+        return f"The hub cannot be reached ({type(error).__name__}). Check the network, then publish again."
+    return f"The hub's answer was not understood ({type(error).__name__}). Try again later."
 
 
 def _of_status(status: int, repo_id: str) -> str:
     match status:
         case 401:
             return (
-                f"The hub does not know the token in {TOKEN_VARIABLE}. Make a new one, then start the studio with it."
+                f"The hub does not know the token in {TOKEN_VARIABLE}. Create a new one, then start the studio with it."
             )
         case 402 | 403:
             return (
-                f"The token in {TOKEN_VARIABLE} may not write to {repo_id}. Give it the right to write, or choose a "
+                f"The token in {TOKEN_VARIABLE} may not write to {repo_id}. Give it write access, or choose a "
                 "repository of its owner."
             )
         case 404:
-            return f"The hub has no place for {repo_id}, or the token may not see it. Look at the owner's name."
+            return f"The hub cannot find {repo_id}, or the token may not see it. Check the owner's name."
         case 409 | 412:
-            return f"{repo_id} was just changed by somebody else. Nothing was published; try again."
+            return f"Somebody else has just changed {repo_id}. Nothing was published; try again."
         case 413:
-            return "The hub finds the model too large for this repository."
+            return "The hub says that the model is too large for this repository."
         case 429:
-            return "The hub has had too many requests and asks to wait. Try again in some minutes."
+            return "The hub has received too many requests. Try again in a few minutes."
         case _ if status >= 500:
-            return f"The hub is out of order at the moment (it answered {status}). Try again later."
+            return f"The hub is not working at the moment (status {status}). Try again later."
         case _:
-            return f"The hub refused (it answered {status})."
+            return f"The hub refused the request (status {status})."

@@ -1,12 +1,12 @@
-// Draws the report's charts in the colours of the page: light, dark, or as they are printed.
+// Draws the report's charts in the colours of the page: light, dark, or for printing.
 
 const charts = JSON.parse(document.getElementById("charts").textContent)
 const places = [...document.querySelectorAll(".chart")]
 const dark = matchMedia("(prefers-color-scheme: dark)")
-const NARROW = 560 // pixels, below which the names stand under a chart and not beside it
+const NARROW = 560 // pixels; below this, the names are under a chart, not beside it
 const INK_ON_PAPER = "#000000"
 
-// The first blue of the palette is hard to read on a dark ground; its bright one stands in.
+// The palette's first blue is hard to read on a dark background: replace it by the bright one.
 function onDark(figure) {
   return JSON.parse(JSON.stringify(figure).replaceAll("#0072B2", "#56B4E9").replaceAll("rgba(0,114,178,0)", "rgba(86,180,233,0)"))
 }
@@ -17,7 +17,7 @@ function draw(printing) {
     const { data, layout } = dark.matches && !printing ? onDark(chart) : chart
     const narrow = places[index].clientWidth < NARROW
     const named = new Set(data.map(({ name }) => name))
-    const marks = (layout.annotations ?? []).filter(({ text }) => !named.has(text)) // of a line that is no curve
+    const marks = (layout.annotations ?? []).filter(({ text }) => !named.has(text)) // of lines that are not curves
     const under = narrow && layout.annotations?.length
       ? {
           annotations: marks.map((mark) => ({ ...mark, xanchor: "right", xshift: 0, yanchor: "top" })),

@@ -1,7 +1,7 @@
-"""The report: one HTML file about a run, to be sent by e-mail and read without a studio and without a network.
+"""The report: one HTML file about a run, to send by e-mail and read without a studio or a network.
 
-`run_report` is pure: measurements in, text out; report.html is its template. Every text in it may come from anybody and
-is shown as typed; no script but the report's own two runs, and nothing is fetched.
+`run_report` is pure: measurements in, text out; report.html is its template. Texts may come from anybody and are shown
+as typed. Only the report's own two scripts run, and nothing is fetched.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from cognate_core.storage.rows import Run
 Row = Mapping[str, Any]
 
 UNKNOWN = "unknown"
-SHOWN_SAMPLES, SHOWN_CHECKS = 6, 12  # of one problem and of one dataset: the first, the last, and some between
+SHOWN_SAMPLES, SHOWN_CHECKS = 6, 12  # per problem, per dataset: the first, the last, and some between
 _HERE = Path(__file__).parent
-_NOT_SHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # HTML has no place for them
+_NOT_SHOWN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # not allowed in HTML
 
 
 def report_of_run(log: ProgressReader, run: Run, model_name: str) -> str:
-    """The report of one model of a run, as one HTML page, from what was recorded."""
+    """The report of one model of a run, as one HTML page, from its records."""
     charts, found = run_charts(log, run, model_name, Look())
     models = [model for model in log.models(run.id) if model.trained_as == model_name]
     measured = models[0].details["training_stats"] if models else {}
@@ -73,13 +73,13 @@ def run_report(
     """The report as one HTML page.
 
     Args:
-        charts: each with title, help and figure (data and layout as JSON has it, for a light ground).
-        findings: title, cause and advice of what was noticed in the curves.
-        samples, evaluations: rows as the progress log has them, in order of writing.
+        charts: each with title, help and figure (data and layout as JSON, for a light background).
+        findings: title, cause and advice of each finding in the curves.
+        samples, evaluations: rows of the progress log, in order of writing.
         models: the fields of ModelArtifacts of each finished model.
         artifacts: rows of their files: model_id, kind, path, bytes, sha256.
         environment: what it ran on, in words, such as {"processor": ..., "torch": ...}.
-        compared_with: a name and its settings, such as those of the preset; what differs from them is marked.
+        compared_with: a name and its settings, such as a preset's; settings that differ are marked.
         made_at: when, as ISO 8601.
     """
     plotly, script = PLOTLY_SCRIPT.read_text(encoding="utf-8"), _own("report.js")
@@ -87,7 +87,7 @@ def run_report(
     settings = _settings(run.config, compared_with[1])
     return _template().render(
         run=run,
-        # plotly writes style attributes. No text becomes markup, and no style can fetch anything.
+        # Plotly writes style attributes. No text becomes markup, and no style can fetch anything.
         policy=f"default-src 'none'; script-src {_source(plotly)} {_source(script)}; img-src data:; base-uri 'none'; "
         "form-action 'none'; style-src 'unsafe-inline'",
         style=_own("report.css"),
@@ -121,14 +121,14 @@ def _template() -> jinja2.Template:
 
 
 def _printable(value: object) -> object:
-    """A text as HTML can hold it: no control characters, and no half of a letter, which cannot be written down."""
+    """A text as HTML can hold it: without control characters and lone surrogates."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     return _NOT_SHOWN.sub("\N{REPLACEMENT CHARACTER}", value.encode(errors="replace").decode())
 
 
 def _summary(run: Run, models: Sequence[Row], evaluations: Sequence[Row]) -> tuple[list[str], dict[str, str]]:
-    """The run in plain sentences, and the few figures that matter."""
+    """The run in plain sentences, and its most important figures."""
     count = len(models)
     trained = (
         "No model was finished" if not count else f"{count} models were trained" if count > 1 else "A model was trained"
@@ -138,8 +138,8 @@ def _summary(run: Run, models: Sequence[Row], evaluations: Sequence[Row]) -> tup
     sentences = [
         trained
         + (f", with {' and '.join(parameters)} parameters" if parameters else "")
-        + (f", in {duration(run.worked_seconds)} of work." if known_time else "; for how long is unknown."),
-        f"The run, of {_moment(run.created_at)}, is {run.status}, after {_steps(run)} steps.",
+        + (f", in {duration(run.worked_seconds)} of work." if known_time else "; the time is unknown."),
+        f"The run of {_moment(run.created_at)} is {run.status} after {_steps(run)} steps.",
     ]
     if run.error:
         sentences.append(f"What went wrong: {run.error}")
@@ -155,29 +155,29 @@ def _summary(run: Run, models: Sequence[Row], evaluations: Sequence[Row]) -> tup
         went = f"{moved} from {first:.3f} at step {first_step:,} to" if first_step < last_step else "was"
         sentences += [
             f"On {unseen} it never saw, how wrong it is (the held-out loss) {went} {last:.3f} at step {last_step:,}.",
-            f"That is as unsure as choosing among {_unsure(last)} equally likely {tokens} (the perplexity); pure "
+            f"That is as unsure as a choice among {_unsure(last)} equally likely {tokens} (the perplexity); pure "
             f"guessing chooses among {run.config.fitted(run.data_report).choices:,}.",
         ]
         figures |= {
-            "Held-out loss, at last": f"{last:.3f}",
+            "Last held-out loss": f"{last:.3f}",
             "As unsure as among (perplexity)": f"{_unsure(last)} {tokens}",
         }
         if bits is not None:
-            figures["Bits per byte, at last"] = f"{bits:.3f}"
+            figures["Last bits per byte"] = f"{bits:.3f}"
     for check in heldout_checks(evaluations)[-1:]:
         if check.means.accuracy is not None:
             share = f"{check.means.accuracy:.1%}"
-            sentences.append(f"At step {check.step:,} it had {share} of the problems right that it never saw.")
-            figures["Right, of unseen problems"] = share
+            sentences.append(f"At step {check.step:,} it answered {share} of the problems it never saw right.")
+            figures["Unseen problems right"] = share
     if run.data_report and run.data_report["fallback"]:
-        sentences.append("None of the datasets asked for could be had: built-in synthetic problems stood in for them.")
+        sentences.append("None of the chosen datasets was available: built-in synthetic problems replaced them.")
     return sentences, figures
 
 
 def _checks(evaluations: Sequence[Row], config: TrainingConfig) -> Row:
-    """The table of held-out checks: its caption, columns and rows."""
+    """The table of held-out evaluations: its caption, columns and rows."""
     tokens, lab = _words(config)[1], config.task == "arithmetic"
-    columns = ["model", "dataset", "step", "loss (nats a token)", "as unsure as among (perplexity)"]
+    columns = ["model", "dataset", "step", "loss (nats per token)", "as unsure as among (perplexity)"]
     answered = any(row["accuracy"] is not None for row in evaluations)
     columns += ["bits per byte"] * (not lab) + ["right answers"] * answered
     rows = []
@@ -189,7 +189,7 @@ def _checks(evaluations: Sequence[Row], config: TrainingConfig) -> Row:
             cells += [UNKNOWN if bits is None else f"{bits:.3f}"] * (not lab)
             cells += [UNKNOWN if accuracy is None else f"{accuracy:.1%}"] * answered
             rows.append(cells)
-    caption = f"The held-out loss, on rows that were kept apart. Guessing evenly chooses among {config.choices:,}."
+    caption = f"The loss on held-out rows. Pure guessing chooses among {config.choices:,}."
     if left_out := len(evaluations) - len(rows):
         caption += f" {left_out:,} checks between these are left out."
     return {"caption": caption, "columns": columns, "rows": rows}
@@ -201,7 +201,7 @@ def _words(config: TrainingConfig) -> tuple[str, str]:
 
 
 def _problems(samples: Sequence[Row]) -> list[Row]:
-    """What was written, by the problem that it was written for."""
+    """The samples, grouped by problem."""
     return [
         {
             "model": model,
@@ -216,7 +216,7 @@ def _problems(samples: Sequence[Row]) -> list[Row]:
 
 
 def _data(report: Row | None, config: TrainingConfig) -> Row | None:
-    """The table of what it learned from; None when that is unknown."""
+    """The table of the training data; None if they are unknown."""
     if report is None:
         return None
     rows = []
@@ -226,7 +226,7 @@ def _data(report: Row | None, config: TrainingConfig) -> Row | None:
         counts = [f"{source[name]:,}" for name in ("train_rows", "heldout_rows", "train_tokens")]
         what = origin if source["loaded"] else f"not loaded: {source['reason']}"
         rows.append([source["name"], what, *counts, skipped])
-    stood_in = "Built-in synthetic problems stood in for what was asked. " if report["fallback"] else ""
+    stood_in = "Built-in synthetic problems replaced the chosen datasets. " if report["fallback"] else ""
     pieces = "tokens" if config.task == "arithmetic" else "word pieces"
     return {
         "caption": f"{stood_in}The tokenizer knows {report['vocabulary']:,} {pieces}. Fingerprint: "
@@ -237,7 +237,7 @@ def _data(report: Row | None, config: TrainingConfig) -> Row | None:
 
 
 def _settings(config: TrainingConfig, standard: TrainingConfig) -> list[Row]:
-    """Each setting that the task uses, beside the usual one where it differs."""
+    """Each setting that the task uses, with the standard value if it differs."""
     rows: list[Row] = []
     for name, info in used_fields(config.task).items():
         extra = field_extra(info)
@@ -264,7 +264,7 @@ def _files(artifacts: Sequence[Row], models: Sequence[Row]) -> list[list[str]]:
 
 
 def _of_models(models: Sequence[Row]) -> dict[str, str]:
-    """How each model was computed, by its own record."""
+    """How each model was computed, from its own record."""
     return {
         f"{model['model_name']}: threads, number format, seed": ", ".join(
             str(model["training_stats"].get(name, UNKNOWN)) for name in ("threads", "precision", "seed")
@@ -302,7 +302,7 @@ def _moment(timestamp: str) -> str:
 
 
 def _ends(evaluations: Sequence[Row]) -> list[tuple[int, float, float | None]]:
-    """Step, mean loss and bits per byte of the first and the last check that gave numbers; nothing when none did."""
+    """Step, mean loss and bits per byte of the first and last check with numbers; empty if there is none."""
     known = sorted(
         (check.step, check.means.loss, check.means.bits_per_byte)
         for check in heldout_checks(evaluations)
@@ -319,14 +319,14 @@ def _grouped(rows: Sequence[Row], *columns: str) -> dict[tuple[Any, ...], list[R
 
 
 def _some(rows: Sequence[Row], count: int) -> list[Row]:
-    """At most `count` of the rows, evenly, the first and the last among them."""
+    """At most `count` of the rows, evenly spaced, including the first and the last."""
     if len(rows) <= count:
         return list(rows)
     return [rows[round(place * (len(rows) - 1) / (count - 1))] for place in range(count)]
 
 
 def _json_of(charts: Sequence[Mapping[str, Any]]) -> str:
-    """The figures as JSON in which no text can end the script that holds it."""
+    """The figures as JSON, escaped so that no text can end the surrounding script."""
     as_json = json.dumps([chart["figure"] for chart in charts], allow_nan=False)
     return as_json.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
@@ -336,5 +336,5 @@ def _own(name: str) -> str:
 
 
 def _source(script: str) -> str:
-    """How a Content-Security-Policy names this very script."""
+    """How a Content-Security-Policy names this script."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,6 +1,6 @@
-"""Whether a run that was repeated gave the same: step by step, by its held-out losses and by its weights.
+"""Whether a repeated run gave the same result: losses step by step, held-out losses, and weights.
 
-It reads what was recorded and trains nothing.
+It reads the records and trains nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Run
 
 ROUNDING = {"fp32": 1e-3, "bf16": 1e-2}
-"""How far two losses may lie apart, in nats a token, and still be the same but for rounding.
+"""How far two losses may differ, in nats per token, and still be the same within rounding.
 
-Another processor, or another number of threads, adds the same numbers up in another order. Measured in fp32, over 30
-steps of a tiny model: two threads instead of one moved no loss by more than a ten-millionth of it, another seed by up
-to a fiftieth. The bound leaves room for what longer training makes of rounding. That of bf16, which keeps 8 of the 24
-bits of a factor, is reckoned and not measured.
+Another processor, or another number of threads, adds the same numbers in another order. Measured in fp32, over 30
+steps of a tiny model: two threads instead of one changed no loss by more than a ten-millionth of it, another seed by
+up to a fiftieth. The bound leaves room because longer training amplifies rounding. The bound for bf16, which keeps 8 of
+the 24 bits of a factor, is calculated, not measured.
 """
 
 _ENDED = (RunStatus.COMPLETED, RunStatus.COMPLETED_WITH_FAILURES, RunStatus.STOPPED)
@@ -33,11 +33,11 @@ Verdict = Literal["identical", "same within rounding", "different", "cannot be c
 
 @dataclass(frozen=True, slots=True)
 class ModelComparison:
-    """One model of the original beside the same one of the repetition. None: it is not known."""
+    """One model of the original compared with its repetition. None: unknown."""
 
     name: str
-    steps: int  # that were compared
-    largest_difference: float | None  # of the loss at one step, in nats a token
+    steps: int  # compared
+    largest_difference: float | None  # of the loss at any step, in nats per token
     first_differing_step: int | None
     identical_losses: bool  # bit for bit, at every step of both
     largest_heldout_difference: float | None
@@ -47,7 +47,7 @@ class ModelComparison:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What came of comparing two runs. `reason`: why, in a plain sentence."""
+    """The result of comparing two runs. `reason`: why, in a plain sentence."""
 
     verdict: Verdict
     reason: str
@@ -57,7 +57,7 @@ class Verification:
 
 
 def compare_runs(log: ProgressReader, store: ArtifactStore, original_id: str, repeated_id: str) -> Verification:
-    """How far `repeated_id` gave the same as `original_id`. Models are paired in their order.
+    """Whether `repeated_id` gave the same result as `original_id`. Models are paired in order.
 
     Raises:
         RunError: there is no such run.
@@ -73,7 +73,7 @@ def compare_runs(log: ProgressReader, store: ArtifactStore, original_id: str, re
     verdict, reason = _verdict(original, repeated, same_data, models, _rounding(log, original_id))
     if other and verdict != "cannot be compared":
         titles = ", ".join(str(type(original.config).model_fields[name].title) for name in other)
-        reason = f"{reason} The settings are not the same: {titles}."
+        reason = f"{reason} The settings differ: {titles}."
     return Verification(verdict, reason, same_data, other, models)
 
 
@@ -103,23 +103,23 @@ def _verdict(
 ) -> tuple[Verdict, str]:
     for run in (original, repeated):
         if run.status not in _ENDED:
-            return "cannot be compared", f"{run.name} did not come to its end: it is {run.status}."
+            return "cannot be compared", f"{run.name} was not completed: it is {run.status}."
     if same_data is None:
-        return "cannot be compared", "It is not known of both runs what text they learned from."
+        return "cannot be compared", "The training data of at least one of the runs are unknown."
     if not same_data:
-        return "cannot be compared", "The two runs learned from other text, so their figures say nothing of each other."
+        return "cannot be compared", "The two runs learned from different data, so their figures cannot be compared."
     if len(original.model_names) != len(repeated.model_names):
-        return "cannot be compared", "The two runs have not the same number of models."
+        return "cannot be compared", "The two runs have different numbers of models."
     for model in models:
         if not model.steps:
-            return "cannot be compared", f"Of {model.name} there is no step that both runs recorded."
+            return "cannot be compared", f"The two runs have no recorded step of {model.name} in common."
     gaps = {model.name: _gap(model) for model in models}
     worst = max(gaps, key=lambda name: gaps[name])
     if gaps[worst] > rounding:
         return (
             "different",
-            f"The losses of {worst} lie up to {gaps[worst]:.3g} nats a token apart. Rounding explains {rounding:g} at "
-            "most.",
+            f"The losses of {worst} differ by up to {gaps[worst]:.3g} nats per token. Rounding explains at most "
+            f"{rounding:g}.",
         )
     if all(model.identical_losses and not _gap(model) for model in models):
         if all(model.same_weights for model in models):
@@ -127,14 +127,14 @@ def _verdict(
         if any(model.same_weights is None for model in models):
             return (
                 "same within rounding",
-                "Every loss is the same bit for bit. The weights of a model are not here any more, so they could not "
-                "be compared.",
+                "Every loss is the same bit for bit. The weights of a model are missing, so they could not be "
+                "compared.",
             )
     if original.status != repeated.status or any(not model.same_length for model in models):
-        return "cannot be compared", "One of the runs went on for longer. As far as both went, they agree."
+        return "cannot be compared", "One of the runs is longer. Up to the end of the shorter one, they agree."
     return (
         "same within rounding",
-        f"The losses lie at most {gaps[worst]:.3g} nats a token apart, which another processor or another number of "
+        f"The losses differ by at most {gaps[worst]:.3g} nats per token, which another processor or another number of "
         "threads explains. The weights are not the same bit for bit.",
     )
 
@@ -148,7 +148,7 @@ def _heldout(log: ProgressReader, run_id: str, model: str) -> dict[tuple[int, st
 
 
 def _largest(pairs: Iterable[tuple[float | None, float | None]]) -> float | None:
-    """The largest difference. One number beside none lies infinitely far from it."""
+    """The largest difference; infinite if only one of a pair is a number."""
     differences = [
         abs(one - other) if one is not None and other is not None else 0.0 if one is other else math.inf
         for one, other in pairs
@@ -157,7 +157,7 @@ def _largest(pairs: Iterable[tuple[float | None, float | None]]) -> float | None
 
 
 def _weights(log: ProgressReader, store: ArtifactStore, run_id: str, model: str) -> str | None:
-    """The hash of a model's weights as they lie on the disk now; None when they are not there."""
+    """The hash of a model's weights on the disk; None if they are missing."""
     for each in log.models(run_id):
         if each.trained_as == model:
             paths = {row["kind"]: row["path"] for row in log.artifacts(each.id)}

@@ -1,4 +1,4 @@
-"""The artifact store: a model's files inside the data directory. Every path is checked before it is touched."""
+"""The artifact store: a model's files inside the data directory. Every path is checked before use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ZIP_PIECE_BYTES = 1_000_000
 
 
 class ArtifactStore:
-    """Files below `home`. Paths are kept relative to it, so that the folder can be moved."""
+    """Files below `home`. Stored paths are relative to it: the folder can be moved."""
 
     def __init__(self, home: Path) -> None:
         self.home = home.resolve()
@@ -25,7 +25,7 @@ class ArtifactStore:
         """One row for each file: kind, path (relative to home), bytes, sha256.
 
         Raises:
-            StorageError: a file is missing or lies outside.
+            StorageError: a file is missing or outside home.
         """
         rows = []
         for kind, name in artifacts.items():
@@ -40,7 +40,7 @@ class ArtifactStore:
         """The file called `name` (relative to home, or absolute inside it).
 
         Raises:
-            StorageError: it does not exist, is a symbolic link, or lies outside home.
+            StorageError: it does not exist, is a symbolic link, or is outside home.
         """
         path = self.home / name
         try:
@@ -50,7 +50,7 @@ class ArtifactStore:
         except (OSError, RuntimeError, ValueError) as error:  # no file can have such a name
             raise StorageError(f"The file {path.name[:80]!r} is no longer there.") from error
         if not inside:
-            raise StorageError(f"{path.name} lies outside the studio's data folder and is not opened.")
+            raise StorageError(f"{path.name} is outside the studio's data folder and is not opened.")
         if not there:
             raise StorageError(f"The file {path.name} is no longer there.")
         return resolved
@@ -60,12 +60,12 @@ class ArtifactStore:
         return b"".join(self.zip_pieces(files))
 
     def zip_pieces(self, files: Iterable[Mapping[str, Any]]) -> Generator[bytes]:
-        """The same archive piece by piece, so that none of it need lie in memory.
+        """The same archive piece by piece: it is never held in memory.
 
-        All files are opened before the first piece is given: what is deleted from then on is still given whole.
+        All files are opened before the first piece: those deleted later are still complete.
 
         Raises:
-            StorageError: a file is gone or lies outside.
+            StorageError: a file is gone or outside home.
         """
         with ExitStack() as stack:
             opened = []
@@ -87,7 +87,7 @@ class ArtifactStore:
 
 
 class _Sink(io.RawIOBase):
-    """Where an archive is written: what came since the last time is taken away."""
+    """Collects what is written to an archive until `taken` removes it."""
 
     def __init__(self) -> None:
         self._content = bytearray()

@@ -1,7 +1,7 @@
 """The curves of a run as arrays, read as they are drawn: every step of a short run, the extremes of a long one.
 
-Beside the step rows the database keeps what each hundred of them come to (table metric_spans, filled by a trigger): a
-run of a million steps is read from these in a fraction of a second, and no spike is lost.
+Beside the step rows, the database keeps a summary of each hundred (table metric_spans, filled by a trigger). From it, a
+run of a million steps is read in a fraction of a second, and no spike is lost.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy.typing as npt
 from cognate_core.contracts.metrics import CURVES, METRICS
 from cognate_core.storage.database import reading
 
-SHORT_RUN = 20_000  # steps that are read one by one; beyond, two points of each hundred are enough for a chart
-SPAN_STEPS = 100  # as the trigger has it
+SHORT_RUN = 20_000  # steps that are read one by one; above, two points of each hundred are enough for a chart
+SPAN_STEPS = 100  # as in the trigger
 _OF_MODEL = "WHERE run_id = ? AND model_name = ?"
 _SPAN_COLUMNS = ["step", "mean_loss", "losses", "missing_step", "elapsed_seconds", "tokens"]
 
@@ -28,13 +28,13 @@ Curve = tuple[Floats, Floats]
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """What one model's charts are drawn from, in order of step."""
+    """The data of one model's charts, in order of step."""
 
-    lines: dict[str, Curve]  # of each figure that was asked for: the steps that have it, and its values
-    mean_loss: Curve  # over the rows up to each step
-    mean_counts: Floats  # of how many rows each of them is the mean
-    missing_loss: Floats  # steps whose loss is no number, one a span at the least
-    gaps: dict[str, Floats]  # steps at which the line of a figure is broken: it would hide what is no number
+    lines: dict[str, Curve]  # for each figure asked for: the steps that have it, and its values
+    mean_loss: Curve  # of the rows up to each step
+    mean_counts: Floats  # how many rows each mean is over
+    missing_loss: Floats  # steps whose loss is not a number, at least one per span
+    gaps: dict[str, Floats]  # steps at which a figure's line is broken: it would hide what is not a number
     elapsed_seconds: Curve  # of training, up to each step
     tokens: Curve  # learned from, up to each step
 
@@ -52,7 +52,7 @@ def read_curves(path: Path, run_id: str, model_name: str, figures: Sequence[str]
         first_end, begin = (spans[0, 0], spans[0, -1]) if spans.size else (-1, -1)
         columns = ["step", "elapsed_seconds", "tokens", *figures]
         rows = _table(connection, columns, f"metrics {_OF_MODEL} AND step > ?", *model, begin)
-        # Time and tokens begin at the first step, not at the end of its span.
+        # Time and tokens start at the first step, not at the end of its span.
         begins = f"metrics {_OF_MODEL} AND step = (SELECT min(step) FROM metrics {_OF_MODEL}) AND step < ?"
         first = _table(connection, ["step", "elapsed_seconds", "tokens"], begins, *model, *model, first_end)
     last_steps, means, counts, missing, elapsed, tokens = spans[: len(_SPAN_COLUMNS)]
@@ -81,7 +81,7 @@ def read_curves(path: Path, run_id: str, model_name: str, figures: Sequence[str]
 
 
 def read_line(path: Path, run_id: str, model_name: str, figure: str, after: int, points: int) -> Curve:
-    """One figure after a step: every step, or the extremes of each hundred where these are half of `points` or more.
+    """One figure after a step: every step, or the extremes of each hundred if these are half of `points` or more.
 
     Raises:
         StorageError: there is no readable database.
@@ -91,7 +91,7 @@ def read_line(path: Path, run_id: str, model_name: str, figure: str, after: int,
     with reading(path) as connection:
         last_steps, low, low_step, high, high_step = _spans(connection, columns, model, max(0, after), short)
         first, last = (last_steps[0] - SPAN_STEPS, last_steps[-1]) if len(last_steps) else (after, after)
-        others = f"metrics {_OF_MODEL} AND step > ? AND (step <= ? OR step > ?)"  # before and behind the hundreds
+        others = f"metrics {_OF_MODEL} AND step > ? AND (step <= ? OR step > ?)"  # before and after the hundreds
         steps, values = _table(connection, ["step", figure], others, *model, after, first, last)
     return _in_order((low_step, high_step, steps), (low, high, values))
 
@@ -104,7 +104,7 @@ def _ends(figure: str) -> list[str]:
 def _spans(
     connection: sqlite3.Connection, columns: list[str], model: tuple[str, str], after: int, short: int
 ) -> Floats:
-    """What each whole hundred steps after a step come to; nothing where `short` steps or fewer follow it."""
+    """The summaries of each full hundred steps after a step; nothing if `short` steps or fewer follow it."""
     (last,) = connection.execute(f"SELECT max(step) FROM metrics {_OF_MODEL}", model).fetchone()
     many = (last or 0) - after > short
     whole = f"metric_spans {_OF_MODEL} AND step >= ? AND ?"
@@ -120,7 +120,7 @@ def _table(connection: sqlite3.Connection, columns: list[str], source: str, *val
 
 
 def _in_order(steps: tuple[Floats, ...], values: tuple[Floats, ...]) -> Curve:
-    """What is a number of `values`, each step once."""
+    """The `values` that are numbers, each step once, in order."""
     x, y = np.concatenate(steps), np.concatenate(values)
     x, places = np.unique(np.where(np.isfinite(y), x, np.nan), return_index=True)
     kept = np.isfinite(x)

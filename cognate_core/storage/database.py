@@ -1,7 +1,7 @@
-"""The two ways into the SQLite database: one writing thread, many readers.
+"""Access to the SQLite database: one writing thread, many readers.
 
-One process writes, through one thread that owns the only writing connection. Rows that are appended are committed
-together, at most twice a second, so that nobody who appends ever waits for the disk.
+One process writes, through one thread that owns the only writing connection. Appended rows are committed together, at
+most twice a second: appending never waits for the disk.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from cognate_core.storage.schema import add_metrics, migrations
 _log = logging.getLogger(__name__)
 
 COMMIT_INTERVAL_SECONDS = 0.5
-USUAL_DELAY_SECONDS = 3.0  # beyond it people are told that the log is delayed
+USUAL_DELAY_SECONDS = 3.0  # a longer delay of the log is shown to people
 
 T = TypeVar("T")
 
 
 class DatabaseWriter:
-    """The one writer. Every method may be called from any thread.
+    """The only writer. Every method may be called from any thread.
 
-    What is appended has an owner (here: a run). When a row is refused, only its owner is told, at its next append.
-    While another program has the database locked, rows wait.
+    Each row has an owner (here: a run). If a row is refused, only its owner gets an error, at its next append.
+    While another program locks the database, rows wait.
 
     Args:
-        path: of the database, which is made where there is none.
-        interval: seconds between two commits of what is appended.
+        path: of the database, which is created if it does not exist.
+        interval: seconds between two commits of appended rows.
         clock: seconds that never go back.
 
     Raises:
@@ -56,34 +56,34 @@ class DatabaseWriter:
         self.path = path
         self._interval, self._clock = interval, clock
         self._work: queue.Queue[_Append | _Latest | _Call | None] = queue.Queue()
-        self._errors: dict[str, StorageError] = {}  # owner -> what to tell it
-        self._waiting_since: float | None = None  # when the oldest row came that is not written yet
+        self._errors: dict[str, StorageError] = {}  # owner -> the error to raise for it
+        self._waiting_since: float | None = None  # when the oldest unwritten row was added
         self._closed = False
-        self._putting = threading.Lock()  # so that nothing comes behind the end
+        self._putting = threading.Lock()  # lets nothing be added after the end
         self._ready: Future[None] = Future()
         self._thread = threading.Thread(target=self._run, name="database-writer", daemon=True)
         self._thread.start()
         self._ready.result()
 
     def append(self, table: str, row: Mapping[str, Any], owner: str = "") -> None:
-        """Have `row` written with the next commit. Never waits.
+        """Write `row` with the next commit. Never waits.
 
         Raises:
-            StorageError: an earlier row of this owner was refused (told once), or the writer is closed.
+            StorageError: an earlier row of this owner was refused (raised once), or the writer is closed.
         """
         self._put(_Append(table, row, owner))
 
     def put_latest(self, key: str, function: Callable[[Database], object], owner: str = "") -> None:
-        """Have `function(db)` run with the next commit; of several with one key only the last. Never waits.
+        """Run `function(db)` with the next commit; if several have the same key, only the last. Never waits.
 
         Raises:
-            StorageError: as `append`.
+            StorageError: as for `append`.
         """
         self._put(_Latest(key, function, owner))
 
     @property
     def delayed_seconds(self) -> float:
-        """How long the oldest row has been waiting; 0 while that is no longer than usual."""
+        """How long the oldest row has been waiting; 0 if that is no longer than usual."""
         since = self._waiting_since
         waited = 0.0 if since is None else self._clock() - since
         return waited if waited > USUAL_DELAY_SECONDS else 0.0
@@ -92,7 +92,7 @@ class DatabaseWriter:
         """Run `function(db)` in one transaction after all rows appended so far, and wait for it.
 
         Raises:
-            StorageError: the database refused, and nothing of `function` is kept; or the writer is closed.
+            StorageError: the database failed, and nothing of `function` is kept; or the writer is closed.
         """
         done: Future[T] = Future()
         with self._putting:
@@ -102,7 +102,7 @@ class DatabaseWriter:
         return done.result()
 
     def raise_refused(self, owner: str) -> None:
-        """Write what is waiting; raises StorageError when a row of this owner was refused and it was not told yet."""
+        """Write what is waiting. Raises StorageError if a row of this owner was refused and no error was raised yet."""
         self.call(lambda _: None)
         error = self._errors.pop(owner, None)
         if error is not None:
@@ -128,7 +128,7 @@ class DatabaseWriter:
     def _run(self) -> None:
         try:
             db = _open_for_writing(self.path)
-        except BaseException as error:  # noqa: BLE001  (told to the thread that waits in __init__)
+        except BaseException as error:  # noqa: BLE001  (raised in the thread that waits in __init__)
             self._ready.set_exception(error)
             return
         self._ready.set_result(None)
@@ -163,11 +163,11 @@ class DatabaseWriter:
         db.close()
 
     def _commit(self, db: Database, waiting: _Waiting) -> bool:
-        """Write what waits, in one transaction; False when the database is locked and all of it must wait on."""
+        """Write what is waiting, in one transaction; False if the database is locked and everything must wait."""
         try:
             with db.atomic():
                 waiting.write(db)
-        except Exception as error:  # noqa: BLE001  (this thread must live on; who wrote the bad row is told)
+        except Exception as error:  # noqa: BLE001  (this thread must survive; the bad row's owner gets the error)
             if _is_locked(error):
                 return False
             self._errors |= waiting.write_one_by_one(db)
@@ -209,7 +209,7 @@ class _Waiting:
         if isinstance(item, _Append):
             self._rows[item.table].append(item)
         else:
-            self._latest.pop(item.key, None)  # so that the order stays that of the calls
+            self._latest.pop(item.key, None)  # keeps the order of the calls
             self._latest[item.key] = item
 
     def write(self, db: Database) -> None:
@@ -219,9 +219,9 @@ class _Waiting:
             latest.write(db)
 
     def write_one_by_one(self, db: Database) -> dict[str, StorageError]:
-        """Write all that can be written; for each owner of what was refused, the first reason.
+        """Write everything that can be written. Returns the first error of each owner whose rows were refused.
 
-        What met a locked database waits on.
+        Rows that find the database locked keep waiting.
         """
         errors: dict[str, StorageError] = {}
         items: list[_Append | _Latest] = [
@@ -229,11 +229,11 @@ class _Waiting:
             *self._latest.values(),
         ]
         self._rows, self._latest = defaultdict(list), {}
-        for item in items:  # a transaction each: a full disk ends the whole transaction that it strikes
+        for item in items:  # a transaction each: a full disk ends the whole transaction
             try:
                 with db.atomic():
                     item.write(db)
-            except Exception as error:  # noqa: BLE001  (told to the owner)
+            except Exception as error:  # noqa: BLE001  (raised for the owner)
                 if _is_locked(error):
                     self.add(item)
                 else:
@@ -251,7 +251,7 @@ class _Call:
                 result = self._function(db)
         except sqlite3.Error as error:
             self._done.set_exception(storage_error(error))
-        except BaseException as error:  # noqa: BLE001  (told to the thread that waits)
+        except BaseException as error:  # noqa: BLE001  (raised in the thread that waits)
             self._done.set_exception(error)
         else:
             self._done.set_result(result)
@@ -275,7 +275,7 @@ def _open_for_writing(path: Path) -> Database:
         if connection is not None:
             connection.close()
         raise StorageError(
-            f"The database {path} cannot be opened ({error}). Check the folder and its rights."
+            f"The database {path} cannot be opened ({error}). Check the folder and its permissions."
         ) from error
     return db
 
@@ -290,25 +290,25 @@ def _closed(path: Path) -> StorageError:
 
 
 def storage_error(error: Exception) -> StorageError:
-    """What SQLite or its Python side said, as a sentence."""
+    """An error of SQLite or its Python module, as a sentence."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the low byte is the plain code
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(DISK_FULL)
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StorageError(
-            "The database is damaged. Start the studio again: it sets the damaged file aside and rebuilds the list of "
-            "runs from their folders."
+            "The database is damaged. Restart the studio: it sets the damaged file aside and rebuilds the list of runs "
+            "from their folders."
         )
     if code == sqlite3.SQLITE_READONLY:
         return StorageError("The data folder is read-only. Make it writable, or choose another with COGNATE_HOME.")
     if str(error).startswith(("no such column", "no such table")):
-        return StorageError("The data folder is of an earlier version. Open the studio on it once: `cognate run`.")
-    return StorageError(f"The database refused ({error}).")
+        return StorageError("The data folder is from an earlier version. Open the studio with it once: `cognate run`.")
+    return StorageError(f"The database failed ({error}).")
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A read-only connection for the calling thread; rows come as `sqlite3.Row`.
+    """A read-only connection for the calling thread; rows are `sqlite3.Row`.
 
     Raises:
         StorageError: there is no readable database.
@@ -325,15 +325,15 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def set_damaged_aside(path: Path) -> Path | None:
-    """Look a database through; when it is damaged, rename it and say where it is now. It is never deleted.
+    """Check a database; if it is damaged, rename it and return its new path. It is never deleted.
 
     Raises:
-        StorageError: it cannot be looked at for another reason.
+        StorageError: it cannot be checked for another reason.
     """
     wal = path.with_name(f"{path.name}-wal")
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         if not wal.exists():
-            return None  # and where there is one, SQLite would delete it: it belongs to a database that is lost
+            return None  # if there is one, its database is lost, and SQLite would delete it
         return _set_aside(path)
     try:
         connection = sqlite3.connect(path, timeout=10)
@@ -344,7 +344,7 @@ def set_damaged_aside(path: Path) -> Path | None:
         if verdict == "ok":
             return None
     except UnicodeDecodeError:
-        pass  # SQLite's complaint quotes what is damaged
+        pass  # SQLite's message quotes the damaged bytes
     except sqlite3.DatabaseError as error:
         if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             raise StorageError(f"The database {path} cannot be opened ({error}).") from error

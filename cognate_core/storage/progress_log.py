@@ -1,6 +1,6 @@
-"""Writing the progress log, through the one DatabaseWriter: what runs are and how far.
+"""Write the progress log through the DatabaseWriter: the runs and their progress.
 
-It knows runs as rows; it starts and stops nothing.
+It treats runs as rows; it starts and stops nothing.
 """
 
 from __future__ import annotations
@@ -55,15 +55,15 @@ class ProgressLog(ProgressReader):
         origin: Origin | None = None,
         time_estimate: TimeEstimate | None = None,
     ) -> str:
-        """Add a queued run; its id. When a run with this start_key exists, nothing is added and its id is given."""
+        """Add a queued run and return its id. If a run with this start_key exists, add nothing and return that id."""
 
         new = NewRun(run_id, name, config, model_names, folder, start_key, origin, time_estimate)
         return self.create_runs([new])[0]
 
     def create_runs(self, new_runs: Sequence[NewRun]) -> list[str]:
-        """Add queued runs, all or none; their ids.
+        """Add queued runs, all or none, and return their ids.
 
-        When a run with one of their start keys exists, nothing is added: the ids are those of the runs that have them.
+        If runs with any of their start keys exist, add nothing and return the ids of those.
         """
 
         def create(db: Database) -> list[str]:
@@ -101,7 +101,7 @@ class ProgressLog(ProgressReader):
         return self._writer.call(create)
 
     def claim(self, run_id: str) -> bool:
-        """Take a queued run for execution; False when it is no longer queued."""
+        """Take a queued run for execution; False if it is no longer queued."""
         statement = (
             "UPDATE runs SET status = ?, started_at = coalesce(started_at, ?), message = ? WHERE id = ? AND status = ?"
         )
@@ -109,7 +109,7 @@ class ProgressLog(ProgressReader):
         return self._writer.call(lambda db: db.execute(statement, values).rowcount == 1)
 
     def requeue(self, run_id: str) -> bool:
-        """Have a run that can be resumed wait for its turn, behind the others; False when it cannot."""
+        """Put a run at the end of the queue to be resumed; False if it cannot be."""
 
         def requeue(db: Database) -> bool:
             statement = (
@@ -122,7 +122,7 @@ class ProgressLog(ProgressReader):
         return self._writer.call(requeue)
 
     def move_in_queue(self, run_id: str, places: int) -> None:
-        """Let a queued run change places with the one `places` before (negative) or behind it, if there is one."""
+        """Swap a queued run with the one `places` before (negative) or after it, if there is one."""
 
         def move(db: Database) -> None:
             queue = db.execute(
@@ -138,9 +138,9 @@ class ProgressLog(ProgressReader):
         self._writer.call(move)
 
     def set_status(self, run_id: str, status: RunStatus, *, only_from: RunStatus | None = None, **columns: Any) -> bool:
-        """Move a run to `status`; False, and nothing is changed, when its life does not lead there (lifecycle.py).
+        """Move a run to `status`; False, and nothing changes, if lifecycle.py does not allow it.
 
-        `only_from`: nor when it is anything else.
+        `only_from`: allow it only from this status.
         """
         if status.is_terminal:
             columns.setdefault("finished_at", utc_now())
@@ -151,9 +151,9 @@ class ProgressLog(ProgressReader):
         return self._writer.call(lambda db: db.execute(statement, values).rowcount == 1)
 
     def set_progress(self, run_id: str, progress: TrainingProgress) -> None:
-        """Show how far a run is, with the next commit. Once a model trains, "preparing" becomes "training"."""
+        """Show a run's progress, with the next commit. Once a model trains, "preparing" becomes "training"."""
         training = progress.phase_name == Phase.TRAINING
-        if progress.step is not None:  # a later call without a step may take this one's place in the commit
+        if progress.step is not None:  # a later call without a step may replace this one in the commit
             self._last_step[run_id] = (progress.step, progress.total_steps)
         statement = (
             "UPDATE runs SET progress = ?, message = ?, phase = ?, step = coalesce(?, step), "
@@ -172,7 +172,7 @@ class ProgressLog(ProgressReader):
         self._writer.put_latest(f"progress {run_id}", lambda db: db.execute(statement, values), owner=run_id)
 
     def set_message(self, run_id: str, message: str) -> None:
-        """Show what a run is doing just now, with the next commit."""
+        """Show what a run is doing now, with the next commit."""
         self._writer.put_latest(
             f"message {run_id}",
             lambda db: db.execute(
@@ -194,9 +194,9 @@ class ProgressLog(ProgressReader):
         self._writer.append(TABLES[type(record)], row_of(run_id, record), owner=run_id)
 
     def fill_gaps(self, run_id: str, records: Iterable[Record]) -> int:
-        """Add what a model's own log has and the database lost (the last second before a power cut, or all); how much.
+        """Add records that a model's own log has but the database lost (the last second before a power cut, or all).
 
-        Where the database has rows of a model, only later ones are added.
+        If the database has rows of a model, only later ones are added. Returns how many were added.
         """
 
         def fill(db: Database) -> int:
@@ -209,7 +209,7 @@ class ProgressLog(ProgressReader):
                 row = row_of(run_id, record)
                 values = {name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()}
                 key = (table, row["model_name"] or "")
-                if key not in known:  # of several rows of the newest step some may be missing, of events any
+                if key not in known:  # any event may be missing, and some of several rows of the newest step
                     model = [run_id, row["model_name"]]
                     (step,) = db.execute(
                         f"SELECT max(step) FROM {table} WHERE run_id = ? AND model_name IS ?", model
@@ -234,7 +234,7 @@ class ProgressLog(ProgressReader):
         return self._writer.delayed_seconds
 
     def raise_refused(self, run_id: str) -> None:
-        """Write what is waiting; raises StorageError when a row of this run was refused and nobody was told yet."""
+        """Write what is waiting. Raises StorageError if a row of this run was refused and no error was raised yet."""
         self._writer.raise_refused(run_id)
 
     def add_model(self, run_id: str, model: ModelArtifacts, files: Iterable[Row]) -> None:
@@ -266,25 +266,25 @@ class ProgressLog(ProgressReader):
         self._writer.call(add)
 
     def remove_model(self, model_id: str) -> None:
-        """Forget a model and its artifacts; its files are the artifact store's concern."""
+        """Remove a model's rows and those of its artifacts, not its files."""
         self._writer.call(lambda db: _remove_model(db, model_id))
 
     def remove_run(self, run_id: str) -> None:
-        """Forget a run and all that was recorded of it; its files are the artifact store's concern."""
+        """Remove a run's rows and everything recorded about it, not its files."""
         self._writer.call(lambda db: _remove_run(db, run_id))
 
     def move_to_trash(self, kind: Literal["run", "model"], row_id: str, entry_id: str) -> None:
-        """Have a run or model be seen no more. All its rows stay as they are, until they are put back or forgotten."""
+        """Hide a run or model. Its rows stay unchanged until they are put back or forgotten."""
         statement = f"UPDATE {kind}s SET trash_id = ? WHERE id = ?"
         self._writer.call(lambda db: db.execute(statement, [entry_id, row_id]))
 
     def put_back(self, entry_id: str) -> bool:
-        """Have what lies in the trash under this entry again as it was; False when there are no rows of it."""
+        """Restore what is in the trash under this entry; False if it has no rows."""
 
         def put_back(db: Database) -> bool:
             db.execute(
                 "UPDATE runs SET start_key = NULL WHERE trash_id = ? AND start_key IN "
-                f"(SELECT start_key FROM runs WHERE {HERE})",  # whoever pressed again since has the key
+                f"(SELECT start_key FROM runs WHERE {HERE})",  # a run started since then keeps the key
                 [entry_id],
             )
             back = [
@@ -296,7 +296,7 @@ class ProgressLog(ProgressReader):
         return self._writer.call(put_back)
 
     def forget(self, entry_id: str) -> None:
-        """Remove what lies in the trash under this entry for good."""
+        """Remove what is in the trash under this entry for good."""
 
         def forget(db: Database) -> None:
             for table, remove in (("models", _remove_model), ("runs", _remove_run)):
@@ -306,25 +306,25 @@ class ProgressLog(ProgressReader):
         self._writer.call(forget)
 
     def import_rows(self, rows: Mapping[str, Iterable[Row]]) -> None:
-        """Add what `export_run` or `export_model` gave, in one transaction; columns of other versions are left out."""
+        """Add what `export_run` or `export_model` gave, in one transaction; unknown columns are left out."""
         self._writer.call(lambda db: _import(db, rows))
 
     def rename_run(self, run_id: str, name: str) -> None:
-        """Call a run otherwise."""
+        """Rename a run."""
         self._writer.call(lambda db: db.execute("UPDATE runs SET name = ? WHERE id = ?", [name, run_id]))
 
     def describe_model(self, model_id: str, *, title: str, note: str, tags: list[str]) -> None:
-        """Keep what a person calls a model, and says of it."""
+        """Store the title, note and tags that a person gave a model."""
         values = [title, note, json.dumps(tags), model_id]
         self._writer.call(lambda db: db.execute("UPDATE models SET title = ?, note = ?, tags = ? WHERE id = ?", values))
 
     def set_coordination(self, key: str, value: Mapping[str, Any]) -> None:
-        """Keep a key-value record."""
+        """Store a key-value record."""
         row = {"key": key, "value": json.dumps(value), "updated_at": utc_now()}
         self._writer.call(lambda db: db.table("coordination").upsert(row, pk="key"))
 
     def interrupt_unfinished(self) -> list[str]:
-        """At start: mark runs that no process owns any more as interrupted; their ids. Queued ones stay queued."""
+        """At start: mark active runs, which no process owns any more, as interrupted; returns their ids."""
 
         def interrupt(db: Database) -> list[str]:
             ids = [str(row[0]) for row in db.execute(f"SELECT id FROM runs WHERE {ACTIVE}")]
@@ -356,7 +356,7 @@ class ProgressLog(ProgressReader):
 
 
 def _may_become(status: RunStatus) -> str:
-    """The SQL condition that a run's life leads from where it is to `status`."""
+    """The SQL condition that a run may move from its status to `status`."""
     return f"status IN ({', '.join(repr(source.value) for source in sources(status))})"
 
 
@@ -394,7 +394,7 @@ def _is_free_colour(db: Database, colour: object) -> bool:
 
 
 def _key_is_used(db: Database, start_key: object) -> bool:
-    """Whether a run was started with this key since the one that had it went to the trash."""
+    """Whether a run that is not in the trash has this key."""
     return db.execute(f"SELECT 1 FROM runs WHERE start_key = ? AND {HERE}", [start_key]).fetchone() is not None
 
 

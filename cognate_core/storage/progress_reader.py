@@ -1,4 +1,4 @@
-"""Reading the progress log, from any thread and process: runs, their figures, models, files."""
+"""Read the progress log from any thread or process: runs, their figures, models, files."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ class ProgressReader:
 
     @property
     def delayed_seconds(self) -> float:
-        """How long figures have been waiting to be written; 0 while that is no longer than usual, or not known here."""
+        """How long figures have been waiting to be written; 0 if that is no longer than usual, or not known here."""
         return 0.0
 
     def run(self, run_id: str) -> Run:
-        """The run with this id. Raises NotFound when there is none."""
+        """The run with this id. Raises NotFound if there is none."""
         rows = self._rows(f"SELECT * FROM runs WHERE id = ? AND {HERE}", run_id)
         if not rows:
             raise NotFound("There is no run with this address. It may have been deleted.")
         return run_of(rows[0])
 
     def runs(self, limit: int | None = None, *, statuses: Collection[RunStatus] | None = None) -> list[Run]:
-        """The newest runs first: all, or those of `statuses`; with `limit` no more than so many."""
+        """The newest runs first: all, or those with `statuses`; at most `limit`."""
         rows = self._rows(
             f"SELECT * FROM runs WHERE {HERE} AND (?1 IS NULL OR status IN (SELECT value FROM json_each(?1))) "
             "ORDER BY rowid DESC LIMIT ?2",
@@ -58,18 +58,18 @@ class ProgressReader:
         return [run_of(row) for row in rows]
 
     def unfinished_runs(self) -> list[Run]:
-        """Runs that are going on or wait for their turn, in the order of the queue."""
+        """Active and queued runs, in queue order."""
         rows = self._rows(f"SELECT * FROM runs WHERE {ACTIVE} OR status = 'queued' ORDER BY queue_position")
         return [run_of(row) for row in rows]
 
     def is_busy(self) -> bool:
-        """Whether a run is going on."""
+        """Whether a run is active."""
         return bool(self._rows(f"SELECT 1 FROM runs WHERE {ACTIVE} LIMIT 1"))
 
     def runs_page(
         self, limit: int, before: int | None = None, status: RunStatus | None = None
     ) -> list[tuple[int, Run]]:
-        """The newest runs first, each with its place; with `before` those behind that place, with `status` those."""
+        """The newest runs first, each with its place; with `before`, those after that place; with `status`, those."""
         rows = self._rows(
             "SELECT rowid AS place, * FROM runs WHERE (?1 IS NULL OR rowid < ?1) AND (?2 IS NULL OR status = ?2) "
             f"AND {HERE} ORDER BY rowid DESC LIMIT ?3",
@@ -85,7 +85,7 @@ class ProgressReader:
         return str(rows[0]["id"]) if rows else None
 
     def runs_of_group(self, group_id: str) -> list[Run]:
-        """The runs of a sweep in the order in which they were queued. Raises NotFound when there is none."""
+        """The runs of a sweep in the order in which they were queued. Raises NotFound if there are none."""
         rows = self._rows(f"SELECT * FROM runs WHERE group_id = ? AND {HERE} ORDER BY rowid", group_id)
         if not rows:
             raise NotFound("There is no sweep with this address. Its runs may have been deleted.")
@@ -103,16 +103,16 @@ class ProgressReader:
         return list(groups.values())
 
     def queued_run_ids(self) -> list[str]:
-        """Runs that wait for their turn, the next one first."""
+        """Queued runs, the next one first."""
         rows = self._rows("SELECT id FROM runs WHERE status = ? ORDER BY queue_position", RunStatus.QUEUED.value)
         return [row["id"] for row in rows]
 
     def metrics(self, run_id: str, after_id: int = 0) -> list[Row]:
-        """Step rows of a run that were written after the row `after_id`, in order of writing."""
+        """Step rows of a run written after the row `after_id`, in order of writing."""
         return self._rows("SELECT * FROM metrics WHERE run_id = ? AND id > ? ORDER BY id", run_id, after_id)
 
     def metrics_after(self, run_id: str, model_name: str, step: int, limit: int) -> list[Row]:
-        """At most `limit` step rows of a model, those that follow `step`, in order of step."""
+        """At most `limit` step rows of a model after `step`, in order of step."""
         return self._rows(
             "SELECT * FROM metrics WHERE run_id = ? AND model_name = ? AND step > ? ORDER BY step LIMIT ?",
             run_id,
@@ -134,7 +134,7 @@ class ProgressReader:
     def step_rows(
         self, run_id: str, model_name: str, after: int = -1, up_to: int | None = None
     ) -> Iterator[list[tuple[Any, ...]]]:
-        """The step rows of a model with `after` < step <= `up_to`, as STEP_COLUMNS, in batches: there may be a million.
+        """The step rows of a model with `after` < step <= `up_to`, as STEP_COLUMNS, in batches: there may be millions.
 
         Raises:
             StorageError: the database cannot be read.
@@ -150,14 +150,14 @@ class ProgressReader:
                 yield rows
 
     def losses(self, run_id: str, model_name: str) -> dict[int, float | None]:
-        """The loss of a model at each step; None where it was no number."""
+        """The loss of a model at each step; None if it was not a number."""
         with reading(self.path) as connection:
             connection.row_factory = None
             query = "SELECT step, loss FROM metrics WHERE run_id = ? AND model_name = ? ORDER BY step"
             return dict(connection.execute(query, (run_id, model_name)))
 
     def last_metrics(self, run_id: str, count: int, *, model_name: str | None = None) -> list[Row]:
-        """The newest step rows, oldest of them first; with `model_name` those of that model."""
+        """The newest step rows, the oldest of them first; with `model_name`, those of that model."""
         if model_name is None:
             return self._rows("SELECT * FROM metrics WHERE run_id = ? ORDER BY id DESC LIMIT ?", run_id, count)[::-1]
         return self._rows(
@@ -168,7 +168,7 @@ class ProgressReader:
         )[::-1]
 
     def metrics_near(self, run_id: str, model_name: str, step: int) -> Row | None:
-        """The step row of a model that is closest to `step`; None when there is none."""
+        """The step row of a model that is closest to `step`; None if there is none."""
         rows = self._rows(
             "SELECT * FROM (SELECT * FROM metrics WHERE run_id = ?1 AND model_name = ?2 AND step <= ?3 "
             "ORDER BY step DESC LIMIT 1) UNION ALL SELECT * FROM (SELECT * FROM metrics WHERE run_id = ?1 AND "
@@ -180,7 +180,7 @@ class ProgressReader:
         return min(rows, key=lambda row: abs(int(row["step"]) - step), default=None)
 
     def evaluations(self, run_id: str, after_id: int = 0, *, model_name: str | None = None) -> list[Row]:
-        """Held-out measurements, in order of writing; with `model_name` those of that model."""
+        """Held-out measurements, in order of writing; with `model_name`, those of that model."""
         rows = self._rows(
             "SELECT * FROM evaluations WHERE run_id = ?1 AND id > ?2 AND (?3 IS NULL OR model_name = ?3) ORDER BY id",
             run_id,
@@ -212,7 +212,7 @@ class ProgressReader:
         return {run_id: heldout_checks(each) for run_id, each in rows.items()}
 
     def ponder_histograms(self, run_id: str, *, model_name: str | None = None) -> list[Row]:
-        """Counts of tokens by ponder steps, one row a check, in order of writing; with `model_name` of that."""
+        """Counts of tokens by ponder steps, one row per check, in order of writing; of all models or `model_name`."""
         rows = self._rows(
             "SELECT * FROM ponder_histograms WHERE run_id = ?1 AND (?2 IS NULL OR model_name = ?2) ORDER BY id",
             run_id,
@@ -222,7 +222,7 @@ class ProgressReader:
         return [{**row, "counts": each} for row, each in zip(rows, counts, strict=True)]
 
     def newest_ids(self, run_id: str) -> tuple[int, ...]:
-        """Ids of the newest step row, held-out measurement and histogram, 0 for none: they tell whether more came."""
+        """Ids of the newest step row, held-out measurement and histogram, 0 for none: they show if more were added."""
         (row,) = self._rows(
             "SELECT (SELECT max(id) FROM metrics WHERE run_id = ?1) AS metrics, "
             "(SELECT max(id) FROM evaluations WHERE run_id = ?1) AS evaluations, "
@@ -236,7 +236,7 @@ class ProgressReader:
         return self._rows("SELECT * FROM samples WHERE run_id = ? ORDER BY id", run_id)
 
     def sample_steps(self, run_id: str, model_name: str) -> list[int]:
-        """The steps at which a model wrote samples, in their order."""
+        """The steps at which a model wrote samples, in order."""
         rows = self._rows(
             "SELECT DISTINCT step FROM samples WHERE run_id = ? AND model_name = ? ORDER BY step", run_id, model_name
         )
@@ -256,7 +256,7 @@ class ProgressReader:
         return self._rows("SELECT * FROM events WHERE run_id = ? ORDER BY id", run_id)
 
     def warnings(self, run_id: str) -> list[str]:
-        """What events say that are more than information, each sentence once, in order of writing."""
+        """The messages of events above the level "info", each once, in order of writing."""
         rows = self._rows(
             "SELECT message FROM events WHERE run_id = ? AND level != 'info' GROUP BY message ORDER BY min(id)", run_id
         )
@@ -265,7 +265,7 @@ class ProgressReader:
     def records_after(
         self, table: Literal["evaluations", "samples", "events"], run_id: str, after_id: int, limit: int
     ) -> list[Row]:
-        """At most `limit` rows of a run, those that were written after the row `after_id`, in order of writing."""
+        """At most `limit` rows of a run written after the row `after_id`, in order of writing."""
         rows = self._rows(
             f"SELECT * FROM {table} WHERE run_id = ? AND id > ? ORDER BY id LIMIT ?", run_id, after_id, limit
         )
@@ -281,7 +281,7 @@ class ProgressReader:
         return [model_of(row) for row in rows]
 
     def model_totals(self) -> tuple[int, int]:
-        """How many finished models there are, and how many parameters they have together."""
+        """The number of finished models, and their total number of parameters."""
         (row,) = self._rows(
             f"SELECT count(*) AS models, coalesce(sum(parameter_count), 0) AS parameters FROM {MODELS_HERE}"
         )
@@ -290,7 +290,7 @@ class ProgressReader:
     def models_page(
         self, limit: int, before: int | None = None, *, run_id: str | None = None, tag: str | None = None
     ) -> list[tuple[int, TrainedModel]]:
-        """The newest models first, each with its place; with `before` those behind that place."""
+        """The newest models first, each with its place; with `before`, those after that place."""
         rows = self._rows(
             f"SELECT models.rowid AS place, models.*, runs.name AS run_name FROM {MODELS_HERE} "
             "WHERE (?1 IS NULL OR models.rowid < ?1) AND (?2 IS NULL OR run_id = ?2) AND "
@@ -304,14 +304,14 @@ class ProgressReader:
         return [(row.pop("place"), model_of(row)) for row in rows]
 
     def model(self, model_id: str) -> TrainedModel:
-        """The model with this id. Raises NotFound when there is none."""
+        """The model with this id. Raises NotFound if there is none."""
         rows = self._rows(f"SELECT models.*, runs.name AS run_name FROM {MODELS_HERE} WHERE models.id = ?", model_id)
         if rows:
             return model_of(rows[0])
         raise NotFound("There is no model with this address. It may have been deleted.")
 
     def training_seconds(self, run: Run) -> float | None:
-        """Seconds of training of all models of a run together; None while that is unknown."""
+        """Total training time of all models of a run, in seconds; None while unknown."""
         seconds = [model.details["training_stats"].get("seconds") for model in self.models(run.id)]
         known = [each for each in seconds if each is not None]
         return sum(known) if len(known) == len(run.model_names) else None
@@ -321,7 +321,7 @@ class ProgressReader:
         return self._files("models.id = ?", model_id)
 
     def export_run(self, run_id: str) -> dict[str, list[Row]]:
-        """The rows of a run, its models and their files, by table. What was measured stands in the models' own logs."""
+        """The rows of a run, its models and their files, by table. The models' own logs have the measurements."""
         return {
             "runs": exported(self._rows(f"SELECT * FROM runs WHERE id = ? AND {HERE}", run_id)),
             "models": exported(
@@ -338,19 +338,19 @@ class ProgressReader:
         }
 
     def is_here(self, run_id: str) -> bool:
-        """Whether there is such a run, and not in the trash."""
+        """Whether there is such a run outside the trash."""
         return bool(self._rows(f"SELECT 1 FROM runs WHERE id = ? AND {HERE}", run_id))
 
     def is_taken(self, table: Literal["runs", "models"], row_id: str) -> bool:
-        """Whether a run or model has this id, also one in the trash."""
+        """Whether a run or model has this id, including those in the trash."""
         return bool(self._rows(f"SELECT 1 FROM {table} WHERE id = ?", row_id))
 
     def columns(self, table: str) -> dict[str, str]:
-        """The columns of a table and what each was declared to hold: "TEXT", "INTEGER" or "FLOAT"."""
+        """The columns of a table and their declared types: "TEXT", "INTEGER" or "FLOAT"."""
         return {row["name"]: row["type"] for row in self._rows("SELECT name, type FROM pragma_table_info(?)", table)}
 
     def coordination(self, key: str) -> Row | None:
-        """The key-value record, with "updated_at", or None."""
+        """The key-value record with "updated_at", or None."""
         rows = self._rows("SELECT value, updated_at FROM coordination WHERE key = ?", key)
         return {**json.loads(rows[0]["value"]), "updated_at": rows[0]["updated_at"]} if rows else None
 

@@ -1,4 +1,4 @@
-"""What the database has of runs and models, as rows and as values."""
+"""Runs and models in the database, as rows and as values."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ TABLES: dict[type[Record], str] = {
     Event: "events",
 }
 
-HERE = "trash_id IS NULL"  # of a run: it does not lie in the trash
+HERE = "trash_id IS NULL"  # a run outside the trash
 MODELS_HERE = (
-    "models JOIN runs ON runs.id = run_id AND runs.trash_id IS NULL AND models.trash_id IS NULL"  # nor does its run
+    "models JOIN runs ON runs.id = run_id AND runs.trash_id IS NULL AND models.trash_id IS NULL"  # and its run
 )
 ACTIVE = f"status IN ({', '.join(repr(status.value) for status in RunStatus if status.is_active)})"
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A run as the database has it. Fields that are not known yet are None."""
+    """A run as stored in the database. Fields that are not known yet are None."""
 
     id: str
     name: str
@@ -65,9 +65,9 @@ class Run:
     created_at: str
     started_at: str | None
     finished_at: str | None
-    worked_seconds: float | None  # of all its lives together, by a clock that only goes on
+    worked_seconds: float | None  # of all its executions, by a clock that never goes back
     colour: int  # its place in the order of colours, the same on every page
-    parent_run_id: str | None  # the run that it was made of, which may be gone
+    parent_run_id: str | None  # its parent, which may be gone
     relation: str | None  # a Relation of contracts.py
     branch_step: int | None
     time_estimate: Row | None  # fields of a time estimate, if one was measured
@@ -76,23 +76,23 @@ class Run:
 
     @property
     def config(self) -> TrainingConfig:
-        """Its settings. Those that cannot be read have their defaults."""
+        """Its settings, with defaults for those that cannot be read."""
         return stored_config_of(self.stored_config)[0]
 
     @property
     def as_trained(self) -> TrainingConfig:
-        """Its settings as its models have them: with the vocabulary that its text made, once that is known."""
+        """Its settings as its models have them: with the vocabulary made from its text, once it is known."""
         return self.config.fitted(self.data_report)
 
     @property
     def config_error(self) -> str | None:
-        """Why the settings could not be read whole."""
+        """Why the settings could not be read completely."""
         return stored_config_of(self.stored_config)[1]
 
 
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """The runs of one sweep that are still there, in the order in which they were queued."""
+    """The remaining runs of one sweep, in the order in which they were queued."""
 
     id: str
     name: str
@@ -101,7 +101,7 @@ class RunGroup:
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """A run that is to be queued."""
+    """A run to be queued."""
 
     id: str
     name: str
@@ -117,7 +117,7 @@ class NewRun:
 
 @dataclass(frozen=True, slots=True)
 class TrainedModel:
-    """A finished model as the database has it."""
+    """A finished model as stored in the database."""
 
     id: str
     run_id: str
@@ -132,18 +132,18 @@ class TrainedModel:
 
     @property
     def trained_as(self) -> str:
-        """Its name in the run, and in all that was recorded of it, whatever a person calls it now."""
+        """Its name in the run and its records, whatever its title is now."""
         return str(self.details["model_name"])
 
     @property
     def step(self) -> int:
-        """The step of its weights: the last, or with early stopping that of the best check."""
+        """The step of its weights: the last, or with early stopping, that of the best check."""
         stats = self.details["training_stats"]
         return int(stats.get("weights_step", stats["steps"]))
 
     @property
     def writes_text(self) -> bool:
-        """Whether it is a language model; the others were trained in the Grokking lab, and calculate."""
+        """Whether it is a language model; the others are from the Grokking lab, and calculate."""
         return "modular arithmetic" not in self.details["capabilities"]
 
 
@@ -198,7 +198,7 @@ def model_of(row: Row) -> TrainedModel:
 
 
 def exported(rows: list[Row]) -> list[Row]:
-    """Rows as they may leave the database: where they lie in its trash is nobody else's concern."""
+    """Rows for export, without their place in the trash."""
     return [{column: value for column, value in row.items() if column != "trash_id"} for row in rows]
 
 
@@ -206,12 +206,12 @@ _RENAMED = {"quote": "time_estimate"}  # columns of earlier versions
 
 
 def with_current_names(row: Row) -> Row:
-    """A row of any version, with the names that its columns have today."""
+    """A row of any version, with today's column names."""
     return {_RENAMED.get(column, column): value for column, value in row.items()}
 
 
 def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
-    """Raises ValueError, KeyError, TypeError or AttributeError unless these can be rows of one run."""
+    """Raises ValueError, KeyError, TypeError or AttributeError if these cannot be rows of one run."""
     (run,) = rows["runs"]
     names = {field.name for field in fields(Run)} - {"stored_config"} | {"config"}
     told = {name: value for name, value in with_current_names(run).items() if name in names}
@@ -219,26 +219,26 @@ def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
     stored_config_of(known.stored_config)
     for value in (known.progress, known.worked_seconds, known.step, known.total_steps):
         if not isinstance(value, int | float | None):
-            raise ValueError(f"{value!r} is no number")
+            raise ValueError(f"{value!r} is not a number")
     if known.time_estimate is not None:
         TimeEstimate(**known.time_estimate)
     if not isinstance(known.created_at, str) or not all(isinstance(name, str) for name in known.model_names):
-        raise ValueError("its date or its models' names are none")
+        raise ValueError("its date or its models' names are invalid")
     if not all(isinstance(text, str | None) for text in (known.group_id, known.group_name)):
-        raise ValueError("its sweep is none")
+        raise ValueError("its sweep is invalid")
     for model in rows["models"]:
         json.loads(model["details"])["artifacts"].get("weights")
 
 
 @lru_cache(maxsize=2048)
 def stored_config_of(text: str) -> tuple[TrainingConfig, str | None]:
-    """A config as it was stored, perhaps by another version; what of it cannot be read, or None."""
+    """A config as stored, perhaps by another version; and what cannot be read of it, or None."""
     try:
         values = json.loads(text)
         if not isinstance(values, dict):
-            raise ValueError("they are no settings")
+            raise ValueError("they are not settings")
     except ValueError as error:
-        return TrainingConfig(), f"They are not readable ({error})."
+        return TrainingConfig(), f"They cannot be read ({error})."
     try:
         return TrainingConfig.from_values(values), None
     except ConfigError as error:

@@ -1,4 +1,4 @@
-"""The schema of the SQLite database, by migrations: each is carried out once, in this order."""
+"""The schema of the SQLite database, as migrations: each is applied once, in this order."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ migrations = Migrations("cognate_studio")
 
 @migrations()
 def first_schema(db: Database) -> None:
-    """Runs, their models and artifacts, and everything that is recorded while they train."""
+    """Runs, their models and artifacts, and everything recorded while they train."""
     db.table("runs").create(
         {
             "id": str,
@@ -60,7 +60,7 @@ def first_schema(db: Database) -> None:
     )
     db.table("metrics").create(
         {
-            "id": int,  # grows with each row: what a live chart has seen already
+            "id": int,  # grows with each row: a live chart knows what it has read
             "run_id": str,
             "model_name": str,
             "step": int,
@@ -125,7 +125,7 @@ def first_schema(db: Database) -> None:
 
 @migrations()
 def pondering_and_memory(db: Database) -> None:
-    """What models that ponder and remember are measured by. Runs from before had neither."""
+    """Figures of models that ponder and remember. Earlier runs had neither."""
     figures = ("ponder_steps", "ponder_loss", "memory_notes", "memory_written", "memory_gate", "memory_null_share")
     for figure in figures:
         db.table("metrics").add_column(figure, float)
@@ -143,7 +143,7 @@ def pondering_and_memory(db: Database) -> None:
 
 @migrations()
 def lives_of_runs(db: Database) -> None:
-    """An order of the queue that a person may change, and how long a run was worked on."""
+    """The queue order, which a person may change, and the time worked on a run."""
     db.table("runs").add_column("queue_position", float)
     db.table("runs").add_column("worked_seconds", float)
     db.execute("UPDATE runs SET queue_position = rowid")
@@ -158,7 +158,7 @@ _FIGURES += ["memory_notes", "memory_written", "memory_gate", "memory_null_share
 
 
 def _keep_spans(db: Database, values: Mapping[str, str], figures: Sequence[str] = _FIGURES) -> None:
-    """Have a trigger fill metric_spans: the columns `values`, and the extremes of each figure. Fill it for old rows."""
+    """Make a trigger that fills metric_spans: the columns `values` and each figure's extremes. Fill it for old rows."""
     rows = "FROM metrics WHERE run_id = new.run_id AND model_name = new.model_name AND step > new.step - 100"
     rows += " AND step <= new.step"
     parts = [f"SELECT {', '.join(f'{value} AS {column}' for column, value in values.items())} {rows}"]
@@ -191,7 +191,7 @@ def _keep_spans(db: Database, values: Mapping[str, str], figures: Sequence[str] 
 
 @migrations()
 def spans_of_metrics(db: Database) -> None:
-    """What each hundred step rows come to, kept by triggers: the curves of a long run are read from it (curves.py)."""
+    """A summary of each hundred step rows, kept by triggers: curves of long runs are read from it (curves.py)."""
     _keep_spans(db, _OF_SPANS)
     db.execute(
         "CREATE TRIGGER metrics_removed AFTER DELETE ON metrics WHEN old.step % 100 = 0 BEGIN DELETE FROM metric_spans "
@@ -201,7 +201,7 @@ def spans_of_metrics(db: Database) -> None:
 
 @migrations()
 def origins_and_notes(db: Database) -> None:
-    """A colour for each run, what it was made of and what was quoted for it; what people note of their models."""
+    """A colour for each run, its origin and its time estimate; people's titles, notes and tags for models."""
     for column, kind in (("colour", int), ("parent_run_id", str), ("relation", str), ("branch_step", int)):
         db.table("runs").add_column(column, kind)
     db.table("runs").add_column("quote", str)  # JSON
@@ -213,13 +213,13 @@ def origins_and_notes(db: Database) -> None:
 
 @migrations()
 def time_and_tokens_of_spans(db: Database) -> None:
-    """What a long run's curves need to be drawn by time or by tokens."""
+    """Time and tokens of spans: long curves can be drawn by them."""
     _keep_spans(db, _OF_SPANS_AND_TIME)
 
 
 @migrations()
 def accuracy(db: Database) -> None:
-    """Of tasks with right and wrong answers."""
+    """The accuracy in tasks with right and wrong answers."""
     db.table("metrics").add_column("accuracy", float)
     db.table("evaluations").add_column("accuracy", float)
     _keep_spans(db, _OF_SPANS_AND_TIME, [*_FIGURES, "accuracy"])
@@ -227,7 +227,7 @@ def accuracy(db: Database) -> None:
 
 @migrations()
 def found_among_thousands(db: Database) -> None:
-    """Beginning a run, and finding a model's files, take no longer the more there are."""
+    """Indexes: starting a run and finding a model's files stay fast with thousands of rows."""
     for table, column in (
         ("runs", "colour"),
         ("runs", "queue_position"),
@@ -239,7 +239,7 @@ def found_among_thousands(db: Database) -> None:
 
 @migrations()
 def groups_of_runs(db: Database) -> None:
-    """The sweep that a run belongs to: in columns, which go where the run's row goes (run.json, trash, archive)."""
+    """The sweep of a run, in columns: they go wherever the run's row goes (run.json, trash, archive)."""
     db.table("runs").add_column("group_id", str)
     db.table("runs").add_column("group_name", str)
     db.table("runs").create_index(["group_id"])
@@ -247,7 +247,7 @@ def groups_of_runs(db: Database) -> None:
 
 @migrations()
 def rows_of_the_trash(db: Database) -> None:
-    """What is deleted keeps its rows under the trash's entry: put back, it has them all, in their places."""
+    """Deleted runs and models keep their rows, marked with the trash entry: putting them back restores all."""
     for table in ("runs", "models"):
         db.table(table).add_column("trash_id", str)
     db.execute("DROP INDEX idx_runs_start_key")
@@ -256,24 +256,24 @@ def rows_of_the_trash(db: Database) -> None:
 
 @migrations()
 def bytes_of_checks(db: Database) -> None:
-    """How long the text of a check is, for bits per byte. Of checks from before it is unknown; the lab has no text."""
+    """The length of a check's text, for bits per byte. It is unknown for earlier checks; the lab has no text."""
     db.table("evaluations").add_column("bytes", int)
 
 
 @migrations()
 def weights_of_checks(db: Database) -> None:
-    """What a dataset counts in a mean over the datasets. In earlier versions all counted alike."""
+    """A dataset's weight in a mean over the datasets. In earlier versions all counted the same."""
     db.table("evaluations").add_column("weight", float)
 
 
 @migrations()
 def time_estimates(db: Database) -> None:
-    """What was called a quote."""
+    """Rename the column of time estimates, formerly "quote"."""
     db.execute("ALTER TABLE runs RENAME COLUMN quote TO time_estimate")
 
 
 def add_metrics(db: Database) -> None:
-    """A column for each figure of StepMetrics that the database has none for yet."""
+    """Add a column for each figure of StepMetrics that has none yet."""
     known = db.table("metrics").columns_dict
     new = [each for each in fields(StepMetrics) if each.name not in known]
     for each in new:

@@ -1,8 +1,8 @@
 """The trash: deleted runs and models, which can be put back until a person empties it.
 
 trash/<entry>/
-    entry.json    what it was, where it lay, its rows of the database
-    content/      its folder; called removing/ once it is being removed for good
+    entry.json    what it was, where it was, its rows of the database
+    content/      its folder; named removing/ once it is being removed for good
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class Trash:
         self._folder = self._home / "trash"
 
     def put(self, kind: Literal["run", "model"], name: str, folder: Path, rows: Rows) -> TrashEntry:
-        """Move `folder` into the trash, whole or not at all. A folder that is gone already is none the less an entry.
+        """Move `folder` into the trash, whole or not at all. Even if the folder is already gone, an entry is made.
 
         Raises:
-            StorageError: it lies outside the data folder, is a symbolic link, or cannot be moved.
+            StorageError: it is outside the data folder, is a symbolic link, or cannot be moved.
         """
         resolved = folder.resolve()
         if folder.is_symlink() or not resolved.is_relative_to(self._home) or resolved == self._home:
-            raise StorageError(f"{folder.name} lies outside the studio's data folder and is not deleted.")
+            raise StorageError(f"{folder.name} is outside the studio's data folder and is not deleted.")
         origin = resolved.relative_to(self._home).as_posix()
         entry = TrashEntry(uuid.uuid4().hex[:12], kind, name, origin, utc_now(), rows)
         place = self._folder / entry.id
@@ -59,22 +59,22 @@ class Trash:
             replace_durably(place / "entry.json", json.dumps(asdict(entry)).encode("utf-8", "surrogatepass"))
             sync_folder(place)
             if resolved.is_dir():
-                resolved.rename(place / "content")  # the last that can fail: what is removed below holds no content
+                resolved.rename(place / "content")  # the last that can fail: below, no content is removed
         except OSError as error:
             shutil.rmtree(place, ignore_errors=True)
             raise _refused(error, f"The files of {name} cannot be moved to the trash") from error
         return entry
 
     def entries(self) -> list[TrashEntry]:
-        """What lies in the trash, the newest first. What is not readable there is left out."""
+        """What is in the trash, newest first. Unreadable entries are left out."""
         found = filter(None, map(_read, self._folder.glob("*/entry.json")))
         return sorted(found, key=lambda entry: entry.deleted_at, reverse=True)
 
     def put_back(self, entry_id: str) -> TrashEntry:
-        """Move an entry's folder to where it lay. The rows of the database are the caller's concern, and then `remove`.
+        """Move an entry's folder back to its place. The caller restores its database rows, then calls `remove`.
 
         Raises:
-            RunError: there is no such entry, or something else lies there now.
+            RunError: there is no such entry, it is already being removed, or its place is taken.
             StorageError: it cannot be moved.
         """
         entry = self.entry(entry_id)
@@ -82,10 +82,10 @@ class Trash:
         if self._removing(entry.id).exists():
             raise RunError(f"{entry.name} cannot be put back: some of its files are already removed.")
         if not target.is_relative_to(self._home):
-            raise StorageError(f"{entry.name} lay outside the studio's data folder and is not put back.")
+            raise StorageError(f"{entry.name} was outside the studio's data folder and is not put back.")
         if content.is_dir():
             if target.exists():
-                raise RunError(f"{entry.name} cannot be put back: something else lies where it lay.")
+                raise RunError(f"{entry.name} cannot be put back: something else is in its place.")
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 content.rename(target)
@@ -95,15 +95,15 @@ class Trash:
 
     @contextmanager
     def given_up(self, entry_id: str) -> Iterator[None]:
-        """From here on the entry cannot be put back, unless the block raises. The caller removes its rows, then it.
+        """From here on, the entry cannot be put back, unless the block raises. The caller removes its rows, then it.
 
         Raises:
             NotFound: there is no such entry.
-            StorageError: its folder refuses.
+            StorageError: its folder cannot be changed.
         """
         entry = self.entry(entry_id)
         content, removing = self._folder / entry.id / "content", self._removing(entry.id)
-        fresh = not removing.exists()  # else an earlier try came as far as this
+        fresh = not removing.exists()  # else an earlier try got this far
         try:
             if content.is_dir():
                 content.rename(removing)
@@ -118,17 +118,17 @@ class Trash:
             raise
 
     def remove(self, entry_id: str) -> None:
-        """Remove an entry and what it still holds for good.
+        """Remove an entry and its remaining content for good.
 
         Raises:
             NotFound: there is none.
-            StorageError: something of it cannot be removed. It is still in the trash; another try may succeed.
+            StorageError: part of it cannot be removed. It is still in the trash; another try may succeed.
         """
         entry = self.entry(entry_id)
         place = self._folder / entry.id
         try:
             for part in (each for each in place.iterdir() if each.is_dir()):
-                for inner in part.iterdir():  # the folder itself says that it cannot be put back any more
+                for inner in part.iterdir():  # the folder itself shows that it can no longer be put back
                     shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
             (place / "entry.json").unlink()  # from here on it is no longer in the trash
         except OSError as error:
@@ -139,7 +139,7 @@ class Trash:
         return self._folder / entry_id / "removing"
 
     def entry(self, entry_id: str) -> TrashEntry:
-        """What lies in the trash under this id. Raises NotFound when there is nothing."""
+        """What is in the trash under this id. Raises NotFound if there is nothing."""
         for path in self._folder.glob("*/entry.json"):
             if path.parent.name == entry_id and (entry := _read(path)):
                 return entry

@@ -1,7 +1,7 @@
 """Trackers: a run's figures in other programs' formats, beside the studio's own database.
 
-Which ones a run has stands in its settings. They work in threads of the studio's process, never in the run's own; one
-that fails is closed and told, and the run goes on.
+The settings name a run's trackers. They work in threads of the studio's process, never in the run's. If one fails, it
+is closed with a warning, and the run continues.
 """
 
 from cognate_core.tracking.choice import TrackerPlace, tracker_places, tracking_of

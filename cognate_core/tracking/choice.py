@@ -1,4 +1,4 @@
-"""Which trackers there are, what opens them, and where their files are."""
+"""The available trackers, how they are opened, and where their files are."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cognate_core.tracking.trackio_store import TrackioTracker
 
 
 def tracking_of(run: Run, home: Path, reader: ProgressReader, emitter: ProgressEmitter, record: RecordSink) -> Tracking:
-    """The database's emitter and sink with the trackers behind them that the run's settings name."""
+    """The database's emitter and sink, followed by the trackers in the run's settings."""
     folder = home / "runs" / run.id
     trackers = {TRACKERS[name]: partial(_opened, name, run, home, folder, reader) for name in run.config.trackers}
     return Tracking(emitter, record, trackers)
@@ -43,7 +43,7 @@ def _opened(name: TrackerName, run: Run, home: Path, folder: Path, reader: Progr
 
 @dataclass(frozen=True, slots=True)
 class TrackerPlace:
-    """Where a tracker's files of a run are, and the command that shows them, if one is needed."""
+    """Where a tracker's files of a run are, and the command that shows them, if any."""
 
     title: str
     files: str

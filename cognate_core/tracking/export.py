@@ -1,7 +1,7 @@
-"""A run's figures as one table, CSV or Parquet, read from the database: a row for each step of each model.
+"""Export a run's figures from the database as one CSV or Parquet table: a row for each step of each model.
 
-Beside the columns of StepMetrics there is one for each held-out dataset, filled where it was measured. For
-trackers, the page and other programs alike.
+Its columns are those of StepMetrics and, for each held-out dataset, its measurements, filled at the steps that have
+them. Trackers, pages and the API use it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from cognate_core.storage.rows import STEP_COLUMNS
 def metrics_csv(reader: ProgressReader, run_id: str, model_name: str | None = None) -> bytes:
     """The figures of a run, or of one of its models, as CSV in UTF-8. What was not measured is empty.
 
-    It begins with a byte order mark, without which Excel reads other letters than were written. A text that a
-    spreadsheet would take for a formula has an apostrophe before it.
+    It begins with a byte order mark: without it, Excel misreads the letters. An apostrophe precedes text that a
+    spreadsheet would take for a formula.
 
     Raises:
         RunError: there is no such run.
@@ -48,7 +48,7 @@ def metrics_parquet(reader: ProgressReader, run_id: str, model_name: str | None 
 
 
 def _table(reader: ProgressReader, run_id: str, model_name: str | None, label: Callable[[str], str]) -> pa.Table:
-    """`label` writes the names of models down."""
+    """`label` turns a model's name into what is written."""
     checks: dict[str, dict[int, dict[str, float | None]]] = defaultdict(lambda: defaultdict(dict))
     columns: dict[str, None] = {}
     for row in reader.evaluations(run_id, model_name=model_name):
@@ -78,7 +78,7 @@ def _table(reader: ProgressReader, run_id: str, model_name: str | None, label: C
         for rows in reader.step_rows(run_id, model):
             unseen.difference_update(row[1] for row in rows)
             batches.append(batch(rows, checks[model]))
-        if unseen:  # measured at a step that has no row of its own
+        if unseen:  # measured at a step without a row
             nothing = (None,) * (len(STEP_COLUMNS) - 2)
             batches.append(batch([(model, step, *nothing) for step in unseen], checks[model]))
         table = pa.Table.from_batches(batches, schema)

@@ -1,7 +1,7 @@
-"""One stream of progress and records to several places: the database at once, trackers in threads of their own.
+"""Sends progress and records to several places: to the database directly, to trackers in separate threads.
 
-A tracker never keeps the run waiting and never ends it: what it is to get waits in a queue, and one that fails, or does
-not keep up, is closed with a warning.
+A tracker never blocks or ends the run: its records wait in a queue. If it fails or falls behind, it is closed with a
+warning.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from cognate_core.tracking.tracker import Tracker
 _log = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 1.0
-MOST_WAITING = 100_000  # records; a tracker that is so far behind is given up, before memory is
-CLOSE_SECONDS = 60.0  # what trackers may take at the end of a run
-HURRIED_SECONDS = 1.0  # when the studio is closing
+MOST_WAITING = 100_000  # records; a tracker this far behind is closed, before memory runs out
+CLOSE_SECONDS = 60.0  # for trackers to finish at the end of a run
+HURRIED_SECONDS = 1.0  # the same if the studio is closing
 
 OpenTracker = Callable[[], Tracker]
 
 
 class Tracking(ProgressEmitter):
-    """The database's emitter and sink, and whatever trackers there are behind them.
+    """The database's emitter and sink, followed by any trackers.
 
     Args:
-        emitter, record: of the database. What they raise reaches the caller, and no tracker hears of it.
-        trackers: what opens each, in its own thread, by the name that a person reads.
+        emitter, record: of the database. If they raise, the caller gets the error and trackers get nothing.
+        trackers: displayed name -> function that opens the tracker, called in the tracker's thread.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Tracking(ProgressEmitter):
             queue.put(artifacts)
 
     def close(self, hurry: threading.Event) -> None:
-        """Have the trackers write what is left and wait for them, only briefly once `hurry` is set."""
+        """Let the trackers write what is left, and wait for them: only briefly once `hurry` is set."""
         for queue in self._queues:
             queue.end()
         patience = time.monotonic() + CLOSE_SECONDS
@@ -74,7 +74,7 @@ class Tracking(ProgressEmitter):
 
 
 class _TrackerQueue:
-    """One tracker in its thread, and what waits for it."""
+    """One tracker in its thread, and the queue of what it will get."""
 
     def __init__(self, name: str, opens: OpenTracker, warn: RecordSink) -> None:
         self._name, self._opens, self._warn = name, opens, warn
@@ -107,10 +107,10 @@ class _TrackerQueue:
             with asyncio.Runner() as runner:
                 ended = False
                 while not ended and not self._given_up:
-                    ended = self._ended.wait(FLUSH_SECONDS)  # before looking: nothing comes after the end
+                    ended = self._ended.wait(FLUSH_SECONDS)  # first: nothing comes after the end
                     if self._deliver(tracker, runner):
                         tracker.flush()
-        except Exception as error:  # noqa: BLE001  (whatever a tracker does, the run goes on)
+        except Exception as error:  # noqa: BLE001  (whatever a tracker does, the run continues)
             self._give_up(_reason(error))
             _log.warning("The tracker %s failed.", self._name, exc_info=error)
         if tracker is not None:
@@ -120,7 +120,7 @@ class _TrackerQueue:
                 self._give_up(_reason(error))
 
     def _deliver(self, tracker: Tracker, runner: asyncio.Runner) -> bool:
-        """Give the tracker what waits; whether there was something. Of progress only the newest counts."""
+        """Give the tracker what is waiting, of progress only the newest; returns whether there was anything."""
         progress, count = None, 0
         while self._waiting and not self._given_up:
             item = self._waiting.popleft()
@@ -140,8 +140,8 @@ class _TrackerQueue:
             return
         self._given_up = True
         self._waiting.clear()
-        sentence = f"{self._name} gets no more figures of this run: {reason}. The run goes on, and the studio has all."
-        with suppress(CognateError):  # the database refuses: the run itself will tell
+        sentence = f"{self._name} no longer records this run: {reason}. The run continues, and the studio has all."
+        with suppress(CognateError):  # if the database fails, the run itself will report it
             self._warn(Event("warning", sentence))
 
 

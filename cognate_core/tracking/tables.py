@@ -1,4 +1,4 @@
-"""The tracker that leaves a table of the figures beside each model when an execution of its run ends."""
+"""The tracker that writes a table of the figures beside each model when an execution of its run ends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WRITERS: dict[str, Callable[[ProgressReader, str, str], bytes]] = {"csv": metri
 class TableTracker(Tracker):
     """`metrics.csv` or `metrics.parquet` in the folder of each model that learned, whole or not at all.
 
-    It takes no figures down itself: the database has them, also those of the run's earlier lives.
+    It stores no figures itself: the database has all of them, including those from before a resume.
     """
 
     def __init__(self, kind: Literal["csv", "parquet"], run: Run, folder: Path, reader: ProgressReader) -> None:
@@ -34,7 +34,7 @@ class TableTracker(Tracker):
     def close(self) -> None:
         for model in sorted(self._learned):
             place = self._folder / folder_name(model)
-            if place.is_dir():  # of a cancelled model nothing is kept
+            if place.is_dir():  # nothing is kept of a canceled model
                 replace_durably(
                     place / f"metrics.{self._kind}", _WRITERS[self._kind](self._reader, self._run.id, model)
                 )

@@ -1,7 +1,7 @@
-"""TensorBoard event files, written through tensorboardX.
+"""TensorBoard event files, written with tensorboardX.
 
-tensorboardX imports torch where that is installed, so that it is imported in the tracker's thread alone, once a run has
-begun (which itself needed torch to reckon its room).
+tensorboardX imports torch if it is installed. It is therefore imported only in the tracker's thread, once a run has
+begun (which itself needs torch to estimate its memory).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ FOLDER = "tensorboard"
 class TensorBoardTracker(Tracker):
     """A folder of event files for each model of the run: scalars, ponder histograms, samples and settings.
 
-    When a model goes on after a checkpoint, a new file tells TensorBoard to forget the steps that are void; figures
-    that count and were forgotten with them are written once more.
+    If a model continues from a checkpoint, a new file tells TensorBoard to forget the void steps; valid figures that
+    were forgotten with them are written again.
 
     Raises:
         ImportError: tensorboardX is not installed.
@@ -64,7 +64,7 @@ class TensorBoardTracker(Tracker):
         self._files.clear()
 
     def _rewind(self, rewind: Rewind) -> None:
-        """A new file of the model, before which nothing later than the last whole check counts any more."""
+        """Begin a new file of the model; it voids everything after the last complete check in earlier files."""
         model = rewind.model_name
         if self._earlier_files(model) == 0:
             return
@@ -86,7 +86,7 @@ class TensorBoardTracker(Tracker):
         if anew and model in self._files:
             self._files.pop(model).close()
         if model not in self._files:
-            number = self._earlier_files(model)  # its own name, also within one second
+            number = self._earlier_files(model)  # a unique name, even within one second
             place = self._place(model)
             place.mkdir(parents=True, exist_ok=True)
             self._files[model] = self._open_file(str(place / "events"), f".{number:06d}")
@@ -98,7 +98,7 @@ class TensorBoardTracker(Tracker):
         self._file(model).write_event(self._event.Event(wall_time=time.time(), step=step, summary=summary))
 
     def _histogram(self, counts: list[int]) -> Any:
-        """Of how many ponder steps tokens took; bucket n ends half a step above n."""
+        """The histogram of tokens by ponder steps; bucket n ends half a step above n."""
         taken = [steps for steps, count in enumerate(counts) if count]
         limits = [steps + 0.5 for steps in range(len(counts))]
         total = sum(steps * count for steps, count in enumerate(counts))
@@ -110,5 +110,5 @@ class TensorBoardTracker(Tracker):
 
 
 def _verbatim(text: str) -> str:
-    """As Markdown that shows `text` as it is: TensorBoard reads texts as Markdown."""
+    """Markdown that shows `text` unchanged: TensorBoard reads text as Markdown."""
     return "\n".join(f"    {line}" for line in text.splitlines()) or "(nothing)"

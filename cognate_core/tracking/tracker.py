@@ -1,4 +1,4 @@
-"""What every tracker is: a ProgressEmitter that takes records, too."""
+"""The base of all trackers: a ProgressEmitter that also takes records."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from cognate_core.contracts.metrics import METRICS
 
 
 class Tracker(ProgressEmitter):
-    """Keeps a run's figures in one more place. One thread alone calls it, in the order of what happened.
+    """Keeps a run's figures in another place. Only one thread calls it, in the order of events.
 
-    Any method may raise: the tracker is closed then and gets nothing more. Progress and finished models are told to
-    each; those that keep figures alone have no use for them.
+    Any method may raise: the tracker is then closed and gets nothing more. Each tracker also gets progress and
+    finished models; those that keep only figures ignore them.
     """
 
     def record(self, record: Record) -> None:
-        """Take what a trainer or loader measured."""
+        """Record what a trainer or loader measured."""
 
     def flush(self) -> None:
-        """Have what was taken lie where others read it. Called about once a second."""
+        """Make what was recorded readable for others. Called about once a second."""
 
     def close(self) -> None:
-        """The execution of the run has ended: write what is left, let files go."""
+        """The execution of the run has ended: write what is left and close files."""
 
     async def emit_progress(self, progress: TrainingProgress) -> None:
         """How far the run is."""
@@ -40,7 +40,7 @@ class Tracker(ProgressEmitter):
 
 
 def named_figures(record: StepMetrics | Evaluation) -> Iterator[tuple[str, float]]:
-    """The figures of a record under the names that trackers show. What the model does not have is left out."""
+    """The figures of a record under the names that trackers show. Figures that the model lacks are left out."""
     if isinstance(record, Evaluation):
         yield f"heldout/{record.dataset}", record.loss
         bits = bits_per_byte(record.loss, record.tokens, record.bytes)

@@ -1,8 +1,8 @@
 """Trackio's database on this computer, and nothing else of Trackio.
 
-`trackio.init` is not used: it may print, watch the processor, start a page in a notebook, and sends figures away when
-TRACKIO_SPACE_ID or TRACKIO_SERVER_URL are set; it also has one current run for all threads of a context. What is below
-it, `trackio.sqlite_storage.SQLiteStorage`, writes one file, raises when it cannot, and takes the run with each call.
+`trackio.init` is not used: it may print, monitor the processor, start a page in a notebook, and sends figures away if
+TRACKIO_SPACE_ID or TRACKIO_SERVER_URL is set; it also has one current run for all threads of a context. The layer below
+it, `trackio.sqlite_storage.SQLiteStorage`, writes one file, raises if it cannot, and takes the run with each call.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _importing = threading.Lock()
 
 
 class TrackioTracker(Tracker):
-    """A Trackio run for each model of the run, all in one project, so that its page can compare them.
+    """A Trackio run for each model of the run, all in one project: its page can compare them.
 
     Args:
-        folder: where Trackio's database lies; one process has one.
+        folder: the folder of Trackio's database; a process has only one.
 
     Raises:
         ImportError: Trackio is not installed.
-        StorageError: Trackio writes to another folder in this process already.
+        StorageError: Trackio already writes to another folder in this process.
     """
 
     def __init__(self, run: Run, folder: Path) -> None:
@@ -65,7 +65,7 @@ class TrackioTracker(Tracker):
         )
 
     def _rewind(self, rewind: Rewind) -> None:
-        """Trackio cannot forget some steps of a run: the run is written anew with those that count."""
+        """Rewrite the run with the steps that count: Trackio cannot forget single steps."""
         self.flush()
         model = rewind.model_name
         kept = []
@@ -86,10 +86,10 @@ class TrackioTracker(Tracker):
 
 
 def _storage(folder: Path) -> Any:
-    """Trackio's storage, told before its import where to write, for it looks only then."""
+    """Trackio's storage. The folder is set before the import: Trackio reads it only then."""
     with _importing:
         os.environ["TRACKIO_DIR"] = str(folder)
         storage = import_module("trackio.sqlite_storage").SQLiteStorage
     if storage.get_project_db_path(PROJECT).parent != folder:
-        raise StorageError("Trackio already writes to another folder in this process. Open the studio anew")
+        raise StorageError("Trackio already writes to another folder in this process. Restart the studio")
     return storage

@@ -1,4 +1,4 @@
-"""Answers to many questions at once: what a model writes when it always takes the likeliest token."""
+"""Answers to many questions at once, always taking the likeliest token."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PADDED_TO = 32  # tokens
 def answers(
     model: CognateModel, prompts: Sequence[list[int]], most: int, poll: Callable[[], None] = lambda: None
 ) -> list[list[int]]:
-    """What `model` writes behind each prompt, up to the end of its text, `most` tokens, or all that it can read.
+    """What `model` writes after each prompt, up to end-of-text, `most` tokens, or the longest text that it can read.
 
-    Prompts of about one length go through the model together. Ends of text before the shorter ones hide nothing and are
-    hidden, so each answer is the one that the prompt has alone. A memory writes at fixed places: with one, only prompts
-    of the same length are together. `poll` is called before each token and may raise.
+    Prompts of about the same length go through the model together. Shorter ones are padded in front with end-of-text,
+    which does not change their answers. A memory writes at fixed places: with one, only prompts of exactly the same
+    length go together. `poll` is called before each token and may raise.
     """
     written: list[list[int]] = [[] for _ in prompts]
     places: dict[int, list[int]] = {}

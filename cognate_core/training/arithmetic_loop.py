@@ -1,4 +1,4 @@
-"""The Grokking lab: the training loop that learns calculating modulo a prime, problem by problem."""
+"""The Grokking lab: the training loop that learns arithmetic modulo a prime from single problems."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cognate_core.training.optimizers import optimizers_for, orthogonalise_
 
 
 class ArithmeticLoop(TrainingLoop):
-    """Trains an ArithmeticModel on a part of the problems, and measures it on the others."""
+    """Trains an ArithmeticModel on some of the problems, and measures it on the others."""
 
     model: ArithmeticModel
     _batches: ArithmeticBatches
@@ -31,7 +31,7 @@ class ArithmeticLoop(TrainingLoop):
         own = self._group.rows(count)
         left, right, answer = (each[own] for each in batch)
         figures = torch.zeros(2, dtype=torch.float64)  # loss, share of right answers
-        if len(answer):  # what is left of an epoch may be fewer problems than workers
+        if len(answer):  # the end of an epoch may have fewer problems than workers
             logits = self.model(left, right)
             loss = answer_loss(logits, answer, stable_max=self._config.stable_max) * (len(answer) / count)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -46,7 +46,7 @@ class ArithmeticLoop(TrainingLoop):
     def _check_heldout(self) -> HeldoutMeans:
         (evaluation,) = self.full_heldout()
         self._record(evaluation)
-        if not self._config.early_stopping_patience:  # it is measured often, and its last weights are what is wanted
+        if not self._config.early_stopping_patience:  # checks are frequent; the last weights are kept
             return HeldoutMeans(None, None, None)
         return heldout_means([asdict(evaluation)])
 

@@ -1,6 +1,6 @@
-"""Which check of a model is the best so far, and early stopping: to end when none has been better for long.
+"""The best check of a model so far, and early stopping: end when no check has been better for some time.
 
-It knows neither weights nor files. Patience is that of Goodfellow, Bengio and Courville, Deep Learning, 2016,
+Handles neither weights nor files. Patience is as in Goodfellow, Bengio and Courville, Deep Learning, 2016,
 algorithm 7.1.
 """
 
@@ -15,20 +15,20 @@ from cognate_core.contracts.heldout import HeldoutMeans
 
 WORDS = {
     "loss": "The held-out loss",
-    "bits_per_byte": "What unseen text takes in bits per byte",
+    "bits_per_byte": "The number of bits per byte of unseen text",
     "accuracy": "The share of right answers",
 }
 
 
 @dataclass(slots=True)
 class Best:
-    """The best check so far, by the metric of the settings.
+    """The best check so far, by the metric in the settings.
 
     Attributes:
-        patience: checks without a better one after which training ends; 0: it does not.
-        step: of the best check; None: none gave a number yet.
-        score: what it gave, the lower the better.
-        waited: checks since.
+        patience: training ends after this many checks without a better one; 0: never.
+        step: the step of the best check; None: no check gave a number yet.
+        score: its score, lower is better.
+        waited: checks since then.
     """
 
     metric: str
@@ -39,11 +39,11 @@ class Best:
 
     @classmethod
     def by(cls, config: TrainingConfig) -> Best:
-        """None yet, and the metric and patience of `config`."""
+        """With the metric and patience of `config`, before any check."""
         return cls(config.metric_for_best_model, config.early_stopping_patience)
 
     def take(self, step: int, means: HeldoutMeans) -> float | None:
-        """Take a check in; its score, None when it gave no number. It is the best when `self.step` is its step."""
+        """Add a check; returns its score, None if it gave no number. If it is the best, `self.step` is now `step`."""
         score = self.score_of(means)
         if score is not None and (self.score is None or score < self.score):
             self.step, self.score, self.waited = step, score, 0
@@ -52,13 +52,13 @@ class Best:
         return score
 
     def score_of(self, means: HeldoutMeans) -> float | None:
-        """The lower, the better; None: not measured, or no number."""
+        """Lower is better; None: not measured, or not a number."""
         value: float | None = getattr(means, self.metric)
         return -value if value is not None and self.metric == "accuracy" else value
 
     @property
     def is_over(self) -> bool:
-        """Whether training ends, because no check has been better for long."""
+        """Whether training should end because no check has been better for some time."""
         return 0 < self.patience <= self.waited
 
     def reason(self) -> str:
@@ -71,6 +71,6 @@ class Best:
         return {"metric": self.metric, "step": self.step, "score": self.score, "waited": self.waited}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Continue from what `state_dict` gave. What was the best by another metric is not by this one."""
+        """Continue from what `state_dict` gave, unless it used another metric: its best check need not be ours."""
         if state["metric"] == self.metric:
             self.step, self.score, self.waited = state["step"], state["score"], state["waited"]

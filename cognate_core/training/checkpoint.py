@@ -1,12 +1,12 @@
-"""Checkpoints: everything that training continues from, written so that it is there whole or not at all.
+"""Checkpoints: everything that training needs to continue, written whole or not at all.
 
 step-00000400/
     model.safetensors      weights
     optimizer.safetensors  optimizer and GrokFast tensors
     state.json             step, data position, scalars
-    manifest.json          sha256 of each of them, written last
+    manifest.json          sha256 of each file above, written last
 
-Only these checksums decide whether a checkpoint is sound: a flipped bit goes unnoticed by safetensors.
+Only these checksums decide whether a checkpoint is sound: safetensors does not notice a flipped bit.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cognate_core.errors import DiskFull, StorageError
 from cognate_core.files import is_disk_full, require_space, sync_folder, write_pieces_durably
 from cognate_core.training.tensor_file import tensor_pieces
 
-KEPT_CHECKPOINTS = 3  # the newest ones; the best one stays, too
+KEPT_CHECKPOINTS = 3  # the newest; the best is kept, too
 PARTS = ("model.safetensors", "optimizer.safetensors", "state.json")
 ROOM_FOR_THE_REST = 1_000_000  # bytes beside the tensors: state, manifest, log
 _PATTERN = "step-????????"
@@ -39,7 +39,7 @@ _PATTERN = "step-????????"
 class Checkpoint:
     """model: weights by name. tensors: optimizer and filter state by name. state: JSON values, with "step".
 
-    "score" in the state, when it was measured at that very step, decides which checkpoint is the best: the lowest.
+    "score" in the state, if it was measured at that step, decides which checkpoint is the best: the lowest is.
     """
 
     model: Mapping[str, Tensor]
@@ -48,16 +48,16 @@ class Checkpoint:
 
 
 def checkpoint_path(folder: Path, step: int) -> Path:
-    """Where below `folder` the checkpoint of this step lies."""
+    """The path of this step's checkpoint below `folder`."""
     return folder / f"step-{step:08d}"
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
-    """Write a checkpoint below `folder`, read it back, and only then remove older ones; its path.
+    """Write a checkpoint below `folder`, read it back, then remove older ones. Returns its path.
 
     Raises:
-        DiskFull: there is no room for it. What was saved before is untouched.
-        StorageError: what is on the disk afterwards is not what was written.
+        DiskFull: there is no room for it. Earlier checkpoints are untouched.
+        StorageError: reading it back gives something else than was written.
     """
     step = checkpoint.state["step"]
     final = checkpoint_path(folder, step)
@@ -78,14 +78,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         }
         write_pieces_durably(temporary / CHECKPOINT_MANIFEST, [json.dumps(checksums, indent=1).encode()])
         sync_folder(temporary)
-        if final.exists():  # of an earlier life, from before the held-out check of this step
-            final.rename(folder / f"{final.name}.tmp-{uuid.uuid4().hex}")  # swept with what interrupted saves leave
+        if final.exists():  # saved before a resume, without the held-out check of this step
+            final.rename(folder / f"{final.name}.tmp-{uuid.uuid4().hex}")  # removed with leftovers of interrupted saves
         temporary.rename(final)
         sync_folder(folder)
     except BaseException as error:
         shutil.rmtree(temporary, ignore_errors=True)
         if is_disk_full(error) and not isinstance(error, DiskFull):
-            require_space(folder, needed, "a checkpoint")  # says how much, now that the unfinished one is gone
+            require_space(folder, needed, "a checkpoint")  # says how much, after the unfinished one is removed
             raise DiskFull(f"The disk is full: a checkpoint needs {needed / 1e6:,.1f} MB. Free some space.") from error
         raise
     _check(final)
@@ -94,14 +94,14 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint, each file of which is checked against its checksum. Its tensors belong to the caller alone.
+    """Read a checkpoint and verify each file's checksum. The tensors belong only to the caller.
 
     Raises:
-        StorageError: a file is missing or differs from what was written.
+        StorageError: a file is missing or has changed.
     """
     _check(path)
     try:
-        # Not mapped: what is done with the files later cannot reach the tensors.
+        # Not memory-mapped: later changes to the files cannot reach the tensors.
         model, tensors = (load_file(path / name, backend="pread") for name in PARTS[:2])
         state = json.loads((path / PARTS[2]).read_bytes())
         if "calculator" in state:  # its name in earlier versions
@@ -112,9 +112,9 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | None:
-    """The newest checkpoint that is sound, or None. Each damaged one before it is named to `say` and set aside.
+    """The newest sound checkpoint, or None. Newer damaged ones are reported to `say` and set aside.
 
-    What an interrupted save left behind is removed.
+    Leftovers of interrupted saves are removed.
     """
     _sweep(folder)
     for path in sorted(folder.glob(_PATTERN), reverse=True):
@@ -127,7 +127,7 @@ def newest_checkpoint(folder: Path, say: Callable[[str], None]) -> Checkpoint | 
 
 
 def _check(path: Path) -> None:
-    """Raises StorageError unless each file of a checkpoint is what was written."""
+    """Raises StorageError if a file of a checkpoint is missing or has changed."""
     try:
         checksums = json.loads((path / CHECKPOINT_MANIFEST).read_text(encoding="utf-8"))
         wrong = [name for name in PARTS if _sha256(path / name) != checksums[name]]
@@ -138,7 +138,7 @@ def _check(path: Path) -> None:
 
 
 def _incomplete(path: Path) -> StorageError:
-    return StorageError(f"The checkpoint {path.name} is not complete and cannot be used.")
+    return StorageError(f"The checkpoint {path.name} is incomplete and cannot be used.")
 
 
 def _sha256(path: Path) -> str:
@@ -152,7 +152,7 @@ def _remove_old(folder: Path) -> None:
     paths = sorted(folder.glob(_PATTERN))
     older = paths[:-KEPT_CHECKPOINTS]
     best = min(paths, key=_score)
-    if best in older and _score(best) != float("inf"):  # nothing measured is no best
+    if best in older and _score(best) != float("inf"):  # without a measurement there is no best
         older.remove(best)
     size = sum(part.stat().st_size for part in paths[-1].iterdir())
     kept = spread([_step(path) for path in older], spread_checkpoints(size), until=_step(paths[-1]))
@@ -162,11 +162,11 @@ def _remove_old(folder: Path) -> None:
 
 
 def spread(steps: Sequence[int], count: int, until: int) -> list[int]:
-    """`count` of the steps, spread over 0 to `until`: of two neighbours that are close, the later one goes."""
+    """`count` of the steps, spread over 0 to `until`: of two close neighbors, the later is dropped."""
     kept = list(steps)
     while len(kept) > count:
         ends = [0, *kept, until]
-        room = [ends[n + 2] - ends[n] for n in range(len(kept))]  # that its going would leave
+        room = [ends[n + 2] - ends[n] for n in range(len(kept))]  # the gap if step n were dropped
         kept.pop(len(room) - 1 - room[::-1].index(min(room)))
     return kept
 
@@ -176,7 +176,7 @@ def _step(path: Path) -> int:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what interrupted saves left behind."""
+    """Remove leftovers of interrupted saves."""
     for leftover in folder.glob(f"{_PATTERN}.tmp-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 
@@ -184,7 +184,7 @@ def _sweep(folder: Path) -> None:
 def _score(path: Path) -> float:
     try:
         state = json.loads((path / "state.json").read_text(encoding="utf-8"))
-        score = state.get("score", state.get("heldout_loss"))  # the latter of earlier versions
+        score = state.get("score", state.get("heldout_loss"))  # the latter from earlier versions
     except (OSError, ValueError, AttributeError):
         score = None
     return float("inf") if score is None else float(score)

@@ -1,7 +1,7 @@
-"""GrokFast: strengthen the slow part of the gradient (arXiv 2405.20233; reference code ironjr/grokfast).
+"""GrokFast: amplify the slow part of the gradient (arXiv 2405.20233; reference code ironjr/grokfast).
 
-Call `step()` once per optimizer step, after all gradients are accumulated and clipped, before the optimizer.
-The filters are bound by memory, so they work on groups of tensors (`torch._foreach_*`).
+Call `step()` once per optimizer step, after gradients are accumulated and clipped, before the optimizer.
+The filters are memory-bound, so they work on groups of tensors (`torch._foreach_*`).
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-GROUP_ELEMENTS = 2**16  # with their averages 512 KiB: the second pass finds them in the processor's cache
+GROUP_ELEMENTS = 2**16  # 512 KiB with their averages: the second pass finds them in the processor's cache
 
 
 class GrokFastEMA:
     """mu <- alpha mu + (1 - alpha) g, then g <- g + lamb mu; mu starts as the first gradient.
 
-    A parameter that has no gradient yet joins when it first has one.
+    A parameter without a gradient joins when it first has one.
     """
 
     def __init__(self, parameters: Iterable[Tensor], alpha: float = 0.98, lamb: float = 2.0) -> None:
         self.alpha, self.lamb = alpha, lamb
         self._parameters = list(parameters)
-        self._average: dict[int, Tensor] = {}  # index of the parameter -> mu, shaped as it
+        self._average: dict[int, Tensor] = {}  # index of the parameter -> mu, of its shape
 
     @torch.no_grad()
     def step(self) -> None:
@@ -33,7 +33,7 @@ class GrokFastEMA:
         gradients = _gradients(self._parameters, indices)
         for index, gradient in zip(indices, gradients, strict=True):
             if index not in self._average:
-                self._average[index] = gradient.clone()  # a first step of lerp leaves it as it is
+                self._average[index] = gradient.clone()  # the first lerp leaves it unchanged
         averages = [self._average[index] for index in indices]
         if not averages:
             return
@@ -52,9 +52,9 @@ class GrokFastEMA:
 
 
 class GrokFastMA:
-    """Once `window_size` gradients are known: g <- g + lamb * mean of the last window_size, the newest included.
+    """Once `window_size` gradients are known: g <- g + lamb * mean of the last window_size, including the newest.
 
-    The window is a ring of stored gradients with a running sum in fp64, together window_size + 2 copies of
+    The window is a ring of stored gradients with a running sum in fp64: together window_size + 2 copies of
     the gradients in memory.
     """
 
@@ -62,7 +62,7 @@ class GrokFastMA:
         self.window_size, self.lamb = window_size, lamb
         self._parameters = list(parameters)
         self._ring: dict[int, Tensor] = {}  # index -> (window_size, *shape)
-        self._sum: dict[int, Tensor] = {}  # index -> sum over the ring, fp64 so that it does not drift
+        self._sum: dict[int, Tensor] = {}  # index -> sum over the ring, in fp64 against drift
         self._count: dict[int, int] = {}  # index -> gradients seen
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""What this computer does well: which number format is faster here, and memory that is not handed back too eagerly."""
+"""Fit training to this computer: choose the faster number format, and keep freed memory for the next step."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ import torch
 
 from cognate_core.config import TrainingConfig
 
-BF16_MUST_WIN_BY = 1.2  # a smaller lead may be noise, and the same run should choose the same on each start
+BF16_MUST_WIN_BY = 1.2  # a smaller lead may be noise, and each start of a run should choose the same
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """The chosen number format and the reason in words."""
+    """The chosen number format and why."""
 
     name: str  # "fp32" or "bf16"
     reason: str
 
 
 def precision_for(config: TrainingConfig) -> Precision:
-    """What a model of `config` is trained in."""
+    """The number format that a model of `config` is trained in."""
     if config.task == "arithmetic":
-        return Precision("fp32", "fp32, as every model of the Grokking lab")
+        return Precision("fp32", "fp32, as for every model of the Grokking lab")
     return choose_precision(config.precision)
 
 
 def choose_precision(wanted: Literal["auto", "fp32", "bf16"]) -> Precision:
-    """What is wanted; auto takes bf16 where it is built in and measured faster."""
+    """The wanted format; auto takes bf16 if the processor has it and it is measured to be faster."""
     match wanted:
         case "fp32" | "bf16":
             return Precision(wanted, f"{wanted}, as set")
@@ -48,12 +48,12 @@ def _fastest_precision() -> Precision:
         return Precision("fp32", "fp32: this processor has no bf16 built in")
     speedup = _bf16_speedup()
     chosen = "bf16" if speedup >= BF16_MUST_WIN_BY else "fp32"
-    return Precision(chosen, f"{chosen}: multiplying matrices in bf16 was measured {speedup:.1f} times as fast here")
+    return Precision(chosen, f"{chosen}: matrix products in bf16 were measured {speedup:.1f} times as fast here")
 
 
 @functools.cache  # one answer for all models of this process
 def _bf16_speedup() -> float:
-    """Time of fp32 over time of bf16 for the product of 512 x 512 with 512 x 2048; the best of many, in turns."""
+    """Time in fp32 / time in bf16 for a product of 512 x 512 and 512 x 2048; the best of many, in turns."""
     numbers = torch.Generator().manual_seed(0)  # the global one belongs to the runs' first weights
     matrices = {
         dtype: tuple(torch.randn(shape, generator=numbers).to(dtype) for shape in ((512, 512), (512, 2048)))
@@ -66,12 +66,12 @@ def _bf16_speedup() -> float:
             torch.mm(a, b)
             best[dtype] = min(best[dtype], time.perf_counter() - start)
         if best[torch.bfloat16] > 4 * best[torch.float32]:
-            break  # it cannot win any more, and where it is not built in all of this would take minutes
+            break  # it cannot win any more; without hardware bf16, going through all rounds would take minutes
     return best[torch.float32] / best[torch.bfloat16]
 
 
 def compute_environment() -> dict[str, Any]:
-    """What the last bit of a sum depends on, beside the numbers: two runs are equal to it only where this is."""
+    """What affects the last bit of a sum besides the numbers: two runs are bit-identical only if it is the same."""
     return {
         "processor": _processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
@@ -90,11 +90,11 @@ def _processor_name() -> str:
 
 
 def keep_freed_memory() -> None:
-    """Tell the C library to keep large freed blocks for the next step instead of giving them back to the system.
+    """Let the C library keep large freed blocks for the next step instead of returning them to the system.
 
-    Each step frees and takes the same large tensors; fetching them anew costs a page fault every 4 KB (measured: a
-    step of the first-run preset takes 0.17 s instead of 0.25 s, docs/experiments.md). glibc only; elsewhere nothing
-    is changed.
+    Each step frees and allocates the same large tensors; new memory costs a page fault every 4 KB (measured: with
+    this, a step of the first-run preset takes 0.17 s instead of 0.25 s, docs/experiments.md). glibc only; elsewhere
+    this does nothing.
     """
     if platform.libc_ver()[0] != "glibc":
         return
@@ -105,6 +105,6 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give the memory that `keep_freed_memory` held back to the system, once training is over."""
+    """Return the memory that `keep_freed_memory` kept to the system, after training."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)

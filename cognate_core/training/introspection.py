@@ -1,4 +1,4 @@
-"""What a step's forward passes tell of pondering and memory, added up over the batches of an optimizer step."""
+"""Figures on pondering and memory from forward passes, added up over the batches of an optimizer step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = ("ponder_loss", "memory_notes", "memory_written", "memory_gate", "memor
 class Introspection:
     """Sums over forward passes and the tokens whose targets count.
 
-    The means are None for what the model does not have or no token did.
+    A mean is None if the model lacks the feature or no token used it.
 
     Attributes:
         ponder_counts: tokens by number of ponder steps, from 0.
@@ -27,7 +27,7 @@ class Introspection:
     _sums: Tensor = field(default_factory=lambda: torch.zeros(len(_NAMES), 2, dtype=torch.float64))  # sum, how many
 
     def add(self, output: CognateOutput, targets: Tensor, weight: float) -> None:
-        """Take in one forward pass. targets: (batch, time). weight: with which its loss counts in that of the step."""
+        """Add one forward pass. targets: (batch, time). weight: the weight of its loss in the step's loss."""
         counted = targets != IGNORED_TARGET
         if output.ponder_steps is not None:
             self.add_counts(torch.bincount(output.ponder_steps[counted]))
@@ -50,7 +50,7 @@ class Introspection:
         self.ponder_counts[: len(shorter)] += shorter
 
     def add_up(self, group: ProcessGroup, most_steps: int) -> None:
-        """Let the sums be those of all workers. No token took more than `most_steps`."""
+        """Replace the sums by those over all workers. No token took more than `most_steps`."""
         if group.size == 1:
             return
         self._sums = group.sum_(self._sums)
@@ -60,7 +60,7 @@ class Introspection:
         self.ponder_counts = counts[: int(taken.max()) + 1 if len(taken) else 0]
 
     def means(self) -> dict[str, float | None]:
-        """The fields of StepMetrics. The ponder loss is the sum of what the passes have of that of the step."""
+        """The fields of StepMetrics. The ponder loss is the sum of the passes' weighted parts."""
         values: dict[str, float | None] = {
             name: total / (1 if name == "ponder_loss" else number) if number else None
             for name, (total, number) in zip(_NAMES, self._sums.tolist(), strict=True)

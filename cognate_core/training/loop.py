@@ -1,8 +1,8 @@
-"""The training loop of one model: gradients, GrokFast, optimizer, held-out checks, checkpoints, whatever is learned.
+"""The training loop of one model, for any task: gradients, GrokFast, optimizer, held-out checks, checkpoints.
 
-It knows nothing of runs, databases or pages: it tells a `RecordSink` what it measures and a callback where it is.
-What is learned stands in `text_loop.py` and `arithmetic_loop.py`.
-Everything random in it follows from the seed and the step; so a checkpoint needs no state of a random generator.
+It knows no runs, databases or pages: it reports measurements to a `RecordSink` and its progress to a callback.
+The tasks are in `text_loop.py` and `arithmetic_loop.py`.
+All randomness follows from the seed and the step: a checkpoint needs no state of a random generator.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from cognate_core.training.hardware import Precision, compute_environment
 from cognate_core.training.process_group import ALONE, ProcessGroup
 from cognate_core.training.threads import ThreadChoice
 
-BAD_STEPS_TO_DIVERGE = 3  # losses in a row that are no number
-SAVE_SECONDS = 300.0  # a checkpoint at least this often, should the steps be slow
+BAD_STEPS_TO_DIVERGE = 3  # losses in a row that are not a number
+SAVE_SECONDS = 300.0  # a checkpoint at least this often, even if steps are slow
 
 
 @dataclass(frozen=True, slots=True)
 class StepFigures:
-    """Of a step's forward passes: the mean loss, how many targets counted, and the figures that the task has."""
+    """The mean loss of a step's forward passes, how many targets counted, and the task's own figures."""
 
     loss: float
     tokens: int
@@ -48,25 +48,25 @@ class StepFigures:
 
 
 class BatchOrder(Protocol):
-    """Where training is in its data."""
+    """The position of training in its data."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The place, as JSON values."""
+        """The position, as JSON values."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
 
 
 class TrainingLoop(ABC):
     """Trains one model from its first step to its last.
 
     Attributes:
-        model: the model as it is now.
+        model: the model in its current state.
         step: optimizer steps done.
         tokens: target tokens learned from.
-        weights_step: step of the weights of `model`, which is `step` unless it went back to its best check.
-        elapsed_seconds: time spent training, checks and saves included, before it was resumed, too.
-        optimizers: each moves its own part of the weights.
+        weights_step: the step of `model`'s weights: `step`, unless it returned to its best check.
+        elapsed_seconds: time spent training, including checks, saves and the time before a resume.
+        optimizers: each updates its own part of the weights.
     """
 
     model: CognateModel | ArithmeticModel
@@ -87,11 +87,11 @@ class TrainingLoop(ABC):
         group: ProcessGroup = ALONE,
         threads: ThreadChoice | None = None,
     ) -> None:
-        """`before_save` is called before each checkpoint: what was recorded until then should be on the disk.
-        `threads` is asked after each step; without it, their number stays as it is.
+        """`before_save` is called before each checkpoint: it should write all records so far to the disk.
+        `threads` is asked after each step; without it, their number does not change.
 
-        Of several `group` each makes a loop of its own, with the same settings. Rank 0 alone checks, samples, saves,
-        records and calls back.
+        Each member of `group` makes its own loop, with the same settings. Only rank 0 checks, samples, saves, records
+        and calls back.
         """
         self._group, self._threads = group, threads
         self._before_save = before_save
@@ -107,7 +107,7 @@ class TrainingLoop(ABC):
         self._last: tuple[float, float] = (math.nan, 0.0)  # loss and learning rate of the last step
         self._saved_step = 0
         self._saved_at = self._started
-        self._checked_step = -1  # the last one whose held-out check was not broken off
+        self._checked_step = -1  # the last one whose held-out check was completed
         self._means = HeldoutMeans(None, None, None)  # of the last check
         self._score: float | None = None  # of the last check; the best one has the lowest
         self._best = Best.by(config)
@@ -117,30 +117,30 @@ class TrainingLoop(ABC):
 
     @abstractmethod
     def _begin(self) -> None:
-        """Set the model, its optimizers and the batches, as the seed has them."""
+        """Create the model, its optimizers and the batches from the seed."""
 
     @abstractmethod
     def _gradients(self, step: int) -> StepFigures:
-        """Forward and backward over the batches of a step; nothing is kept of one that is broken off."""
+        """Forward and backward over the batches of a step; an interrupted step leaves nothing behind."""
 
     @abstractmethod
     def _check_heldout(self) -> HeldoutMeans:
-        """Measure what was held out, and record it; its means, as far as a check is the best by them."""
+        """Measure what was held out, and record it. Returns the means that may decide the best check."""
 
     @abstractmethod
     def full_heldout(self) -> list[Evaluation]:
-        """Measure each dataset over all its held-out rows."""
+        """Measure each dataset over all of its held-out rows."""
 
     @abstractmethod
     def epochs(self) -> dict[str, float]:
-        """How often each source has been passed through."""
+        """How often training went through each source."""
 
     def _own_state(self) -> dict[str, Any]:
-        """What else the task goes on from, JSON values."""
+        """What else the task needs to continue, as JSON values."""
         return {}
 
     def _load_own_state(self, state: Mapping[str, Any]) -> None:  # noqa: B027 (most tasks have none)
-        """Take up what `_own_state` gave, if the checkpoint has it: an earlier studio's does not."""
+        """Restore what `_own_state` gave, if the checkpoint has it: those of earlier versions do not."""
 
     @property
     def elapsed_seconds(self) -> float:
@@ -151,17 +151,17 @@ class TrainingLoop(ABC):
         return (self._best.step or 0) if self._best_weights else self.step
 
     def why_early(self) -> str | None:
-        """Why training ended before all steps; None when it did not."""
+        """Why training ended before its last step; None if it did not."""
         if not self._best.is_over or self.step >= self._config.max_steps:
             return None
         return f"Ended early, at step {self.step:,} of {self._config.max_steps:,}. {self._best.reason()}"
 
     def load(self, checkpoint: Checkpoint, branched: bool = False) -> None:
-        """Go on from a checkpoint: what follows is what would have followed then, bit for bit on the same computer.
+        """Continue from a checkpoint: on the same computer, bit for bit as if training had not been interrupted.
 
         The optimizers and the filter take over its tensors, which then change with each step.
 
-        branched: whether it is of another run, whose best check is none of this one.
+        branched: it is a checkpoint of another run, whose best check does not count here.
 
         Raises:
             DataError: it was trained on other text, in which the same tokens mean something else.
@@ -169,11 +169,11 @@ class TrainingLoop(ABC):
         state = checkpoint.state
         if state["data"] != self._data.report.content_hash:
             raise DataError(
-                "The training text is no longer what this run began with (a dataset or file has changed, or cannot be "
-                "had any more). Bring it back and resume, or start a new run."
+                "The training text is no longer what this run began with (a dataset or file has changed or is gone). "
+                "Restore it and resume, or start a new run."
             )
         self.model.load_state_dict(dict(checkpoint.model))
-        # What a branch may have changed (rates, betas, weight decay) is as this run's config says.
+        # What a derived run may change (rates, betas, weight decay) comes from this run's config.
         for optimizer, values in zip(
             self.optimizers, _optimizer_states(self.optimizers, checkpoint.tensors), strict=True
         ):
@@ -185,7 +185,7 @@ class TrainingLoop(ABC):
         self._bad_steps = state["bad_steps"]
         self._load_own_state(state)
         self._checked_step = state["checked_step"]
-        if "best" in state and not branched:  # earlier versions took another mean over the datasets
+        if "best" in state and not branched:  # earlier versions averaged the datasets differently
             self._best.load_state_dict(state["best"])
         self._earlier_seconds = state["elapsed_seconds"]
         then = {**state["compute_environment"], "workers": state.get("workers", 1)}
@@ -195,15 +195,15 @@ class TrainingLoop(ABC):
             self._record(
                 Event(
                     "warning",
-                    f"This goes on with other means than before: {'; '.join(changed)}. The curve goes on, but not bit "
-                    "for bit as it would have.",
+                    f"Training continues in another environment: {'; '.join(changed)}. The curve continues, but is not "
+                    "bit-identical.",
                     self._name,
                     self.step,
                 )
             )
 
     def _load_filter(self, saved: dict[str, Any]) -> None:
-        """Go on with what the gradient filter remembered, if it is of the same kind; its strength is the config's."""
+        """Restore the gradient filter's memory, if it is of the same kind; its strength comes from the config."""
         if isinstance(self._filter, GrokFastEMA) and "alpha" in saved:
             self._filter.load_state_dict({**saved, "alpha": self._filter.alpha, "lamb": self._filter.lamb})
         elif isinstance(self._filter, GrokFastMA) and saved.get("window_size") == self._filter.window_size:
@@ -213,7 +213,7 @@ class TrainingLoop(ABC):
         """Train to max_steps.
 
         Raises:
-            Diverged: the loss was no number several times in a row.
+            Diverged: the loss was not a number several times in a row.
             Interruption: the progress callback asked for it.
         """
         config = self._config
@@ -234,34 +234,36 @@ class TrainingLoop(ABC):
             self._record(Event("info", ended, self._name, self.step))
 
     def return_to_best(self) -> None:
-        """With early stopping, make the weights those of the best check. A checkpoint of the last step is kept."""
+        """With early stopping, restore the weights of the best check. A checkpoint of the last step is kept."""
         if not self._config.early_stopping_patience:
             return
         if self._best.step is None:
-            words = "No check measured what early stopping was to watch. The model is that of the last step."
+            words = "No check measured what early stopping watches. The model has the weights of the last step."
             self._record(Event("warning", words, self._name, self.step))
         elif self._best.step < self.step:
             self.save()
             try:
                 best = load_checkpoint(checkpoint_path(self._folder / "checkpoints", self._best.step))
             except StorageError as error:
-                self._record(Event("warning", f"{error} The model is that of the last step.", self._name, self.step))
+                self._record(
+                    Event("warning", f"{error} The model has the weights of the last step.", self._name, self.step)
+                )
                 return
             self.model.load_state_dict(dict(best.model))
             self._best_weights = True
-            words = f"The model is what it was at its best check, at step {self._best.step:,}"
+            words = f"The model has the weights of its best check, at step {self._best.step:,}"
             self._record(Event("info", words, self._name, self.step))
 
     def step_at(self, learning_rate: float) -> None:
         """Take the next step at this rate instead of the schedule's. Nothing is checked or saved.
 
         Raises:
-            Diverged: the loss was no number several times in a row.
+            Diverged: the loss was not a number several times in a row.
         """
         self._one_step(self.step + 1, learning_rate)
 
     def save(self) -> None:
-        """Write a checkpoint of the current step, unless there is one."""
+        """Write a checkpoint of the current step, unless one exists."""
         if self.step == self._saved_step or self._group.rank:
             return
         self._before_save()
@@ -296,17 +298,15 @@ class TrainingLoop(ABC):
         self._record(Event("info", f"Checkpoint saved in {seconds:.1f} s", self._name, self.step))
 
     def _choose_threads(self, threads: ThreadChoice) -> None:
-        """Try several numbers of threads on the next step, of which nothing is kept."""
+        """Try several numbers of threads on the next step, whose results are discarded."""
         before, tried = threads.now, threads.choose(self._unkept_pass)
         seconds = ", ".join(f"{seconds:.2f} s with {number}" for number, seconds in tried.items())
         chosen = f"{threads.now} thread{'s' if threads.now != 1 else ''}"
-        bits = "" if threads.now == before else " With another number, the last digits of what follows may differ."
-        self._record(
-            Event("info", f"Calculating with {chosen} from here: a batch took {seconds}.{bits}", self._name, self.step)
-        )
+        bits = "" if threads.now == before else " The change may affect the last digits of later figures."
+        self._record(Event("info", f"Using {chosen} from here: a batch took {seconds}.{bits}", self._name, self.step))
 
     def _unkept_pass(self) -> None:
-        """The gradients of one batch of the next step, as if they had never been."""
+        """Compute the gradients of one batch of the next step and discard them."""
         self._poll()
         position, buffers, config = self._batches.state_dict(), self._buffers(), self._config
         self._config = config.model_copy(update={"gradient_accumulation_steps": 1})
@@ -320,7 +320,7 @@ class TrainingLoop(ABC):
         return {name: buffer.clone() for name, buffer in self.model.named_buffers()}
 
     def _put_back(self, position: dict[str, Any], buffers: dict[str, Tensor]) -> None:
-        """As if a step had not begun."""
+        """Undo a step that has begun."""
         self._batches.load_state_dict(position)
         self.model.load_state_dict(buffers, strict=False)
         self.model.zero_grad()
@@ -335,7 +335,7 @@ class TrainingLoop(ABC):
         buffers = self._buffers()
         try:
             figures = self._gradients(step)
-        except Interruption:  # in the midst of the step
+        except Interruption:  # during the step
             self._put_back(position, buffers)
             raise
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm or math.inf))
@@ -348,7 +348,7 @@ class TrainingLoop(ABC):
             filtered_norm = float(torch.nn.utils.get_total_norm(gradients))
             for optimizer in self.optimizers:
                 optimizer.step()
-        else:  # never let it into the weights
+        else:  # keep it out of the weights
             self._bad_steps += 1
         self.model.zero_grad()
         self.step = step
@@ -379,23 +379,23 @@ class TrainingLoop(ABC):
         self._poll()
 
     def _check_when_due(self) -> None:
-        """At its steps, and once for each, measure the held-out losses; keep a checkpoint of the best so far."""
+        """If a held-out check is due, do it, once per step; keep a checkpoint of the best so far."""
         config = self._config
         due = self.step % config.eval_interval == 0 or self.step == config.max_steps
         if not due or self._checked_step == self.step:
             return
         self._group.first(self.check)
-        # The others end with rank 0.
+        # The other workers need the means to end when rank 0 does.
         self._means = HeldoutMeans(**json.loads(self._group.tell(json.dumps(asdict(self._means)))))
         self._checked_step = self.step
-        if self._saved_step == self.step:  # what an earlier life saved here knows nothing of this check
+        if self._saved_step == self.step:  # a checkpoint from before a resume lacks this check
             self._saved_step = 0
-        if self.step:  # what was not trained is no result
+        if self.step:  # an untrained model is no result
             self._score = self._best.take(self.step, self._means)
             if self._best.step == self.step:
                 self.save()
         elif config.early_stopping_patience and self._best.score_of(self._means) is None:
-            words = "Early stopping cannot act: the first check did not measure what is best by"
+            words = "Early stopping will not work: the first check did not measure its metric"
             self._record(Event("warning", f"{words} ({config.metric_for_best_model}).", self._name, 0))
 
     def check(self) -> None:
@@ -403,12 +403,12 @@ class TrainingLoop(ABC):
         self._means = self._check_heldout()
 
     def _poll(self) -> None:
-        """Let the callback interrupt between two steps too."""
+        """Report progress; the callback may interrupt."""
         self._progress_callback(self.step, self._config.max_steps, *self._last)
 
 
 def _unheard(_: Record) -> None:
-    """What rank 0 records as well."""
+    """Drop what rank 0 records, too."""
 
 
 def _gradient_filter(parameters: list[Any], config: TrainingConfig) -> GrokFastEMA | GrokFastMA | None:
@@ -424,7 +424,7 @@ def _gradient_filter(parameters: list[Any], config: TrainingConfig) -> GrokFastE
 
 
 def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str, Tensor]:
-    """The optimizers' states as named tensors, parameters counted through. Their settings are the config's."""
+    """The optimizers' states as named tensors, parameters numbered across all. Their settings come from the config."""
     tensors: dict[str, Tensor] = {}
     before = 0
     for optimizer in optimizers:
@@ -438,7 +438,7 @@ def _optimizer_tensors(optimizers: Sequence[torch.optim.Optimizer]) -> dict[str,
 def _optimizer_states(
     optimizers: Sequence[torch.optim.Optimizer], tensors: Mapping[str, Tensor]
 ) -> list[dict[int, dict[str, Tensor]]]:
-    """For each optimizer, "optimizer.3.exp_avg" as [3]["exp_avg"]; the tensors are taken over, not copied."""
+    """For each optimizer, "optimizer.3.exp_avg" as [3]["exp_avg"]; the tensors are not copied."""
     states: list[dict[int, dict[str, Tensor]]] = []
     before = 0
     for optimizer in optimizers:
@@ -464,7 +464,7 @@ def _filter_state(checkpoint: Checkpoint) -> dict[str, Any]:
         "average": {},
         "ring": {},
         "sum": {},
-    }  # whichever the filter has; empty before a first step
+    }  # the filter has some of these; empty before the first step
     for name, value in checkpoint.state["scalars"].items():
         if name.startswith("filter."):
             state[name.removeprefix("filter.")] = value

@@ -1,4 +1,4 @@
-"""The mailbox between a model's workers and the process that waits for them. It knows nothing of Ray or tensors."""
+"""The mailbox between a model's workers and the process that waits for them. It knows neither Ray nor tensors."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any
 
 
 class Mailbox:
-    """Keeps what rank 0 says, in order, and the person's commands. Made an actor by ray_trainer.py.
+    """Keeps rank 0's messages, in order, and the person's commands. ray_trainer.py makes it an actor.
 
-    Each life of the workers begins anew; what comes late from an earlier one, which was lost, is dropped.
+    Each start of the workers begins a new life; late messages from an earlier, lost one are dropped.
     """
 
     def __init__(self) -> None:
@@ -20,19 +20,19 @@ class Mailbox:
         self._outcome: dict[str, Any] | Exception | None = None
 
     async def begin(self) -> int:
-        """A new life; its number, from 1."""
+        """Begin a new life; returns its number, from 1."""
         self._life += 1
         return self._life
 
     async def put(self, life: int, items: list[tuple[str, Any]]) -> str | None:
-        """What happened, in its order; what is wished."""
+        """Add what happened, in order; returns the person's command."""
         if life == self._life:
             self._items += items
             self._arrived.set()
         return self._command
 
     async def take(self, seconds: float) -> list[tuple[str, Any]]:
-        """What happened since; waits so long for something to happen."""
+        """What happened since the last call; waits up to `seconds` for something."""
         try:
             await asyncio.wait_for(self._arrived.wait(), seconds)
         except TimeoutError:
@@ -46,12 +46,12 @@ class Mailbox:
         self._command = kind
 
     async def end(self, outcome: dict[str, Any] | Exception) -> None:
-        """What `train_model` shall return or raise. The first word is the one that counts."""
+        """Set what `train_model` returns or raises. Only the first call counts."""
         if self._outcome is None:
             self._outcome = outcome
             self._items.append(("end", None))
             self._arrived.set()
 
     async def outcome(self) -> dict[str, Any] | Exception | None:
-        """What `end` was told, None before."""
+        """What `end` set; None before."""
         return self._outcome

@@ -1,4 +1,4 @@
-"""The README.md of a trained model: what it is, what it read, what was measured. Text only."""
+"""The README.md of a trained model: what it is, what it read, how good it is. Text only."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def model_card(
     data: DataReport,
     stats: Mapping[str, Any],
 ) -> str:
-    """The card as Markdown. Every figure comes from `stats`, `data` or `config`; what is missing is called unknown."""
+    """The card as Markdown. Every figure comes from `stats`, `data` or `config`; a missing one is called unknown."""
     choices = config.fitted(asdict(data)).choices
     uniform = math.log(choices)
     lab = config.task == "arithmetic"
@@ -37,7 +37,7 @@ def model_card(
         "",
         "## Held-out loss",
         "",
-        f"Mean over {'problems' if lab else 'text'} that it never saw, in nats a token; guessing evenly gives "
+        f"Mean over {'problems' if lab else 'text'} that it never saw, in nats per token; uniform guessing gives "
         f"ln({choices:,}) = {uniform:.2f}.",
         "",
     ]
@@ -52,8 +52,8 @@ def model_card(
         if bits:
             lines += [
                 "",
-                "Bits per byte (loss x tokens / (ln 2 x bytes of their text in UTF-8; the end of each text is a token "
-                "and no byte) do not depend on the vocabulary.",
+                "Bits per byte = loss x tokens / (ln 2 x bytes of their text in UTF-8). The end of a text counts as a "
+                "token, but has no bytes. This figure does not depend on the vocabulary.",
             ]
     else:
         lines.append("Unknown: training was stopped before the final measurement.")
@@ -72,7 +72,7 @@ def model_card(
     if data.fallback:
         lines += [
             "",
-            "None of the datasets asked for could be had: built-in synthetic problems stood in for them.",
+            "None of the requested datasets was available: built-in synthetic problems were used instead.",
         ]
     grokfast = (
         f"GrokFast {config.grokfast_method.upper()}, lambda {config.grokfast_lamb:g}"
@@ -81,24 +81,24 @@ def model_card(
     )
     shape = f"- {config.n_layers} layers, width {config.d_model}, {config.n_heads} heads, vocabulary {choices:,}"
     rate = f"{grokfast}, learning rate {config.learning_rate:g}"
-    made = f"at most {config.choices:,} were asked for" if data.fitted else f"the tokenizer uses {data.vocabulary:,}"
+    made = f"at most {config.choices:,} requested" if data.fitted else f"the tokenizer uses {data.vocabulary:,}"
     lines += ["", "## How", ""]
     if lab:
         lines += [
             shape,
-            f"- {config.optimizer}, weight decay {config.weight_decay:g}, {rate}, {config.batch_size} problems a step, "
-            f"seed {stats['seed']}",
+            f"- {config.optimizer}, weight decay {config.weight_decay:g}, {rate}, {config.batch_size} problems per "
+            f"step, seed {stats['seed']}",
         ]
     else:
         lines += [
             f"{shape} ({made})",
             f"- attention over {config.attention_window:,} tokens; {_pondering(config)}; {_memory(config)}",
             f"- {OPTIMIZERS[config.optimizer]}, {rate}, {config.batch_size} x {config.gradient_accumulation_steps} "
-            f"sequences of {config.train_seq_len} tokens a step, seed {stats['seed']}",
+            f"sequences of {config.train_seq_len} tokens per step, seed {stats['seed']}",
         ]
     lines += [
         f"- {stats['tokens']:,} {'problems' if lab else 'tokens'} in {stats['seconds']:,.0f} s "
-        f"({stats['tokens_per_second']:,.0f} a second), "
+        f"({stats['tokens_per_second']:,.0f} per second), "
         f"{stats['precision']}, {_calculated_with(stats)}, {platform.machine()}, torch {version('torch')}",
         "",
         "`training_config.toml` repeats the run: `cognate train training_config.toml`.",
@@ -119,19 +119,17 @@ def _what(config: TrainingConfig) -> str:
 
 
 def _ability(config: TrainingConfig, stats: Mapping[str, Any]) -> str:
-    """What it can do, as far as that was measured."""
+    """What it can do, as far as it was measured."""
     if config.task == "text":
         shares = [f"{share:.0%} of {name}" for name, share in stats.get("heldout_accuracy", {}).items()]
         if shares:
-            asked = f"{config.check_questions:,} held-out questions of each dataset at most"
-            return f"Of {asked} it had right: {', '.join(shares)}. What it writes may be wrong."
-        return (
-            "It learns the style of what it read. It does not reliably solve problems, and what it writes may be wrong."
-        )
+            asked = f"up to {config.check_questions:,} held-out questions of each dataset"
+            return f"Of {asked} it answered correctly: {', '.join(shares)}. What it writes may be wrong."
+        return "It learned the style of what it read. It does not solve problems reliably; what it writes may be wrong."
     shares = [f"{share:.2%}" for share in stats["heldout_accuracy"].values()]
     if not shares:
-        return "How many of the problems that it never saw it has right is unknown: training was stopped before."
-    return f"It has {', '.join(shares)} of the problems right that it never saw."
+        return "Its share of right answers to unseen problems is unknown: training was stopped before it was measured."
+    return f"Of the problems that it never saw, it answers {', '.join(shares)} correctly."
 
 
 def _pondering(config: TrainingConfig) -> str:
@@ -141,7 +139,7 @@ def _pondering(config: TrainingConfig) -> str:
     later = f", from step {begin:,} on" if begin > 1 else ""
     return (
         f"adaptive computation with a halting threshold of {config.act_threshold:g}, at most {config.max_act_steps} "
-        f"ponder steps while learning and {most} while writing{later}"
+        f"ponder steps in training and {most} in writing{later}"
     )
 
 
@@ -149,7 +147,7 @@ def _memory(config: TrainingConfig) -> str:
     if not config.ltm_enabled:
         return "no long-term memory"
     return (
-        f"long-term memory of {config.mem_capacity:,} notes, {config.d_mem} wide, written after each "
+        f"long-term memory of {config.mem_capacity:,} notes, width {config.d_mem}, written after every "
         f"{config.mem_segment} tokens"
     )
 
@@ -162,5 +160,5 @@ def _ending(status: str, stats: Mapping[str, Any]) -> str:
     else:
         ended = f"ran all of its {stats['steps']:,} steps"
     if stats["weights_step"] < stats["steps"]:
-        ended += f". The weights are those of step {stats['weights_step']:,}, at its best check"
+        ended += f". The weights are from the best check, at step {stats['weights_step']:,}"
     return ended

@@ -1,4 +1,4 @@
-"""Muon: the momentum of each weight matrix, made orthogonal, is its step (arXiv 2502.16982).
+"""Muon: the step of each weight matrix is its orthogonalised momentum (arXiv 2502.16982).
 
 `torch.optim.Muon` iterates in bf16, which a processor without bf16 emulates: five times slower (docs/experiments.md).
 """
@@ -11,19 +11,19 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-MOMENTUM = 0.95  # with Nesterov's look ahead, as in torch.optim.Muon
+MOMENTUM = 0.95  # with Nesterov's look-ahead, as in torch.optim.Muon
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of Keller Jordan's quintic, kellerjordan.github.io/posts/muon
 ITERATIONS = 5
-TINY = 1e-7  # a matrix of zeros stays one
+TINY = 1e-7  # keeps a matrix of zeros at zero
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
     """About U V^T of the singular value decomposition U S V^T of a matrix.
 
-    A Newton-Schulz iteration takes each singular value s, after division by the norm of all, to p(p(p(p(p(s))))) with
-    p(s) = a s + b s^3 + c s^5: to 0.68 to 1.21 from 0.004 upwards, to at most 485 s below. All its factors are
-    polynomials in X X^T and commute, so only these are iterated, on the shorter side, and the matrix is multiplied once
-    (Gram Newton-Schulz, dao-lab.ai/blog/2026/gram-newton-schulz; in fp32 it needs no restart). What X X^T rounds off
+    A Newton-Schulz iteration maps each singular value s, after division by the norm of all, to p(p(p(p(p(s))))) with
+    p(s) = a s + b s^3 + c s^5: values from 0.004 upwards to 0.68 to 1.21, smaller ones to at most 485 s. All factors
+    are polynomials in X X^T and commute: only they are iterated, on the shorter side, and the matrix is multiplied once
+    (Gram Newton-Schulz, dao-lab.ai/blog/2026/gram-newton-schulz; in fp32 it needs no restart). The rounding of X X^T
     changed no result by more than 6e-4 (spectral norm).
     """
     x: Tensor = matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
@@ -47,9 +47,9 @@ def _factor(gram: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """w <- w - rate (decay w + 0.2 sqrt(max(rows, columns)) O), O being the orthogonalised momentum.
+    """w <- w - rate (decay w + 0.2 sqrt(max(rows, columns)) O); O is the orthogonalised momentum.
 
-    The scale gives a step the root mean square that AdamW's steps have, so that both take the same rate and decay.
+    The scale gives steps the root mean square of AdamW's steps: both take the same rate and decay.
     """
 
     def __init__(self, matrices: Iterable[Tensor], lr: float, weight_decay: float) -> None:

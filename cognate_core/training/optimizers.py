@@ -1,4 +1,4 @@
-"""Which optimizer moves which weights, and the orthogonal gradient."""
+"""Which optimizer updates which weights, and the orthogonal gradient."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cognate_core.training.muon import Muon
 
 
 def optimizers_for(model: ArithmeticModel | CognateModel, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """One optimizer, or for "muon" two. All groups take the schedule's learning rate as it is.
+    """One optimizer, or two for "muon". All groups use the schedule's learning rate unchanged.
 
-    "adam" adds the decay to the gradient (L2), as published in arXiv 2405.20233; "adamw" takes it off the weights.
-    "muon" moves the weight matrices of the layers; embeddings, head, gates, norms and biases are left to AdamW.
+    "adam" adds the decay to the gradient (L2), as published in arXiv 2405.20233; "adamw" subtracts it from the weights.
+    "muon" updates the weight matrices of the layers; AdamW updates embeddings, head, gates, norms and biases.
     Norms and biases of a language model do not decay.
     """
     settings: dict[str, Any] = {"lr": config.learning_rate, "weight_decay": config.weight_decay}
@@ -47,10 +47,10 @@ def optimizers_for(model: ArithmeticModel | CognateModel, config: TrainingConfig
 
 @torch.no_grad()
 def orthogonalise_(parameters: Iterable[Tensor]) -> None:
-    """Take each gradient's component along its weights out, and scale the rest to the old length (arXiv 2501.04697).
+    """Remove each gradient's component along its weights, and scale the rest to the old length (arXiv 2501.04697).
 
-    g' = g - (w.g / w.w) w, then g' |g| / |g'|, for each tensor, as in the authors' code: growing the weights only
-    sharpens answers that are known already.
+    g' = g - (w.g / w.w) w, then g' |g| / |g'|, per tensor, as in the authors' code: merely growing the weights only
+    sharpens answers that are already known.
     """
     tiny = 1e-30
     for weight in parameters:

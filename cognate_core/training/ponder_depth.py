@@ -1,7 +1,7 @@
-"""How many ponder steps the batches of training take: each draws its depth from what tokens asked for lately.
+"""How many ponder steps a training batch takes: its depth is drawn from what tokens asked for recently.
 
-A depth that a batch chose for itself would tell each token something of those after it, and would have to be agreed on
-by the workers that share the batch. So it is drawn from the batches before it, and from the seed.
+If a batch chose its own depth, each token would learn something about those after it, and the workers that share the
+batch would have to agree on it. So the depth is drawn from earlier batches and the seed.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from cognate_core.training.process_group import ProcessGroup
 
-FOLLOWED = 0.1  # by how much of the way the shares follow those of a step
+FOLLOWED = 0.1  # how far the shares move towards those of a step
 
 
 class PonderDepth:
-    """The share of tokens that ask for more after each ponder step, of those that were still pondering at it.
+    """After each ponder step, the share of tokens that ask for another, of those that took it.
 
-    A batch takes n steps as often as tokens lately asked for n, so that its layers work no more on average than if each
-    token had halted by itself, and what follows a step is learned as often as it is needed.
+    A batch takes n steps as often as tokens recently asked for n. On average, its layers then work no more than if
+    each token halted by itself, and each depth is trained as often as it is needed.
 
     Attributes:
-        going_on: for each step from the first, a share from 0 to 1; None: no batch went as far.
+        going_on: for each step, from the first, a share from 0 to 1; None: no batch has reached it.
     """
 
     def __init__(self, most: int) -> None:
@@ -32,7 +32,7 @@ class PonderDepth:
         self._counts = torch.zeros(most, 2, dtype=torch.long)
 
     def drawn(self, limit: int, key: Sequence[int]) -> int:
-        """A depth from 1 to `limit`, by `key` alone; the limit where nobody knows yet who would go on."""
+        """A depth from 1 to `limit`, random by `key`; a step whose share is unknown is always followed by another."""
         luck, still = np.random.default_rng(key).random(), 1.0
         for depth in range(1, limit):
             share = self.going_on[depth - 1]
@@ -42,18 +42,18 @@ class PonderDepth:
         return limit
 
     def add(self, asked: Tensor, depth: int) -> None:
-        """Take in the steps that tokens of a batch of this depth asked for, (tokens,)."""
+        """Count the steps that tokens of a batch of this depth asked for, (tokens,)."""
         for n in range(1, depth + 1):
             self._counts[n - 1, 0] += (asked >= n).sum()
             self._counts[n - 1, 1] += (asked > n).sum()
 
     def follow(self, group: ProcessGroup) -> None:
-        """Follow what was taken in since `forget`, by all workers."""
+        """Move the shares towards the counts of all workers since `forget`."""
         for n, (reached, went_on) in enumerate(group.sum_(self._counts.clone()).tolist()):
             if reached:
                 before, share = self.going_on[n], went_on / reached
                 self.going_on[n] = share if before is None else before + FOLLOWED * (share - before)
 
     def forget(self) -> None:
-        """Begin another step of training."""
+        """Begin a new training step."""
         self._counts.zero_()

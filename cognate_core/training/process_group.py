@@ -1,7 +1,7 @@
 """The processes that train one model together, each on its rows of every batch.
 
-The loops know only this interface. All workers draw the same batches and the same conclusions; they exchange sums
-(gradients, figures) and what rank 0 alone knows. Nothing here knows Ray.
+The loops know only this interface. All workers draw the same batches and decide alike; they exchange sums (gradients,
+figures) and what only rank 0 knows. Nothing here knows Ray.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from torch import Tensor
 from cognate_core.errors import CancelRequested, Interruption, PauseRequested, StopRequested, TrainingError
 
 BUCKET_NUMBERS = 2**23
-"""So many numbers of the gradients travel together, 32 MiB in fp32."""
+"""How many numbers of the gradients are sent together: 32 MiB in fp32."""
 
-TOLD_BYTES = 4096  # what rank 0 can tell at once: room for a path
+TOLD_BYTES = 4096  # the most that rank 0 can send at once: room for a path
 INTERRUPTIONS = {kind.__name__: kind for kind in (PauseRequested, StopRequested, CancelRequested)}
 
 
@@ -32,7 +32,7 @@ class ProcessGroup(ABC):
     Every method is called by all of them, in the same order.
 
     Attributes:
-        rank: which one this is, from 0. The first checks, records and saves.
+        rank: the number of this one, from 0. Rank 0 checks, records and saves.
         size: how many there are.
     """
 
@@ -41,29 +41,29 @@ class ProcessGroup(ABC):
 
     @abstractmethod
     def sum_(self, x: Tensor) -> Tensor:
-        """Put the sum over all workers in the place of `x`, the same to the last bit for each; gives `x`.
+        """Replace `x` by the sum over all workers, bit-identical on each; returns `x`.
 
         Raises:
-            PeerLost: one of them is gone.
+            WorkerLost: one of them is gone.
         """
 
     @abstractmethod
     def tell(self, text: str) -> str:
-        """What rank 0 gave as `text`; the others' own is of no account.
+        """Send rank 0's `text` to all and return it; the others' `text` is ignored.
 
         Raises:
-            PeerLost: one of them is gone.
+            WorkerLost: one of them is gone.
         """
 
     def rows(self, count: int) -> slice:
-        """Which of `count` rows are this one's: as even as can be, in the order of ranks."""
+        """This worker's rows of `count`: split as evenly as possible, in order of rank."""
         return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     def first(self, work: Callable[[], object]) -> None:
-        """Let rank 0 do something that the others wait for.
+        """Let rank 0 do something while the others wait.
 
         Raises:
-            Interruption: on all workers, when it ended the work.
+            Interruption: on all workers, if it ended the work.
         """
         asked: Interruption | None = None
         if self.rank == 0:
@@ -76,7 +76,7 @@ class ProcessGroup(ABC):
             raise asked or INTERRUPTIONS[told]
 
     def sum_gradients_(self, parameters: Sequence[Tensor]) -> None:
-        """Add the gradients up. A parameter that none of the workers has a gradient of keeps none."""
+        """Sum the gradients over all workers. A parameter without a gradient on any worker keeps none."""
         present = torch.tensor([parameter.grad is not None for parameter in parameters], dtype=torch.int64)
         for parameter, count in zip(parameters, self.sum_(present).tolist(), strict=True):
             if count and parameter.grad is None:
@@ -88,7 +88,7 @@ class ProcessGroup(ABC):
 
 
 class Alone(ProcessGroup):
-    """One process and no others: nothing is copied, nothing is waited for."""
+    """A single process: it copies nothing and waits for nothing."""
 
     rank = 0
     size = 1
@@ -100,7 +100,7 @@ class Alone(ProcessGroup):
         return text
 
     def sum_gradients_(self, parameters: Sequence[Tensor]) -> None:
-        """They are the sum already."""
+        """They are already the sum."""
 
 
 ALONE = Alone()
@@ -122,7 +122,7 @@ class TorchProcessGroup(ProcessGroup):
     def tell(self, text: str) -> str:
         content = text.encode()
         if len(content) > TOLD_BYTES:
-            raise ValueError(f"At most {TOLD_BYTES} bytes can be told at once; got {len(content)}.")
+            raise ValueError(f"At most {TOLD_BYTES} bytes can be sent at once; got {len(content)}.")
         buffer = torch.zeros(TOLD_BYTES, dtype=torch.uint8)
         buffer[: len(content)] = torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else 0
         try:
@@ -133,7 +133,7 @@ class TorchProcessGroup(ProcessGroup):
 
 
 def _buckets(gradients: Sequence[Tensor]) -> list[list[Tensor]]:
-    """Gradients in their order, of one type a bucket, each bucket as large as BUCKET_NUMBERS or a single tensor."""
+    """Gradients in order; each bucket has one type and at most BUCKET_NUMBERS numbers, or a single tensor."""
     buckets: list[list[Tensor]] = []
     room = 0
     for gradient in gradients:

@@ -1,7 +1,6 @@
-"""A learning-rate search: a short training with a rate that grows exponentially (arXiv 1506.01186).
+"""A learning-rate search: a short training with an exponentially growing rate (arXiv 1506.01186).
 
-It begins as the run would begin: the same weights, filter, optimizer and data. What comes of the curve is not its
-concern (`insight/rate_finder.py`).
+It starts like the run: the same weights, filter, optimizer and data. `insight/rate_finder.py` interprets the curve.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ from cognate_core.training.tasks import loop_for
 
 LOWEST, HIGHEST = 1e-5, 1.0
 SECONDS = 60.0  # of steps
-FEWEST_STEPS, MOST_STEPS = 40, 100  # where steps are slow, it takes longer than SECONDS: fewer would be no curve
-TIMED_STEPS = 3  # at the lowest rate, which hardly moves the weights; the first is slower than the others
-RECENT = 5  # losses whose mean says that it has exploded
-WORSE = 1.1  # times the loss that it began with
+FEWEST_STEPS, MOST_STEPS = 40, 100  # slow steps take longer than SECONDS: fewer steps would be no curve
+TIMED_STEPS = 3  # at the lowest rate, which hardly changes the weights; the first is slower than the others
+RECENT = 5  # losses whose mean shows whether it has exploded
+WORSE = 1.1  # times the initial loss
 
 Tell = Callable[[float, float, int], None]
-"""`tell(rate, loss, planned)`: the loss after a step of this rate, and how many there will be at most."""
+"""`tell(rate, loss, planned)`: the loss after a step of this rate, and the most steps there will be."""
 
 
 def sweep_rates(
@@ -36,9 +35,9 @@ def sweep_rates(
     tell: Tell,
     clock: Callable[[], float] = time.perf_counter,
 ) -> bool:
-    """Train with a rate that grows from LOWEST to HIGHEST; whether the loss exploded before that was reached.
+    """Train with a rate that grows from LOWEST to HIGHEST. Returns whether the loss exploded before HIGHEST.
 
-    A rate is the setting `learning_rate`: with "keep the step size", the filter's lengthening is divided out of it.
+    A rate means the setting `learning_rate`: "keep the step size" divides it by the filter's amplification.
     Nothing is written into `folder`.
     """
     losses: list[float] = []
@@ -64,7 +63,7 @@ def sweep_rates(
         loop.step_at(LOWEST * factor**number * scale)
         if not math.isfinite(losses[-1]):
             return True
-        if number:  # the step before is what this loss comes of
+        if number:  # the previous step caused this loss
             tell(LOWEST * factor ** (number - 1), losses[-1], planned)
         if number >= RECENT and sum(losses[-RECENT:]) / RECENT > WORSE * begun:
             return True

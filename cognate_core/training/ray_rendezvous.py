@@ -1,4 +1,4 @@
-"""How the workers on one computer find each other: in a file. Ray's own way opens a port to the whole network."""
+"""Lets the workers on one computer find each other through a file. Ray's own way opens a port to the whole network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ray.train.torch import TorchConfig
 
 @dataclass
 class FileRendezvous(TorchConfig):  # type: ignore[misc]  # Ray has no types
-    """As TorchConfig, with a folder that all workers see."""
+    """A TorchConfig with a folder that all workers see."""
 
     folder: str = ""
 
@@ -26,7 +26,7 @@ class FileRendezvous(TorchConfig):  # type: ignore[misc]  # Ray has no types
 
 class _FileBackend(Backend):  # type: ignore[misc]  # as above
     def on_start(self, worker_group: Any, backend_config: FileRendezvous) -> None:
-        """In a new file each time: one that a lost worker has written in holds what is no longer so."""
+        """Uses a new file each time: one that a lost worker wrote to is out of date."""
         file, size = f"{backend_config.folder}/meeting-{uuid.uuid4().hex}", len(worker_group)
         started = [
             worker_group.execute_single_async(rank, _join, file, rank, size, backend_config.timeout_s)

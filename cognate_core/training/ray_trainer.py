@@ -1,9 +1,9 @@
 """RayTrainer: the ModelTrainer that shares each batch among the workers of a Ray cluster.
 
-Ray starts the workers, watches them and restarts them; learning and checkpoints are the loops' own (process_group.py).
-Rank 0 carries the training out as TorchTrainer does and reports to a mailbox, an actor beside this process, which keeps
-the order and answers with the person's commands. Ray is loaded when the first model is trained. Training is on
-processors: the loops know of no other device, also where a cluster has some.
+Ray starts, watches and restarts the workers; learning and checkpoints are left to the loops (process_group.py).
+Rank 0 carries out the training like TorchTrainer and reports to a mailbox: an actor beside this process that keeps the
+order and answers with the person's commands. Ray is loaded when the first model is trained. Training uses only CPUs:
+the loops know no other device, even if a cluster has some.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from cognate_core.training.mailbox import Mailbox
 from cognate_core.training.process_group import ALONE, INTERRUPTIONS, ProcessGroup, TorchProcessGroup, WorkerLost
 from cognate_core.training.trainer import ThreadTrainer, Training, model_folder, prepared
 
-MOST_LOSSES = 3  # so often a model goes on after it lost a worker
-LISTEN_SECONDS = 0.25  # between two looks for a command, when nothing else happens
-ENDING_SECONDS = 3.0  # for Ray to put its things away; when a worker failed, it starts all of them once more for that
-GROUP_SECONDS = 4 * 3600  # that a worker waits for the first, which checks and saves; Ray notices who is gone
-OBJECT_STORE_BYTES = 80 * 2**20  # only records pass through it; Ray wants no less
+MOST_LOSSES = 3  # how often a model continues after losing a worker
+LISTEN_SECONDS = 0.25  # between two looks for a command, if nothing else happens
+ENDING_SECONDS = 3.0  # for Ray to clean up; if a worker failed, it first starts all of them again
+GROUP_SECONDS = 4 * 3600  # how long a worker waits for rank 0, which checks and saves; Ray notices lost workers
+OBJECT_STORE_BYTES = 80 * 2**20  # only records pass through it; Ray's minimum
 
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -47,22 +47,22 @@ SETTINGS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
 }
-"""Of Ray, as environment variables, which it reads when it is loaded. What a person has set stands."""
+"""Ray's settings, as environment variables, which it reads when it is loaded. Values set by a person have priority."""
 
 OWN_CLUSTER_SETTINGS = {
-    "RAY_AUTH_MODE": "token",  # its ports obey whoever has the token, and nobody else
+    "RAY_AUTH_MODE": "token",  # only those with the token can use its ports
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system, in spite of the name: listen on loopback alone
-    "RAY_worker_niceness": "0",  # as nice as this process, which has stepped back already
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on any system, despite the name: listen only on loopback
+    "RAY_worker_niceness": "0",  # as nice as this process, which has already lowered its priority
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
 }
-"""On a cluster on this computer, too."""
+"""Additional settings for a cluster on this computer."""
 
 
 class RayTrainer(ThreadTrainer):
     """Trains with the workers of a Ray cluster.
 
-    Several models may be trained at once, by one trainer or several; they share the cluster of this process.
+    One or more trainers may train several models at once; they share the cluster of this process.
     """
 
     def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
@@ -83,7 +83,7 @@ class RayTrainer(ThreadTrainer):
                 hearing.listen(mailbox, fitting)
                 outcome = ray.get(mailbox.outcome.remote())
             except ray.exceptions.RayError as error:
-                raise TrainingError(f"The Ray cluster broke down ({_first_line(error)}). Resume the run.") from error
+                raise TrainingError(f"The Ray cluster failed ({_first_line(error)}). Resume the run.") from error
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
             if hearing.error is not None:
@@ -97,7 +97,7 @@ class RayTrainer(ThreadTrainer):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the workers of a model are told. `threads`: of each worker. `data`: the prepared folder."""
+    """What the workers of a model get. `threads`: of each worker. `data`: the prepared folder."""
 
     name: str
     config: TrainingConfig
@@ -113,21 +113,21 @@ class Job:
 
 
 class _Hearing:
-    """Passes on what the mailbox gets, and tells it the person's commands."""
+    """Passes on what the mailbox receives, and sends it the person's commands."""
 
     def __init__(self, record: RecordSink, progress_callback: ProgressCallback, total_steps: int) -> None:
         self._record, self._progress_callback = record, progress_callback
         self._last: tuple[int, int, float, float] = (0, total_steps, math.nan, 0.0)
         self._commanded: type[Interruption] | None = None
-        self.error: Exception | None = None  # of who should have heard
+        self.error: Exception | None = None  # raised by a receiver
 
     def listen(self, mailbox: Any, fitting: Future[None]) -> None:
-        """Until the workers are done."""
+        """Listen until the workers are done."""
         import ray
 
         done = False
         while not done:
-            done = fitting.done()  # and if so, all has arrived
+            done = fitting.done()  # if so, everything has arrived
             items = ray.get(mailbox.take.remote(0 if done else LISTEN_SECONDS))
             command: type[Interruption] | None = None
             for kind, value in items or [("progress", self._last)]:
@@ -141,7 +141,7 @@ class _Hearing:
 
     def _hand_on(self, kind: Literal["record", "progress"], value: Any) -> type[Interruption] | None:
         if self.error is not None:
-            return PauseRequested  # nobody hears it any more: a checkpoint, and an end
+            return PauseRequested  # nobody listens any more: save a checkpoint and end
         try:
             if kind == "record":
                 self._record(value)
@@ -157,13 +157,13 @@ class _Hearing:
 
 
 def _fitting(job: Job, scratch: Path) -> Future[None]:
-    """`_fit` in a thread that nobody need wait for."""
+    """`_fit` in a thread that nobody has to wait for."""
     fitting: Future[None] = Future()
 
     def fit() -> None:
         try:
             _fit(job, scratch)
-        except BaseException as error:  # noqa: BLE001  (who asks the future gets it)
+        except BaseException as error:  # noqa: BLE001  (the future passes it on)
             fitting.set_exception(error)
         else:
             fitting.set_result(None)
@@ -173,7 +173,7 @@ def _fitting(job: Job, scratch: Path) -> Future[None]:
 
 
 def _fit(job: Job, scratch: Path) -> None:
-    """Have Ray Train start the workers, and start them again when one is lost. It raises when that is of no use."""
+    """Let Ray Train start the workers, and restart them if one is lost. Raises if that does not help."""
     import ray.train
     import ray.train.torch
 
@@ -204,12 +204,12 @@ def _fit(job: Job, scratch: Path) -> None:
 
 
 def _lost(fitting: Future[None]) -> TrainingError:
-    """No worker could say how it ended."""
+    """The error if no worker reported how it ended."""
     error = fitting.exception()
     return TrainingError(
         f"The workers were lost more than {MOST_LOSSES} times, or could not be started "
-        f"({_first_line(error) if error else 'Ray does not say why'}). What they printed is in worker.log. Resume the "
-        "run to go on from its last checkpoint."
+        f"({_first_line(error) if error else 'Ray does not say why'}). Their output is in worker.log. Resume the run "
+        "to continue from its last checkpoint."
     )
 
 
@@ -219,14 +219,14 @@ def _first_line(error: BaseException) -> str:
 
 
 def _threads(config: TrainingConfig) -> int:
-    """Of each worker: on this computer they share those that the run has."""
+    """Threads of each worker: on this computer, the workers share those of the run."""
     if config.ray_address is not None:
         return _cpus(config)
     return max(1, torch.get_num_threads() // (config.ray_workers * config.ray_parallel_models))
 
 
 def _cpus(config: TrainingConfig) -> int:
-    """That Ray counts for a worker."""
+    """CPUs that Ray counts for a worker."""
     return max(1, config.threads) if config.ray_address is not None else 1
 
 
@@ -237,14 +237,14 @@ class Cluster:
         self._lock = threading.Lock()
         self._users = 0
         self._scratch: str | None = None
-        self._is_own = False  # else somebody else connected this process, and that stays as it is
+        self._is_own = False  # else somebody else connected this process, and it stays connected
 
     @contextmanager
     def used(self, config: TrainingConfig) -> Iterator[None]:
-        """Be connected.
+        """Stay connected while the context lasts.
 
         Raises:
-            TrainingError: there is no cluster at the address, or it has too few processors.
+            TrainingError: there is no cluster at the address, or it has too few CPUs.
         """
         with self._lock:
             if not self._users:
@@ -261,8 +261,8 @@ class Cluster:
 
     def _connect(self, config: TrainingConfig) -> None:
         settings = dict(SETTINGS)
-        if not config.ray_address and "ray" not in sys.modules:  # else Ray goes by what it read when it was loaded:
-            settings |= OWN_CLUSTER_SETTINGS  # by its defaults, with a token in the person's home
+        if not config.ray_address and "ray" not in sys.modules:  # else Ray uses what it read when loaded:
+            settings |= OWN_CLUSTER_SETTINGS  # its defaults, with a token in the person's home folder
         for name, value in settings.items():
             os.environ.setdefault(name, value)
         import ray
@@ -275,11 +275,11 @@ class Cluster:
             if config.ray_address:
                 ray.init(address=config.ray_address, **quiet)
                 return
-            # Short, because the names of sockets are; below /tmp also where the system has a longer place
+            # Socket names must be short: use /tmp even if the system's temporary folder is elsewhere.
             self._scratch = new_scratch(Path("/tmp" if os.name == "posix" else tempfile.gettempdir()))  # noqa: S108
             ray.init(
                 address="local",
-                num_cpus=config.ray_workers * config.ray_parallel_models,  # counted by Ray, however many there are
+                num_cpus=config.ray_workers * config.ray_parallel_models,  # as Ray counts them
                 num_gpus=0,
                 include_dashboard=False,
                 object_store_memory=OBJECT_STORE_BYTES,
@@ -288,11 +288,9 @@ class Cluster:
             )
         except Exception as error:
             self._disconnect()
-            where = (
-                f"No Ray cluster could be joined at {config.ray_address}" if config.ray_address else "Ray did not start"
-            )
+            where = f"No Ray cluster joined at {config.ray_address}" if config.ray_address else "Ray did not start"
             raise TrainingError(
-                f"{where} ({_first_line(error)}). Check the address, and that this computer belongs to the cluster."
+                f"{where} ({_first_line(error)}). Check the address, and that this computer is part of the cluster."
                 if config.ray_address
                 else f"{where} ({_first_line(error)}). Try again, or choose the local engine."
             ) from error
@@ -308,11 +306,11 @@ class Cluster:
 
 
 cluster = Cluster()
-"""The one of this process: Ray knows no more than one."""
+"""The cluster of this process: Ray allows only one."""
 
 
 def new_scratch(parent: Path) -> str:
-    """A folder for what Ray writes. Those of processes that were killed are removed."""
+    """A folder for Ray's files. Those left by killed processes are removed."""
     for left in parent.glob("cognate-ray-*-*"):
         owner = left.name.split("-")[2]
         if owner.isdigit() and not psutil.pid_exists(int(owner)):
@@ -327,8 +325,8 @@ def _require_cpus(config: TrainingConfig) -> None:
     there = int(ray.cluster_resources().get("CPU", 0))
     if there < needed:
         raise TrainingError(
-            f"The Ray cluster has {there} processors, and {config.ray_parallel_models} model(s) at once of "
-            f"{config.ray_workers} worker(s) need {needed}. Choose fewer workers, threads or models at once."
+            f"The Ray cluster has {there} CPUs, but training {config.ray_parallel_models} model(s) at once with "
+            f"{config.ray_workers} worker(s) each needs {needed}. Choose fewer workers, threads or models at once."
         )
 
 
@@ -336,12 +334,12 @@ def _require_cpus(config: TrainingConfig) -> None:
 
 
 def work(told: dict[str, Job]) -> None:
-    """What each worker does. Only the loss of another one is an error to Ray, which then starts all of them again."""
+    """What each worker does. It raises only if another worker is lost: Ray then restarts all of them."""
     import ray
 
     job = told["job"]
     if ray.get(job.mailbox.outcome.remote()) is not None:
-        return  # a worker failed, which ended the others as if it were lost; there is nothing to be done again
+        return  # a worker failed and ended the others, as if it were lost: do not train again
     torch.set_num_threads(job.threads)
     members = TorchProcessGroup()
     group: ProcessGroup = members if members.size > 1 else ALONE
@@ -352,7 +350,7 @@ def work(told: dict[str, Job]) -> None:
         else:
             _lead(job, config, group)
     except Interruption:
-        return  # rank 0 has said so
+        return  # rank 0 has reported it
     except WorkerLost:
         if ray.get(job.mailbox.outcome.remote()) is None:
             raise
@@ -360,7 +358,7 @@ def work(told: dict[str, Job]) -> None:
         traceback.print_exc()
         ray.get(job.mailbox.end.remote(_tellable(error)))
         if group.size > 1:
-            os._exit(1)  # nothing less closes the connections at which the others wait for this one
+            os._exit(1)  # nothing less closes the connections on which the others wait for this one
 
 
 def _lead(job: Job, config: TrainingConfig, group: ProcessGroup) -> None:
@@ -380,7 +378,7 @@ def _lead(job: Job, config: TrainingConfig, group: ProcessGroup) -> None:
 
 
 class _Line:
-    """Says to the mailbox what happens, without waiting for it, and hears what is wished."""
+    """Sends what happens to the mailbox, without waiting, and receives the person's commands."""
 
     def __init__(self, mailbox: Any) -> None:
         import ray
@@ -406,7 +404,7 @@ class _Line:
             raise INTERRUPTIONS[self._command]
 
     def flush(self) -> None:
-        """Wait until all has arrived."""
+        """Wait until everything has arrived."""
         self._send()
         self._hear()
 
@@ -424,11 +422,11 @@ class _Line:
 
 
 def _tellable(error: Exception) -> Exception:
-    """`error` as another process can have it: its own kind where that is of use there."""
+    """`error` in a form that can be sent to another process: a CognateError keeps its type if it can be rebuilt."""
     if isinstance(error, CognateError) and type(error)(str(error)).args == error.args:
         return type(error)(str(error))
     return TrainingError(plain_sentence(error))
 
 
 def _unheard(*_: Any) -> None:
-    """What rank 0 records, and calls back, as well."""
+    """Drop what rank 0 records or calls back, too."""

@@ -1,4 +1,4 @@
-"""A rehearsal: the first steps of a run as they will really be, measured, to say how long all of it takes."""
+"""A rehearsal: measure the real first steps of a run to estimate how long all of it takes."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ from cognate_core.training.text_loop import first_pondering_step
 
 BUDGET_SECONDS = 8.0  # of measured steps
 FEWEST_STEPS, MOST_STEPS = 8, 40
-FEWEST_QUICK_STEPS = 4  # each does the same work: no limit is drawn
-STUDENT = 2.4  # standard errors of a mean of FEWEST_STEPS that hold it in 95 % (t with 7 degrees of freedom: 2.36)
-LEAST_SPREAD = 0.15  # steps of another moment differ by as much; chosen, not measured
-ROWS, HELDOUT_ROWS = 400, 200  # of the text made here: enough for a held-out check of full length
+FEWEST_QUICK_STEPS = 4  # all do the same work: no ponder limit is drawn
+STUDENT = 2.4  # standard errors of a mean of FEWEST_STEPS for 95 % confidence (t with 7 degrees of freedom: 2.36)
+LEAST_SPREAD = 0.15  # steps at other times differ by this much; chosen, not measured
+ROWS, HELDOUT_ROWS = 400, 200  # of the built-in text: enough for a held-out check of full length
 PONDERS_LEAST = {"max_act_steps": 1, "act_inference_steps": 1}
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """What was measured of some steps.
+    """Times measured for some steps.
 
     Attributes:
         step_seconds: of each step but the first.
-        check_seconds: of the held-out check of all datasets; sample_seconds: of what the model wrote after it.
+        check_seconds: of the held-out check of all datasets.
+        sample_seconds: of what the model wrote after the check.
         save_seconds: of one checkpoint.
     """
 
@@ -52,7 +53,7 @@ class Pace:
 
     @property
     def spread(self) -> float:
-        """How far from the mean that of all steps may be."""
+        """How far the mean over all steps may be from this mean."""
         steps = self.step_seconds
         error = statistics.stdev(steps) / len(steps) ** 0.5 if len(steps) > 1 else 0.0
         return max(STUDENT * error, LEAST_SPREAD * self.mean)
@@ -60,13 +61,13 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsal:
-    """What was measured of the whole.
+    """The measurements of a rehearsal.
 
     Attributes:
-        fresh: with the weights as they are drawn, which ponder longest.
-        quickest: where each token is gone over once; the same as `fresh` of a model that does not ponder.
-        closing_checks: how many times as long as a check the measurement over all held-out text takes.
-        missing: datasets that are not on this computer, so that they had no part in it.
+        fresh: with the initial weights, which ponder longest.
+        quickest: with one ponder step per token; the same as `fresh` for a model that does not ponder.
+        closing_checks: the time to measure all held-out text, in checks.
+        missing: datasets that are not on this computer and were left out.
     """
 
     fresh: Pace
@@ -75,35 +76,35 @@ class Rehearsal:
     missing: list[str] = field(default_factory=list)
 
     def seconds(self, config: TrainingConfig) -> tuple[float, float]:
-        """The range in which the training of one model should end: steps, checks, samples, checkpoints and the
-        measurement over all held-out text. A model that learns ponders less and less, but not below one step.
+        """The range of times that training one model should take: steps, checks, samples, checkpoints and the final
+        measurement of all held-out text. A model ponders less and less as it learns, but at least one step.
         """
         steps = config.max_steps
-        checks = steps // config.eval_interval + 1 + bool(steps % config.eval_interval)  # the first one is at step 0
+        checks = steps // config.eval_interval + 1 + bool(steps % config.eval_interval)  # the first is at step 0
         saves = steps // config.save_steps + bool(steps % config.save_steps)
         low, high = self.quickest, self.fresh
         least = (checks + self.closing_checks) * low.check_seconds + saves * low.save_seconds
         most = (checks + self.closing_checks) * high.check_seconds + checks * high.sample_seconds
-        most += (saves + checks) * high.save_seconds  # each check may be the best so far, and is saved then
+        most += (saves + checks) * high.save_seconds  # each check may be the best so far, which is saved
         shortest = steps * max(low.mean - low.spread, min(low.step_seconds)) + least * (1 - LEAST_SPREAD)
-        early = min(steps, first_pondering_step(config) - 1)  # before pondering begins, each step is of the quickest
+        early = min(steps, first_pondering_step(config) - 1)  # before pondering begins, each step is quick
         longest = early * (low.mean + low.spread) + (steps - early) * (high.mean + high.spread)
         longest += most * (1 + LEAST_SPREAD)
         longest *= 1 + high.save_seconds / SAVE_SECONDS  # a run of slow steps saves more often
-        return min(shortest, longest), longest  # on a busy computer the quick steps may have been the slower ones
+        return min(shortest, longest), longest  # on a busy computer, the quick steps may have been slower
 
 
 def rehearse(
     config: TrainingConfig, folder: Path, cache: Path | None = None, budget_seconds: float = BUDGET_SECONDS
 ) -> Rehearsal:
-    """Train the first steps of `config` and measure them: on its own data as far as they are on this computer, on
-    text made here where none are. Nothing is fetched, and all that is written goes into `folder`.
+    """Train the first steps of `config` and measure them, on those of its datasets that are on this computer. If none
+    are, built-in text is used. Nothing is fetched; everything is written into `folder`.
 
     Args:
         cache: where earlier runs left what they fetched.
 
     Raises:
-        CognateError: they could not be trained.
+        CognateError: the steps could not be trained.
     """
     rehearsed, data, missing = _data_here(config, folder, cache or folder)
     keep_freed_memory()
@@ -121,7 +122,7 @@ def rehearse(
 def _pace(
     config: TrainingConfig, data: PreparedData, folder: Path, fewest: int, budget_seconds: float
 ) -> tuple[Pace, int]:
-    """Measure as many steps as the budget allows, at least `fewest`; and how many held-out tokens a check counted."""
+    """Measure as many steps as the budget allows, at least `fewest`; also, how many held-out tokens a check counted."""
     steps: list[StepMetrics] = []
     trained, checked, last_check = False, 0, 0.0
 
@@ -145,7 +146,7 @@ def _pace(
     start = time.perf_counter()
     loop.save()
     saved = last_check = time.perf_counter()
-    loop.check()  # the one before the first step is shorter than those that follow
+    loop.check()  # the check before the first step is shorter than later ones
     pace = Pace(
         step_seconds=[step.seconds for step in steps[1:] or steps],
         check_seconds=last_check - saved,
@@ -156,7 +157,7 @@ def _pace(
 
 
 class _LoaderOfWhatIsHere(MixtureLoader):
-    """Asks nothing of the network. `here`: where earlier runs left what they fetched."""
+    """Does not use the network. `here`: where earlier runs left what they fetched."""
 
     here: Path
 
@@ -166,7 +167,7 @@ class _LoaderOfWhatIsHere(MixtureLoader):
 
 
 def _data_here(config: TrainingConfig, folder: Path, cache: Path) -> tuple[TrainingConfig, PreparedData, list[str]]:
-    """What is rehearsed, on which data, and which datasets are missing."""
+    """The config to rehearse, its data, and the missing datasets."""
     loader: DatasetLoader
     if config.task == "arithmetic":
         loader = ArithmeticLoader(config, folder, lambda _: None)
@@ -186,6 +187,6 @@ def _data_here(config: TrainingConfig, folder: Path, cache: Path) -> tuple[Train
     for name in names:
         asyncio.run(loader.download_dataset(name, dataset_id(name)))
     data = PreparedData(Path(asyncio.run(loader.create_mixed_training_data())))
-    if names != wanted:  # another text has another vocabulary: a model as wide as was asked
+    if names != wanted:  # other text has another vocabulary: make the model as wide as configured
         data.report = replace(data.report, fitted=False)
     return rehearsed, data, [name for name in wanted if name not in names]

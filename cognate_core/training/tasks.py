@@ -1,4 +1,4 @@
-"""Which loop learns which task."""
+"""The training loop of each task."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cognate_core.training.text_loop import TextLoop
 
 
 def loop_for(config: TrainingConfig) -> type[TrainingLoop]:
-    """The loop of the task that `config` names."""
+    """The loop for the task in `config`."""
     match config.task:
         case "text":
             return TextLoop

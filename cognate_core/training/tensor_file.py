@@ -1,4 +1,4 @@
-"""Tensors as a safetensors file, piece by piece: no second copy of them lies in memory while it is written."""
+"""Write tensors as a safetensors file piece by piece, without a second copy in memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-_NAMES = {  # in the order that the library gives them in a file, so that the same tensors are the same bytes
+_NAMES = {  # in the library's order within a file: the same tensors give the same bytes
     torch.int64: "I64",
     torch.float64: "F64",
     torch.float32: "F32",
@@ -21,9 +21,9 @@ _NAMES = {  # in the order that the library gives them in a file, so that the sa
 
 
 def tensor_pieces(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]:
-    """The content of a safetensors file: its head, then the memory of each tensor itself, widest numbers first.
+    """The content of a safetensors file: its header, then each tensor's own memory, widest numbers first.
 
-    A tensor that is not contiguous is copied when its turn comes, and no longer held than until the next.
+    A tensor that is not contiguous is copied when its turn comes; the copy is held until the next tensor.
     Format: https://github.com/huggingface/safetensors#format
     """
     order = list(_NAMES)
@@ -34,7 +34,7 @@ def tensor_pieces(tensors: Mapping[str, Tensor]) -> Iterator[bytes | memoryview]
         begin, end = end, end + tensor.numel() * tensor.element_size()
         head[name] = {"dtype": _NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     text = json.dumps(head, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)  # so that the numbers behind it lie as the processor likes them
+    text += b" " * (-len(text) % 8)  # aligns the numbers after it
     yield len(text).to_bytes(8, "little") + text
     for _, tensor in ordered:
         yield tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data

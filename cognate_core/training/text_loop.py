@@ -1,4 +1,4 @@
-"""Language modelling: the training loop that reads packed text and tries the model on held-out problems."""
+"""Language modeling: the training loop that reads packed text and tries the model on held-out problems."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from cognate_core.training.loop import StepFigures, TrainingLoop
 from cognate_core.training.optimizers import optimizers_for
 from cognate_core.training.ponder_depth import PonderDepth
 
-PONDER_RAMP = 0.2  # over this share of the steps that ponder, the price of a ponder step grows to its full value
-SHOWN_ANSWERS = 3  # of those asked at a check, that Monitor shows
+PONDER_RAMP = 0.2  # the cost of a ponder step reaches its full value after this share of the pondering steps
+SHOWN_ANSWERS = 3  # the answers of a check that Monitor shows
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
-# Before the first step: a person waits, and every token is as hard for fresh weights, so that few tell as much.
+# Before the first step, a person is waiting. All tokens are equally hard for fresh weights, so a few suffice.
 FIRST_CHECK_TOKENS, FIRST_SAMPLE_TOKENS, FIRST_QUESTIONS = 1024, 16, 10
 
 
@@ -55,7 +55,7 @@ class TextLoop(TrainingLoop):
             config.seed,
         )
         self._heldout = {name: data.packed(name, "heldout") for name in data.sources}
-        self._weights = self._batches.token_shares()  # in a mean over the datasets
+        self._weights = self._batches.token_shares()  # for means over the datasets
         self._since_check = Introspection()
         self._asked = {
             name: heldout_questions(data, name, config.check_questions, seed=0) if config.check_questions else []
@@ -75,7 +75,7 @@ class TextLoop(TrainingLoop):
 
     def save(self) -> None:
         if self.step != self._saved_step:
-            self._record_ponder_counts()  # a stop comes between two checks
+            self._record_ponder_counts()  # a stop may come between two checks
         super().save()
 
     def _gradients(self, step: int) -> StepFigures:
@@ -86,7 +86,7 @@ class TextLoop(TrainingLoop):
         own = self._group.rows(config.batch_size)
         loss_sum = 0.0
         seen = Introspection()
-        self._depth.forget()  # what a step that was broken off had found
+        self._depth.forget()  # what an interrupted step had counted
         for number, ((all_inputs, all_targets), count) in enumerate(zip(batches, counts, strict=True)):
             if not count.targets:
                 continue  # a batch without a counted target has no mean
@@ -139,7 +139,7 @@ class TextLoop(TrainingLoop):
             return cast(CognateOutput, self.model(inputs, targets, keep_logits=False, **settings))
 
     def _check_heldout(self) -> HeldoutMeans:
-        """Then let the model write, too."""
+        """Measure the held-out text, then let the model write."""
         self._record_ponder_counts()
         evaluations = self._evaluations(CHECK_TOKENS if self.step else FIRST_CHECK_TOKENS)
         evaluations = [replace(each, accuracy=self._share_right(each.dataset, show=True)) for each in evaluations]
@@ -152,7 +152,7 @@ class TextLoop(TrainingLoop):
         return heldout_means(map(asdict, evaluations))
 
     def _share_right(self, dataset: str, *, show: bool) -> float | None:
-        """Have the model answer the questions asked at each check; with `show` record what it writes to the first."""
+        """Let the model answer the questions of a check; `show`: record its first few answers."""
         asked = self._asked[dataset][: None if self.step else FIRST_QUESTIONS]
         if not asked:
             return None
@@ -167,13 +167,13 @@ class TextLoop(TrainingLoop):
         return right / len(asked)
 
     def _record_ponder_counts(self) -> None:
-        """The histogram since the last one; at most one a step."""
+        """Record the histogram since the last one; at most one per step."""
         if len(self._since_check.ponder_counts):
             self._record(PonderHistogram(self._name, self.step, self._since_check.ponder_counts.tolist()))
             self._since_check = Introspection()
 
     def _evaluations(self, max_tokens: int | None) -> list[Evaluation]:
-        """Of each dataset that has held-out tokens which count, over about max_tokens of them, or all."""
+        """One for each dataset with held-out tokens that count, over about max_tokens of them, or all."""
         measured = ((name, *self._loss_over(packed, max_tokens)) for name, packed in self._heldout.items())
         return [
             Evaluation(self._name, self.step, name, loss, tokens, bytes=spelled, weight=self._weights.get(name, 0.0))
@@ -183,12 +183,12 @@ class TextLoop(TrainingLoop):
 
     @torch.no_grad()
     def _loss_over(self, packed: Packed, max_tokens: int | None) -> tuple[float, int, int]:
-        """Over the sequences, up to about max_tokens: mean loss in nats a counted token, how many counted, and how many
-        bytes these spell."""
+        """Over the sequences, up to about max_tokens: mean loss in nats per counted token, how many tokens counted, and
+        how many bytes these spell."""
         total, tokens, spelled = 0.0, 0, 0
         self.model.eval()
         rows = self._config.batch_size
-        if max_tokens is not None:  # no more rows at once than may be read
+        if max_tokens is not None:  # at most as many rows at once as may be read
             rows = min(rows, math.ceil(max_tokens / self._config.train_seq_len))
         for inputs, targets in _in_batches(packed, rows):
             counting = targets[targets != IGNORED_TARGET]
@@ -228,7 +228,7 @@ def first_pondering_step(config: TrainingConfig) -> int:
 
 
 def ponder_limit(config: TrainingConfig, step: int, batch: int) -> int:
-    """Most ponder steps of this batch: drawn evenly from 2 to max_act_steps, from seed and place alone."""
+    """The most ponder steps of this batch: uniform from 2 to max_act_steps, by seed, step and batch alone."""
     if step < first_pondering_step(config):
         return 1
     rng = np.random.default_rng((config.seed, step, batch))
@@ -236,7 +236,7 @@ def ponder_limit(config: TrainingConfig, step: int, batch: int) -> int:
 
 
 def ponder_weight_at(step: int, config: TrainingConfig) -> float:
-    """Price of a ponder step at optimizer step `step`, from 1: it grows evenly to act_ponder_weight."""
+    """The cost of a ponder step at optimizer step `step`, from 1: it grows linearly to act_ponder_weight."""
     before = first_pondering_step(config) - 1
     ramp = PONDER_RAMP * (config.max_steps - before)
     if step <= before or not ramp:
@@ -245,7 +245,7 @@ def ponder_weight_at(step: int, config: TrainingConfig) -> float:
 
 
 def _inputs_and_targets(tokens: Any, counted: Any) -> tuple[Tensor, Tensor]:
-    """Shift once: position t predicts token t + 1. Each (batch, length)."""
+    """Shift by one: position t predicts token t + 1. Each (batch, length)."""
     ids, counts = torch.from_numpy(tokens), torch.from_numpy(counted)
     return ids[:, :-1], ids[:, 1:].where(counts[:, 1:].bool(), IGNORED_TARGET)
 

@@ -1,7 +1,7 @@
-"""How many threads calculate: as many as make a step quickest now, found by trying several numbers in turns.
+"""How many threads to use: the number that makes a step fastest now, found by trying several in turns.
 
-On a computer that is free these are all its cores. Beside other programs fewer may be quicker, because each small
-operation waits for its slowest thread. What a step is stands elsewhere.
+On an idle computer these are all cores. Beside other programs, fewer may be faster, because each small operation waits
+for its slowest thread.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from collections.abc import Callable
 import torch
 
 TRIAL_SECONDS, FEWEST_ROUNDS, MOST_ROUNDS = 2.0, 2, 5
-LEAD = 1.1  # by as much another number must be quicker: with each change, the last bits of what follows are others
-HOPELESS = 2.0  # times as slow as the quickest: not tried a second time
-PACE_STEPS = 5  # whose median is the pace
-OVERHEAD = 1.5  # times as long as a pass a step may take: updates, records, the page
-SLOWER = 2.0  # times as slow a pace is a reason to try again
-AGAIN_SECONDS = 300.0  # after a trial that left cores idle
-REST = 100.0  # times as long as it took, after any trial: they cost a hundredth of the time at most
-SOON = 3.0  # the same where several threads are slow: beside other programs two were measured ten times as slow as one
+LEAD = 1.1  # how much faster another number must be: each change affects the last bits of what follows
+HOPELESS = 2.0  # a number this many times slower than the fastest is not tried again
+PACE_STEPS = 5  # the pace is their median
+OVERHEAD = 1.5  # a step may take this many times as long as a pass: updates, records, the page
+SLOWER = 2.0  # a pace this many times slower is a reason to try again
+AGAIN_SECONDS = 300.0  # wait after a trial that left cores idle
+REST = 100.0  # wait after any trial, in its durations: trials take at most a hundredth of the time
+SOON = 3.0  # the same if several threads are slow: beside other programs, two were measured ten times as slow as one
 
 
 class ThreadChoice:
-    """The number of threads of the calling thread's process, chosen anew when there is reason to.
+    """The number of threads of this process, chosen again when there is a reason.
 
     Args:
-        most: threads to try at most.
-        chosen: what was chosen before; without it, there is a trial after the first step.
+        most: the most threads to try.
+        chosen: an earlier choice; without it, there is a trial after the first step.
 
     Attributes:
-        now: how many calculate.
+        now: the number in use.
         chosen: the same, once a trial chose it.
     """
 
@@ -50,7 +50,7 @@ class ThreadChoice:
         return None if self._untried else self.now
 
     def is_due(self, seconds: float) -> bool:
-        """Whether to try, after a step that took `seconds` for each of its batches."""
+        """Whether a trial is due, after a step that took `seconds` for each of its batches."""
         if self._most == 1 or self._untried:
             return self._most > 1
         self._last.append(seconds)
@@ -63,10 +63,10 @@ class ThreadChoice:
         return self.now < self._most and rested > AGAIN_SECONDS and rested >= REST * self._took
 
     def choose(self, calculate: Callable[[], object]) -> dict[int, float]:
-        """Have `calculate()` done with several numbers of threads in turns, and choose the quickest.
+        """Call `calculate()` with several numbers of threads in turns, and choose the fastest.
 
         Returns:
-            number of threads -> seconds of its quickest turn.
+            number of threads -> seconds of its fastest turn.
         """
         numbers = sorted({self.now, *(max(1, self._most >> halved) for halved in range(self._most.bit_length()))})[::-1]
         best: dict[int, float] = {}

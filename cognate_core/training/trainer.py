@@ -1,4 +1,4 @@
-"""TorchTrainer: the ModelTrainer that really trains, and writes a model's folder of artifacts."""
+"""TorchTrainer: the ModelTrainer that trains with PyTorch and writes a model's folder of artifacts."""
 
 from __future__ import annotations
 
@@ -64,13 +64,13 @@ from cognate_core.training.threads import ThreadChoice
 
 
 class ThreadTrainer(ModelTrainer):
-    """Trains a Cognate in a thread of its own, as `_train` says.
+    """Trains a model in a separate thread, with `_train`.
 
     Args:
-        record: gets every figure that is measured.
-        resume: go on from the newest sound checkpoint that the model's folder has, if it has one.
-        begin: a folder with the checkpoint of another run, to go on from while the model has none of its own.
-        chooses_threads: whether to find out by trying how many threads calculate, at most as many as torch has now.
+        record: gets every measured figure.
+        resume: continue from the newest sound checkpoint in the model's folder, if any.
+        begin: a folder with a checkpoint of another run, to continue from if the model has none.
+        chooses_threads: whether to choose the number of threads by trials, at most as many as torch has now.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ThreadTrainer(ModelTrainer):
 
     @abstractmethod
     def _train(self, name: str, config: TrainingConfig, progress_callback: ProgressCallback) -> dict[str, Any]:
-        """What `train_model` returns, and raises."""
+        """Returns and raises what `train_model` does."""
 
 
 class TorchTrainer(ThreadTrainer):
@@ -106,10 +106,10 @@ class Training:
     """The training of one model in its folder.
 
     Attributes:
-        folder: holds what an earlier life of it left, and gets the artifacts.
-        before_save: called before each checkpoint: what was recorded until then should be where it is kept.
-        workers: those that train the model together. Each carries it out; what is not learning, rank 0 does.
-        chooses_threads: as of TorchTrainer.
+        folder: holds what was saved before a resume, and gets the artifacts.
+        before_save: called before each checkpoint: it should store all records so far.
+        group: the workers that train the model together. Rank 0 also does everything that is not learning.
+        chooses_threads: as for TorchTrainer.
     """
 
     name: str
@@ -122,9 +122,9 @@ class Training:
     chooses_threads: bool = False
 
     def carry_out(self, resume: bool, begin: Path | None, worker_lost: bool = False) -> dict[str, Any]:
-        """What `train_model` returns, and raises. The arguments are those of TorchTrainer.
+        """Returns and raises what `train_model` does. The arguments are those of TorchTrainer.
 
-        worker_lost: whether it goes on because one of the workers was lost.
+        worker_lost: whether it continues because a worker was lost.
         """
         name, config, folder, group = self.name, self.config, self.folder, self.group
         data = prepared(config)
@@ -137,13 +137,13 @@ class Training:
             checkpoint = newest_checkpoint(begin, warnings.append)
             if checkpoint is None:
                 raise StorageError(
-                    "The checkpoint that this run was to go on from is damaged. Branch off from another."
+                    "The checkpoint that this run should continue from is damaged. Derive a run from another."
                 )
         log_path = folder / ARTIFACT_FILES["training_log"]
         rewind = _rewind(name, checkpoint)
         most_threads = torch.get_num_threads()
         choice = None
-        if self.chooses_threads and config.task == "text":  # what was chosen before, so that it goes on bit for bit
+        if self.chooses_threads and config.task == "text":  # the earlier choice, to continue bit for bit
             before = checkpoint.state if checkpoint else {}
             chosen = before.get("threads_chosen", before.get("compute_environment", {}).get("threads"))
             choice = ThreadChoice(most_threads, chosen)
@@ -152,9 +152,9 @@ class Training:
             if resume:
                 _shorten_log(log_path, rewind)
                 self.record(rewind)
-            with log_path.open("a", encoding="utf-8", buffering=1) as log:  # by lines: a crash loses none
+            with log_path.open("a", encoding="utf-8", buffering=1) as log:  # line-buffered: a crash loses no line
                 record = _tee(self.record, log)
-                taken = "An earlier one is taken." if checkpoint else "There is no earlier one: training starts anew."
+                taken = "An earlier one is used." if checkpoint else "There is no earlier one: training starts again."
                 for warning in warnings:
                     record(Event("warning", f"{warning} {taken}", name, max(0, rewind.step)))
                 precision = (
@@ -166,7 +166,7 @@ class Training:
                 record(Event("info", f"Number format {precision.reason}", name, begun))
                 threads = f"{torch.get_num_threads()} thread(s)"
                 means = threads if group.size == 1 else f"{group.size} workers, each of {threads}"
-                record(Event("info", f"Calculating with {means}", name, begun))
+                record(Event("info", f"Using {means}", name, begun))
                 from_where = str(checkpoint_path(checkpoints, checkpoint.state["step"])) if checkpoint else None
                 group.tell(json.dumps({"precision": precision.name, "checkpoint": from_where, "branched": begins}))
 
@@ -182,12 +182,12 @@ class Training:
                 goes_on = checkpoint is not None
                 if checkpoint:
                     loop.load(checkpoint, branched=begins)
-                    checkpoint = None  # else its weights would lie in memory until the end of training
+                    checkpoint = None  # else its weights would stay in memory until the end of training
                 if worker_lost:
-                    lost = f"A worker was lost. Training goes on from step {loop.step:,}"
+                    lost = f"A worker was lost. Training continues from step {loop.step:,}"
                     record(Event("warning", lost, name, loop.step))
                 elif goes_on:
-                    how = "Goes on from another run's checkpoint, of" if begins else "Resumed after"
+                    how = "Continues from another run's checkpoint, of" if begins else "Resumed after"
                     record(Event("info", f"{how} step {loop.step:,}", name, loop.step))
                 closing: list[Evaluation] = []
                 try:
@@ -206,8 +206,8 @@ class Training:
                 loop.save()
                 return _finish(name, config, data, folder, loop, status, closing, precision.name, group.size)
         except CancelRequested:
-            if not (folder / ARTIFACT_FILES["weights"]).is_file():  # else an earlier life finished a model here
-                shutil.rmtree(folder, ignore_errors=True)  # the person wants nothing of it
+            if not (folder / ARTIFACT_FILES["weights"]).is_file():  # else a model was already finished here
+                shutil.rmtree(folder, ignore_errors=True)  # a canceled model is not kept
             raise
         except BaseException as error:
             if not (folder / ARTIFACT_FILES["weights"]).is_file():
@@ -220,9 +220,9 @@ class Training:
             torch.set_num_threads(most_threads)
 
     def help_out(self) -> None:
-        """Learn together with rank 0, which carries the training out. Raises what it raises."""
+        """Learn together with rank 0, which carries out the training. Raises what it raises."""
         told = json.loads(self.group.tell(""))
-        precision = Precision(told["precision"], "as rank 0 has it")
+        precision = Precision(told["precision"], "as chosen by rank 0")
         keep_freed_memory()
         loop = loop_for(self.config)(
             self.name,
@@ -240,7 +240,7 @@ class Training:
 
 
 def prepared(config: TrainingConfig) -> PreparedData:
-    """The data that the loader made. Raises DataError when it made none."""
+    """The data that the loader made. Raises DataError if there is none."""
     if config.prepared_data is None:
         raise DataError("No training data was prepared. Run the data loader first.")
     return PreparedData(Path(config.prepared_data))
@@ -257,7 +257,7 @@ def _finish(
     precision: str,
     workers: int,
 ) -> dict[str, Any]:
-    """Write the artifacts, each whole or not at all; what `train_model` returns."""
+    """Write the artifacts, each whole or not at all. Returns what `train_model` does."""
     parameter_count = sum(p.numel() for p in loop.model.parameters())
     seconds = loop.elapsed_seconds
     measured: dict[str, dict[str, float | None]] = {
@@ -300,8 +300,8 @@ def _finish(
         for path in unfinished.iterdir():
             sync_file(path)
         weights = ARTIFACT_FILES["weights"]
-        for path in sorted(unfinished.iterdir(), key=lambda each: each.name == weights):  # weights are last: a folder
-            path.replace(folder / path.name)  # that has them has all the rest
+        for path in sorted(unfinished.iterdir(), key=lambda each: each.name == weights):  # weights last: a folder
+            path.replace(folder / path.name)  # that has them has everything else
         sync_folder(folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -318,7 +318,7 @@ def _finish(
 
 
 def _tee(record: RecordSink, log: TextIO) -> RecordSink:
-    """Write each record to the model's own log, then hand it on."""
+    """Write each record to the model's own log, then pass it on."""
 
     def write(item: Record) -> None:
         log.write(_line(item))
@@ -332,7 +332,7 @@ def _line(record: Record) -> str:
 
 
 def _shorten_log(path: Path, rewind: Rewind) -> None:
-    """Take out of a model's log what is void now, whole or not at all."""
+    """Remove from a model's log what the rewind makes void, whole or not at all."""
     if path.is_file():
         kept = (_line(record) for record in read_records(path) if is_before(record, rewind))
         replace_durably(path, "".join(kept).encode())
@@ -345,7 +345,7 @@ def _rewind(name: str, checkpoint: Checkpoint | None) -> Rewind:
 
 
 def model_folder(config: TrainingConfig, label: str, *, use_again: bool) -> Path:
-    """A folder below `output_dir` for a model of this name: a new one, unless one may be used again."""
+    """A folder below `output_dir` for a model of this name: a new one, unless `use_again` allows an existing one."""
     parent, slug = Path(config.output_dir), folder_name(label)
     parent.mkdir(parents=True, exist_ok=True)
     for number in range(1, 10_000):
@@ -355,11 +355,11 @@ def model_folder(config: TrainingConfig, label: str, *, use_again: bool) -> Path
         except FileExistsError:
             continue
         return folder
-    raise DataError(f"{parent} holds 10,000 models called {label!r} already. Choose another name.")
+    raise DataError(f"{parent} already has 10,000 models called {label!r}. Choose another name.")
 
 
 def _discard_partial(folder: Path) -> None:
-    """Leave the log and checkpoints of a failed model for inspection; remove the folder when it holds neither."""
+    """Leave the log and checkpoints of a failed model for inspection; remove the folder if it has neither."""
     log = folder / ARTIFACT_FILES["training_log"]
     if not (folder / "checkpoints").exists() and (not log.exists() or log.stat().st_size == 0):
         shutil.rmtree(folder, ignore_errors=True)

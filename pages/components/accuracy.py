@@ -1,4 +1,4 @@
-"""How often a model is right on held-out questions: what was measured, and a way to measure it."""
+"""Accuracy on held-out questions: the last result, and a button to measure it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ LOOK_SECONDS = 1.0
 
 
 def accuracy(manager: RunManager, model: TrainedModel) -> None:
-    """What is known of it, and what is being found out."""
+    """The last result, and the progress of a measurement."""
     st.subheader("How often it is right (accuracy)", anchor=False)
     st.caption(
-        "It is asked held-out questions, which it never saw in training, and always takes its likeliest word. Right is "
-        "only the dataset's own answer, on the line behind ####."
+        "The model answers held-out questions that it never saw in training, always with its likeliest word. Only the "
+        "dataset's own answer, on the line after ####, counts as right."
     )
     measurement = manager.measurement()
     going = measurement is not None and not measurement.ended
@@ -40,12 +40,12 @@ def accuracy(manager: RunManager, model: TrainedModel) -> None:
     if found is not None:
         result(found)
     elif not going:
-        st.caption("Unknown: it was not measured yet.")
+        st.caption("Not measured yet.")
     controls(manager, model, going=going)
 
 
 def controls(manager: RunManager, model: TrainedModel, *, going: bool) -> None:
-    """How much is asked, and the button."""
+    """How many questions to ask, and the button."""
     with st.container(horizontal=True, vertical_alignment="bottom"):
         questions = st.number_input(
             "Questions of each dataset",
@@ -53,14 +53,14 @@ def controls(manager: RunManager, model: TrainedModel, *, going: bool) -> None:
             1000,
             50,
             key="accuracy_questions",
-            help="More questions: a narrower interval, and longer. The same ones are asked each time.",
+            help="More questions narrow the interval but take longer. Each measurement asks the same ones.",
             width=220,
         )
         steps = manager.kept_steps(model.id)
         checkpoints = bool(steps) and st.toggle(
-            f"Its {len(steps)} earlier {'checkpoint' if len(steps) == 1 else 'checkpoints'}, too",
+            f"Include its {len(steps)} earlier {'checkpoint' if len(steps) == 1 else 'checkpoints'}",
             key="accuracy_checkpoints",
-            help="Shows how it became better while it learned. Takes that many times as long.",
+            help="Shows how it improved as it learned. Takes proportionally longer.",
         )
         if st.button("Measure", icon=":material/quiz:", disabled=going or bool(manager.read_only)):
             try:
@@ -71,11 +71,11 @@ def controls(manager: RunManager, model: TrainedModel, *, going: bool) -> None:
                 st.rerun()
     measurement = manager.measurement()
     if going and measurement is not None and measurement.model_id != model.id:
-        st.caption("Another model is being measured. This one can be when that has ended.")
+        st.caption("Another model is being measured. Wait until that has ended.")
 
 
 def progress(manager: RunManager, model_id: str) -> None:
-    """How far the measurement is, looked at again and again until it has ended."""
+    """The measurement's progress, refreshed until it has ended."""
     measurement = manager.measurement()
     if measurement is None or measurement.ended or measurement.model_id != model_id:
         st.rerun()
@@ -91,14 +91,14 @@ def progress(manager: RunManager, model_id: str) -> None:
 
 
 def result(found: Accuracy) -> None:
-    """The chart, the figures behind it, and how they were measured."""
+    """The chart, its figures, and how they were measured."""
     dark = st.context.theme.type == "dark"
     final = found.steps[-1].scores
     charts = [
         {
             "title": "Right answers",
-            "help": "With a 95 % interval: with so few questions, the true share may lie anywhere in it.",
-            "alt": "Share of right answers of each dataset, beside always the commonest answer",
+            "help": "With a 95 % interval: with so few questions, the true share may be anywhere in it.",
+            "alt": "Share of right answers for each dataset, beside always giving the commonest answer",
             "wide": True,
             "figure": answer_chart(final, dark=dark),
         }
@@ -107,8 +107,8 @@ def result(found: Accuracy) -> None:
         charts.append(
             {
                 "title": "Right answers while it learned",
-                "help": "Dotted: always the commonest answer.",
-                "alt": "Share of right answers of each dataset by step",
+                "help": "Dotted: always giving the commonest answer.",
+                "alt": "Share of right answers for each dataset by step",
                 "wide": True,
                 "figure": answers_by_step_chart(found.steps, dark=dark),
             }
@@ -117,7 +117,7 @@ def result(found: Accuracy) -> None:
     st.caption(
         "Dot and line: this model, with its 95 % interval. "
         + ("Grey mark and dotted lines" if len(found.steps) > 1 else "Grey mark")
-        + ": always giving the answer that is commonest in the training rows, without reading the question."
+        + ": the share right when always giving the commonest answer of the training rows."
     )
     table(
         [
@@ -128,15 +128,15 @@ def result(found: Accuracy) -> None:
                 "share": score.share,
                 "95 % interval": f"{score.interval[0]:.1%} to {score.interval[1]:.1%}",
                 "commonest answer": score.commonest,
-                "that one alone": score.commonest_share,
+                "always that answer": score.commonest_share,
             }
             for score in final
         ],
         column_config={
             "share": st.column_config.NumberColumn(format="percent"),
             "95 % interval": st.column_config.TextColumn(help="Wilson's score interval."),
-            "that one alone": st.column_config.NumberColumn(
-                format="percent", help="What it would have, had it always given the commonest training answer."
+            "always that answer": st.column_config.NumberColumn(
+                format="percent", help="The share right when always giving the commonest training answer."
             ),
         },
     )

@@ -1,4 +1,4 @@
-"""A model of the Grokking lab on Models: ask it one problem, and see the whole table, over its checkpoints."""
+"""A Grokking lab model on Models: ask it one problem, and see its whole answer table, at any kept checkpoint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pages.components.text_playground import choose_step
 
 
 def calculator(manager: RunManager, model: TrainedModel) -> None:
-    """Choose two numbers, read the model's answer, and see all of its answers as a picture."""
+    """Choose two numbers, read the model's answer, and see all its answers as a picture."""
     st.subheader("Try it", anchor=False)
     step = choose_step(manager, model, "left")
     try:
@@ -33,7 +33,7 @@ def calculator(manager: RunManager, model: TrainedModel) -> None:
 
 
 def one_problem(opened: Any) -> None:
-    """Two numbers, and what the model makes of them."""
+    """Two numbers and the model's answer."""
     problems, largest = opened.problems, opened.problems.modulus - 1
     left_place, right_place, answer_place = st.columns([1, 1, 3], vertical_alignment="bottom")
     left = left_place.number_input("x", 0, largest, min(12, largest))
@@ -44,7 +44,7 @@ def one_problem(opened: Any) -> None:
     answer_place.metric(
         f"{left} {SIGNS[problems.operation]} {right} modulo {problems.modulus}",
         found.answer,
-        f"{verdict}, and it was {found.probability:.0%} sure. {seen}",
+        f"{verdict}; it was {found.probability:.0%} sure. {seen}",
         delta_color="green" if verdict == "right" else "red",
         delta_arrow="off",
     )

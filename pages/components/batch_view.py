@@ -1,4 +1,4 @@
-"""A sequence of a training batch as text: what is only read, what counts, where rows end, what is empty."""
+"""A sequence of a training batch as text: what is only read, what counts, row ends and padding."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pages.components.layout import shown
 
 
 def show_sequence(sequence: Any, title: str) -> None:
-    """Show a SampleSequence. Its text is data, and is shown as it stands there."""
+    """Show a SampleSequence. Its text is shown literally."""
     ends = sum(piece.kind == "end" for piece in sequence.pieces)
     rows = f"{ends:,} row{'s' * (ends != 1)}"
     if sequence.pieces[-1].kind == "target":
-        rows += " and a part of one that goes on"
+        rows += " and part of one that continues"
     st.markdown(f"**{title}**, from {shown(sequence.dataset)}")
     st.caption(
         f"{rows}, {sequence.tokens('target', 'end'):,} tokens that count, "

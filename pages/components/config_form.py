@@ -1,7 +1,7 @@
 """The form for a TrainingConfig, made from the config's own titles, help, ranges and choices.
 
-Numbers are typed as text, so that the config's own sentence can stand under what a person typed. What was typed
-survives a change of page and a reload of the browser (it is kept in the address).
+Numbers are typed as text: the config's own error can then appear below the field. The address keeps what was typed,
+also after a change of page or a reload.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from cognate_core.extras import install_command
 from pages.components.layout import shown
 
 SIGNS = {"*": "×", "+": "+", "-": "−", "/": "÷"}
-HIDDEN_FIELDS = ("output_dir", "dataset_path")  # the studio chooses the folder; files come by upload
+HIDDEN_FIELDS = ("output_dir", "dataset_path")  # the studio chooses the folder; files are uploaded
 
 
 class ConfigForm:
-    """Draws the fields and keeps, for each, what was typed and where its error goes."""
+    """Draws the fields and keeps the typed value and the place for an error of each."""
 
     def __init__(self, preset: Preset) -> None:
         self._preset = preset
@@ -32,7 +32,7 @@ class ConfigForm:
         self.rate_place: DeltaGenerator | None = None  # below the learning rate
 
     def simple(self) -> None:
-        """The few settings that most people want."""
+        """Draw the few settings that most people want."""
         fields = _fields(simple=True)
         self._field("dataset_sources", fields.pop("dataset_sources"))
         toggles = {name: info for name, info in fields.items() if info.annotation is bool}
@@ -42,7 +42,7 @@ class ConfigForm:
             self._field(name, info)
 
     def advanced(self) -> None:
-        """All other settings, by section."""
+        """Draw all other settings, by section."""
         fields = _fields(simple=False)
         sections = dict.fromkeys(field_extra(info)["section"] for info in fields.values())
         for tab, section in zip(st.tabs(list(sections)), sections, strict=True):
@@ -50,19 +50,19 @@ class ConfigForm:
                 self._grid({n: info for n, info in fields.items() if field_extra(info)["section"] == section})
 
     def some(self, names: Sequence[str]) -> None:
-        """These settings alone."""
+        """Draw only these settings."""
         fields = form_fields()
         self._grid({name: fields[name] for name in names})
 
     def show_problems(self, problems: Mapping[str, str]) -> None:
-        """Put each sentence under its field; those without a field are shown where this is called."""
+        """Show each error below its field; errors without a field appear where this is called."""
         for name, sentence in problems.items():
             place = self._error_places.get(name)
             (place or st).error(shown(sentence), icon=":material/error:")
 
     def _grid(self, fields: Mapping[str, FieldInfo]) -> None:
         items = list(fields.items())
-        for start in range(0, len(items), 2):  # row by row: the order of the Tab key, and of a narrow screen
+        for start in range(0, len(items), 2):  # row by row, for the Tab key and narrow screens
             for column, (name, info) in zip(st.columns(2), items[start : start + 2], strict=False):
                 with column:
                     self._field(name, info)
@@ -119,12 +119,12 @@ def _fields(*, simple: bool) -> dict[str, FieldInfo]:
         for name, info in form_fields().items()
         if name not in HIDDEN_FIELDS
         and field_extra(info)["simple"] is simple
-        and field_extra(info)["section"] != "Grokking lab"  # it has a page of its own
+        and field_extra(info)["section"] != "Grokking lab"  # it has its own page
     }
 
 
 def _show_what_installs(chosen: Sequence[str]) -> None:
-    """A command to copy: in the sentence below it signs that cannot be seen keep it from being markup."""
+    """Show the install command to copy: the error below escapes its characters invisibly."""
     command = install_command(chosen)
     if command:
         st.code(command, language=None)

@@ -1,4 +1,4 @@
-"""Where training data came from and what was skipped, as the rows of a table."""
+"""The sources of training data and what was skipped, as the rows of a table."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the Datasets page has worked out, with a word on what takes its time.
+"""Results for the Datasets page, with a message while they are computed.
 
-The library is imported inside the functions, so that other pages come up without it.
+The functions import the library themselves: other pages load faster without it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def rows_of(choice: Choice) -> SourceDocuments:
-    """Its rows: at most as many as a run reads by itself. Raises DataError when it cannot be used."""
+    """The dataset's rows, at most as many as a run reads by default. Raises DataError if they cannot be used."""
     from cognate_core.data.inspection_cache import rows_of
 
     with st.spinner("Reading the rows"):
@@ -31,7 +31,7 @@ def rows_of(choice: Choice) -> SourceDocuments:
 def lengths_of(
     choice: Choice, tokenizer_folder: Path | None, vocab_size: int, training_length: int
 ) -> tuple[Lengths, Lengths, int]:
-    """(training, held-out) lengths, and how many word pieces the tokenizer knows."""
+    """(training lengths, held-out lengths, how many word pieces the tokenizer knows)."""
     from cognate_core.data.inspection_cache import lengths_of
 
     with st.spinner("Measuring the rows"):
@@ -39,7 +39,7 @@ def lengths_of(
 
 
 def overlap_of(train: Choice, heldout: Choice) -> Overlap:
-    """What of the held-out rows of one stands in the training rows of the other."""
+    """Which held-out rows of `heldout` are also in the training rows of `train`."""
     from cognate_core.data.inspection_cache import overlap_of
 
     with st.spinner("Comparing the rows"):
@@ -47,7 +47,7 @@ def overlap_of(train: Choice, heldout: Choice) -> Overlap:
 
 
 def mixture_of(choices: list[Choice], config: TrainingConfig) -> Mixture:
-    """The training rows of several datasets, packed as a run would."""
+    """The training rows of several datasets, packed as in a run."""
     from cognate_core.data.inspection_cache import mixture_of
 
     with st.spinner("Packing the rows as training does"):

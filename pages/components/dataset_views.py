@@ -1,4 +1,4 @@
-"""The sections of the Datasets page. Each is given the dataset that was chosen, all that are here, and the cache."""
+"""The sections of the Datasets page. Each gets the chosen dataset, all datasets on this computer, and the cache."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ ROWS_ON_A_PAGE = 5
 LONGEST_SHOWN = 2000  # characters of one side of a row
 EXAMPLES = 5
 NEW_TOKENIZER = "new"
-USUAL = PRESETS["first-run"].config  # where the settings of this page begin
+USUAL = PRESETS["first-run"].config  # the defaults of this page
 KINDS: dict[Kind, str] = {
     "same": "The same question",
-    "numbers": "The same but for the numbers",
-    "passage": "A passage of it",
+    "numbers": "The same except for numbers",
+    "passage": "A shared passage",
 }
 
 
 def rows_view(choice: Choice, here: Here, cache: Path) -> None:
-    """How many rows, where they came from, what was skipped, and the rows themselves."""
+    """How many rows there are, their source, what was skipped, and the rows themselves."""
     from cognate_core.data.inspection_cache import ROWS
 
     source = rows_of(choice)
@@ -53,9 +53,9 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
     all_rows = f" The file has {usable_rows(choice.path):,} usable rows." if choice.path else ""
     where = "your own file" if choice.path else source.origin
     st.caption(
-        f"From: {shown(where)}. At most {ROWS.max_train_samples:,} training rows and {ROWS.max_eval_samples:,} "
-        f"held-out rows are looked at, as many as a run reads unless you say otherwise.{all_rows} "
-        "Held-out rows are kept apart, to measure the model on text it never saw."
+        f"From: {shown(where)}. This page reads at most {ROWS.max_train_samples:,} training rows and "
+        f"{ROWS.max_eval_samples:,} held-out rows, as a run does by default.{all_rows} "
+        "Held-out rows are set aside to measure the model on text it never saw."
     )
     if source.skipped:
         st.warning(f"{source.skipped.total():,} rows were skipped.", icon=":material/filter_alt:")
@@ -80,7 +80,7 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
 
 
 def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
-    """How long rows are in tokens, what does not fit a training length, and how much of a batch would be padding."""
+    """Row lengths in tokens, what does not fit the training length, and how much of a batch would be padding."""
     from cognate_core.data.inspection import prepared_folders
 
     prepared = {str(folder.path): folder.report for folder in prepared_folders(cache) if folder.report is not None}
@@ -104,7 +104,7 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
     with st.container(horizontal=True):
         st.metric("Tokens in a row, mean", f"{train.mean:,.0f}", width="content")
         st.metric("Half are shorter than (median)", f"{train.median:,.0f}", width="content")
-        st.metric("95 of 100 are shorter than", f"{train.percentile_95:,.0f}", width="content")
+        st.metric("95 % are shorter than", f"{train.percentile_95:,.0f}", width="content")
         st.metric("Longest", f"{train.longest:,}", width="content")
         st.metric("All training rows", f"{compact(int(train.tokens.sum()))} tokens", width="content")
     dark = st.context.theme.type == "dark"
@@ -113,33 +113,30 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
         length_chart(rows, training_length, dark=dark),
         theme=None,
         config={"displayModeBar": False},
-        alt="How many of the rows have which length, in tokens.",
+        alt="How many rows there are of each length, in tokens.",
     )
     _fit(train, training_length)
     new = "A new tokenizer, trained on the training rows of this dataset"
     kind = new if folder is None else "The tokenizer of an earlier run"
     st.caption(
-        f"{kind}, with {vocabulary:,} word pieces. A run that reads several datasets trains one on all of them, and "
-        "its lengths differ a little."
+        f"{kind}, with {vocabulary:,} word pieces. A run on several datasets trains one tokenizer on all of them: its "
+        "lengths differ a little."
     )
 
 
 def _fit(train: Any, training_length: int) -> None:
-    """What becomes of the training rows at this length."""
+    """How the training rows fit this length."""
     rows = len(train.tokens)
     words = []
     if train.left_out:
         share = train.left_out / rows
         words.append(f"{train.left_out:,} of {rows:,} training rows ({share:.1%}) are too long and are left out.")
     if train.cut:
-        words.append(f"{train.cut:,} of {rows:,} rows are longer and go on in further sequences.")
+        words.append(f"{train.cut:,} of {rows:,} rows are longer and continue in further sequences.")
     if not words:
         words.append("Every training row fits.")
     if train.sequences:
-        words.append(
-            f"Packed, the rows fill {train.sequences:,} sequences; {train.padding:.1%} of their places stay empty "
-            "(padding)."
-        )
+        words.append(f"Packed, the rows fill {train.sequences:,} sequences, of which {train.padding:.1%} is padding.")
     text = f"**At a training length of {training_length:,} tokens:** {' '.join(words)}"
     if train.left_out > rows / 20:
         st.warning(f"{text} Raise the training length to learn from all of them.", icon=":material/content_cut:")
@@ -148,10 +145,10 @@ def _fit(train: Any, training_length: int) -> None:
 
 
 def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
-    """Whether held-out questions stand in the training rows of this or another dataset."""
+    """Whether held-out questions are also in the training rows of this or another dataset."""
     st.markdown(
-        "A model that has read the test before looks better than it is. Which held-out questions stand in training "
-        "rows, too?"
+        "A model that has read the test before looks better than it is. Which held-out questions are also in training "
+        "rows?"
     )
     trained = {choice.name: choice, **here}
     names = st.pills(
@@ -181,15 +178,15 @@ def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
     )
     n = next(iter(found.values())).passage_words
     st.caption(
-        "Compared without upper case, spaces and punctuation. Each row counts once, for the closest kind. A passage is "
-        f"a run of {n} words: as in the GPT-3 paper (arXiv 2005.14165, appendix C), the length of a short question "
-        "here, at least 8 words and at most 13. Training leaves out rows that are word for word a held-out row of the "
-        "same dataset; all others it reads."
+        "The comparison ignores upper case, spaces and punctuation. Each row counts once, under the closest match. A "
+        f"passage is {n} words in a row: as in the GPT-3 paper (arXiv 2005.14165, appendix C), the length of a short "
+        "question here, from 8 to 13 words. Training skips rows that equal a held-out row of the same dataset word for "
+        "word; it reads all others."
     )
     examples = [(name, match) for name, each in found.items() for match in each.matches]
     kinds = [kind for kind in KINDS if any(match.kind == kind for _, match in examples)]
     if not kinds:
-        st.success("None of the held-out questions was found.", icon=":material/check_circle:")
+        st.success("None of the held-out questions are in training rows.", icon=":material/check_circle:")
         return
     kind = st.segmented_control(
         "Examples", kinds, default=kinds[0], required=True, format_func=KINDS.__getitem__, key=f"kind-{'-'.join(kinds)}"
@@ -207,11 +204,11 @@ def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
 
 
 def _passage_words(match: Any) -> str:
-    return f": {match.share:.0%} of its passages stand in training rows" if match.kind == "passage" else ""
+    return f": {match.share:.0%} of its passages are in training rows" if match.kind == "passage" else ""
 
 
 def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
-    """What a run would draw from several datasets, and a batch of it."""
+    """What a run would draw from several datasets, and a sample batch."""
     from cognate_core.data.inspection_cache import MOST_SEQUENCES
     from cognate_core.data.mixture import sample_batch, shares
 
@@ -255,14 +252,13 @@ def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
     )
     drawn = config.max_steps * config.gradient_accumulation_steps * config.batch_size
     st.caption(
-        f"In {config.max_steps:,} steps, {drawn:,} sequences are drawn. A new tokenizer was trained on this text, as a "
-        "run does."
+        f"{config.max_steps:,} steps draw {drawn:,} sequences. The tokenizer was trained on this text, as in a run."
     )
     _first_batch(sample_batch(mixture, config, min(config.batch_size, MOST_SEQUENCES)), config)
 
 
 def _mixed(choice: Choice, here: Here) -> tuple[list[Choice], dict[str, Any]] | None:
-    """The datasets to mix and what a config says of them. A file of one's own is read alone."""
+    """The datasets to mix and their settings; None if none is chosen. An uploaded file is read alone."""
     if choice.path:
         return [choice], {"dataset_path": choice.path}
     names = st.pills(
@@ -282,8 +278,8 @@ def _mixed(choice: Choice, here: Here) -> tuple[list[Choice], dict[str, Any]] | 
 def _first_batch(sequences: list[Any], config: TrainingConfig) -> None:
     st.subheader("The first batch", anchor=False)
     st.caption(
-        f"What a run with seed {config.seed:,} is given first. Grey text is only read; the rest, and each end of a "
-        "row, is what the model is graded on (targets)."
+        f"What a run with seed {config.seed:,} reads first. Grey text is only read; the model is graded on the rest "
+        "and on each end of a row (targets)."
     )
     number = 1
     if len(sequences) > 1:
@@ -293,7 +289,7 @@ def _first_batch(sequences: list[Any], config: TrainingConfig) -> None:
 
 
 def _setting(field: str, *, disabled: bool = False) -> str:
-    """A setting of the config, typed as on New run; it is kept in the address."""
+    """A field for a setting, as on New run; the address keeps it."""
     info = form_fields()[field]
     unit = field_extra(info)["unit"]
     typed = st.text_input(
@@ -309,7 +305,7 @@ def _setting(field: str, *, disabled: bool = False) -> str:
 
 
 def _config(overrides: Mapping[str, Any]) -> TrainingConfig | None:
-    """What was typed as a config; None, and a sentence for each field, when it cannot be used."""
+    """The typed settings as a config; None, and an error for each invalid field, if they cannot be used."""
     from cognate_core.data.inspection_cache import LONGEST_LENGTH
 
     try:
@@ -329,7 +325,7 @@ def _tokenizer_words(folder: str, prepared: Mapping[str, Any]) -> str:
 
 
 def _text(text: str) -> None:
-    """A row's text as it is; of a very long one the beginning."""
+    """A row's text as it is; only the beginning of a very long one."""
     if text:
         st.text(text[:LONGEST_SHOWN])
     if len(text) > LONGEST_SHOWN:

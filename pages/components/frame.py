@@ -1,4 +1,4 @@
-"""The HTML in which every page begins: Streamlit's own, made ours."""
+"""The HTML that every page starts from: Streamlit's own, with our changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ STREAMLIT_PAGE = Path(st.__file__).with_name("static") / "index.html"
 ICON = Path(__file__).parent.parent / "icon.png"
 
 CHANGES = {
-    # Else Streamlit looks for its server below the page's own address first, and each page begins with two errors.
+    # Without it, Streamlit first looks for its server under the page's own address: two errors on each page.
     "<head>": '<head><script>window.__streamlit = {BACKEND_BASE_URL: new URL("ROOT", location).href}</script>',
     "<title>.*?</title>": "<title>Cognate Studio</title>",
     '<link rel="service-desc".*?>': "",
@@ -30,7 +30,7 @@ CHANGES = {
 
 @lru_cache(maxsize=8)  # an address may have any depth
 def html(root: str) -> bytes:
-    """The HTML of a page from which `root` leads up. What a later Streamlit has no more is not changed."""
+    """The HTML of a page, with `root` as the relative path to the studio's root. A missing pattern changes nothing."""
     text = STREAMLIT_PAGE.read_text(encoding="utf-8")
     for pattern, ours in CHANGES.items():
         text = re.sub(pattern, ours.replace("ROOT", root), text, count=1, flags=re.DOTALL)
@@ -43,7 +43,7 @@ def _streamlit_etag() -> str:
 
 
 class Frame:
-    """ASGI middleware: wherever Streamlit answers with its page, also at an address that is none, ours is sent."""
+    """ASGI middleware that replaces Streamlit's page with ours, also at unknown addresses."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -77,4 +77,4 @@ def _icon(_: Request) -> Response:
 
 
 icon = Route("/favicon.png", _icon)
-"""What app.py serves instead of Streamlit's."""
+"""Replaces Streamlit's icon in app.py."""

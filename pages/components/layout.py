@@ -1,4 +1,4 @@
-"""The frame of each page: the list of pages, a title with one sentence, and how a run's status looks."""
+"""What all pages share: the list of pages, titles, links, status badges and dialogs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cognate_core.labels import escape_streamlit
 from cognate_core.storage.rows import Run
 
 _FOLDER = Path(__file__).parent.parent
-AT_FIRST = 20  # of a long list: a browser takes seconds to draw thousands
+AT_FIRST = 20  # entries of a long list: a browser takes seconds to draw thousands
 T = TypeVar("T")
 
 _PAGES: dict[str, tuple[str, str]] = {
@@ -30,7 +30,7 @@ _PAGES: dict[str, tuple[str, str]] = {
     "glossary": ("Glossary", ":material/menu_book:"),
 }
 
-_LINES = {"solid": "━━", "dash": "╍╍", "dot": "┅┅"}  # box drawing, which screen readers pass over
+_LINES = {"solid": "━━", "dash": "╍╍", "dot": "┅┅"}  # box-drawing characters, which screen readers skip
 
 _STATUS_LOOK: dict[RunStatus, tuple[Literal["gray", "blue", "orange", "green", "red"], str]] = {
     RunStatus.QUEUED: ("gray", ":material/schedule:"),
@@ -52,7 +52,7 @@ _STATUS_LOOK: dict[RunStatus, tuple[Literal["gray", "blue", "orange", "green", "
 
 
 def page_called(name: str) -> st.Page:
-    """The page of the file `name`.py, made anew: outside a visit Streamlit makes a Page that leads nowhere."""
+    """A new Page for the file `name`.py: Streamlit makes a Page that leads nowhere if it is made outside a visit."""
     title, icon = _PAGES[name]
     return st.Page(
         _FOLDER / f"{name}.py",
@@ -64,41 +64,41 @@ def page_called(name: str) -> st.Page:
 
 
 def all_pages() -> list[st.Page]:
-    """The pages in the order of the bar at the top."""
+    """The pages in the order of the navigation bar."""
     return [page_called(name) for name in _PAGES]
 
 
 def has_arrived(page: str) -> None:
-    """Remember whether the person has just come to this page, or was on it already."""
+    """Remember whether the person has just opened this page, or was on it already."""
     st.session_state["arrives"] = st.session_state.get("page_shown") != page
     st.session_state["page_shown"] = page
 
 
 def keep_in_address(name: str, value: str, otherwise: str | None = None) -> None:
-    """Write what the page shows into its address, unless the address leads there anyway.
+    """Write what the page shows into its address, unless the address shows it anyway.
 
     Args:
-        otherwise: what the page shows when its address does not say.
+        otherwise: what the page shows without it in the address.
     """
-    # Of a page that has just been opened Streamlit writes it behind the address of the page before, so that Back leads
-    # to neither of them as it was.
+    # Right after a page opens, Streamlit would add it to the address of the previous page, and Back would then restore
+    # neither page.
     if not st.session_state["arrives"] and value != otherwise:
         st.query_params[name] = value
 
 
 def told_apart(words: Mapping[str, str]) -> dict[str, str]:
-    """What stands in a list for each id: Streamlit takes entries of the same words for one, and opens the first."""
+    """Unique list labels by id: Streamlit treats entries with the same label as one and opens the first."""
     alike = Counter(words.values())
     return {each: text if alike[text] == 1 else f"{text} ({each})" for each, text in words.items()}
 
 
 def name_tab(name: str) -> None:
-    """Call the browser's tab after what the page shows."""
+    """Name the browser tab after what the page shows."""
     st.set_page_config(page_title=f"{name} - Cognate Studio")
 
 
 def page_header(title: str, sentence: str) -> None:
-    """The page's name and what it is for."""
+    """The page's title and purpose."""
     st.title(title, anchor=False)
     st.caption(sentence)
 
@@ -110,17 +110,17 @@ def status_badge(status: RunStatus) -> None:
 
 
 def shown(label: str) -> str:
-    """A person's text so that Streamlit's Markdown shows it as typed."""
+    """A person's text, escaped: Streamlit's Markdown shows it as typed."""
     return escape_streamlit(label)
 
 
 def show_refusal(error: CognateError) -> None:
-    """Why something could not be done, in its own sentence."""
+    """Show the error's own message."""
     st.error(shown(str(error)), icon=":material/error:")
 
 
 def ask_first(question: str, what_happens: str, button: str, do: Callable[[], object]) -> None:
-    """A dialog that asks once, then does it and draws the page again. A refusal is a sentence in the dialog."""
+    """Ask for confirmation in a dialog, then run `do` and redraw the page. The dialog shows an error if it fails."""
 
     @st.dialog(question)
     def ask() -> None:
@@ -141,7 +141,7 @@ def ask_first(question: str, what_happens: str, button: str, do: Callable[[], ob
 
 
 def run_link(run: Run, label: str | None = None) -> None:
-    """A link to the run on Monitor, behind a piece of the run's line as the charts draw it."""
+    """A link to the run on Monitor, after a sample of its line in the charts."""
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall", width="content"):
         colour = run_colour(run.colour, dark=st.context.theme.type == "dark")
         st.markdown(f':color[{_LINES[run_dash(run.colour)]}]{{foreground="{colour}"}}', width="content")
@@ -159,7 +159,7 @@ def sweep_link(group_id: str, label: str) -> None:
 
 
 def in_parts(items: Sequence[T], key: str, at_first: int = AT_FIRST) -> Iterator[T]:
-    """The first of `items` to draw, and below them a button for as many again; `key` is the list's own."""
+    """The first `items`, and below them a button that doubles their number. `key`: unique to the list."""
     most = int(st.session_state.get(f"shown-{key}", at_first))
     yield from items[:most]
     if len(items) > most:

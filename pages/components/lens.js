@@ -1,6 +1,6 @@
-// Colours words by ponder steps or by memory, and tells of the word that a person chose. Text is only ever set as text.
+// Colours words by ponder steps or by memory, and describes the chosen word. Text is only ever set as text, not HTML.
 
-// The opacity of the strongest colour leaves the words readable (4.5 : 1) on a light and on a dark ground.
+// The opacity of the strongest colour keeps words readable (4.5 : 1) on a light and on a dark background.
 const BLUE = { light: [0, 114, 178, 0.75], dark: [0, 114, 178, 0.75] }
 const ORANGE = { light: [230, 159, 0, 0.75], dark: [230, 159, 0, 0.45] }
 
@@ -16,18 +16,18 @@ const MODES = {
     },
     legend: ([low, high]) =>
       low === high
-        ? `Every word took ${low} ponder step${low === 1 ? "" : "s"}: the model treats all alike.`
+        ? `Every word took ${low} ponder step${low === 1 ? "" : "s"}: the model treats all words alike.`
         : "Ponder steps before each word:",
     marks: ([low, high]) => Array.from({ length: high - low + 1 }, (_, n) => [low + n, `${low + n}`]),
   },
   memory: {
-    label: "How far it opened to memory",
+    label: "How much memory it used",
     has: (word) => word.recall !== null,
     colour: ORANGE,
     value: (word) => word.recall,
     scale: (words) => [0, Math.max(0.001, ...words.map((word) => word.recall))],
     legend: ([, high]) =>
-      high <= 0.001 ? "It hardly looked at any note: there are none yet, or none was of use." : "Opened to its notes:",
+      high <= 0.001 ? "It hardly looked at its notes: there are none yet, or none helped." : "How much it used its notes:",
     marks: ([, high]) => (high <= 0.001 ? [] : [0, 0.5, 1].map((part) => [part * high, percent(part * high)])),
   },
 }
@@ -117,19 +117,19 @@ export default function ({ data, parentElement }) {
     if (word.ponder_steps !== null) {
       facts.push(`thought for ${word.ponder_steps} ponder step${word.ponder_steps === 1 ? "" : "s"}`)
     }
-    if (word.recall !== null) facts.push(`opened ${percent(word.recall)} to memory`)
+    if (word.recall !== null) facts.push(`memory use ${percent(word.recall)}`)
     about.replaceChildren(element("div", `${facts.join(", ")}.`))
     if (word.recall === null) return
     if (!word.notes.length) {
-      about.append(element("div", "It looked at no note: none was written yet."))
+      about.append(element("div", "It looked at no notes: there are none yet."))
       return
     }
-    about.append(element("div", "Notes that it looked at (those of this text are underlined):"))
+    about.append(element("div", "Notes that it looked at (notes of this text are underlined):"))
     const list = document.createElement("ul")
     for (const note of word.notes) {
       const before = words.slice(Math.max(0, note.place - 4), note.place + 1)
       const origin = note.place === null ? "an earlier text" : quoted(before.map((each) => each.text).join(""))
-      list.append(element("li", `${quoted(note.word)}, ${percent(note.share)} of the looking, from ${origin}`))
+      list.append(element("li", `${quoted(note.word)}, ${percent(note.share)} of its attention, from ${origin}`))
       if (note.place !== null) spans[note.place].classList.add("source")
     }
     about.append(list)

@@ -1,4 +1,4 @@
-"""The lens: a text coloured by how long the model thought before each word, or by how much it took from memory."""
+"""The lens: text coloured by how long the model thought before each word, or by how much memory it used."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ _component = st.components.v2.component(
 
 
 def lens(words: Sequence[Any], *, key: str) -> None:
-    """Show the words, each a ShownWord of the playground. What was typed stands in italics.
+    """Show the words, each a ShownWord of the playground. The prompt is in italics.
 
-    What the model does not have is not offered.
+    Only the modes that the model has are offered.
     """
     dark = st.context.theme.type == "dark"
     _component(key=key, data={"words": [dataclasses.asdict(word) for word in words], "dark": dark})

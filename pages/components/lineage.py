@@ -1,4 +1,4 @@
-"""Where a model came from: its run and the run before that, its data, its settings, and the computer."""
+"""Where a model came from: its run and that run's parent, its data, its settings, and the computer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pages.components.tables import table
 
 
 def lineage(manager: RunManager, model: TrainedModel) -> None:
-    """The run, the data, the settings and the computer that a model is made of."""
+    """The run, data, settings and computer that made the model."""
     run = manager.log.run(model.run_id)
     st.subheader("Where it came from (lineage)", anchor=False)
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -30,7 +30,7 @@ def lineage(manager: RunManager, model: TrainedModel) -> None:
 
 
 def data(run: Run) -> None:
-    """What it read, by source, and the hash of it all."""
+    """What the run read, by source, and the content hash."""
     report = run.data_report
     if not report:
         st.caption("What it read was not recorded.")
@@ -47,22 +47,22 @@ def data(run: Run) -> None:
         ],
     )
     if report["fallback"]:
-        st.caption("None of the datasets asked for could be had: built-in problems stood in for them.")
-    st.caption("Hash of all its text and of how it was prepared (content hash)")
+        st.caption("None of the chosen datasets could be loaded; built-in problems were used instead.")
+    st.caption("Hash of all its text and how it was prepared (content hash)")
     st.code(report["content_hash"], language=None)
 
 
 def settings(run: Run) -> None:
-    """What was set otherwise than in the preset that it is nearest to."""
+    """The settings that differ from the nearest preset."""
     if run.config_error:
-        st.caption(f"Its settings cannot be read. {shown(run.config_error)}")
+        st.caption(f"The settings cannot be read. {shown(run.config_error)}")
         return
     preset = nearest_preset(run.config)
     names = [name for name in config_difference([preset.config, run.config]) if name not in HIDDEN_FIELDS]
     if not names:
         st.caption(f"All settings are those of the preset {shown(preset.title)}.")
         return
-    st.caption(f"Settings that differ from the preset it is nearest to, {shown(preset.title)}; all others are equal.")
+    st.caption(f"Settings that differ from the nearest preset, {shown(preset.title)}; all others are the same.")
     fields = form_fields()
     table(
         [
@@ -79,7 +79,7 @@ def settings(run: Run) -> None:
 
 
 def computer(model: TrainedModel) -> None:
-    """What calculated it. A model of an earlier version does not know all of it."""
+    """The computer that trained the model. Models of earlier versions may lack some of it."""
     stats = model.details["training_stats"]
     words = {
         "processor": "Processor",

@@ -1,21 +1,20 @@
-// Draws charts and, while a run goes on, asks the studio for new points and changes the charts in place: no flicker,
-// and zoom stays. Colours of text and ground are the page's own, light or dark. Text is only ever set as text.
+// Draws charts and, during a run, asks the studio for new points and updates the charts in place: no flicker, and the
+// zoom stays. Text and background use the page's own colours, light or dark. Text is only ever set as text, not HTML.
 
 const PAUSE_MS = 500
-const EAGER_UPDATES = 4 // the first points come as soon as they can
-const SMALL_EVERY = 4 // the small charts follow at every fourth update
-// After an update the page rests this many times as long as the update took, so that watching a run does not slow it:
-// both share the same processor.
+const EAGER_UPDATES = 4 // the first points appear as soon as possible
+const SMALL_EVERY = 4 // small charts are redrawn at every fourth update
+// After an update the page rests this many times as long as the update took: browser and training share a processor.
 const REST = 4
 const LONGEST_PAUSE_MS = 4000
 const TRY_AGAIN_MS = 1000
-const DOUBLE_CLICK_MS = 300 // a second click within them makes it a double click, which resets the zoom
+const DOUBLE_CLICK_MS = 300 // a second click within this time is a double click, which resets the zoom
 const NARROW_LETTERS = 15
-const SILENT_SECONDS = { slow: 5, bad: 30 } // a worker says something each second
+const SILENT_SECONDS = { slow: 5, bad: 30 } // a worker sends a sign of life each second
 
 let plotly = null
 
-// The studio may be served below a folder of another server.
+// The studio may be served under a path of another server.
 function ownAddress(path) {
   return new URL(path, window.__streamlit.BACKEND_BASE_URL).href
 }
@@ -54,7 +53,7 @@ function placeOf(root, { title, help, alt, wide }) {
 }
 
 function showFindings(root, findings, choose) {
-  if (JSON.stringify(findings) === root.shownFindings) return // a button must not go while it is pressed
+  if (JSON.stringify(findings) === root.shownFindings) return // keep a button that may be being pressed
   root.shownFindings = JSON.stringify(findings)
   root.findings.replaceChildren(
     ...findings.map((finding, number) => {
@@ -125,8 +124,8 @@ async function draw(root, { charts, findings }, all, component) {
   })
 }
 
-// Names beside the curves, where there is little room: of two that begin alike the ends tell them apart. One with an
-// escaped letter is left as it is.
+// Names beside the curves have little room: names with the same beginning are told apart by their ends. A name with an
+// escaped character stays as it is.
 function shortened({ text, xref }) {
   const fits = xref !== "paper" || text.length <= NARROW_LETTERS || text.includes("&")
   return fits ? text : `${text.slice(0, 5)}…${text.slice(6 - NARROW_LETTERS)}`
@@ -134,7 +133,7 @@ function shortened({ text, xref }) {
 
 function showControls(place, controls, chosen, change) {
   place.change = change
-  if (JSON.stringify(controls) === place.shown) return // else it would lose the focus
+  if (JSON.stringify(controls) === place.shown) return // redrawing would lose the focus
   place.shown = JSON.stringify(controls)
   place.replaceChildren(
     ...controls.map(({ name, label, choices }) => {
@@ -161,37 +160,37 @@ function light(words, help, state) {
 function showLights(place, alive, pageSeconds, connected) {
   const lights = []
   if (alive.elsewhere) {
-    lights.push(light("Trainer: in another studio", "Another process trains; this one only looks.", "unknown"))
+    lights.push(light("Trainer: in another studio", "Another process trains; this one is read-only.", "unknown"))
   } else if (alive.trainer === null) {
-    lights.push(light("Trainer: at rest", "Nobody works on this run just now.", "unknown"))
+    lights.push(light("Trainer: at rest", "Nothing is training this run now.", "unknown"))
   } else {
     const { slow, bad } = SILENT_SECONDS
-    const silent = alive.trainer + (connected ? 0 : pageSeconds) // what it does since the page was cut off, nobody knows
+    const silent = alive.trainer + (connected ? 0 : pageSeconds) // while disconnected, the page cannot know more
     const state = silent > bad ? "bad" : silent > slow ? "slow" : "good"
-    lights.push(light(`Trainer: heard ${ago(silent)}`, "The training process gives a sign each second.", state))
+    lights.push(light(`Trainer: heard ${ago(silent)}`, "The training process sends a sign of life each second.", state))
   }
   if (!connected) lights.push(light("Log: not known", "The studio does not answer.", "unknown"))
   else lights.push(
     alive.log
-      ? light(`Log: ${Math.round(alive.log)} s late`, "Figures wait to be written. Training goes on.", "slow")
-      : light("Log: up to date", "What was measured is written at once.", "good"),
+      ? light(`Log: ${Math.round(alive.log)} s late`, "Figures wait to be written. Training continues.", "slow")
+      : light("Log: up to date", "Figures are written at once.", "good"),
   )
   lights.push(
     connected
-      ? light(`This page: ${ago(pageSeconds)}`, "When this page last heard of the studio.", "good")
-      : light(`This page: cut off, ${ago(pageSeconds)}`, "The studio does not answer. The page goes on trying.", "bad"),
+      ? light(`This page: ${ago(pageSeconds)}`, "When the studio last answered this page.", "good")
+      : light(`This page: cut off, ${ago(pageSeconds)}`, "The studio does not answer. The page keeps trying.", "bad"),
   )
-  if (alive.memory) lights.push(light(`Memory: ${alive.memory}`, "What the training process has in memory now.", "plain"))
+  if (alive.memory) lights.push(light(`Memory: ${alive.memory}`, "Memory that the training process uses now.", "plain"))
   place.replaceChildren(...lights)
 }
 
-// What was chosen of the look, as far as it can still be chosen.
+// The chosen options that still exist.
 function remembered(controls) {
   let look = {}
   try {
     look = JSON.parse(sessionStorage.getItem("cognate-look")) ?? {}
   } catch {
-    // nothing that can be read
+    // unreadable
   }
   return Object.fromEntries(
     controls.map(({ name, choices, first }) => [name, choices.includes(look[name]) ? look[name] : first]),
@@ -208,12 +207,12 @@ export default function (component) {
   const generation = (root.generation = (root.generation ?? 0) + 1)
   const current = () => generation === root.generation && root.isConnected
   const chosen = remembered(data.controls)
-  // The charts that came with the page, until they are drawn or another look is chosen.
+  // The charts that came with the page, until they are drawn or other options are chosen.
   let given = data.controls.every(({ name, first }) => chosen[name] === first) ? data : null
   let seen = ""
-  let drawn = false // whether what is chosen can be seen
+  let drawn = false // whether the chosen options are visible
   let updates = 0
-  let turn = 0 // of the newest question: what another one is answered is not drawn any more
+  let turn = 0 // of the newest request; answers to older ones are ignored
   let heard = performance.now()
   let alive = null
   let connected = true
@@ -234,7 +233,7 @@ export default function (component) {
   async function answer() {
     const asked = { ...chosen, after: seen }
     const reply = await fetch(`${ownAddress(data.address)}&${new URLSearchParams(asked)}`)
-    const news = await reply.json().catch(() => ({})) // not ours when something else answers in the studio's place
+    const news = await reply.json().catch(() => ({})) // not JSON if another server answers
     if (!reply.ok || !news.alive) throw new Error(news.problem ?? "The studio does not answer as expected. Reload the page.")
     return news
   }
@@ -278,7 +277,7 @@ export default function (component) {
       problem.textContent = error.message
     }
     tick()
-    if (data.going || !drawn) root.timer = setTimeout(update, pause) // what was chosen comes to be seen at last
+    if (data.going || !drawn) root.timer = setTimeout(update, pause) // until the chosen options are visible
   }
 
   lights.replaceChildren()

@@ -1,8 +1,8 @@
-"""Charts which follow their runs by themselves, the lights that tell whether all is alive, and what can be clicked.
+"""Charts that follow their runs by themselves, the status lights, and what can be clicked.
 
-`st.plotly_chart` (Streamlit 1.67) builds its chart anew whenever the data change: it flickers and loses the zoom, and
-drawing a page again each second slowed training by 42 % on two cores (docs/experiments.md). This component draws with
-the same library, asks `/live` for new points, and changes its charts in place.
+`st.plotly_chart` (Streamlit 1.67) rebuilds its chart whenever the data change: it flickers and loses the zoom, and
+redrawing a page each second slowed training by 42 % on two cores (docs/experiments.md). This component draws with the
+same library, asks `/live` for new points, and updates its charts in place.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from cognate_core.insight.words import size
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.rows import Run
 
-MOST_KEPT = 16  # charts of a run and model, light or dark, for all who watch
+MOST_KEPT = 16  # sets of charts, one for each run, model and look, shared by all viewers
 MOST_COMPARED = 12
-REST = 8  # times as long as a look at the run took, there is no other: watching takes a ninth of one core at most
+REST = 8  # pause between two reads, times the duration of a read: watching takes at most a ninth of one core
 
 SMOOTHING = {"none": 0.0, "light": 0.02, "medium": 0.06, "strong": 0.15}
 ALONG: dict[str, By] = {"steps": "step", "time": "time", "tokens": "tokens"}
@@ -42,14 +42,14 @@ CONTROLS = {
     "scale": ("Loss scale", ["linear", "logarithmic"], "linear"),
     "along": ("Along the bottom", list(ALONG), "steps"),
 }
-"""What can be chosen of the look: the label, the choices, and the first one."""
+"""The options of the charts: label, choices, default."""
 
 _component = st.components.v2.component(
     "live_charts",
     html="""
     <div class="live-head">
-      <div class="live-lights" role="group" aria-label="Is everything alive?"></div>
-      <div class="live-controls" role="group" aria-label="How the curves are drawn"></div>
+      <div class="live-lights" role="group" aria-label="Status"></div>
+      <div class="live-controls" role="group" aria-label="Chart options"></div>
     </div>
     <div class="live-charts"></div>
     <p class="live-problem" role="status"></p>
@@ -61,10 +61,10 @@ _component = st.components.v2.component(
 
 
 def live_charts(manager: RunManager, run: Run, model_name: str) -> Any:
-    """Show the charts of one model of a run; while the run goes on, they follow it.
+    """Show the charts of one model of a run; they follow an active run.
 
     Returns:
-        what the person did just now: `step` when one was clicked, `finding` (its number) when its remedy was.
+        what was just clicked: `step` for a step, `finding` (its number) for a finding's remedy.
     """
     going = not run.status.is_terminal and run.status is not RunStatus.PAUSED
     asked = {"run": run.id, "model": model_name}
@@ -73,7 +73,7 @@ def live_charts(manager: RunManager, run: Run, model_name: str) -> Any:
 
 
 def live_comparison(manager: RunManager, runs: Sequence[Run]) -> Any:
-    """Show several runs over one another; while one goes on, the charts follow it. What was clicked is returned."""
+    """Show the overlaid curves of several runs; they follow active runs. Returns what was just clicked."""
     going = any(not run.status.is_terminal and run.status is not RunStatus.PAUSED for run in runs)
     return _mounted(manager, {"runs": ",".join(run.id for run in runs)}, "comparison", going=going)
 
@@ -95,30 +95,30 @@ def _mounted(manager: RunManager, asked: Mapping[str, str], key: str, *, going: 
 
 
 def _nothing() -> None:
-    """Streamlit wants to be told that somebody listens to a trigger."""
+    """Streamlit requires a callback for each trigger."""
 
 
 def still_charts(charts: list[dict[str, Any]], key: str) -> None:
-    """Show charts that do not change; another `key` for other charts."""
+    """Show charts that do not change. Different charts need a different `key`."""
     data = {"charts": charts, "findings": [], "controls": [], "going": False, "clickable": False}
     _component(key=key, data=data)
 
 
 @dataclass(slots=True)
 class _Charts:
-    """Charts as the component reads them, with a word that changes when there is something new to draw."""
+    """Charts as JSON for the component; `seen` changes when there is something new to draw."""
 
     seen: str
     as_json: bytes
     rest_until: float  # by the monotonic clock
 
 
-_kept: dict[tuple[Any, ...], _Charts] = {}  # the last one asked for stands last
-_building = threading.Lock()  # of all who wait for the same charts, one builds them
+_kept: dict[tuple[Any, ...], _Charts] = {}  # in the order of use, the latest last
+_building = threading.Lock()  # one thread builds at a time; the others reuse its charts
 
 
 def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> _Charts:
-    """The newest charts; without `at_once` perhaps those of a moment ago. Raises RunError when there is no such run."""
+    """The newest charts; without `at_once` possibly slightly older ones. Raises RunError if a run does not exist."""
     log, look = manager.log, _look(asked)
     run_ids = [asked["run"]] if "run" in asked else [each for each in asked.get("runs", "").split(",") if each]
     key = (log.path, *run_ids, "run" in asked, asked.get("model", ""), look)
@@ -127,7 +127,7 @@ def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> 
         start = time.monotonic()
         if built is None or at_once or start > built.rest_until:
             runs = [log.run(run_id) for run_id in run_ids[:MOST_COMPARED]]
-            # Before the charts: what comes between is drawn twice.
+            # Read before the charts: what arrives in between is drawn twice, not missed.
             newest = [(run.name, log.newest_ids(run.id)) for run in runs]
             seen = hashlib.sha256(repr(newest).encode(errors="replace")).hexdigest()[:16]
             if built is None or built.seen != seen:
@@ -148,7 +148,7 @@ def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> 
 
 
 def _look(asked: Mapping[str, str]) -> Look:
-    """What was chosen of the look; what is not among the choices is as at first."""
+    """The chosen options; the default replaces an unknown choice."""
     chosen = {
         name: asked[name] if asked.get(name) in choices else first for name, (_, choices, first) in CONTROLS.items()
     }
@@ -157,7 +157,7 @@ def _look(asked: Mapping[str, str]) -> Look:
 
 
 def _live(request: Request) -> Response:
-    """New points, and how alive all is, for the component."""
+    """New points and the status lights for the component."""
     asked = cast(Mapping[str, str], request.query_params)
     manager = current_manager()
     try:
@@ -175,8 +175,8 @@ def _live(request: Request) -> Response:
 
 
 def _signs_of_life(manager: RunManager, run_ids: Sequence[str]) -> dict[str, Any]:
-    """How long nothing was heard of the most silent trainer (None: nobody trains, or not for this studio), the memory
-    they have together, and how late the log is. The page itself knows how old it is."""
+    """For the status lights: seconds since the last sign of life of the most silent trainer (None: none trains in this
+    studio), their total memory, how late the log is, and whether this studio is read-only."""
     silent = [seconds for run_id in run_ids if (seconds := manager.silent_seconds(run_id)) is not None]
     memory = sum(manager.memory_bytes(run_id) or 0 for run_id in run_ids)
     return {
@@ -192,4 +192,4 @@ def _plotly(_: Request) -> Response:
 
 
 routes = [Route("/live", _live), Route("/plotly.min.js", _plotly)]
-"""What the component asks the server for; app.py mounts them."""
+"""Routes that the component calls; app.py mounts them."""

@@ -1,4 +1,4 @@
-"""What is known of a model at a glance: its name, what a person says of it, its figures, and its files."""
+"""A model at a glance: its name, note and tags, figures, and files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KIND_WORDS = {
 
 
 def headline(manager: RunManager, model: TrainedModel) -> None:
-    """Name, state, tags and note, and the way to change them."""
+    """Name, status, tags and note, and a button to edit them."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.header(shown(model.name), anchor=False, width="content")
         st.badge(model.status, color="green" if model.status == "completed" else "gray")
@@ -48,11 +48,11 @@ def headline(manager: RunManager, model: TrainedModel) -> None:
 
 @st.dialog("Describe this model")
 def describe(manager: RunManager, model: TrainedModel) -> None:
-    """Another name, a note, tags. Its files keep their names."""
+    """Edit the name, note and tags. The files keep their names."""
     known = sorted({tag for each in manager.log.models() for tag in each.tags}, key=str.casefold)
     with st.form(f"describe-{model.id}", border=False):
         title = st.text_input("Name", model.name, help="Its run and its files keep their names.")
-        note = st.text_area("Note", model.note, placeholder="What you want to remember of it")
+        note = st.text_area("Note", model.note, placeholder="What you want to remember about it")
         tags = st.multiselect(
             "Tags",
             known,
@@ -74,7 +74,7 @@ def describe(manager: RunManager, model: TrainedModel) -> None:
 
 
 def figures(model: TrainedModel) -> None:
-    """What was measured of the model."""
+    """The model's measured figures."""
     stats = model.details["training_stats"]
     st.subheader("Its figures", anchor=False)
     with st.container(horizontal=True):
@@ -87,28 +87,28 @@ def figures(model: TrainedModel) -> None:
         st.metric("Time", duration(stats["seconds"]), width="content")
     if model.step < stats["steps"]:
         early = shown(stats.get("ended_early", ""))
-        st.caption(f"{early} The weights are those of step {model.step:,}, at its best check.".strip())
+        st.caption(f"{early} The weights are from step {model.step:,}, its best check.".strip())
     unseen = "text" if model.writes_text else "problems"
     st.subheader(f"How wrong it is on unseen {unseen} (held-out loss)", anchor=False, help=explained("held-out loss"))
     if not stats["heldout_loss"]:
-        st.caption("Not measured: training was stopped before its end. The run's curves have the last checks.")
+        st.caption("Not measured: training was stopped early. The run's curves have the last checks.")
         return
     table(
         [
             {
                 "dataset": dataset,
-                "loss (nats a token)": loss,
+                "loss (nats per token)": loss,
                 "bits per byte": stats.get("heldout_bits_per_byte", {}).get(dataset),
-                "as unsure as choosing among": perplexity(loss),
+                "as unsure as a choice among": perplexity(loss),
             }
             for dataset, loss in stats["heldout_loss"].items()
         ],
         column_config={
-            "loss (nats a token)": st.column_config.NumberColumn(format="%.3f"),
+            "loss (nats per token)": st.column_config.NumberColumn(format="%.3f"),
             "bits per byte": st.column_config.NumberColumn(format="%.3f", help=explained("bits per byte"))
             if model.writes_text
             else None,
-            "as unsure as choosing among": st.column_config.NumberColumn(
+            "as unsure as a choice among": st.column_config.NumberColumn(
                 format="%.1f tokens", help=explained("perplexity", "This is the perplexity.")
             ),
         },
@@ -117,7 +117,7 @@ def figures(model: TrainedModel) -> None:
 
 
 def files(manager: RunManager, model: TrainedModel) -> None:
-    """Each file, and all of them."""
+    """A download for each file, and one for all."""
     st.subheader("Files", anchor=False)
     rows = manager.log.artifacts(model.id)
     st.download_button(
@@ -142,7 +142,7 @@ def files(manager: RunManager, model: TrainedModel) -> None:
             )
     with st.expander("Checksums (sha256)"):
         st.code("\n".join(f"{row['sha256']}  {row['path'].rsplit('/', 1)[-1]}" for row in rows), language=None)
-        st.caption("Of each file as training wrote it. `sha256sum` gives the same while a file is unchanged.")
+        st.caption("Each file as training wrote it. `sha256sum` gives the same value if the file is unchanged.")
 
 
 def _content(manager: RunManager, path: str) -> bytes:

@@ -1,4 +1,4 @@
-"""What a run will need and do, beside the form: size, memory, disk, measured time, and the plan drawn."""
+"""What a run needs and does, beside the form: size, memory, disk, measured time, and charts of the plan."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from pages.components.layout import show_refusal
 
 
 def show_needs(place: DeltaGenerator, config: TrainingConfig, report: dict[str, Any] | None) -> None:
-    """Parameters, memory and disk. Counting loads torch, which takes seconds the first time: the form is up before.
+    """Parameters, memory and disk. Counting loads torch, which takes seconds the first time: the form is drawn before.
 
-    `report`: of an earlier run with the same data, if there is one. Else the vocabulary may still become smaller.
+    `report`: of an earlier run with the same data, if any. Without it the vocabulary may turn out smaller.
     """
     fitted = config.fitted(report)
     with place, st.spinner("Counting the parameters"):
         needs = estimate(fitted)
     with place.container():
         known = config.task != "text" or (report is not None and report.get("fitted"))
-        why = "" if known else "At most: how many tokens the text makes is known once a run has prepared it."
+        why = "" if known else "At most: the exact number of tokens is known once a run has prepared the text."
         if fitted.vocab_size < config.vocab_size:
-            why = f"With the {fitted.vocab_size:,} tokens that this text makes; {config.vocab_size:,} are asked for."
+            why = f"With the {fitted.vocab_size:,} tokens that this text yields; the limit is {config.vocab_size:,}."
         label = "Parameters" if known else "Parameters, at most"
         st.metric(label, compact(needs.parameters["total"]), help=explained("parameters", why))
         parts = {part: count for part, count in needs.parameters.items() if part != "total"}
@@ -63,7 +63,7 @@ def _memory_help(needs: Estimate) -> str:
 
 
 def time_estimate_of(manager: RunManager, config: TrainingConfig, models: int) -> TimeEstimate | None:
-    """What was measured for just these settings, and a button to measure it."""
+    """The time estimate measured for exactly these settings, and a button to measure it."""
     from cognate_core.runs.time_estimate import measured_time_estimate
 
     wanted = (config.model_dump_json(), models)
@@ -74,7 +74,7 @@ def time_estimate_of(manager: RunManager, config: TrainingConfig, models: int) -
         "How long will it take?" if time_estimate is None else "Measure again",
         icon=":material/timer:",
         width="stretch",
-        help="Trains the first steps on this computer, for some twenty seconds, and reckons.",
+        help="Trains the first steps on this computer for about twenty seconds, and estimates the time from them.",
     ):
         try:
             with st.spinner("Rehearsing the first steps"):
@@ -91,9 +91,11 @@ def time_estimate_of(manager: RunManager, config: TrainingConfig, models: int) -
         help=_time_estimate_help(time_estimate),
     )
     if time_estimate.missing_data:
-        st.caption(f"Without {', '.join(time_estimate.missing_data)}, not on this computer yet: it may take longer.")
+        st.caption(
+            f"Without {', '.join(time_estimate.missing_data)}, which is not on this computer yet: it may take longer."
+        )
     if time_estimate.busy:
-        st.caption("Measured while another run was going: it may well be quicker.")
+        st.caption("Measured during another run: training alone may be faster.")
     return time_estimate
 
 
@@ -101,20 +103,20 @@ def _time_estimate_help(time_estimate: TimeEstimate) -> str:
     words = (
         f"{time_estimate.steps_measured} steps took {time_estimate.step_seconds:.2f} s each, with "
         f"{time_estimate.threads} thread(s), and at most {size(time_estimate.memory_bytes)} of memory. Included: "
-        "checks, samples, checkpoints and the last check over all held-out text. Not included: fetching and "
+        "checks, samples, checkpoints and the last check over all held-out text. Not included: downloading and "
         "preparing data."
     )
     quickest = time_estimate.quickest_step_seconds
     if quickest is not None and quickest != time_estimate.step_seconds:
         words += (
-            f" A model that learns ponders less and less: a step in which each token is gone over once took "
-            f"{quickest:.2f} s, and the shorter time is reckoned with that."
+            f" A model ponders less as it learns: a step with one pass over each token took {quickest:.2f} s, which "
+            "gives the shorter time."
         )
     return words
 
 
 def show_plan(config: TrainingConfig, report: dict[str, Any] | None) -> None:
-    """The learning rate and the passes through the data, as they will be. `report`: as of `show_needs`."""
+    """Charts of the planned learning rate and passes through the data. `report`: as for `show_needs`."""
     view = View(dark=st.context.theme.type == "dark")
     st.markdown("**Learning rate, by step**")
     st.plotly_chart(schedule_chart(config, view), key="plan-rate", config={"displayModeBar": False})
@@ -123,10 +125,10 @@ def show_plan(config: TrainingConfig, report: dict[str, Any] | None) -> None:
         st.markdown("**How often each text is read (passes)**")
         st.plotly_chart(passes_chart(config, sequences, view), key="plan-passes", config={"displayModeBar": False})
     else:
-        st.caption("How often each text is read is known once a run has prepared these data.")
+        st.caption("How often each text is read is known once a run has prepared this data.")
 
 
 def known_sequences(report: dict[str, Any] | None) -> dict[str, int]:
-    """How many sequences each dataset has, by the report of an earlier run with the same data; empty without one."""
+    """How many sequences each dataset has, from the report of an earlier run with the same data; empty without one."""
     sources = report["sources"] if report else []
     return {source["name"]: source["train_sequences"] for source in sources if source["loaded"]}

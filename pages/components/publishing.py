@@ -1,4 +1,4 @@
-"""Publishing a model on the Hugging Face hub: what is sent, where to, and who sees it."""
+"""Publish a model on the Hugging Face hub: what is sent, where, and who can see it."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from pages.components.layout import show_refusal, shown
 
 
 def publish(manager: RunManager, model: TrainedModel) -> None:
-    """The way to publish a model. Without a token, how to set it."""
+    """The form to publish a model; without a token, how to set one."""
     with st.expander("Publish on the Hugging Face hub"):
         st.caption(WHAT_IS_SENT)
         if not has_token():
             st.info(HOW_TO_SET_IT, icon=":material/key:")
             return
         with st.form(f"publish-{model.id}", border=False):
-            repo_id = st.text_input("Repository", placeholder="owner/name", help="It is made if it is not there yet.")
+            repo_id = st.text_input("Repository", placeholder="owner/name", help="It is created if it does not exist.")
             license_name = st.selectbox(
                 "License",
                 LICENSES,
                 index=None,
                 placeholder="None chosen",
-                help="What others may do with the model. Without one: nothing, until you say otherwise.",
+                help="What others may do with the model. Without a license: nothing.",
             )
-            private = st.toggle("Private", True, help="On: only you see it. On the hub you can change that later.")
+            private = st.toggle("Private", True, help="On: only you can see it. You can change this on the hub later.")
             pressed = st.form_submit_button("Publish", icon=":material/cloud_upload:")
         if not pressed:
             return
@@ -47,7 +47,7 @@ def publish(manager: RunManager, model: TrainedModel) -> None:
             show_refusal(error)
         else:
             place.success(
-                "It is published, and only you can see it." if private else "It is published for everybody.",
+                "Published. Only you can see it." if private else "Published. Everybody can see it.",
                 icon=":material/cloud_done:",
             )
             st.code(address, language=None)

@@ -1,4 +1,4 @@
-"""Finding a learning rate beside its field: a search, its curve, and a press that fills the field."""
+"""The learning rate search next to its field: start it, see its curve, and fill the field with its suggestion."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pages.components.layout import show_refusal, shown
 
 LOOK_SECONDS = 1.0
 WHAT_IT_DOES = (
-    "Trains this model on these data for about a minute with a rate that grows, and draws the loss over it. A model "
-    "whose steps are slow takes longer; data that no run has prepared are prepared first. It is a short look: how long "
-    "a run is and how its rate falls matter, too."
+    "Trains this model on this data for about a minute while the rate grows, and draws the loss over the rate. A slow "
+    "model takes longer; data that no run has prepared is prepared first. The result is only a guide: a run's length "
+    "and how its rate falls matter, too."
 )
 
 
 def rate_finder(manager: RunManager, config: TrainingConfig | None, key: str) -> None:
-    """The button, and what came of the last search. `key`: of the field that is filled."""
+    """The button and the last search's result. `key`: of the field to fill."""
     search = manager.rate_finder.state
     going = search is not None and not search.ended
     if st.button(
@@ -45,11 +45,11 @@ def rate_finder(manager: RunManager, config: TrainingConfig | None, key: str) ->
     elif config is not None and search.is_of(config):
         _found(search, key)
     elif config is not None:
-        st.caption("The last search was with other settings.")
+        st.caption("The last search used other settings.")
 
 
 def _progress(manager: RunManager) -> None:
-    """How far the search is, looked at again and again until it has ended."""
+    """The search's progress, refreshed until it has ended."""
     search = manager.rate_finder.state
     if search is None or search.ended:
         st.rerun()
@@ -76,14 +76,14 @@ def _curve(search: RateSearch, key: str) -> None:
     _chart(search, suggestion)
     steps = f"{len(search.rates)} steps in {search.seconds:.0f} s"
     if suggestion is None:
-        why = "the loss did not clearly fall at any rate" if search.complete else "the search did not come to its end"
+        why = "the loss did not clearly fall at any rate" if search.complete else "the search did not finish"
         st.caption(f"{steps}: {why}, so nothing is suggested.")
         return
-    rate = float(f"{suggestion:.1e}")  # more digits would promise too much
+    rate = float(f"{suggestion:.1e}")  # more digits would suggest false precision
     st.button(f"Use {as_text(rate)}", icon=":material/check:", key="use_rate", on_click=_fill, args=(key, rate))
     st.caption(
-        f"{steps}. Suggested is a tenth of the rate with the lowest loss. It is a short look: try rates around it in "
-        "full runs, too."
+        f"{steps}. The suggestion is a tenth of the rate with the lowest loss. It is only a guide: try rates around it "
+        "in full runs, too."
     )
 
 

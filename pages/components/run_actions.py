@@ -1,4 +1,4 @@
-"""What can be done with a run: pause, resume, stop, cancel, delete. Several pages show these."""
+"""The actions on a run that several pages share: pause, resume, stop, cancel, delete."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pages.components.sharing import hand_on_buttons
 
 
 def active_buttons(manager: RunManager, run: Run) -> None:
-    """The ways to end a run that waits or is going on. A weaker one cannot follow a stronger one."""
+    """Buttons that end a queued or active run. A weaker action cannot follow a stronger one."""
     fixed = bool(manager.read_only)
     if run.status is RunStatus.QUEUED:
         if st.button("Take out of the queue", icon=":material/cancel:", disabled=fixed):
@@ -27,7 +27,7 @@ def active_buttons(manager: RunManager, run: Run) -> None:
         "Pause",
         icon=":material/pause_circle:",
         disabled=fixed or ending or run.status is RunStatus.PAUSING,
-        help="Writes a checkpoint and lets the computer rest. Resume goes on as if nothing had been.",
+        help="Writes a checkpoint and frees the computer. Resume continues exactly from there.",
     ):
         act(manager.pause, run.id)
     if st.button(
@@ -41,22 +41,22 @@ def active_buttons(manager: RunManager, run: Run) -> None:
         "Cancel",
         icon=":material/cancel:",
         disabled=fixed or run.status is RunStatus.CANCELLING,
-        help="Ends training now. The model that is being trained is not kept.",
+        help="Ends training now, without saving the model in training.",
     ):
         act(manager.cancel, run.id)
 
 
 RELATION_WORDS = {
-    "copy": "Made of the settings of",
-    "fix": "Made to mend",
+    "copy": "Uses the settings of",
+    "fix": "Fixes",
     "twin": "GrokFast twin of",
-    "branch": "Branched off from",
-    "verification": "Repeats, to verify,",
+    "branch": "Branched from",
+    "verification": "Verifies",
 }
 
 
 def origin_line(manager: RunManager, run: Run) -> None:
-    """What the run was made of, if of another."""
+    """The run's parent, if it has one."""
     if run.parent_run_id is None or run.relation not in RELATION_WORDS:
         return
     step = f" after step {run.branch_step:,}" if run.branch_step is not None else ""
@@ -65,7 +65,7 @@ def origin_line(manager: RunManager, run: Run) -> None:
         try:
             parent = manager.log.run(run.parent_run_id)
         except RunError:
-            st.caption(f"{words} a run that is no longer here{step}")
+            st.caption(f"{words} a deleted run{step}")
             return
         st.caption(words, width="content")
         run_link(parent)
@@ -73,7 +73,7 @@ def origin_line(manager: RunManager, run: Run) -> None:
 
 
 def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
-    """What else can be made of a run."""
+    """Further actions on a run."""
     fixed = bool(manager.read_only)
     with st.popover("More", icon=":material/more_horiz:"):
         st.page_link(
@@ -94,7 +94,7 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
             icon=":material/call_split:",
             disabled=fixed,
             type="tertiary",
-            help="The same run, start and data, with the gradient filter the other way. Compare shades the gap.",
+            help="The same run, start and data, with the gradient filter switched. Compare shades the gap.",
         ):
             try:
                 twin = manager.start_twin(run.id)
@@ -104,24 +104,24 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
                 st.switch_page(page_called("compare"), query_params={"runs": f"{run.id},{twin}"})
         hand_on_buttons(manager, run, model_name)
         if run.status.is_active or run.status is RunStatus.QUEUED:
-            return  # this part of the page is drawn again every few seconds, which would close a dialog
+            return  # this part of the page is redrawn every few seconds, which would close a dialog
         if st.button("Rename", icon=":material/edit:", disabled=fixed, type="tertiary"):
             rename(manager, run)
         if st.button("Delete this run", icon=":material/delete:", disabled=fixed, type="tertiary"):
-            moved = f"**{shown(run.name)}**, its models and its files move to the trash. Home has the trash."
+            moved = f"**{shown(run.name)}**, its models and its files move to the trash on Home."
             ask_first("Delete this run?", moved, "Delete", partial(_delete, manager, run.id))
 
 
 @st.dialog("Rename this run")
 def rename(manager: RunManager, run: Run) -> None:
-    """Another name for the run."""
+    """Rename the run."""
     name = st.text_input("Name", run.name, max_chars=200)
     if st.button("Rename", type="primary"):
         act(lambda run_id: manager.rename_run(run_id, name), run.id)
 
 
 def resume_button(manager: RunManager, run: Run) -> None:
-    """Go on where the last checkpoint is."""
+    """A button that resumes the run from its last checkpoint."""
     step = manager.resume_step(run.id)
     if st.button(
         f"Resume after step {step:,}" if step else "Start again",
@@ -129,15 +129,15 @@ def resume_button(manager: RunManager, run: Run) -> None:
         icon=":material/resume:",
         key=f"resume-{run.id}",
         disabled=bool(manager.read_only),
-        help="Goes on from the last checkpoint, as if nothing had been."
+        help="Continues exactly from the last checkpoint."
         if step
-        else "There is no checkpoint yet: it begins anew.",
+        else "There is no checkpoint yet: training starts again.",
     ):
         act(manager.resume, run.id)
 
 
 def act(action: Callable[[str], object], run_id: str) -> None:
-    """Do it and show what came of it; a refusal is a sentence."""
+    """Run the action and redraw the page; show an error if it is refused."""
     try:
         action(run_id)
     except CognateError as error:
@@ -148,4 +148,4 @@ def act(action: Callable[[str], object], run_id: str) -> None:
 
 def _delete(manager: RunManager, run_id: str) -> None:
     manager.delete_run(run_id)
-    st.query_params.clear()  # the address must not name what is not there
+    st.query_params.clear()  # the address must not name a deleted run

@@ -1,4 +1,4 @@
-"""Figures of a run that several pages show, each measured from the progress log."""
+"""Figures of a run that several pages show, taken from the progress log."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cognate_core.insight.words import duration
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.rows import Run
 
-PACE_STEPS = 50  # the pace is measured over this many of the newest steps
+PACE_STEPS = 50  # the newest steps that the pace is measured over
 
 
 def measured_seconds_left(log: ProgressLog, run: Run) -> float | None:
-    """Time to the end of all models at the recent pace, checks and samples included; None while it is unknown."""
+    """Seconds until all models are done at the recent pace, checks and samples included; None while unknown."""
     if run.status is not RunStatus.TRAINING or not run.step or not run.total_steps:
         return None
     rows = log.last_metrics(run.id, PACE_STEPS)
@@ -28,7 +28,7 @@ def measured_seconds_left(log: ProgressLog, run: Run) -> float | None:
 
 
 def time_estimate_line(log: ProgressLog, run: Run) -> str:
-    """What was promised of the run's time, and once it has ended how good that was; empty without a time estimate."""
+    """The run's time estimate, compared with the time it took once it has ended; empty without an estimate."""
     if run.time_estimate is None:
         return ""
     low, high = run.time_estimate["low_seconds"], run.time_estimate["high_seconds"]
@@ -46,8 +46,8 @@ def time_estimate_line(log: ProgressLog, run: Run) -> str:
 
 
 def run_seconds(run: Run) -> float | None:
-    """How long the run was worked on, pauses left out; None while that is unknown."""
+    """The run's working time in seconds, without pauses; None while unknown."""
     if run.worked_seconds is not None or run.started_at is None or run.finished_at is None:
         return run.worked_seconds
-    # A run from before this was measured.
+    # Older runs have no measured time.
     return (datetime.fromisoformat(run.finished_at) - datetime.fromisoformat(run.started_at)).total_seconds()

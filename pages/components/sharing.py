@@ -1,4 +1,4 @@
-"""Sharing a run: its report, its archive, opening one, and the result of repeating it."""
+"""Sharing a run: its report and run archive, opening an archive, and the result of a repetition."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VERDICT_LOOK = {
 
 
 def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
-    """Save the report or the archive, or repeat the run."""
+    """Save the report, figures or run archive, or repeat the run."""
     from cognate_core.sharing.archive import open_written_archive
 
     st.download_button(
@@ -40,7 +40,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
         icon=":material/description:",
         on_click="ignore",
         type="tertiary",
-        help="One page with the curves, the settings and the data, that anybody can open without the studio.",
+        help="One page with the curves, settings and data that anybody can open without the studio.",
     )
     for kind, made in (("CSV", metrics_csv), ("Parquet", metrics_parquet)):
         st.download_button(
@@ -64,15 +64,15 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
         icon=":material/badge:",
         on_click="ignore",
         type="tertiary",
-        help="Everything by which another studio can open this run, and repeat it to verify: weights, settings, curves "
-        "and the data's hashes.",
+        help="Everything that another studio needs to open this run and repeat it: weights, settings, curves and the "
+        "data's hashes.",
     )
     if st.button(
         "Repeat it to verify",
         icon=":material/verified:",
         disabled=bool(manager.read_only),
         type="tertiary",
-        help="Trains the same once more and says whether the same came of it, step by step.",
+        help="Trains it again and compares the results step by step.",
     ):
         try:
             repeated = manager.start_verification(run.id)
@@ -83,7 +83,7 @@ def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
 
 
 def tracker_files(manager: RunManager, run: Run) -> None:
-    """Which other programs' files the run has, where they are, and what shows them."""
+    """The run's files for experiment trackers: where they are, and the command that opens them."""
     places = tracker_places(run, manager.home)
     if not places:
         return
@@ -98,14 +98,14 @@ def tracker_files(manager: RunManager, run: Run) -> None:
 
 
 def open_archive_field(manager: RunManager) -> None:
-    """A place for the archive of a run from another studio."""
+    """A field that opens a run archive from another studio."""
     from cognate_core.sharing.archive import open_archive
 
     with st.expander("Open a run from another studio (run archive)"):
         file = st.file_uploader("Run archive", type=["zip"], disabled=bool(manager.read_only))
         if file is None:
             return
-        with tempfile.TemporaryDirectory() as folder, st.spinner("Looking at everything in it"):
+        with tempfile.TemporaryDirectory() as folder, st.spinner("Checking the archive"):
             path = Path(folder) / "archive.cognate.zip"
             replace_durably(path, file.getbuffer().tobytes())
             try:
@@ -117,7 +117,7 @@ def open_archive_field(manager: RunManager) -> None:
 
 
 def verification_result(manager: RunManager, run: Run) -> None:
-    """Of a repetition that has ended: whether the same came of it."""
+    """Whether a completed repetition gave the same result."""
     if run.relation != "verification" or run.parent_run_id is None or run.status is not RunStatus.COMPLETED:
         return
     try:

@@ -1,4 +1,4 @@
-"""Where a new run's settings come from: a preset, another run, or a saved file. All of it is in the address."""
+"""Where a new run's settings come from: a preset, another run, or a saved file. The address names it."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from cognate_core.runs import RunManager, name_after
 from pages.components.config_form import HIDDEN_FIELDS
 from pages.components.layout import page_called, run_link, shown
 
-SETTINGS = "settings"  # below the data folder: files that were opened
-MOST_LETTERS = 100_000  # of such a file
+SETTINGS = "settings"  # folder for opened files, in the data folder
+MOST_LETTERS = 100_000  # characters of such a file
 _KEY = re.compile("[0-9a-f]{16}")
 
 
 @dataclass(frozen=True, slots=True)
 class StartingPoint:
-    """What the form begins with. `origin`: the run that it was made of."""
+    """The form's initial settings. `origin`: the run that they come from."""
 
     preset: Preset
     origin: Origin | None = None
 
 
 def starting_point(manager: RunManager) -> StartingPoint:
-    """What the address asks for; a preset where it asks for nothing, or for what is not there, which is said."""
+    """The starting point in the address; a preset if it names none, or (with a warning) one that does not exist."""
     try:
         if "from" in st.query_params:
             return _of_a_run(manager, st.query_params["from"], st.query_params.get("change", ""))
@@ -47,17 +47,17 @@ def starting_point(manager: RunManager) -> StartingPoint:
 
 
 def open_settings(home: Path) -> None:
-    """A place for a file of settings that was saved here or by `cognate presets`."""
+    """A field to open settings saved here or by `cognate presets`."""
     file = st.file_uploader("Open saved settings (TOML)", type=["toml"], key="settings_file", max_upload_size=1)
     if file is None or st.session_state.get("opened_settings") == file.file_id:
         return
     try:
         text = file.getvalue().decode("utf-8")
         if len(text) > MOST_LETTERS:
-            raise ConfigError({"toml": "The file is too long for one with settings. Choose another."})
+            raise ConfigError({"toml": "The file is too long to be a settings file. Choose another."})
         TrainingConfig.from_toml(text)
     except UnicodeDecodeError:
-        st.error("This file is no text. Choose a TOML file with settings.", icon=":material/error:")
+        st.error("This is not a text file. Choose a TOML file with settings.", icon=":material/error:")
         return
     except ConfigError as error:
         for sentence in error.problems.values():
@@ -67,12 +67,12 @@ def open_settings(home: Path) -> None:
     folder = home / SETTINGS
     folder.mkdir(exist_ok=True)
     replace_durably(folder / f"{key}.toml", text.encode())
-    st.session_state["opened_settings"] = file.file_id  # it stays in the field; its settings are changed below
+    st.session_state["opened_settings"] = file.file_id  # the field keeps the file while its settings are edited
     _go_to({"settings": key})
 
 
 def _chosen_preset() -> Preset:
-    """The preset that the address names, or the first; a change is kept in the address."""
+    """The preset that the address names, else the first. A change is kept in the address."""
     names = [name for name, preset in PRESETS.items() if preset.config.task == "text"]  # the lab has its own page
     chosen = st.segmented_control(
         "Preset",
@@ -102,28 +102,28 @@ def _of_a_run(manager: RunManager, run_id: str, changes_text: str) -> StartingPo
             fields = form_fields()
             words = ", ".join(f"{fields[name].title}: {as_text(value)}" for name, value in changes.items())
             st.caption(f"with {shown(words)}", width="content")
-        if st.button("Begin with a preset instead", icon=":material/close:"):
+        if st.button("Start from a preset instead", icon=":material/close:"):
             _go_to({})
     relation: Relation = "fix" if changes else "copy"
     key = hashlib.sha256(changes_text.encode()).hexdigest()[:6] if changes else "copy"
-    preset = Preset(f"{run.id}-{key}", name_after(run.name, " (mended)" if changes else " (again)"), "", "", config)
+    preset = Preset(f"{run.id}-{key}", name_after(run.name, " (fixed)" if changes else " (again)"), "", "", config)
     return StartingPoint(preset, Origin(run.id, relation))
 
 
 def _changes(text: str) -> dict[str, Any]:
-    """The settings that an address changes, such as "learning_rate=0.001;max_steps=500".
+    """The setting changes in an address, such as "learning_rate=0.001;max_steps=500".
 
     Raises:
-        ConfigError: one is no setting of this page, or cannot have this value.
+        ConfigError: one is not a setting of this page, or has an invalid value.
     """
     changes: dict[str, Any] = {}
     for part in filter(None, map(str.strip, text.split(";"))):
         name, sign, given = (each.strip() for each in part.partition("="))
         if not sign:
-            raise ConfigError({"change": f"The address changes settings as in max_steps=500; got {part!r}."})
+            raise ConfigError({"change": f"The address must change settings as in max_steps=500; got {part!r}."})
         field, value = parse_setting(name, given)
         if field in HIDDEN_FIELDS or field not in used_fields("text"):
-            raise ConfigError({name: f"The address cannot change {name}: it is not chosen on this page."})
+            raise ConfigError({name: f"The address cannot change {name}: this page has no such setting."})
         if field in changes:
             raise ConfigError({name: f"The address changes {name} twice. Leave one of them out."})
         changes[field] = value
@@ -133,17 +133,17 @@ def _changes(text: str) -> dict[str, Any]:
 def _of_a_file(home: Path, key: str) -> StartingPoint:
     path = home / SETTINGS / f"{key}.toml"
     if not _KEY.fullmatch(key) or not path.is_file():
-        raise ConfigError({"settings": "The settings of this address are not here. Open their file again."})
+        raise ConfigError({"settings": "The settings in this address were not found. Open their file again."})
     config = TrainingConfig.from_toml(path.read_text(encoding="utf-8"))
     if config.task == "arithmetic":
-        raise ConfigError({"settings": "These settings are of the Grokking lab. Open them with `cognate train`."})
+        raise ConfigError({"settings": "These settings are for the Grokking lab. Use them with `cognate train`."})
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption("The settings of the file that you opened.")
-        if st.button("Begin with a preset instead", icon=":material/close:"):
+        if st.button("Start from a preset instead", icon=":material/close:"):
             _go_to({})
     return StartingPoint(Preset(key, "My settings", "", "", config))
 
 
 def _go_to(query: dict[str, str]) -> None:
-    """New run once more, with nothing but this in its address."""
+    """Reopen New run with only this in its address."""
     st.switch_page(page_called("new_run"), query_params=query)

@@ -1,4 +1,4 @@
-"""One step of a run, opened by a click on its curve: what was measured, what was read, and another way from here."""
+"""One step of a run, opened by a click on its curve: its figures, its sequences, and a branch from there."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ SHOWN_LETTERS = 600  # of a sequence, before it is opened
 
 
 def step_dialog(manager: RunManager, run: Run, model_name: str, step: int) -> None:
-    """Open the step that is closest to `step`, of those that were measured."""
+    """Open the measured step closest to `step`."""
     row = manager.log.metrics_near(run.id, model_name, step)
     if row is not None:
         st.dialog(f"Step {row['step']:,}", width="medium")(_step)(manager, run, model_name, row)
 
 
 def _step(manager: RunManager, run: Run, model_name: str, row: dict[str, Any]) -> None:
-    """What was measured at a step, what the model read there, and the way to branch off."""
+    """What was measured at the step, a form to branch from it, and what the model read."""
     with st.container(horizontal=True):
-        loss = "no number" if row["loss"] is None else f"{row['loss']:.3f}"
+        loss = "not a number" if row["loss"] is None else f"{row['loss']:.3f}"
         st.metric("How wrong it was (loss)", loss, help=explained("loss"), width="content")
         if row["accuracy"] is not None:
             st.metric("Right answers", f"{row['accuracy']:.0%}", width="content")
         st.metric("Learning rate", f"{row['learning_rate']:.3g}", help=explained("learning rate"), width="content")
         norm = row["grad_norm"]
-        size = "no number" if norm is None else f"{norm:.3g}"
+        size = "not a number" if norm is None else f"{norm:.3g}"
         st.metric("Gradient size", size, help=explained("gradient norm"), width="content")
         st.metric("Took", f"{row['seconds']:.2f} s", width="content")
     if not manager.read_only:
@@ -42,7 +42,7 @@ def _step(manager: RunManager, run: Run, model_name: str, row: dict[str, Any]) -
 
 
 def examples(manager: RunManager, run: Run, model_name: str, step: int) -> None:
-    """The sequences of the step, drawn again as training drew them."""
+    """The step's sequences, drawn again in the same way as in training."""
     st.markdown("**What it read in this step**")
     try:
         with st.spinner("Drawing them again"):
@@ -52,12 +52,12 @@ def examples(manager: RunManager, run: Run, model_name: str, step: int) -> None:
         return
     lab = run.config.task == "arithmetic"
     if not lab:
-        st.caption(f"{len(sequences)} sequences. A loss far off has its cause here, or in the steps before.")
+        st.caption(f"{len(sequences)} sequences. An unusual loss has its cause here, or in earlier steps.")
     for sequence in sequences:
         with st.container(border=True):
             st.caption(
                 f"{shown(sequence.source)}, {sequence.counted_tokens:,} {'problems' if lab else 'tokens'} learned from"
-                + ", with a part of a text that is longer than a sequence" * sequence.partial
+                + ", with part of a text that is longer than a sequence" * sequence.partial
             )
             whole = "\n\n".join(sequence.texts)
             st.text(whole if len(whole) <= SHOWN_LETTERS else f"{whole[:SHOWN_LETTERS]} …")
@@ -67,22 +67,22 @@ def examples(manager: RunManager, run: Run, model_name: str, step: int) -> None:
 
 
 def branch_form(manager: RunManager, run: Run, model_name: str, step: int) -> None:
-    """Change one setting and go on from the nearest checkpoint, as a new run."""
+    """Change one setting and continue from the nearest checkpoint as a new run."""
     steps = manager.checkpoint_steps(run.id, model_name)
     nearest = nearest_checkpoint([each for each in steps if each < run.config.max_steps] or steps, step)
-    with st.expander("Go another way from here (branch)", icon=":material/alt_route:"):
+    with st.expander("Try other settings from here (branch)", icon=":material/alt_route:"):
         if nearest is None:
             st.caption(
-                "There is no checkpoint yet to go on from. One is written at each check that is the best so far."
+                "There is no checkpoint to continue from yet. One is written at each check that is the best so far."
             )
             return
         others = ", ".join(f"{each:,}" for each in steps)
         st.caption(
-            f"The nearest checkpoint is of step {nearest:,} (there are: {others}). The new run goes on from there with "
-            "what you change here; this one stays as it is."
+            f"The nearest checkpoint is step {nearest:,} (available: {others}). The new run continues from there with "
+            "your change; this run stays as it is."
         )
         fields = fields_that("branchable", run.config.task)
-        del fields["max_steps"]  # it has a field of its own
+        del fields["max_steps"]  # it has its own field
         setting = st.selectbox(
             "Setting to change",
             list(fields),
@@ -90,10 +90,10 @@ def branch_form(manager: RunManager, run: Run, model_name: str, step: int) -> No
             format_func=lambda name: f"{fields[name].title} ({name})",
         )
         now = as_text(getattr(run.config, setting))
-        with st.form("branch", border=False):  # all of it is sent at once
+        with st.form("branch", border=False):  # sends all fields at once
             left, right = st.columns(2)
             value = left.text_input("New value", now, help=fields[setting].description, key=f"branch-value-{setting}")
-            steps_text = right.text_input("Training steps in all", as_text(max(run.config.max_steps, nearest + 1)))
+            steps_text = right.text_input("Total training steps", as_text(max(run.config.max_steps, nearest + 1)))
             name = st.text_input("Name", name_after(run.name, f" from step {nearest}"))
             pressed = st.form_submit_button("Start the branch", type="primary", icon=":material/play_arrow:")
         if pressed:

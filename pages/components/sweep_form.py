@@ -1,6 +1,6 @@
-"""The part of New run that tries several settings: what is varied, which runs that makes, and what their time may be.
+"""The sweep section of New run: what to vary, the resulting runs, and a time estimate for them.
 
-What is typed is kept in the address, as in the form above it.
+The address keeps what is typed, as in the form above it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pages.components.layout import shown
 from pages.components.tables import settings_columns, table
 
 EVERY, DRAWS = "Every combination", "Random draws"
-_SAME_TIME = (  # a step takes as long whatever these are
+_SAME_TIME = (  # these do not change how long a step takes
     "learning_rate",
     "warmup_ratio",
     "min_lr_ratio",
@@ -38,20 +38,20 @@ _SAME_TIME = (  # a step takes as long whatever these are
 
 @dataclass(frozen=True, slots=True)
 class WantedSweep:
-    """What a person wants tried. `sweep`: None while it cannot be started; why stands in the form."""
+    """What a person wants to try. `sweep`: None while it cannot be started; the form shows why."""
 
     on: bool
     sweep: Sweep | None = None
 
 
 def sweep_form(base: TrainingConfig | None) -> WantedSweep:
-    """Ask what to vary. `base`: the settings above, None while one of them cannot be used."""
+    """Ask what to vary. `base`: the settings above; None while one of them is invalid."""
     kept: dict[str, Any] = {"bind": "query-params", "persist_state": "session"}
     on = st.toggle(
         "Try several settings",
         key="sweep",
-        help="Starts a run for each of several values, one after the other, so that you see which is best. Such a "
-        "group of runs is called a sweep.",
+        help="Starts one run for each value, one after the other, to show which is best. Such a group of runs is "
+        "called a sweep.",
         **kept,
     )
     if not on:
@@ -73,8 +73,8 @@ def sweep_form(base: TrainingConfig | None) -> WantedSweep:
             default=EVERY,
             required=True,
             key="sweep_way",
-            help=f"{EVERY}: one run for each value of a setting, or for each value of one with each of another.  \n"
-            f"{DRAWS}: as many runs as you say, each with values drawn at random. Better for three settings or more.",
+            help=f"{EVERY}: one run for each value, or for each pair of values of two settings.  \n"
+            f"{DRAWS}: as many runs as you choose, each with random values. Better for three or more settings.",
             **kept,
         )
         drawn = way == DRAWS
@@ -95,17 +95,23 @@ def sweep_form(base: TrainingConfig | None) -> WantedSweep:
             draws = int(left.number_input("Number of runs", 2, MAX_RUNS, 8, key="sweep_runs", **kept))
             seed = int(
                 right.number_input(
-                    "Seed of the draws", 0, 2**31 - 1, 0, key="sweep_seed", help="The same seed draws the same.", **kept
+                    "Seed of the draws",
+                    0,
+                    2**31 - 1,
+                    0,
+                    key="sweep_seed",
+                    help="The same seed draws the same values.",
+                    **kept,
                 )
             )
             places["draws"] = st.empty()
         places["sweep"] = st.empty()
         if base is None:
-            st.caption("The runs are listed here once all settings above can be used.")
+            st.caption("The runs are listed here once all settings above are valid.")
             return WantedSweep(on=True)
         missing = [title for title in chosen if not typed[titles[title]].strip()]
         if missing or not typed:
-            st.caption(f"Type the values to try: {', '.join(missing)}." if missing else "Choose what to vary.")
+            st.caption(f"Type the values to try: {', '.join(missing)}." if missing else "Choose settings to vary.")
             return WantedSweep(on=True)
         try:
             sweep = Sweep(base, {}, typed, draws, seed) if drawn else Sweep(base, typed)
@@ -117,7 +123,7 @@ def sweep_form(base: TrainingConfig | None) -> WantedSweep:
 
 
 def _listed(sweep: Sweep, kept: dict[str, Any]) -> Sweep | None:
-    """Show the runs, and those that cannot be trained; the sweep without them where they may be left out."""
+    """Show the runs and those that cannot be trained. Returns the sweep; None while it cannot be started."""
     left_out = False
     if sweep.contradictions:
         count, every = len(sweep.contradictions), len(sweep.contradictions) + len(sweep.runs)
@@ -127,35 +133,35 @@ def _listed(sweep: Sweep, kept: dict[str, Any]) -> Sweep | None:
             [{**row, "why": sentence} for row, (_, sentence) in zip(rows, sweep.contradictions, strict=True)],
             column_config=numbers,
         )
-        left_out = st.toggle("Leave these out", key="sweep_leave_out", **kept)
+        left_out = st.toggle("Skip these", key="sweep_leave_out", **kept)
     if not sweep.runs:
-        st.caption("There is nothing left to train. Type other values.")
+        st.caption("There is nothing left to train. Change the values.")
         return None
     st.markdown(f"**{len(sweep.runs)} run{'s' if len(sweep.runs) > 1 else ''}**, one after the other:")
     rows, numbers = settings_columns([changes for changes, _ in sweep.runs])
     table(rows, column_config=numbers, width="content")
     if "seed" not in sweep.fields:
-        st.caption("To learn how much of a difference is chance, vary the seed as well.")
+        st.caption("Vary the seed as well to see how much of a difference is chance.")
     sweep.leave_out = left_out
     return sweep if left_out or not sweep.contradictions else None
 
 
 def sweep_time(sweep: Sweep, time_estimate: TimeEstimate | None) -> str:
-    """What is known of the time of all runs, from the time estimate for one with the settings above."""
+    """The time of all runs in words, from the time estimate for one run with the settings above."""
     count = len(sweep.runs)
     if time_estimate is None:
         return f"All {count} runs: not measured yet."
     slower = [name for name in sweep.fields if name not in _SAME_TIME and name != "max_steps"]
     if slower:
         titles = ", ".join(str(TrainingConfig.model_fields[name].title) for name in slower)
-        return f"All {count} runs: unknown, since a run may take longer or shorter with another value of {titles}."
+        return f"All {count} runs: unknown, because the time of a run depends on {titles}."
     share = sum(config.max_steps for _, config in sweep.runs) / sweep.base.max_steps
     low, high = duration(time_estimate.low_seconds * share), duration(time_estimate.high_seconds * share)
     return f"All {count} runs, one after the other: {low} to {high}."
 
 
 def _example(name: str, info: FieldInfo, *, drawn: bool) -> str:
-    """Something that could be typed, made of the setting's own example."""
+    """A placeholder made from the setting's own example."""
     default = info.get_default(call_default_factory=True)
     if isinstance(default, list):
         return "such as GSM8K; GSM8K, SVAMP"
@@ -173,11 +179,11 @@ def _example(name: str, info: FieldInfo, *, drawn: bool) -> str:
 
 def _help(info: FieldInfo, *, drawn: bool) -> str:
     between = ";" if isinstance(info.get_default(call_default_factory=True), list | dict) else ","
-    how = f"Several values, with `{between}` between them."
+    how = f"Several values, separated by `{between}`."
     if drawn and info.annotation in (int, float):
         how = (
-            "A range, such as 1e-4 to 1e-2, or several values with commas, of which one is drawn. Where a range ends "
-            "at ten times its beginning or more, small values are drawn as often as large ones (by the logarithm)."
+            "A range, such as 1e-4 to 1e-2, or several values separated by commas; one is drawn. In a range that ends "
+            "at ten times its start or more, small values are as likely as large ones (drawn by the logarithm)."
         )
     allowed = field_range(info)
     return f"{info.description}  \n{how}" + (f"  \nAllowed: {allowed}." if allowed else "")

@@ -1,4 +1,4 @@
-"""What a sweep came to, on Compare: a sentence, the table of its runs, a chart, and a way to end what is left of it."""
+"""A sweep's results on Compare: a sentence, the table of its runs, a chart, and a button to cancel the rest."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from pages.components.live_charts import still_charts
 from pages.components.run_actions import act
 from pages.components.tables import settings_columns, table, time_column
 
-UPDATE_SECONDS = 5.0  # while a run of it goes on
+UPDATE_SECONDS = 5.0  # while one of its runs is not finished
 
 
 def results_of(manager: RunManager, group_id: str) -> SweepResults:
-    """The runs of a sweep by their results. Raises RunError when there is none any more."""
+    """The runs of a sweep by their results. Raises RunError if none exist any more."""
     runs = manager.log.runs_of_group(group_id)
     return sweep_results(runs, manager.log.heldout_checks(run.id for run in runs))
 
 
 def sweep_section(manager: RunManager, group_id: str) -> None:
-    """What the sweep came to; it follows its runs by itself."""
+    """The sweep's results, refreshed while its runs train."""
     going = any(not run.status.is_terminal for run in manager.log.runs_of_group(group_id))
     st.fragment(_section, run_every=UPDATE_SECONDS if going else None)(manager, group_id)
 
@@ -37,7 +37,7 @@ def sweep_section(manager: RunManager, group_id: str) -> None:
 def _section(manager: RunManager, group_id: str) -> None:
     try:
         results = results_of(manager, group_id)
-    except RunError as error:  # it was deleted meanwhile
+    except RunError as error:  # it has been deleted meanwhile
         show_refusal(error)
         return
     st.write(shown(results.sentence))
@@ -53,21 +53,21 @@ def _section(manager: RunManager, group_id: str) -> None:
             **numbers,
             "lowest held-out loss": number(
                 format="%.3f",
-                help=explained("held-out loss", "This is at the checks while it trained."),
+                help=explained("held-out loss", "From the checks during training."),
             ),
             "at step": number(format="localized"),
-            "bits per byte": number(format="%.3f", help=explained("bits per byte", "At that step.")),
+            "bits per byte": number(format="%.3f", help=explained("bits per byte", "Measured at that step.")),
             "last held-out loss": number(format="%.3f"),
-            time: number(format="%.1f", help="How long it was worked on, pauses left out."),
+            time: number(format="%.1f", help="Working time, without pauses."),
         },
     )
     if any(row.best_loss is not None for row in results.rows) and results.fields:
         _chart(results)
     if any(not row.status.is_terminal for row in results.rows) and st.button(
-        "Cancel what is left of it",
+        "Cancel the remaining runs",
         icon=":material/cancel:",
         disabled=bool(manager.read_only),
-        help="Takes what waits out of the queue, and ends what trains without saving it.",
+        help="Removes queued runs from the queue, and ends training runs without saving them.",
     ):
         act(manager.cancel_group, group_id)
 
@@ -78,7 +78,7 @@ def _chart(results: SweepResults) -> None:
     what = titles[0] if len(titles) == 1 else "each setting that was varied"
     chart: dict[str, Any] = {
         "title": f"Lowest held-out loss by {what}",
-        "help": "Each run in its colour; lower is better. Point at one to see its settings.",
+        "help": "Each run has its own colour; lower is better. Point at one to see its settings.",
         "alt": f"Lowest held-out loss by {', '.join(titles)}; the table above has the same figures",
         "wide": True,
         "figure": figure,
@@ -87,7 +87,7 @@ def _chart(results: SweepResults) -> None:
     still_charts([chart], key=f"sweep-{seen}")
     unknown = sum(row.best_loss is None for row in results.rows)
     if unknown:
-        st.caption(f"{unknown} of {len(results.rows)} runs are not drawn: nothing was measured of them yet.")
+        st.caption(f"{unknown} of {len(results.rows)} runs are not drawn: they have no measurements yet.")
 
 
 def _row(row: SweepResult) -> dict[str, str | float | None]:

@@ -1,4 +1,4 @@
-"""Tables, so that a column sorts by what it means and the table's own "Download as CSV" holds no formula."""
+"""Tables whose columns sort by value and whose "Download as CSV" contains no formula."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ NUMBER = st.column_config.NumberColumn(format="%.15g")  # as it was typed
 
 
 def table(rows: Sequence[Mapping[str, Any]], **options: Any) -> None:
-    """Show rows with the options of `st.dataframe`; a person's text is shown as typed, and never a formula."""
+    """Show rows with the options of `st.dataframe`. A person's text appears as typed and never becomes a formula."""
     cells = [{_plain(name): _plain(value) for name, value in row.items()} for row in rows]
     st.dataframe(cells, hide_index=True, **options)
 
 
 def settings_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Settings by name as rows of a table, each under its title, and how its columns are shown: numbers as numbers."""
+    """(rows, column config) of a table of settings: columns are named by title, numbers stay numbers."""
     fields = form_fields()
     numbers = {name for name in (rows[0] if rows else {}) if all(_is_number(row[name]) for row in rows)}
     titled = [
@@ -32,7 +32,7 @@ def settings_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, 
 
 
 def time_column(name: str, seconds: Sequence[float | None]) -> tuple[str, list[float | None]]:
-    """What a column of times is called, and the times in a unit that suits the longest."""
+    """(column name, times): the times in a unit that suits the longest."""
     unit, size = time_unit(max((each for each in seconds if each is not None), default=0.0))
     return f"{name} ({unit})", [None if each is None else each / size for each in seconds]
 

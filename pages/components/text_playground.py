@@ -1,4 +1,4 @@
-"""The playground: text that a model continues, with the lens on it; as it was after a step, or beside another model."""
+"""The playground: a model continues text, with the lens; also at an earlier step, or beside another model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXAMPLE = "Maria has 12 apples. She gives 5 apples to her friend. How many apple
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """What a person wanted written when they pressed the button."""
+    """The prompt and options when the person pressed Write."""
 
     prompt: str
     temperature: float
@@ -34,7 +34,7 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a model wrote, and the playground's Explanation of it."""
+    """What a model wrote, and the playground's Explanation."""
 
     text: str
     explanation: Any
@@ -42,7 +42,7 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A model to write. `step`: of the checkpoint that it is taken from, None: as it was finished."""
+    """A model that writes. `step`: of the checkpoint to use; None: the finished model."""
 
     model: TrainedModel
     step: int | None
@@ -54,15 +54,15 @@ class Side:
 
 
 def playground(manager: RunManager, model: TrainedModel) -> None:
-    """Type a problem, read what the model makes of it, and see how it came to it."""
+    """Type a problem, read the model's answer, and see how it found each word."""
     st.subheader("Try it", anchor=False)
     shares = answered(model)
     st.caption(
-        "Right on questions that it never saw: "
+        "Right answers to questions that it never saw: "
         + ", ".join(f"{share:.0%} of {shown(name)}" for name, share in shares.items())
         + "."
         if shares
-        else "It has learned the style of its text; whether it is right was not measured."
+        else "It has learned the style of its text; its accuracy was not measured."
     )
     sides = choose_sides(manager, model)
     form(model, alone=len(sides) == 1 and sides[0].step is None)
@@ -82,11 +82,11 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
 
 
 def choose_sides(manager: RunManager, model: TrainedModel) -> list[Side]:
-    """The model at a step of its training, and perhaps another one beside it."""
+    """The model at a chosen step, and optionally another model beside it."""
     beside = st.toggle(
         "Beside another model",
         key="beside",
-        help="The same text and seed for two models, or for one model after two different steps.",
+        help="Gives the same text and seed to two models, or to one model after two different steps.",
     )
     if not beside:
         return [Side(model, choose_step(manager, model, "left"))]
@@ -104,7 +104,7 @@ def choose_sides(manager: RunManager, model: TrainedModel) -> list[Side]:
 
 
 def choose_step(manager: RunManager, model: TrainedModel, side: str) -> int | None:
-    """A step of which a checkpoint is kept; None for the finished model, which stands last."""
+    """The chosen step, of those with a kept checkpoint; None for the finished model, which is last."""
     last = model.step
     steps = [*manager.kept_steps(model.id), last]
     if len(steps) == 1:
@@ -118,24 +118,24 @@ def choose_step(manager: RunManager, model: TrainedModel, side: str) -> int | No
         last,
         format_func=lambda step: f"{step:,}, finished" if step == last else f"{step:,}",
         key=key,
-        help="Training keeps some of its checkpoints: see what it wrote when it had learned less.",
+        help="Training keeps some checkpoints: see what the model wrote when it had learned less.",
     )
     return None if step == last else step
 
 
 def has_written(model: TrainedModel) -> bool:
-    """Whether it was tried on this page."""
+    """Whether the model has written something on this page."""
     return f"asked-{model.id}" in st.session_state
 
 
 def answered(model: TrainedModel) -> dict[str, float]:
-    """Of each dataset the share of unseen questions that it had right, if it was asked any when it was finished."""
+    """For each dataset, the finished model's share of right answers to unseen questions; empty if not measured."""
     shares: dict[str, float] = model.details["training_stats"].get("heldout_accuracy", {})
     return shares
 
 
 def form(model: TrainedModel, *, alone: bool) -> None:
-    """What to write. `alone`: the finished model by itself, which alone may keep its memory."""
+    """The prompt and options. `alone`: only the finished model by itself, which may keep its memory."""
     with st.form(f"try-{model.id}", border=False):
         question = st.text_area("A problem, or the beginning of a text", EXAMPLE, max_chars=4000)
         left, middle, right = st.columns(3)
@@ -143,7 +143,7 @@ def form(model: TrainedModel, *, alone: bool) -> None:
             "Adventure (temperature)",
             0.0,
             1.5,
-            0.0 if answered(model) else 0.7,  # what was measured is the likeliest text
+            0.0 if answered(model) else 0.7,  # accuracy was measured with the likeliest text
             0.1,
             help=explained("temperature"),
         )
@@ -154,8 +154,8 @@ def form(model: TrainedModel, *, alone: bool) -> None:
             "Keep its memory",
             False,
             disabled=not alone,
-            help="What it notes of this text, it can still read in the next ones. Off: each text begins without notes. "
-            "Only the finished model keeps them, and only by itself.",
+            help="Its notes on this text stay readable in later texts. Off: each text begins without notes. Only the "
+            "finished model can keep notes, and not beside another model.",
         )
         pressed = st.form_submit_button("Write", type="primary", icon=":material/edit:")
     if not pressed:
@@ -175,7 +175,7 @@ def form(model: TrainedModel, *, alone: bool) -> None:
 
 
 def answer(manager: RunManager, side: Side, asked: Prompt, texts: dict[Any, Written], key: str, *, alone: bool) -> None:
-    """What one model writes, and how it came to it. It is written once for each model, step and question."""
+    """Show what one model writes, and how. Each combination of model, step and prompt is generated once."""
     st.caption(shown(side.title))
     remember = asked.remember and alone and side.step is None
     known = (side.model.id, side.step, remember)
@@ -190,16 +190,16 @@ def answer(manager: RunManager, side: Side, asked: Prompt, texts: dict[Any, Writ
             return
     explanation = texts[known].explanation
     if side.model.details["ltm_enabled"] or side.model.details["act_enabled"]:
-        st.subheader("How it came to each word", anchor=False)
+        st.subheader("How it found each word", anchor=False)
         st.caption(
-            ("The end of the text, as much as the model reads at once. " if explanation.shortened else "")
-            + "What stood there before it wrote is in italics."
+            ("Only the end of the text, as much as the model reads at once. " if explanation.shortened else "")
+            + "Your text is in italics."
         )
         lens(explanation.words, key=f"lens-{key}")
 
 
 def write(folder: Path, weights_sha256: str, step: int | None, asked: Prompt, *, remember: bool) -> Written:
-    """Let the model write, word by word before the person's eyes.
+    """Let the model write, and show the text word by word.
 
     Raises:
         CognateError: the model or its checkpoint cannot be opened.
@@ -218,7 +218,7 @@ def write(folder: Path, weights_sha256: str, step: int | None, asked: Prompt, *,
             place.text("".join(each.text for each in pieces))
         if not pieces:
             place.text(NOTHING_WRITTEN)
-    with st.spinner("Reading it once more"):
+    with st.spinner("Explaining each word"):
         explanation = player.explain(asked.prompt, [token for piece in pieces for token in piece.ids], bank)
     if remember and explanation.bank is not None:
         keep_bank(folder, explanation.bank)
@@ -226,7 +226,7 @@ def write(folder: Path, weights_sha256: str, step: int | None, asked: Prompt, *,
 
 
 def kept_bank(folder: Path) -> Any:
-    """The memory of earlier texts; when it cannot be opened, that is said and the text begins without."""
+    """The memory of earlier texts; None, with a warning, if it cannot be opened."""
     from cognate_core.inference.playground import load_memory
 
     try:
@@ -237,7 +237,7 @@ def kept_bank(folder: Path) -> Any:
 
 
 def keep_bank(folder: Path, bank: Any) -> None:
-    """Keep the memory for the next text."""
+    """Save the memory for the next text."""
     from cognate_core.inference.playground import save_memory
 
     try:
@@ -247,7 +247,7 @@ def keep_bank(folder: Path, bank: Any) -> None:
 
 
 def kept_memory(folder: Path) -> None:
-    """How much it remembers of earlier texts, and a way to end that."""
+    """How many notes of earlier texts it keeps, and a button to forget them."""
     from cognate_core.inference.playground import kept_notes
 
     try:

@@ -1,4 +1,4 @@
-"""The page is drawn again when the person's computer turns dark or light: many colours are chosen where it is drawn."""
+"""Redraws the page when the person's computer switches between dark and light: Python chooses many of its colours."""
 
 from pathlib import Path
 
@@ -10,5 +10,5 @@ _component = st.components.v2.component(
 
 
 def follow_theme() -> None:
-    """Have this page follow the theme; Streamlit itself tells the script of it at the next visit only."""
+    """Have this page follow the theme; Streamlit itself reports a change only at the next visit."""
     _component(key="theme", data={"dark": st.context.theme.type == "dark"}, on_change_change=lambda: None)

@@ -1,7 +1,7 @@
-"""The guided first visit: three steps, from choosing what to learn to trying what was learned.
+"""The guided first visit in three steps, from choosing a preset to trying the model.
 
-It begins on Home of an empty data folder and ends for good when a text was written, or when somebody skips it. How far
-it is follows from the data folder, so that a reload or another browser knows it; kept is only that it began and ended.
+It starts on Home with an empty data folder, and ends for good when a model has written a text or somebody skips it.
+Only its start and end are stored. Its progress follows from the data folder: it survives a reload or another browser.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from pages.components.layout import page_called
 
 KEY = "cognate-studio/tour"  # of the coordination record
 STEPS = (
-    ("Choose what to learn", "Take one of the presets below. The first one is done in minutes."),
+    ("Choose what to learn", "Use one of the presets below. The first one takes only minutes."),
     (
         "Press start, and watch it learn",
-        "On the next page press **Start training**. With the first preset, a curve shows how many unseen problems it "
-        "has right.",
+        "On the next page, press **Start training**. With the first preset, a curve shows how many unseen problems it "
+        "gets right.",
     ),
-    ("Try what it learned", "Ask the model something in your own words, and read its answer."),
+    ("Try what it learned", "Ask the model something in your own words and read its answer."),
 )
 
 
 WATCH_ANSWERS = (
-    "**Step 2 of 3: watch it get answers right.** The curve is the share of problems that it solves. It never saw any "
-    "of them. Three of them stand above it."
+    "**Step 2 of 3: watch it get answers right.** The curve is the share of unseen problems that it solves. Three of "
+    "them are shown above it."
 )
 WATCH_LOSS = (
     "**Step 2 of 3: watch the curve fall.** The coloured line is how wrong the model is (loss) on the text it reads. "
-    "The dark line is the same on text that it never saw, measured now and then. Both should fall below the dotted "
-    "line, which is pure guessing."
+    "The dark line is the same on unseen text, measured now and then. Both should fall below the dotted line: pure "
+    "guessing."
 )
 
 
 def welcome(manager: RunManager) -> bool:
-    """On an empty Home: the three steps. Whether they are shown."""
+    """Show the three steps on an empty Home. Returns whether they are shown."""
     if manager.read_only or _over(manager):
         return False
     if not _going(manager):
@@ -53,7 +53,7 @@ def welcome(manager: RunManager) -> bool:
 
 
 def watch_hint(manager: RunManager, run: Run) -> None:
-    """On Monitor: what to look at while the first model learns, and where to go when it has learned."""
+    """On Monitor: what to look at while the first model learns, and where to go afterwards."""
     if not _going(manager) or run.config.task != "text":
         return
     if run.status.is_active or run.status is RunStatus.QUEUED:
@@ -70,15 +70,15 @@ def try_hint(manager: RunManager, place: DeltaGenerator, *, written: bool) -> No
         if written:
             _end(manager)
             st.success(
-                "That was the tour. Compare lays runs over one another, Datasets shows what a model would read, and "
-                "Glossary explains the words.",
+                "That was the tour. Compare overlays the curves of runs, Datasets shows what a model would read, and "
+                "Glossary explains the terms.",
                 icon=":material/check:",
             )
         else:
             _hint(
                 manager,
                 "**Step 3 of 3: try what it learned.** Press **Write** below. A small model knows only what it read: "
-                "outside of that, do not expect it to be right.",
+                "do not expect it to be right about anything else.",
             )
 
 

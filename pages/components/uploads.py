@@ -1,4 +1,4 @@
-"""Files of people's own, as pages take and name them."""
+"""How pages accept and name uploaded files."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from cognate_core.insight.words import size
 
 
 def file_field(label: str, *, help: str, key: str | None = None, disabled: bool = False) -> UploadedFile | None:
-    """A place to drop a file of one of the kinds that can be read."""
+    """An upload field for the file types that can be read."""
     types = [suffix.removeprefix(".") for suffix in SUFFIXES]
     return st.file_uploader(label, type=types, help=help, key=key, disabled=disabled, max_upload_size=MOST_BYTES >> 20)
 
 
 def keep_uploaded(file: UploadedFile, home: Path) -> Upload:
-    """Keep an uploaded file, once it has been read without error. Raises DataError or DiskFull."""
+    """Save an uploaded file if it can be read. Raises DataError or DiskFull."""
     with st.spinner("Reading the file"):
         return keep(file.name, [file.getvalue()], home)
 

@@ -149,6 +149,6 @@ def test_each_cell_is_let_in_or_refused_on_purpose(opened: Opened, monkeypatch: 
 
 @pytest.mark.parametrize("opened", NEVER, ids=str)
 def test_some_are_never_started(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    why = "this computer alone" if opened.open else "under which name"
+    why = "this computer alone" if opened.open else "host names"
     with pytest.raises(RunError, match=why), started(opened, monkeypatch):
         pass

@@ -161,7 +161,7 @@ def test_a_file_that_was_changed_is_not_given_under_its_old_checksum(
     with (trained.weights(text_model)[0] / "model.safetensors").open("ab") as file:
         file.write(b"more")
     answer = client.get(weights)
-    assert answer.status_code == 503 and "was changed since training wrote it" in answer.json()["detail"]
+    assert answer.status_code == 503 and "has changed since training wrote it" in answer.json()["detail"]
 
 
 def test_the_archive_holds_what_the_page_gives(client: TestClient, trained: RunManager, text_model: str) -> None:

@@ -36,7 +36,7 @@ def test_what_is_here_is_told_and_nobody_is_asked(api: TestClient, gsm8k: None) 
     for path in ("rows", "lengths", "overlap"):
         answer = api.get(f"/v1/datasets/SVAMP/{path}")
         assert answer.status_code == 404 and "Fetch it" in answer.json()["detail"]
-        assert "There are GSM8K" in api.get(f"/v1/datasets/none/{path}").json()["detail"]
+        assert "Choose one of GSM8K" in api.get(f"/v1/datasets/none/{path}").json()["detail"]
 
 
 def test_only_a_fetch_asks_the_network(api: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_mixture_is_of_the_problems_that_the_settings_ask_for(api: TestClient)
         ({"dataset_sources": ["GSM8K"], "mixture_weights": {"GSM8K": 0}}, 422, "weight"),
         ({"dataset_path": "/etc/passwd"}, 404, "no such dataset"),
         ({"dataset_path": "../../studio.sqlite"}, 404, "no such dataset"),
-        ({"dataset_path": "GSM8K"}, 404, "name of a file"),
+        ({"dataset_path": "GSM8K"}, 404, "must be a file's name"),
         ({"task": "arithmetic"}, 422, "text"),
         ([], 422, "settings"),
     ],

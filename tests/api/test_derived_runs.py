@@ -123,8 +123,8 @@ def test_a_branch_goes_on_from_a_checkpoint(api: TestClient, studio: RunManager,
 @pytest.mark.parametrize(
     ("change", "status", "words"),
     [
-        ({"settings": {"d_model": 32}}, 422, "cannot change on the way"),
-        ({"settings": {"dataset_path": "/etc/passwd"}}, 422, "cannot change on the way"),
+        ({"settings": {"d_model": 32}}, 422, "A branch cannot change this"),
+        ({"settings": {"dataset_path": "/etc/passwd"}}, 422, "A branch cannot change this"),
         ({"settings": {"max_steps": 1}}, 422, "choose more training steps"),
         ({"step": 3}, 409, "is no longer there"),
         ({"model_name": "../model"}, 404, "no such model"),
@@ -197,7 +197,7 @@ def test_a_run_without_a_model_has_no_archive(api: TestClient, studio: RunManage
     answer = api.get(f"/v1/runs/{run_id}/archive")
     assert (answer.status_code, answer.json()["detail"]) == (
         409,
-        "The run has no finished model, so there is nothing to hand on.",
+        "The run has no finished model, so there is nothing to share.",
     )
 
 

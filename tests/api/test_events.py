@@ -225,7 +225,7 @@ def test_a_failure_is_told_in_a_sentence_and_once(
 
 
 def test_a_crash_is_told(studio: RunManager, client: TestClient, start: Callable[..., str], monkeypatch: Any) -> None:
-    sentence = "The training process ended without a word (exit code 3)."
+    sentence = "The training process ended without an explanation (exit code 3)."
     monkeypatch.setattr(ThreadExecution, "run", lambda _: Outcome(RunStatus.CRASHED, sentence, sentence))
     with client.websocket_connect("/v1/events") as socket:
         start("a")
@@ -350,13 +350,13 @@ def test_refusals_are_sentences(studio: RunManager, client: TestClient, monkeypa
     for after in ("x", "-1", "1.5", "", "²", "9" * 50):
         assert refusal(client, f"/v1/events?after={after}") == (
             4400,
-            "?after= wants the id of an event, a whole number.",
+            "?after= must be an event's id, a whole number.",
         )
     looking = ReadOnlyManager(studio.home)
     code, sentence = refusal(client_of(looking), "/v1/events")
     assert code == 4409 and sentence == looking.read_only
     monkeypatch.setattr(studio, "broadcast", Broadcast(most_listeners=0))
-    assert refusal(client, "/v1/events") == (1013, "0 programs listen already. Close one, then connect again.")
+    assert refusal(client, "/v1/events") == (1013, "0 programs are already listening. Close one, then reconnect.")
 
 
 def test_what_a_client_sends_is_ignored_until_it_is_too_much(studio: RunManager, client: TestClient) -> None:

@@ -252,7 +252,7 @@ def test_a_model_of_the_other_kind_says_how_it_is_asked(client: TestClient, text
         client.get(f"models/{text_model}/table"),
     ]
     assert [answer.status_code for answer in answers] == [409] * 4
-    assert "writes no text" in answers[0].json()["detail"] and "Ask this one with generate" in answers[3].text
+    assert "writes no text" in answers[0].json()["detail"] and "Use generate for this one" in answers[3].text
 
 
 def test_damaged_weights_are_told_before_anything_is_sent(

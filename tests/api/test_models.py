@@ -114,7 +114,7 @@ def test_a_model_whose_run_goes_on_stays(
     going_on = replace(trained.log.run(trained.log.model(text_model).run_id), status=RunStatus.TRAINING)
     monkeypatch.setattr(trained.log, "run", lambda run_id: going_on)
     answer = client.delete(f"models/{text_model}")
-    assert answer.status_code == 409 and "going on" in answer.json()["detail"]
+    assert answer.status_code == 409 and "has not ended" in answer.json()["detail"]
 
 
 def test_accuracy_is_measured_told_and_cancelled(client: TestClient, text_model: str, lab_model: str) -> None:
@@ -141,7 +141,7 @@ def test_accuracy_is_measured_told_and_cancelled(client: TestClient, text_model:
 
 def test_what_cannot_be_measured_is_told(client: TestClient, lab_model: str, text_model: str) -> None:
     answer = client.post(f"models/{lab_model}/accuracy", json={})
-    assert answer.status_code == 409 and "reads no questions" in answer.json()["detail"]
+    assert answer.status_code == 409 and "answers no questions in words" in answer.json()["detail"]
     for questions in (0, 1001, "many", None):
         assert client.post(f"models/{text_model}/accuracy", json={"questions": questions}).status_code == 422
     assert client.post("models/none/accuracy", json={}).status_code == 404

@@ -117,7 +117,7 @@ def test_problems_are_told_by_field_in_the_pages_sentences(api: TestClient) -> N
     assert answer.status_code == 422 and answer.headers["content-type"] == "application/problem+json"
     assert "cannot be shared evenly by 4 attention heads" in answer.json()["problems"]["d_model"]
     answer = api.post("/v1/runs", json={"name": "  ", "settings": TINY})
-    assert answer.json()["problems"] == {"name": "Give the run a name, so that you find it again."}
+    assert answer.json()["problems"] == {"name": "Give the run a name, so that you can find it again."}
 
 
 @pytest.mark.parametrize(

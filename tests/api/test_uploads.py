@@ -70,7 +70,7 @@ def test_many_are_listed_page_by_page(api: TestClient) -> None:
     [
         ("a.jsonl", b"", "The file is empty"),
         ("a.csv", b"x,y\n1,2\n3,4\n", "none of the columns"),
-        ("a.parquet", b"not parquet", "no readable Parquet file"),
+        ("a.parquet", b"not parquet", "not a readable Parquet file"),
         ("a.jsonl", ROWS[:45], "at least two"),
         ("a.exe", ROWS, "its name must end in .jsonl"),
         ("..", ROWS, "its name must end in .jsonl"),

@@ -30,7 +30,7 @@ def part_of(record: Record) -> str | None:
     match record:
         case DataReport():
             return "the data are prepared"
-        case Event(message=message) if message.startswith("Calculating"):
+        case Event(message=message) if message.startswith("Using"):
             return "the number format is chosen"
         case Evaluation():
             return "the model is made, the held-out text is read"

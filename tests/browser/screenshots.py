@@ -74,7 +74,7 @@ def tour(page: Page, studio: Studio) -> dict[str, str]:
     wait_until_idle(page)  # drawn anew for a run that has ended
     page.get_by_role("button", name="More").first.click()
     page.get_by_role("button", name="Start its twin without GrokFast").click()
-    page.get_by_role("heading", name="What each came to").wait_for()
+    page.get_by_role("heading", name="Results").wait_for()
     addresses["compare"] = page.url
     twin = f"{studio.url}/monitor?run={page.url.split('%2C')[-1].split(',')[-1]}"
     wait_for_the_end(page, twin)

@@ -292,7 +292,7 @@ def test_the_apis_own_page_can_be_read_by_everyone(full: Full, watched: Callable
     look = watched(full.studio)
     look.page.goto(full.studio.url)
     with look.page.context.expect_page() as opened:
-        look.page.get_by_role("link", name="how they ask").click()
+        look.page.get_by_role("link", name="API").click()
     page, wrong = opened.value, []
     expect(page.get_by_role("heading", name="The API of Cognate Studio")).to_be_visible()
     for scheme, width, options in (*LOOKS, *OTHER_LOOKS):

@@ -102,7 +102,7 @@ def test_a_click_opens_the_step_and_a_branch_goes_on_from_there(page: Page, know
     dialog = page.get_by_role("dialog")
     expect(dialog.get_by_text("What it read in this step")).to_be_visible()
     expect(dialog.get_by_text("Problem:").first).to_be_visible()
-    dialog.get_by_text("Go another way from here").click()
+    dialog.get_by_text("Try other settings from here").click()
     dialog.get_by_role("textbox", name="New value").fill("a lot")
     dialog.get_by_role("button", name="Start the branch").click()
     expect(dialog.get_by_text("Learning rate must be a number")).to_be_visible()
@@ -110,11 +110,11 @@ def test_a_click_opens_the_step_and_a_branch_goes_on_from_there(page: Page, know
     dialog.get_by_role("textbox", name="Name").fill("The branch")
     dialog.get_by_role("button", name="Start the branch").click()
     page.wait_for_url(re.compile("/compare"))
-    expect(page.get_by_role("heading", name="What differs in their settings")).to_be_visible()
-    expect(page.get_by_text("branched off from the one above, after step 4")).to_be_visible()
+    expect(page.get_by_role("heading", name="Settings that differ")).to_be_visible()
+    expect(page.get_by_text("branched from the one above, after step 4")).to_be_visible()
     page.get_by_role("link", name="The branch").first.click()
     expect(page.get_by_text("Training is complete")).to_be_visible()
-    expect(page.get_by_text("Branched off from")).to_be_visible()
+    expect(page.get_by_text("Branched from")).to_be_visible()
 
 
 @pytest.mark.slow
@@ -124,7 +124,7 @@ def test_a_caption_offers_its_remedy_for_a_new_run(page: Page, known: Studio, id
     expect(captions.get_by_role("listitem")).to_have_count(1)
     captions.get_by_role("button", name="Apply to a new run").click()
     page.wait_for_url(re.compile("/new-run"))
-    expect(page.get_by_role("textbox", name="Name")).to_have_value("Too fast (mended)")
+    expect(page.get_by_role("textbox", name="Name")).to_have_value("Too fast (fixed)")
     expect(page.get_by_role("textbox", name="Learning rate")).to_have_value("0.1")
     page.get_by_role("textbox", name="Training steps").fill("5")
     page.get_by_role("textbox", name="Training steps").press("Enter")
@@ -132,7 +132,7 @@ def test_a_caption_offers_its_remedy_for_a_new_run(page: Page, known: Studio, id
     page.reload()
     expect(page.get_by_role("textbox", name="Training steps")).to_have_value("5")
     start_training(page)
-    expect(page.get_by_text("Made to mend")).to_be_visible()
+    expect(page.get_by_text("Fixes", exact=True)).to_be_visible()
     expect(page.get_by_text("Training is complete")).to_be_visible()
 
 

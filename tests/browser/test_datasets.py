@@ -68,6 +68,6 @@ def test_from_a_file_to_a_run_that_reads_it(page: Page, studio: Studio) -> None:
     page.goto(f"{studio.url}/datasets?dataset=Own+file")
     page.get_by_role("button", name="Remove this file").click()
     page.get_by_role("dialog").get_by_role("button", name="Remove", exact=True).click()
-    expect(page.get_by_text("No file was added yet")).to_be_visible()
+    expect(page.get_by_text("There are no files yet")).to_be_visible()
     assert list((studio.home / "uploads").iterdir()) == []
     assert dialogs == []

@@ -81,7 +81,7 @@ def look_through_the_lens(page: Page) -> None:
     expect(lens.get_by_role("status")).not_to_have_text(before)
     expect(words.nth(4)).to_have_class(re.compile("chosen"))
     thinking = words.nth(4).get_attribute("style")
-    lens.get_by_role("button", name="How far it opened to memory").click()
+    lens.get_by_role("button", name="How much memory it used").click()
     assert words.nth(4).get_attribute("style") != thinking
 
     expect(page.get_by_text("notes of earlier texts")).to_be_visible()
@@ -90,7 +90,7 @@ def look_through_the_lens(page: Page) -> None:
     expect(lens.get_by_role("listbox")).to_contain_text("How many are left?")
     wait_until_idle(page)
     words.nth(2).click()
-    expect(lens.get_by_role("listitem").first).to_contain_text("of the looking, from an earlier text")
+    expect(lens.get_by_role("listitem").first).to_contain_text("of its attention, from an earlier text")
     page.get_by_role("button", name="Forget").click()
     expect(page.get_by_text("notes of earlier texts")).to_have_count(0)
 

@@ -66,7 +66,7 @@ def test_a_model_is_described_tried_at_a_checkpoint_and_measured(page: Page, stu
     questions.press("Enter")
     wait_until_idle(page)
     page.get_by_role("button", name="Measure", exact=True).click()
-    chart = page.get_by_role("figure", name="Share of right answers of each dataset")
+    chart = page.get_by_role("figure", name="Share of right answers for each dataset")
     expect(chart).to_be_visible()
     expect(page.get_by_text("at most 3 questions of each dataset")).to_be_visible()
     expect(chart).to_have_class(re.compile("js-plotly-plot"))

@@ -29,5 +29,5 @@ def test_from_what_is_varied_to_the_runs_side_by_side(page: Page, studio: Studio
     page.get_by_role("button", name="Start 2 runs").click()
     expect(page).to_have_url(re.compile(r"/compare\?.*group=[0-9a-f]{12}"))
     expect(page.get_by_text("2 of 2 have not ended yet.")).to_be_visible()
-    page.get_by_role("button", name="Cancel what is left of it").click()
-    expect(page.get_by_text("2 of 2 ended without a result that counts")).to_be_visible()
+    page.get_by_role("button", name="Cancel the remaining runs").click()
+    expect(page.get_by_text("2 of 2 ended without a comparable result")).to_be_visible()

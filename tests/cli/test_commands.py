@@ -283,7 +283,7 @@ class TestArchive:
         result = cognate("archive", "verify", run_id)
         assert result.exit_code == 1
         assert "Cannot be compared. " in result.stdout
-        assert ", verified did not come to its end: it is cancelled." in result.stdout
+        assert ", verified was not completed: it is cancelled." in result.stdout
 
     def test_what_cannot_be_done_is_told_as_a_sentence(
         self, cognate: Cognate, ended_run: Callable[..., str], home: Path, tmp_path: Path
@@ -295,7 +295,7 @@ class TestArchive:
         assert_refused(cognate("archive", "verify", "gone"), "There is no run with this address.")
         with contextlib.closing(sqlite3.connect(database_path(home))) as database, database:
             database.execute("UPDATE runs SET status = 'paused'")
-        assert_refused(cognate("archive", "verify", run_id), "nothing yet that a repetition", "It is paused.")
+        assert_refused(cognate("archive", "verify", run_id), "nothing to compare a repetition", "It is paused.")
         assert not (tmp_path / "x.zip").exists()
 
 
@@ -354,7 +354,7 @@ class TestPresets:
         assert TrainingConfig.from_toml(result.stdout) == PRESETS[name].config
 
     def test_an_unknown_one_is_told_with_those_there_are(self, cognate: Cognate) -> None:
-        assert_refused(cognate("presets", "huge"), "There is no preset 'huge'. There are ", *PRESETS)
+        assert_refused(cognate("presets", "huge"), "There is no preset 'huge'. Choose one of ", *PRESETS)
 
 
 def test_the_command_starts_quickly_without_torch() -> None:
@@ -399,7 +399,7 @@ def test_figures_of_a_run_that_goes_are_shown(
 class TestWithoutAStudio:
     def test_what_is_queued_waits_for_one(self, cognate: Cognate, settings: Path, home: Path) -> None:
         result = cognate("start", settings)
-        assert "No studio is open: it waits until `cognate run` opens one." in result.stderr
+        assert "No studio is open. Training starts when `cognate run` starts one." in result.stderr
         assert cognate("rename", result.stdout.strip(), "Waits").exit_code == 0
         (run,) = json.loads(cognate("runs", "--json").stdout)
         assert (run["name"], run["status"]) == ("Waits", "queued")
@@ -443,16 +443,16 @@ class TestWithoutAStudio:
         self, cognate: Cognate, home: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
     ) -> None:
         monkeypatch.setenv("COGNATE_TOKEN", "sixteen-letters-and-more")
-        assert_refused(cognate("run", "--open", *words), "are for this computer alone")
+        assert_refused(cognate("run", "--open", *words), "are only for use on this computer")
         monkeypatch.setenv("COGNATE_OPEN", "1")
-        assert_refused(cognate("run", *words), "are for this computer alone")
+        assert_refused(cognate("run", *words), "are only for use on this computer")
         assert not home.exists()
 
     def test_none_is_opened_to_others_without_a_name(
         self, cognate: Cognate, home: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("COGNATE_TOKEN", "sixteen-letters-and-more")
-        assert_refused(cognate("run", "--address", "0.0.0.0"), "Say with --host-name")
+        assert_refused(cognate("run", "--address", "0.0.0.0"), "Give the host name they use with --host-name")
         monkeypatch.setenv("COGNATE_HOST_NAME", "localhost")  # which is another computer for each of them
         assert_refused(cognate("run", "--address", "0.0.0.0"), "or COGNATE_HOST_NAME")
         assert not home.exists()

@@ -39,7 +39,7 @@ def test_the_curve_and_a_setting_to_copy_are_printed(cognate: Cognate, comes_to:
     assert answer.exit_code == 0, answer.output
     (line,) = (line for line in answer.stdout.splitlines() if line.startswith("learning_rate="))
     assert 1e-4 < float(line.removeprefix("learning_rate=")) < 2e-3
-    assert "80 steps in 31 s" in answer.output and "a short look" in answer.output
+    assert "80 steps in 31 s" in answer.output and "only a hint" in answer.output
     found = json.loads(cognate("find-rate", "--preset", "first-run", "--json").stdout)
     assert found["rates"] == RATES and f"{found['suggestion']:.1e}" in line
 

@@ -54,8 +54,8 @@ class TestStarting:
         assert json.loads(first.stdout)["config"]["seed"] == 7
 
     def test_a_preset_or_a_file_is_needed_and_not_both(self, there: Cognate, settings: Path) -> None:
-        assert_refused(there("start"), "Name either a file with settings or a --preset")
-        assert_refused(there("start", settings, "--preset", "first-run"), "Name either")
+        assert_refused(there("start"), "Give either a file with settings or a --preset")
+        assert_refused(there("start", settings, "--preset", "first-run"), "Give either")
 
     def test_a_run_is_started_once_more_with_a_change(
         self, there: Cognate, elsewhere: Studio, settings: Path, ended: str
@@ -64,7 +64,7 @@ class TestStarting:
         run = elsewhere.manager.log.run(again)
         assert (run.parent_run_id, run.relation, run.config.seed) == (ended, "fix", 8)
         assert run.name.endswith(" (again)")
-        assert_refused(there("start", settings, "--from", ended), "Say in one way")
+        assert_refused(there("start", settings, "--from", ended), "Give only one source of settings")
 
     def test_a_race_has_a_run_for_each_variant(self, there: Cognate, elsewhere: Studio) -> None:
         result = there("race", "grokfast", "control", "--set", "max_steps=3")
@@ -204,11 +204,11 @@ class TestOneModel:
         assert set(table.stdout.replace("\n", "")) <= {"#", "."}
         assert "Of the problems that it never saw" in table.stderr
         assert "truth" in there("model", "calculate", model_id, 1, 2).stdout
-        assert_refused(there("model", "write", model_id, "Hello"), "A model of the Grokking lab writes no text.")
+        assert_refused(there("model", "write", model_id, "Hello"), "A Grokking lab model writes no text.")
 
     def test_whose_accuracy_was_not_measured(self, there: Cognate, elsewhere: Studio) -> None:
-        assert "It was not measured yet." in there("model", "accuracy", elsewhere.model("text")).stderr
-        assert_refused(there("model", "accuracy", elsewhere.model("lab"), "--measure"), "reads no questions")
+        assert "has not been measured yet." in there("model", "accuracy", elsewhere.model("text")).stderr
+        assert_refused(there("model", "accuracy", elsewhere.model("lab"), "--measure"), "answers no questions in words")
 
     def test_is_deleted(self, there: Cognate, elsewhere: Studio, ended: str) -> None:
         (model,) = json.loads(there("models", "--run", ended, "--json").stdout)
@@ -257,7 +257,7 @@ class TestData:
         assert path.read_bytes() == rows.read_bytes()
         assert path.is_relative_to(elsewhere.manager.home)
         assert_refused(there("start", settings, "--set", f"dataset_path={tmp_path}"), "is a folder.")
-        assert_refused(there("start", settings, "--set", "dataset_path=gone.jsonl"), "no such file among your own")
+        assert_refused(there("start", settings, "--set", "dataset_path=gone.jsonl"), "You have no such file")
 
 
 class TestTheStudio:
@@ -267,13 +267,13 @@ class TestTheStudio:
 
     def test_gives_its_token_and_starts_only_on_its_own_computer(self, there: Cognate) -> None:
         assert_refused(there("token"), "only on the studio's own computer")
-        assert_refused(there("run"), "Leave --server away.")
+        assert_refused(there("run"), "Leave out --server.")
 
     def test_without_its_token_is_not_asked_for_long(
         self, cognate: Cognate, elsewhere: Studio, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("COGNATE_TOKEN", "another-one-than-that")
-        assert_refused(cognate("--server", elsewhere.address, "runs"), "does not take this token")
+        assert_refused(cognate("--server", elsewhere.address, "runs"), "does not accept this token")
 
     def test_is_named_by_the_environment_too(
         self, cognate: Cognate, elsewhere: Studio, monkeypatch: pytest.MonkeyPatch

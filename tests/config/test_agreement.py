@@ -49,7 +49,7 @@ def test_the_lab_has_no_bits_per_byte_and_is_warned_of_its_loss() -> None:
     def warnings(**settings: object) -> str:
         return " ".join(TrainingConfig.from_values({**lab, "ltm_enabled": False, **settings}).warnings())
 
-    assert "Choose accuracy" in warnings(early_stopping_patience=5)
+    assert "'Best by' to accuracy" in warnings(early_stopping_patience=5)
     assert warnings(early_stopping_patience=5, metric_for_best_model="accuracy") == warnings() == ""
 
 
@@ -77,7 +77,7 @@ def test_only_modulo_a_prime_is_calculated(modulus: int) -> None:
 @pytest.mark.parametrize("operation", "*+-/")
 def test_there_is_a_problem_to_learn_from(operation: str) -> None:
     values = {"task": "arithmetic", "arithmetic_modulus": 3, "arithmetic_operation": operation}
-    assert "not even one" in sentence({**values, "arithmetic_train_share": 0.05}, "arithmetic_train_share")
+    assert "less than one problem" in sentence({**values, "arithmetic_train_share": 0.05}, "arithmetic_train_share")
     TrainingConfig.from_values({**values, "arithmetic_train_share": 0.2})
     TrainingConfig.from_values({**values, "arithmetic_train_share": 0.05, "arithmetic_modulus": 5})
 
@@ -138,13 +138,13 @@ def test_epsilon_can_be_overridden() -> None:
 
 def test_a_segment_as_long_as_the_training_text_is_doubtful() -> None:
     (warning,) = TrainingConfig(mem_segment=512).warnings()
-    assert "512" in warning and "nothing noted is ever read" in warning
+    assert "512" in warning and "no note is ever read" in warning
     assert TrainingConfig(mem_segment=512, ltm_enabled=False).warnings() == []
 
 
 def test_a_memory_that_attention_makes_needless_is_doubtful() -> None:
     (warning,) = TrainingConfig(attention_window=700, train_seq_len=600).warnings()
-    assert "(700 tokens)" in warning and "(600)" in warning and "switch memory off" in warning
+    assert "(700 tokens)" in warning and "(600)" in warning and "turn memory off" in warning
     assert len(TrainingConfig(attention_window=600, train_seq_len=600).warnings()) == 1
     assert TrainingConfig(attention_window=599, train_seq_len=600).warnings() == []
     assert TrainingConfig(attention_window=600, train_seq_len=600, ltm_enabled=False).warnings() == []

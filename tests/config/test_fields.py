@@ -148,7 +148,7 @@ def test_dataset_names_as_people_write_them(given_names: str | list[str], kept: 
 @pytest.mark.parametrize("nothing", [[], "", " , "])
 def test_no_dataset_at_all(nothing: str | list[str]) -> None:
     text = sentence({"dataset_sources": nothing}, "dataset_sources")
-    assert text == "Choose at least one dataset, or give a file of your own."
+    assert text == "Choose at least one dataset or your own file."
 
 
 def test_own_file_needs_no_dataset() -> None:

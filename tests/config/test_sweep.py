@@ -88,18 +88,18 @@ class TestGrid:
         ("grid", "field", "words"),
         [
             ({}, "sweep", "at least one setting"),
-            ({"learning_rate": [0.1]}, "sweep", "one run alone"),
+            ({"learning_rate": [0.1]}, "sweep", "only one run"),
             ({"learning_rate": ""}, "learning_rate", "needs values"),
             ({"learning_rate": []}, "learning_rate", "needs values"),
             ({"learning_rate": "0.1, fast"}, "learning_rate", "must be a number"),
             ({"learning_rate": [0.1, 7]}, "learning_rate", "above 0 to 1"),
             ({"learning_rate": "0.1, 1e-1"}, "learning_rate", "0.1 twice"),
-            ({"output_dir": ["a", "b"]}, "output_dir", "does not change what is trained"),
-            ({"save_steps": [1, 2]}, "save_steps", "does not change what is trained"),
+            ({"output_dir": ["a", "b"]}, "output_dir", "does not affect training"),
+            ({"save_steps": [1, 2]}, "save_steps", "does not affect training"),
             ({"task": ["text", "arithmetic"]}, "task", "cannot be varied"),
             ({"arithmetic_modulus": [59, 97]}, "arithmetic_modulus", "cannot be varied"),
             ({"colour": ["red", "blue"]}, "colour", "no setting called 'colour'"),
-            ({"seed": range(MAX_RUNS + 1)}, "sweep", f"{MAX_RUNS} at most"),
+            ({"seed": range(MAX_RUNS + 1)}, "sweep", f"at most {MAX_RUNS}"),
             ({"seed": range(10), "max_steps": range(1, 10)}, "sweep", "90 runs"),
         ],
     )
@@ -149,7 +149,7 @@ class TestContradictions:
         assert [tuple(changes.values()) for changes, _ in sweep.configs()] == [(True, 2), (True, 5), (False, 2)]
         ((changes, sentence),) = sweep.contradictions
         assert changes == {"grokfast_enabled": False, "grokfast_lamb": 5}
-        assert "just what grokfast_enabled=off, grokfast_lamb=2 does" in sentence
+        assert "the same as grokfast_enabled=off, grokfast_lamb=2:" in sentence
         of_the_other_filter = Sweep(BASE, {"grokfast_window": [10, 20]})
         assert len(of_the_other_filter.contradictions) == 1
         assert not Sweep(BASE, {"grokfast_method": ["ema", "ma"]}).contradictions
@@ -198,11 +198,11 @@ class TestDraws:
             ({"learning_rate": "1e-3 to 7"}, 2, "learning_rate", "above 0 to 1"),
             ({"learning_rate": "low to high"}, 2, "learning_rate", "must be a number"),
             ({"weight_decay": Range(0, 1, log=True)}, 2, "weight_decay", "above 0"),
-            ({"precision": "fp32 to bf16"}, 2, "precision", "is no number"),
-            ({"learning_rate": "1e-4 to 1e-3"}, 0, "draws", "how many times"),
-            ({"learning_rate": "1e-4 to 1e-3"}, 1, "draws", "one run alone"),
+            ({"precision": "fp32 to bf16"}, 2, "precision", "is not a number"),
+            ({"learning_rate": "1e-4 to 1e-3"}, 0, "draws", "a number of draws"),
+            ({"learning_rate": "1e-4 to 1e-3"}, 1, "draws", "only one run"),
             ({"learning_rate": "1e-4 to 1e-3"}, MAX_RUNS + 1, "draws", "at most"),
-            ({"n_layers": "2 to 4"}, 5, "draws", "Only 3 different"),
+            ({"n_layers": "2 to 4"}, 5, "draws", "only 3 different"),
         ],
     )
     def test_that_cannot_be_have_a_sentence(self, wanted: dict[str, Any], draws: int, field: str, words: str) -> None:

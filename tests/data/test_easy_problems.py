@@ -96,7 +96,7 @@ def test_wordings_are_held_out_too(seed: int, count: int) -> None:
 
 
 def test_there_is_nothing_to_hold_out_of_all_problems() -> None:
-    with pytest.raises(ValueError, match=r"no wording is held out; choose a level\.$"):
+    with pytest.raises(ValueError, match=r"holds out no wordings; choose an easy level\.$"):
         word_problems(3, 0, "all", heldout=True)
 
 

@@ -126,7 +126,7 @@ def test_a_dataset_without_a_sequence_has_no_share(sources: list[SourceDocuments
     mixture = mix([sources[0], source("SVAMP", 5, 0)], settings)
     empty = Mixture(mixture.tokenizer, {name: packed for name, packed in mixture.packed.items() if name == "GSM8K"})
     assert len(empty.packed["GSM8K"].tokens) == 0
-    with pytest.raises(DataError, match="no training sequence"):
+    with pytest.raises(DataError, match="no training sequences"):
         shares(empty, settings)
     if len(mixture.packed["SVAMP"].tokens):
         assert [share.of_sequences for share in shares(mixture, settings)] == [0.0, 1.0]

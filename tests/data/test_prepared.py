@@ -163,13 +163,13 @@ def test_two_sources_are_not_shuffled_alike() -> None:
 
 def test_weights_that_leave_out_all_there_is_are_refused() -> None:
     sources = {"GSM8K": numbered(0, 3), "SVAMP": numbered(1, 3)}
-    with pytest.raises(DataError, match=r"^Only GSM8K, SVAMP could be had, and the mixture weights leave it out\."):
+    with pytest.raises(DataError, match=r"^The only data available \(GSM8K, SVAMP\) has a mixture weight of zero\."):
         Batches(sources, {"GSM8K": 0.0, "SVAMP": 0.0, "HotpotQA": 1.0}, 1, 0)
 
 
 @pytest.mark.parametrize("sources", [{}, {"a": numbered(0, 0)}])
 def test_no_sequence_at_all_is_refused(sources: dict[str, Packed]) -> None:
-    with pytest.raises(DataError, match=r"^There is no training sequence\. Raise the training length"):
+    with pytest.raises(DataError, match=r"^There are no training sequences\. Raise the training length"):
         Batches(sources, {}, 1, 0)
 
 
@@ -225,7 +225,7 @@ def test_without_a_readable_manifest_the_data_is_not_complete(
     if content is not None:
         (tmp_path / MANIFEST).write_bytes(content)
     with pytest.raises(
-        DataError, match=r"^The prepared data in .* is not complete or damaged \(.*\)\. Start the run again"
+        DataError, match=r"^The prepared data in .* is incomplete or damaged \(.*\)\. Start the run again"
     ):
         PreparedData(tmp_path)
 
@@ -244,10 +244,10 @@ def test_a_flipped_bit_or_a_missing_part_is_found_in_every_file(tmp_path: Path, 
             if path.name == MANIFEST and same_json(bytes(damaged), content):
                 continue  # a tab instead of a space
             path.write_bytes(bytes(damaged))
-            with pytest.raises(DataError, match="is not complete or damaged"):
+            with pytest.raises(DataError, match="is incomplete or damaged"):
                 PreparedData(tmp_path)
         path.unlink()
-        with pytest.raises(DataError, match=f"is not complete or damaged .*{path.name}"):
+        with pytest.raises(DataError, match=f"is incomplete or damaged .*{path.name}"):
             PreparedData(tmp_path)
         path.write_bytes(content)
         assert PreparedData(tmp_path).report == REPORT

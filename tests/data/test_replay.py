@@ -106,5 +106,5 @@ def test_a_branch_is_told_from_where_it_began(prepared: Path, config: TrainingCo
 
 
 def test_data_that_are_gone_are_told(config: TrainingConfig, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="not complete"):
+    with pytest.raises(DataError, match="is incomplete"):
         batch_at(tmp_path, config, 3, 1, tmp_path / "begin")

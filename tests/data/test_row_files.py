@@ -170,7 +170,7 @@ def test_parquet_rows_are_numbered_through(tmp_path: Path) -> None:
 
 
 def test_what_is_no_parquet_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"^a\.parquet is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"^a\.parquet is not a readable Parquet file"):
         list(read_rows(write(tmp_path, "a.parquet", "question,answer\n")))
 
 
@@ -179,7 +179,7 @@ def test_a_parquet_file_that_was_cut_off_is_refused(tmp_path: Path, share: float
     path = parquet(tmp_path, 500)
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(DataError, match=r"^a\.parquet is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"^a\.parquet is not a readable Parquet file"):
         list(read_rows(path))
 
 
@@ -190,7 +190,7 @@ def test_a_parquet_file_with_damaged_bytes_is_refused(tmp_path: Path, kind: str)
     start = 20 if kind == "data" else len(content) - 60
     content[start : start + 40] = b"\xff" * 40
     path.write_bytes(content)
-    with pytest.raises(DataError, match=r"^a\.parquet is no readable Parquet file"):
+    with pytest.raises(DataError, match=r"^a\.parquet is not a readable Parquet file"):
         list(read_rows(path))
 
 
@@ -316,5 +316,5 @@ def test_a_folder_is_read_in_order_of_name_and_other_files_are_left_alone(tmp_pa
 
 def test_a_folder_without_readable_files_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "picture.png", b"\x89PNG")
-    with pytest.raises(DataError, match=r"^The folder .* holds no \.jsonl, \.json, .* file\.$"):
+    with pytest.raises(DataError, match=r"^The folder .* has no \.jsonl, \.json, .* file\.$"):
         list(read_rows(tmp_path))

@@ -212,7 +212,7 @@ GONE: dict[str, tuple[dict[str, tuple[str, int]], int, str]] = {  # faults, rows
     "half a download": ({TRAIN: ("cut", ALWAYS)}, NAMED, "peer closed connection"),
     "half a download of the held-out rows": ({TEST: ("cut", ALWAYS)}, NAMED, "peer closed connection"),
     "half a file": ({}, WANTED // 2, f"{WANTED // 2} of {WANTED} rows"),
-    "silence": ({TRAIN: ("hang", ALWAYS)}, NAMED, "silent for 1 seconds"),
+    "silence": ({TRAIN: ("hang", ALWAYS)}, NAMED, "sent nothing for 1 seconds"),
 }
 
 
@@ -231,8 +231,8 @@ def check_stand_in(found: dict[str, Any], tries: int, reason: str, folder: Path)
     assert first.startswith("GSM8K could not be fetched from the hub" + (" in 3 tries (" if tries else ": "))
     assert reason in first
     assert "Errno" not in first
-    assert first.endswith("The run goes on without " + ("GSM8K." if tries else "it."))
-    assert second == "No dataset could be had: built-in synthetic word problems stand in for them."
+    assert first.endswith("The run continues without " + ("GSM8K." if tries else "it."))
+    assert second == "No dataset is available: the run uses built-in synthetic word problems instead."
     assert found["report"]["fallback"]
     assert [(source["name"], source["loaded"]) for source in found["report"]["sources"]] == [
         ("Synthetic", True),
@@ -462,5 +462,5 @@ def test_held_out_rows_that_are_missing_are_named(tmp_path: Path, monkeypatch: p
     rows = as_jsonl([good_cells(n) for n in range(GOOD)])
     config = placed(tmp_path / "datasets", "local folder", "jsonl", rows, monkeypatch)
     (tmp_path / "datasets/gsm8k/main/test.jsonl").write_bytes(b"\n")
-    with pytest.raises(DataError, match=r"^test\.jsonl of GSM8K holds no row\."):
+    with pytest.raises(DataError, match=r"^test\.jsonl of GSM8K has no rows\."):
         prepare(config, tmp_path / "cache")

@@ -86,7 +86,7 @@ def test_a_million_steps_open_with_their_spike(page: Page, tally: Tally) -> None
     steps, losses = traces["training, each step"]["x"], traces["training, each step"]["y"]
     tally(f"{STEPS:,} steps", tried=OPENINGS, survived=OPENINGS, lost=f"{len(steps):,} points drawn")
     assert losses[steps.index(SPIKE_STEP)] == SPIKE_LOSS
-    assert traces["no number (NaN)"]["x"] == [MISSING_STEP]
+    assert traces["not a number (NaN)"]["x"] == [MISSING_STEP]
     assert steps[0] <= 100 and steps[-1] > STEPS - 100, "from end to end"
     assert len(steps) <= MAX_POINTS
 

@@ -47,7 +47,7 @@ def test_after_a_crash_the_page_says_why_and_resumes(tmp_path: Path, chromium: B
         until(lambda: len(log_steps(home, RUN_ID)) > 30, "training")
         os.kill(workers()[RUN_ID], signal.SIGKILL)
         expect(badge(page, "crashed")).to_be_visible()
-        expect(page.get_by_text("ended from outside or by a fault (SIGKILL)").first).to_be_visible()
+        expect(page.get_by_text("killed or crashed (SIGKILL)").first).to_be_visible()
         page.get_by_text("The last steps and details").click()
         expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
         page.get_by_role("button", name="Resume after step").click()
@@ -67,7 +67,7 @@ def test_a_studio_that_was_killed_offers_to_go_on(tmp_path: Path, chromium: Brow
     with running_studio(home) as studio:
         let_in(page.context, studio)
         page.goto(studio.url)
-        expect(page.get_by_role("heading", name="These can go on")).to_be_visible()
+        expect(page.get_by_role("heading", name="Runs to resume")).to_be_visible()
         page.get_by_role("button", name="Resume after step").click()
         expect(page.get_by_role("heading", name="Finished runs")).to_be_visible()
     assert reader.run(RUN_ID).status.value == "completed"

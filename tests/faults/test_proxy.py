@@ -170,7 +170,7 @@ def test_pages_work_behind_the_documented_proxy(
         page.get_by_role("link", name="Home").first.click()
         wait_until_idle(page)
         with page.expect_popup() as opened:
-            page.get_by_role("link", name="how they ask").click()
+            page.get_by_role("link", name="API").click()
         described = opened.value
         described.get_by_role("button", name="GET /v1/health", exact=False).click()
         described.get_by_role("button", name="Try it out").click()

@@ -90,11 +90,11 @@ def test_a_damaged_model_is_a_sentence(folder: Path, file: str, content: bytes |
 
 def test_settings_of_another_model_are_noticed(folder: Path) -> None:
     (folder / "training_config.toml").write_text(TrainingConfig().to_toml(), encoding="utf-8")
-    with pytest.raises(StorageError, match="of another model"):
+    with pytest.raises(StorageError, match="belong to another model"):
         Calculator.from_folder(folder)
 
 
 @pytest.mark.parametrize("step", [None, 10])
 def test_the_playground_says_that_it_does_not_write(trained: Path, step: int | None) -> None:
-    with pytest.raises(StorageError, match="Grokking lab, which calculates and writes no text"):
+    with pytest.raises(StorageError, match="Grokking lab: it calculates and does not write text"):
         Playground.from_folder(trained) if step is None else Playground.from_checkpoint(trained, step)

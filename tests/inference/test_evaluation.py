@@ -146,7 +146,7 @@ def test_data_that_was_removed_is_prepared_again(home: Path, monkeypatch: pytest
 
 
 def test_other_text_is_not_asked(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataError, match="cannot be had any more"):
+    with pytest.raises(DataError, match="no longer available"):
         ask(home, Doctored(RIGHT), monkeypatch, data_hash="0" * 32)
 
 
@@ -169,5 +169,5 @@ def test_rows_without_answers_ask_nothing(tmp_path: Path, home: Path, monkeypatc
     rows.write_text("\n\n".join(f"A line of plain text, number {number}, long enough." for number in range(40)))
     own = CONFIG.with_overrides({"dataset_path": str(rows)})
     monkeypatch.setattr("tests.inference.test_evaluation.CONFIG", own)
-    with pytest.raises(DataError, match="nothing can be asked"):
+    with pytest.raises(DataError, match="nothing to ask"):
         ask(home, Doctored({}), monkeypatch)

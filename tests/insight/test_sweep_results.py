@@ -48,8 +48,8 @@ def test_the_lowest_loss_comes_first_and_one_seed_says_nothing_of_chance() -> No
     assert [row.best_loss for row in found.rows] == [3.62, 3.9, 5.0]
     assert (found.rows[0].best_step, found.rows[0].bits_per_byte, found.rows[0].last_loss) == (10, 1.81, 3.62)
     assert found.sentence == (
-        "Lowest held-out loss: Learning rate 0.001 with 3.620, against 3.900 of the next (Learning rate 0.002). "
-        "One seed each: how much of the difference is chance was not measured. Vary the seed as well to know."
+        "Lowest held-out loss: Learning rate 0.001 with 3.620, against 3.900 for the next (Learning rate 0.002). "
+        "There is only one seed of each: the difference may be chance. Vary the seed as well to find out."
     )
 
 
@@ -60,8 +60,8 @@ def test_seeds_of_one_setting_are_taken_together() -> None:
         ({"learning_rate": 1e-3, "seed": 2}, 3.7),
         ({"learning_rate": 2e-3, "seed": 2}, 4.0),
     )
-    assert "3.650 on average of 2 seeds (3.600 to 3.700), against 3.950 on average of 2 seeds" in apart.sentence
-    assert apart.sentence.endswith("Each run of the first is lower than each of the next.")
+    assert "3.650 on average over 2 seeds (3.600 to 3.700), against 3.950 on average over 2 seeds" in apart.sentence
+    assert apart.sentence.endswith("Every run of the first is lower than every run of the next.")
     overlap = results(
         ({"learning_rate": 1e-3, "seed": 1}, 3.6),
         ({"learning_rate": 2e-3, "seed": 1}, 3.65),
@@ -73,12 +73,12 @@ def test_seeds_of_one_setting_are_taken_together() -> None:
 
 def test_of_seeds_that_are_still_to_come_nothing_is_claimed() -> None:
     found = results(({"n_layers": 2, "seed": 1}, 3.6), ({"n_layers": 4, "seed": 2}, 3.9))
-    assert found.sentence.endswith("One seed of each has ended: how much of the difference is chance is not known yet.")
+    assert found.sentence.endswith("Only one seed of each has ended: the difference may be chance.")
 
 
 def test_seeds_alone_show_what_chance_does() -> None:
     found = results(({"seed": 1}, 3.6), ({"seed": 2}, 3.75), ({"seed": 3}, 3.7))
-    assert found.sentence.startswith("The same settings with 3 seeds came to held-out losses from 3.600 to 3.750")
+    assert found.sentence.startswith("The same settings with 3 seeds gave held-out losses from 3.600 to 3.750")
 
 
 @pytest.mark.parametrize("status", [RunStatus.FAILED, RunStatus.DIVERGED, RunStatus.CANCELLED, RunStatus.TRAINING])
@@ -90,22 +90,22 @@ def test_what_did_not_come_to_its_end_is_shown_and_not_compared(status: RunStatu
     assert [row.run_id for row in found.rows] == ["b", "a", "c"]
     assert found.rows[-1].status is status and found.rows[-1].best_loss == 1.0
     assert "Learning rate 0.002 with 3.000" in found.sentence
-    said = "1 of 3 has not ended yet." if status is RunStatus.TRAINING else "1 of 3 ended without a result that counts"
+    said = "1 of 3 has not ended yet." if status is RunStatus.TRAINING else "1 of 3 ended without a comparable result"
     assert said in found.sentence
 
 
 def test_what_was_not_measured_is_unknown() -> None:
     found = results(({"learning_rate": 1e-3}, None), ({"learning_rate": 2e-3}, None), worked_seconds=None)
-    assert found.sentence.startswith("No run has come to its end with a measured held-out loss yet.")
+    assert found.sentence.startswith("No run has completed with a measured held-out loss yet.")
     assert {(row.best_loss, row.best_step, row.last_loss, row.seconds) for row in found.rows} == {(None,) * 4}
     one = results(({"learning_rate": 1e-3}, 3.0), ({"learning_rate": 2e-3}, None))
-    assert "Nothing else yet to compare" in one.sentence
+    assert "There is nothing to compare yet" in one.sentence
 
 
 def test_losses_on_other_data_are_not_simply_compared() -> None:
     runs = [Swept(str(n), TrainingConfig(vocab_size=400 + n), data_report={"content_hash": str(n)}) for n in range(2)]
     found = sweep_results(runs, {"0": checks(3.0), "1": checks(2.0)})
-    assert "cannot simply be compared" in found.sentence
+    assert "do not compare their losses" in found.sentence
 
 
 class TestChart:

@@ -56,7 +56,7 @@ def links(page: AppTest) -> list[str]:
 
 def test_without_a_run_it_says_what_to_do(studio: RunManager) -> None:
     page = open_page("compare")
-    assert "There is no run yet" in texts(page)
+    assert "There are no runs yet" in texts(page)
     assert not page.multiselect
 
 
@@ -107,7 +107,7 @@ def test_between_vocabularies_the_lower_bits_per_byte_are_the_better(
     page = open_page("compare", runs="a,b")
     rows = page.dataframe[0].value.to_dict("records")
     assert [row["best"] for row in rows] == [True, False]
-    assert "Bits per byte can, where the held-out text is the same" in texts(page)
+    assert "if the held-out text is the same" in texts(page)
 
 
 def test_two_runs_are_drawn_over_one_another_and_the_better_one_is_marked(
@@ -125,7 +125,7 @@ def test_two_runs_are_drawn_over_one_another_and_the_better_one_is_marked(
     assert not any("fill" in trace for trace in unseen)
     rows = page.dataframe[0].value.to_dict("records")
     assert [(row["run"], row["best"]) for row in rows] == [("run a", False), ("run b", True)]
-    assert "Nothing: they have the same settings." in texts(page)
+    assert "None: all settings are the same." in texts(page)
     assert not page.info
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_was_deleted_is_told_and_the_others_are_shown(
 ) -> None:
     add_run(studio, tiny_config, "a", [3.0])
     page = open_page("compare", runs=runs)
-    assert "no longer here" in page.warning[0].value
+    assert "does not exist" in page.warning[0].value
     assert drawn(page) == ["run a"]
     page.run()
     assert page.query_params["runs"] == "a" and not page.warning
@@ -256,7 +256,7 @@ def test_the_family_of_the_shown_runs_is_told_in_words(studio: RunManager, tiny_
     assert "Family" in plain(page)
     assert links(page) == ["run first", "run parent", "run first", "run second"]
     lines = [caption.value for caption in page.caption]
-    assert "branched off from the one above, after step 1,200" in lines
+    assert "branched from the one above, after step 1,200" in lines
     assert any("twin of" in line and "run parent" in line.replace(WORD_JOINER, "") for line in lines)
     assert "Family" not in plain(open_page("compare", runs="stranger"))
 
@@ -271,12 +271,12 @@ def test_the_oldest_of_many_runs_is_not_said_to_be_gone(studio: RunManager, tiny
     add_run(studio, tiny_config, "oldest", [3.0])
     add_runs(studio, 620, RunStatus.COMPLETED)
     page = open_page("compare", runs="oldest")
-    assert "no longer here" not in texts(page)
+    assert "does not exist" not in texts(page)
     assert drawn(page) == ["run oldest"]
 
 
 def test_an_address_of_too_many_runs_is_told(studio: RunManager) -> None:
     add_runs(studio, MOST_COMPARED + 1, RunStatus.COMPLETED)
     page = open_page("compare", runs=",".join(run.id for run in studio.log.runs()))
-    assert f"Curves of {MOST_COMPARED} runs at most" in texts(page)
+    assert f"Only the first {MOST_COMPARED} runs" in texts(page)
     assert len(page.multiselect[0].value) == MOST_COMPARED

@@ -114,7 +114,7 @@ def test_held_out_rows_that_are_trained_on_are_found(studio: RunManager, gsm8k: 
     page = open_page("datasets", section="Seen before (overlap)")
     table = page.dataframe[0].value
     assert list(table["the same question"]) == [4]
-    assert list(table["the same but for the numbers"]) == [6]
+    assert list(table["the same except for numbers"]) == [6]
     assert "Training row 47 of GSM8K" in texts(page)
     group(page, "Look for them in the training rows of").set_value(["GSM8K", "Synthetic"]).run()
     table = page.dataframe[0].value
@@ -155,7 +155,7 @@ def test_an_own_file_is_kept_shown_and_named_as_its_owner_calls_it(studio: RunMa
     [
         ("a.jsonl", b"", "The file is empty"),
         ("a.csv", b"x,y\n1,2\n3,4\n", "none of the columns"),
-        ("a.parquet", b"not parquet", "no readable Parquet file"),
+        ("a.parquet", b"not parquet", "not a readable Parquet file"),
     ],
 )
 def test_a_file_that_cannot_be_used_gets_a_sentence_and_is_not_kept(

@@ -55,7 +55,7 @@ def test_the_oldest_of_many_runs_can_go_on_and_is_seen_going(studio: RunManager,
     assert "queued" in texts(open_page("home"))
     assert studio.log.claim("oldest-0")
     assert "preparing" in texts(open_page("home"))
-    assert "Another run is going" in texts(open_page("new_run"))
+    assert "Another run is in progress" in texts(open_page("new_run"))
     assert "oldest 0" in texts(open_page("monitor"))
 
 
@@ -129,4 +129,4 @@ def test_why_no_waiting_run_begins_is_said(
 
     monkeypatch.setattr(studio.log, "claim", refuse)
     studio.start(tiny_config, "mine", ["m"])
-    assert "No waiting run can begin now. The disk is full" in texts(open_page("home"))
+    assert "No queued run can start now. The disk is full" in texts(open_page("home"))

@@ -61,7 +61,7 @@ def press(page: AppTest, label: str) -> AppTest:
 
 
 def variants(page: AppTest) -> Any:
-    return next(group for group in page.button_group if group.label == "Who races")
+    return next(group for group in page.button_group if group.label == "Variants")
 
 
 def plain(page: AppTest) -> str:
@@ -338,7 +338,7 @@ def test_the_report_has_each_models_own_figures(lab_studio: RunManager) -> None:
     for model in lab_studio.log.models(run.id):
         html = report_of_run(lab_studio.log, run, model.name)
         share = model.details["training_stats"]["heldout_accuracy"][ARITHMETIC]
-        assert f"it had {share:.1%} of the problems right" in html
+        assert f"it answered {share:.1%} of the problems" in html
         assert "32,000" not in html
 
 

@@ -22,7 +22,7 @@ from tests.waiting import until
 
 
 def test_without_a_model_it_says_what_to_do(studio: RunManager) -> None:
-    assert "There is no model yet" in texts(open_page("models"))
+    assert "There are no models yet" in texts(open_page("models"))
 
 
 def test_a_model_shows_its_measured_figures_and_files(trained_studio: RunManager) -> None:
@@ -32,7 +32,7 @@ def test_a_model_shows_its_measured_figures_and_files(trained_studio: RunManager
     assert values["Steps"] == "4 of 4"
     table = page.dataframe[0].value
     assert list(table["dataset"]) == ["Synthetic"]
-    assert table["loss (nats a token)"][0] == model.details["training_stats"]["heldout_loss"]["Synthetic"]
+    assert table["loss (nats per token)"][0] == model.details["training_stats"]["heldout_loss"]["Synthetic"]
     assert table["bits per byte"][0] == model.details["training_stats"]["heldout_bits_per_byte"]["Synthetic"]
     for file in ("model.safetensors", "config.json", "tokenizer.json", "training_log.jsonl", "README.md"):
         assert file in texts(page)
@@ -128,7 +128,7 @@ def test_a_missing_file_gets_a_sentence(trained_studio: RunManager) -> None:
 
 def test_an_address_of_a_deleted_model_is_told(trained_studio: RunManager) -> None:
     page = open_page("models", model="gone")
-    assert "does not exist any more" in texts(page)
+    assert "does not exist. It may have been deleted." in texts(page)
     assert page.header
 
 
@@ -236,7 +236,7 @@ def test_the_run_before_its_run_is_named(
     database.close()
     shown = texts(open_page("models"))
     assert words in shown
-    assert ("a run that is no longer here" in shown) is (relation == "copy")
+    assert ("a deleted run" in shown) is (relation == "copy")
 
 
 def test_what_a_person_says_of_it_is_shown_as_typed(trained_studio: RunManager) -> None:
@@ -279,7 +279,7 @@ def test_one_of_many_is_found_by_tag_and_text(trained_studio: RunManager) -> Non
     assert [option.split(",")[0] for option in page.selectbox[0].options] == ["Copy 3"]
     assert page.header[0].value == "Copy 3"
     page.text_input[0].set_value("nothing has this name").run()
-    assert "No model fits" in texts(page)
+    assert "No model matches" in texts(page)
     assert len(page.selectbox[0].options) == 10
     page = open_page("models", model="copy5")
     assert page.header[0].value == "Copy 5"
@@ -317,7 +317,7 @@ def test_an_empty_tag_is_told_of_as_a_tag(trained_studio: RunManager) -> None:
 
 def test_accuracy_is_unknown_until_it_was_measured(trained_studio: RunManager) -> None:
     page = open_page("models")
-    assert "Unknown: it was not measured yet." in texts(page)
+    assert "Not measured yet." in texts(page)
     scores = [{"dataset": "<b>Own</b>", "asked": 50, "right": 3, "commonest": "*4*", "commonest_right": 5}]
     model = trained_studio.log.models()[0]
     kept = {
@@ -335,17 +335,17 @@ def test_accuracy_is_unknown_until_it_was_measured(trained_studio: RunManager) -
     }
     (weights_folder(trained_studio) / ACCURACY_FILE).write_text(json.dumps(kept))
     page = open_page("models")
-    assert "Unknown" not in texts(page)
+    assert "Not measured yet" not in texts(page)
     (charts,) = sent(page, "charts")
     assert [chart["title"] for chart in charts] == ["Right answers", "Right answers while it learned"]
     table = next(table.value for table in page.dataframe if "95 % interval" in table.value)
     assert (table["right"][0], table["asked"][0]) == (3, 50)
-    assert (table["share"][0], table["that one alone"][0]) == (0.06, 0.1)
+    assert (table["share"][0], table["always that answer"][0]) == (0.06, 0.1)
     assert table["95 % interval"][0] == "2.1% to 16.2%"
     assert "Other" in texts(page)
     (weights_folder(trained_studio) / ACCURACY_FILE).write_text(json.dumps({**kept, "weights_sha256": "other"}))
     page = open_page("models")
-    assert "belongs to other weights" in texts(page) and "Unknown" in texts(page)
+    assert "belongs to other weights" in texts(page) and "Not measured yet" in texts(page)
 
 
 def test_it_is_measured_in_the_background_and_shown(trained_studio: RunManager) -> None:

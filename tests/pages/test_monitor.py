@@ -21,7 +21,7 @@ from tests.waiting import LONG
 
 
 def test_without_a_run_it_says_what_to_do(studio: RunManager) -> None:
-    assert "There is no run yet" in texts(open_page("monitor"))
+    assert "There are no runs yet" in texts(open_page("monitor"))
 
 
 def test_an_address_without_a_run_is_told(studio: RunManager) -> None:
@@ -140,9 +140,9 @@ def test_a_run_says_what_it_was_made_of(studio: RunManager, tiny_config: Trainin
     studio.log.create_run("parent", "Mother", tiny_config, ["m"], studio.home, None)
     studio.log.create_run("child", "Child", tiny_config, ["m"], studio.home, None, Origin("parent", "branch", 1200))
     studio.log.create_run("orphan", "Orphan", tiny_config, ["m"], studio.home, None, Origin("gone", "twin"))
-    assert "Branched off from" in texts(open_page("monitor", run="child"))
+    assert "Branched from" in texts(open_page("monitor", run="child"))
     assert "after step 1,200" in texts(open_page("monitor", run="child"))
-    assert "GrokFast twin of a run that is no longer here" in texts(open_page("monitor", run="orphan"))
+    assert "GrokFast twin of a deleted run" in texts(open_page("monitor", run="orphan"))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_step_tells_what_was_read_and_where_a_branch_would_begin(trained_studi
     assert f"{row['loss']:.3f}" in values
     assert f"{run.config.batch_size} sequences" in texts(page)
     assert "Problem:" in texts(page)
-    assert "The nearest checkpoint is of step" in texts(page)
+    assert "The nearest checkpoint is step" in texts(page)
 
 
 def test_a_repetition_says_whether_the_same_came_of_it(trained_studio: RunManager) -> None:
@@ -234,7 +234,7 @@ def test_a_branch_has_the_training_steps_that_were_typed(trained_studio: RunMana
     page.run()
     (setting,) = (each for each in page.selectbox if each.label == "Setting to change")
     assert not any("max_steps" in option for option in setting.options), "it has a field of its own"
-    next(each for each in page.text_input if each.label == "Training steps in all").set_value("9")
+    next(each for each in page.text_input if each.label == "Total training steps").set_value("9")
     page.session_state["asked_step"] = 3  # AppTest closes the dialog otherwise
     button(page, "Start the branch").click().run()
     branch = trained_studio.log.runs()[0]

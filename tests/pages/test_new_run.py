@@ -67,10 +67,10 @@ def test_settings_that_will_hardly_do_what_was_meant_are_told_beside_the_start(i
     next(toggle for toggle in page.toggle if toggle.label == "Long-term memory (LTM)").set_value(True).run()
     field(page, "Attention window (tokens)").set_value("5000").run()
     warnings = [str(warning.value) for warning in page.warning]
-    assert any("memory can hardly matter" in warning for warning in warnings)
+    assert any("memory will hardly help" in warning for warning in warnings)
     assert not start_button(page).disabled
     field(page, "Attention window (tokens)").set_value("32").run()
-    assert "memory can hardly matter" not in texts(page)
+    assert "memory will hardly help" not in texts(page)
 
 
 def test_every_setting_of_the_config_has_its_field(idle_studio: RunManager) -> None:
@@ -177,7 +177,7 @@ def test_an_empty_name_gets_a_sentence(idle_studio: RunManager) -> None:
         ("a.jsonl", b"{broken\n{broken\n", "not valid JSON"),
         ("a.csv", b"x,y\n1,2\n3,4\n", "none of the columns"),
         ("a.txt", b"one paragraph only", "at least two are needed"),
-        ("a.parquet", b"not parquet", "no readable Parquet file"),
+        ("a.parquet", b"not parquet", "not a readable Parquet file"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused_at_once(
@@ -215,7 +215,7 @@ def test_another_runs_settings_with_a_remedy(trained_studio: RunManager, monkeyp
     assert values["Width"] == str(run.config.d_model)
     assert values["Learning rate"] == "0.001"
     assert values["Gradient clipping"] == "2"
-    assert values["Name"] == f"{run.name} (mended)"
+    assert values["Name"] == f"{run.name} (fixed)"
     start_button(page).click().run()
     started = trained_studio.log.runs()[0]
     assert (started.parent_run_id, started.relation) == (run.id, "fix")
@@ -227,8 +227,8 @@ def test_another_runs_settings_with_a_remedy(trained_studio: RunManager, monkeyp
     [
         ({"from": "nonsense"}, "There is no run with this address"),
         ({"from": "<b>"}, "There is no run with this address"),
-        ({"settings": "../../etc/passwd"}, "are not here"),
-        ({"settings": "0123456789abcdef"}, "are not here"),
+        ({"settings": "../../etc/passwd"}, "were not found"),
+        ({"settings": "0123456789abcdef"}, "were not found"),
     ],
 )
 def test_an_address_that_leads_nowhere_gets_a_sentence_and_the_presets(
@@ -270,9 +270,9 @@ def test_a_runs_settings_are_taken_over_to_the_last_digit(trained_studio: RunMan
         ("=3", "no setting called ''"),
         ("max_steps=5;max_steps=6", "changes max_steps twice"),
         ("act_epsilon=0.05;act_threshold=0.95", "twice"),
-        ("dataset_path=/etc/passwd", "not chosen on this page"),
+        ("dataset_path=/etc/passwd", "this page has no such setting"),
         ("prepared_data=/etc", "no setting called 'prepared_data'"),
-        ("task=arithmetic", "not chosen on this page"),
+        ("task=arithmetic", "this page has no such setting"),
         ("d_model=19", "cannot be shared evenly"),
     ],
 )
@@ -304,7 +304,7 @@ def test_the_command_says_what_differs_from_the_preset(studio: RunManager) -> No
 
 
 def test_the_plan_is_drawn_and_passes_wait_for_data(trained_studio: RunManager) -> None:
-    assert "known once a run has prepared these data" in texts(open_page("new_run"))
+    assert "known once a run has prepared this data" in texts(open_page("new_run"))
     run = trained_studio.log.runs()[0]
     add_runs(trained_studio, 120, RunStatus.COMPLETED)  # which prepared nothing
     page = open_page("new_run", **{"from": run.id})
@@ -318,7 +318,7 @@ def test_a_quote_is_kept_with_the_run(idle_studio: RunManager, monkeypatch: pyte
     assert "Time: not measured yet" in texts(page)
     next(button for button in page.button if "How long" in button.label).click().run()
     assert {metric.label: metric.value for metric in page.metric}["Time to train"] == "60 s to 90 s"
-    assert "it may well be quicker" in texts(page)
+    assert "training alone may be faster" in texts(page)
     field(page, "Layers").set_value("1").run()
     assert "Time: not measured yet" in texts(page), "of other settings nothing was measured"
     field(page, "Layers").set_value("4").run()

@@ -33,7 +33,7 @@ def test_one_press_searches_and_another_fills_the_field(studio: RunManager) -> N
     studio.rate_finder._state = RateSearch(CONFIG, RATES, LOSSES, planned=100, seconds=31.0, ended=True, complete=True)
     page.run()
     assert not page.exception
-    assert "80 steps in 31 s" in texts(page) and "It is a short look" in texts(page)
+    assert "80 steps in 31 s" in texts(page) and "It is only a guide" in texts(page)
     use = button(page, "Use ")
     use.click().run()
     assert not page.exception
@@ -41,7 +41,7 @@ def test_one_press_searches_and_another_fills_the_field(studio: RunManager) -> N
     assert use.label == f"Use {rate}" and 1e-4 < float(rate) < 2e-3
     assert button(page, "Use "), "the curve is still that of these settings"
     field(page, "Layers").set_value("1").run()
-    assert "The last search was with other settings" in texts(page)
+    assert "The last search used other settings" in texts(page)
 
 
 def test_what_went_wrong_or_otherwise_is_told(studio: RunManager) -> None:
@@ -54,12 +54,12 @@ def test_what_went_wrong_or_otherwise_is_told(studio: RunManager) -> None:
     assert not any(each.label.startswith("Use ") for each in page.button)
     studio.rate_finder._state = RateSearch(CONFIG, RATES, LOSSES, planned=100, ended=True)
     page.run()
-    assert "did not come to its end" in texts(page)
+    assert "did not finish" in texts(page)
     assert not any(each.label.startswith("Use ") for each in page.button)
 
 
 def test_the_lab_says_why_it_has_none(studio: RunManager) -> None:
     page = open_page("lab")
-    next(group for group in page.button_group if group.label == "Who races").set_value(["grokfast", "own"]).run()
+    next(group for group in page.button_group if group.label == "Variants").set_value(["grokfast", "own"]).run()
     assert not page.exception
     assert NOT_IN_THE_LAB in texts(page)

@@ -85,7 +85,7 @@ class TestNewRun:
         ("text", "words"),
         [
             ("0.1, fast", "Learning rate must be a number"),
-            ("0.1", "one run alone"),
+            ("0.1", "only one run"),
             ("0.1, 0.1", "0.1 twice"),
         ],
     )
@@ -100,7 +100,7 @@ class TestNewRun:
         assert "1 of 3 combinations cannot be trained" in texts(page)
         assert start_button(page).disabled
         assert "cannot be shared evenly" in page.dataframe[0].value.to_dict("records")[0]["why"]
-        next(toggle for toggle in page.toggle if toggle.label == "Leave these out").set_value(True).run()
+        next(toggle for toggle in page.toggle if toggle.label == "Skip these").set_value(True).run()
         assert start_button(page).label == "Start 2 runs" and not start_button(page).disabled
 
     def test_draws_from_ranges(self, idle_studio: RunManager) -> None:
@@ -169,13 +169,13 @@ class TestCompare:
     def test_what_is_left_can_be_cancelled(self, idle_studio: RunManager, tiny_config: TrainingConfig) -> None:
         group_id, run_ids = idle_studio.start_sweep(Sweep(tiny_config, {"seed": [1, 2]}), "seeds")
         page = open_page("compare", group=group_id)
-        next(button for button in page.button if button.label == "Cancel what is left of it").click().run()
+        next(button for button in page.button if button.label == "Cancel the remaining runs").click().run()
         assert {idle_studio.log.run(run_id).status for run_id in run_ids} == {RunStatus.CANCELLED}
 
     def test_a_sweep_that_is_gone_is_named(self, idle_studio: RunManager, tiny_config: TrainingConfig) -> None:
         idle_studio.start(tiny_config, "alone", ["alone"])
         page = open_page("compare", group="nowhere")
-        assert "no longer here" in texts(page) and not page.exception
+        assert "does not exist" in texts(page) and not page.exception
 
 
 class TestHome:
@@ -192,4 +192,4 @@ class TestHome:
 
     def test_monitor_leads_to_the_sweep(self, idle_studio: RunManager, tiny_config: TrainingConfig) -> None:
         _, run_ids = idle_studio.start_sweep(Sweep(tiny_config, {"seed": [1, 2]}), "Seeds")
-        assert "Compare it with the others of the sweep Seeds" in links(open_page("monitor", run=run_ids[0]))
+        assert "Compare it with the rest of the sweep Seeds" in links(open_page("monitor", run=run_ids[0]))

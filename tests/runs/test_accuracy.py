@@ -88,7 +88,7 @@ def test_a_model_and_its_checkpoints_are_measured_and_the_result_is_kept(manager
     steps = manager.kept_steps(model_id)
     assert steps == [2, 4], "the checkpoint of the last step is the model itself"
     manager.measure_accuracy(model_id, 3, checkpoints=True)
-    with pytest.raises(RunError, match="Another measurement is going on"):
+    with pytest.raises(RunError, match="Another measurement is running"):
         manager.measure_accuracy(model_id, 3)
     with pytest.raises(RunError, match="is being measured"):
         manager.delete_model(model_id)
@@ -127,7 +127,7 @@ def test_a_process_that_ends_without_a_word_is_told(manager: RunManager, model_i
     manager.measure_accuracy(model_id, 1000)
     process = measuring_process()
     process.kill()
-    assert "ended without an answer" in (measured(manager).problem or "")
+    assert "ended without a result" in (measured(manager).problem or "")
 
 
 def test_what_is_kept_reads_as_it_was_written(tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ class TestConnecting:
         async def listen() -> None:
             with (
                 broadcast.listening(),
-                pytest.raises(RunError, match=r"1 programs listen already\."),
+                pytest.raises(RunError, match=r"1 programs are already listening\."),
                 broadcast.listening(),
             ):
                 pass

@@ -117,7 +117,7 @@ def test_each_model_has_its_own_seed_split_and_start(studio: Studio) -> None:
 def test_the_card_says_what_it_can_and_how_it_came_to_it(studio: Studio) -> None:
     card = (studio.folder() / "README.md").read_text(encoding="utf-8")
     share = studio.model().details["training_stats"]["heldout_accuracy"][ARITHMETIC]
-    assert f"It has {share:.2%} of the problems right that it never saw." in card
+    assert f"Of the problems that it never saw, it answers {share:.2%} correctly." in card
     for words in ("calculates x * y modulo 7", "ln(9) = 2.20", "- adam, weight decay 0.01", "8 problems a step"):
         assert words in card
     for words in ("text", "32,000", "memory", "ponder", " tokens"):
@@ -130,7 +130,7 @@ def test_its_checkpoints_can_be_looked_at(studio: Studio) -> None:
 
 
 def test_it_is_asked_no_word_problems(studio: Studio) -> None:
-    with pytest.raises(RunError, match="Grokking lab reads no questions"):
+    with pytest.raises(RunError, match="Grokking lab model answers no questions in words"):
         studio.manager.measure_accuracy(studio.model().id, 5)
     assert studio.manager.measurement() is None
 
@@ -283,7 +283,7 @@ def test_what_a_branch_with_another_batch_size_read_is_what_is_listed(studio: St
 )
 def test_a_branch_changes_nothing_that_cannot_change_or_has_no_meaning(studio: Studio, setting: str) -> None:
     step = studio.manager.checkpoint_steps(studio.parent, "One")[0]
-    with pytest.raises(ConfigError, match="cannot change on the way") as refusal:
+    with pytest.raises(ConfigError, match="A branch cannot change this") as refusal:
         studio.manager.start_branch(studio.parent, "One", step, {setting: 1}, "Branch")
     assert list(refusal.value.problems) == [setting]
 

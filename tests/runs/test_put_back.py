@@ -259,7 +259,7 @@ class Histories(RuleBasedStateMachine):
         try:
             self.studio.put_back(self.entries[gone])
         except RunError as error:
-            taken = "something else lies where it lay" in str(error)  # the model was trained again since
+            taken = "something else is in its place" in str(error)  # the model was trained again since
             assert gone in self.models and (taken or run_id not in self.here()), error
             return
         assert gone not in self.models or run_id in self.here()

@@ -17,7 +17,7 @@ from tests.waiting import until
 def test_a_search_prepares_the_data_and_comes_to_its_end(manager: RunManager, tiny_config: TrainingConfig) -> None:
     config = tiny_config.with_overrides({"dataset_sources": ["GSM8K"]})  # which cannot be had in tests
     manager.rate_finder.start(config)
-    with pytest.raises(RunError, match="Another learning-rate search is going on"):
+    with pytest.raises(RunError, match="Another learning-rate search is running"):
         manager.rate_finder.start(config)
     until(lambda: there(manager.rate_finder.state).ended, "the end of the search")
     found = there(manager.rate_finder.state)
@@ -26,7 +26,7 @@ def test_a_search_prepares_the_data_and_comes_to_its_end(manager: RunManager, ti
     assert found.planned >= len(found.rates) and found.seconds > 0
     assert found.rates == sorted(found.rates)
     assert found.complete and found.suggestion == suggested_rate(found.rates, found.losses)
-    assert any("GSM8K" in note for note in found.notes) and any("stand in" in note for note in found.notes)
+    assert any("GSM8K" in note for note in found.notes) and any("built-in" in note for note in found.notes)
     assert list((manager.home / "cache" / "prepared").iterdir()), "a run finds the data again"
 
 
@@ -48,7 +48,7 @@ def test_half_a_curve_suggests_nothing(tiny_config: TrainingConfig) -> None:
 
 
 def test_the_lab_says_why_not(manager: RunManager) -> None:
-    with pytest.raises(RunError, match="In the Grokking lab they only show"):
+    with pytest.raises(RunError, match="In the Grokking lab they show"):
         manager.rate_finder.start(PRESETS["grokking"].config)
     assert manager.rate_finder.state is None, "nothing was begun"
 

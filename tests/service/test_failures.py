@@ -30,7 +30,7 @@ def test_own_file_stands_instead_of_the_datasets() -> None:
 def test_dataset_that_cannot_be_had_is_named_and_the_run_goes_on() -> None:
     outcome = run(loader=MockDatasetLoader(frozenset({"SVAMP"})))
     messages = [p.message for p in outcome.emitter.progress if p.phase_name == Phase.DATASETS]
-    assert "SVAMP could not be had" in messages and "GSM8K is here" in messages
+    assert "SVAMP is not available" in messages and "GSM8K is ready" in messages
     assert outcome.session.status is RunStatus.COMPLETED
 
 
@@ -38,7 +38,7 @@ def test_no_data_at_all_fails_the_session() -> None:
     outcome = run(loader=MockDatasetLoader(frozenset(DATASETS)))
     assert isinstance(outcome.error, DataError)
     assert outcome.session.status is RunStatus.FAILED
-    assert (outcome.last.phase_name, outcome.last.message) == (Phase.FAILED, "No dataset could be had.")
+    assert (outcome.last.phase_name, outcome.last.message) == (Phase.FAILED, "No dataset is available.")
     assert outcome.shares[-1] == outcome.shares[-2] < 0.20, "it stays where it was, and is not at the end"
     assert outcome.trainer.configs == {} and outcome.session.finished_at is not None
 

@@ -138,7 +138,7 @@ def test_parameters_that_cannot_be_used(parameters: dict[str, Any], sentence: st
 @pytest.mark.parametrize("names", [[], ["a", "a"], ["a", ""], ["  "]])
 def test_model_names_that_cannot_be_used(names: list[str]) -> None:
     service = TrainingService(MockProgressEmitter(), MockDatasetLoader(), MockModelTrainer())
-    with pytest.raises(ConfigError, match="Each model needs a name of its own") as caught:
+    with pytest.raises(ConfigError, match="Give at least one model name") as caught:
         asyncio.run(service.start_training_session(TASK, model_names=names))
     assert list(caught.value.problems) == ["model_names"]
 

@@ -54,7 +54,7 @@ def test_executing_twice_at_once_runs_once() -> None:
 
 def test_task_id_can_be_used_once() -> None:
     outcome = run()
-    with pytest.raises(RunError, match="There is a training session 'training_001' already"):
+    with pytest.raises(RunError, match="A training session 'training_001' already exists"):
         asyncio.run(outcome.service.start_training_session(TASK))
     assert asyncio.run(outcome.service.get_training_status(TASK)) is outcome.session
 

@@ -101,7 +101,7 @@ def test_an_early_end_is_told_and_all_is_done(names: list[str]) -> None:
 
     outcome = run(trainer=Early(FIVE_CALLS[:2]), names=names)
     assert outcome.session.status is RunStatus.COMPLETED and outcome.last.progress == 1.0
-    each = "Ended early, at step 2 of 5. Why. The model is that of step 1"
+    each = "Ended early, at step 2 of 5. Why. The model is from step 1"
     told = each if len(names) == 1 else f"a: {each}. b: {each}"
     assert outcome.last.message == f"Training is complete. {told}"
 

@@ -192,7 +192,7 @@ def test_the_hub_gets_exactly_the_known_files(outcome: Outcome) -> None:
     assert (whole["error"], outcome.found["ada/in-parts"]["error"]) == ("", "")
     assert whole["address"] == f"{hub.address}/ada/whole"
     assert whole["said"][0] == "Checking the files"
-    assert whole["said"][-1].startswith("Sending 6 files, 0.1 MB")
+    assert whole["said"][-1].startswith("Uploading 6 files, 0.1 MB")
     assert hub.private["ada/whole"] and not hub.private["ada/in-parts"]
     assert hub.commits.count("ada/whole") == hub.commits.count("ada/in-parts") == 1
     for repo in ("ada/whole", "ada/in-parts"):
@@ -252,18 +252,18 @@ def test_publishing_again_changes_what_is_there(outcome: Outcome) -> None:
 FAULTS = {
     "ada/create-401": "does not know the token in HF_TOKEN",
     "ada/create-403": "may not write to ada/create-403",
-    "ada/create-404": "has no place for ada/create-404",
-    "ada/create-429": "asks to wait",
-    "ada/create-503": "out of order at the moment (it answered 503)",
-    "ada/create-418": "refused (it answered 418)",
+    "ada/create-404": "cannot find ada/create-404",
+    "ada/create-429": "too many requests",
+    "ada/create-503": "not working at the moment (status 503)",
+    "ada/create-418": "refused the request (status 418)",
     "ada/commit-403": "may not write to ada/commit-403",
-    "ada/commit-412": "was just changed by somebody else",
-    "ada/commit-429": "asks to wait",
-    "ada/public": "everybody can see it",
-    "no good/name": "'no good/name' is no name of a repository",
-    "a/b/c": "is no name of a repository",
-    "../etc": "is no name of a repository",
-    "": "is no name of a repository",
+    "ada/commit-412": "Somebody else has just changed",
+    "ada/commit-429": "too many requests",
+    "ada/public": "is public",
+    "no good/name": "'no good/name' is not a repository name",
+    "a/b/c": "is not a repository name",
+    "../etc": "is not a repository name",
+    "": "is not a repository name",
 }
 
 
@@ -281,7 +281,7 @@ def test_each_refusal_is_a_sentence(published: Published, hub: HubServer) -> Non
     [
         ({"HF_TOKEN": ""}, "There is no HF_TOKEN"),
         ({"HF_TOKEN": "hf_other"}, "does not know the token"),
-        ({"HF_TOKEN": "hf_grün\n"}, "holds signs that no token has"),
+        ({"HF_TOKEN": "hf_grün\n"}, "contains characters that no token has"),
         ({"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
         ({"HF_ENDPOINT": "http://127.0.0.1:9"}, "cannot be reached"),
     ],
@@ -314,7 +314,7 @@ def test_a_changed_or_missing_file_is_not_published(published: Published, monkey
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     store = ArtifactStore(published.home)
     (published.folder / "config.json").write_bytes(b"{}")
-    with pytest.raises(PublishError, match=r"config\.json is not what was trained any more"):
+    with pytest.raises(PublishError, match=r"config\.json has changed since training"):
         publish_model(published.log, store, "model1", "ada/mine")
     (published.folder / "config.json").unlink()
     with pytest.raises(StorageError, match="no longer there"):

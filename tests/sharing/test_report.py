@@ -220,8 +220,8 @@ def test_a_run_of_the_grokking_lab_is_told_in_its_own_words() -> None:
     data = asdict(DataReport([SourceReport(ARITHMETIC, "x * y", "here", True, "", 9, 9)], False, "abc", 99, False))
     facts = Facts(config=config, data_report=data)
     text = " ".join(Reader(report(run=facts, evaluations=rows, samples=[], compared_with=("it", config))).text.split())
-    assert "At step 1 it had 96.0% of the problems right that it never saw" in text
-    assert "pure guessing chooses among 99." in text and "Guessing evenly chooses among 99." in text
+    assert "At step 1 it answered 96.0% of the problems it never saw right" in text
+    assert "pure guessing chooses among 99." in text and "Pure guessing chooses among 99." in text
     assert "right answers" in text and "46.0%" in text
     assert "arithmetic_modulus" in text and "optimizer" in text
     assert "What it writes" not in text
@@ -239,7 +239,7 @@ def test_folders_of_the_computer_are_not_told() -> None:
 def test_the_summary_says_what_was_measured() -> None:
     text = Reader(report()).text
     assert "2.48 million parameters, in 3 min of work." in text
-    assert "is completed, after 300 of 300 steps." in text
+    assert "is completed after 300 of 300 steps." in text
     assert "fell from 8.310 at step 0 to 3.810 at step 300" in text
     assert (
         f"among {perplexity(3.81):,.1f} equally likely tokens (the perplexity); pure guessing chooses among 32,000"
@@ -265,8 +265,8 @@ def test_what_is_unknown_is_told_so() -> None:
         )
     )
     for words in (
-        "No model was finished; for how long is unknown.",
-        "is failed, after unknown of unknown steps. What went wrong: The file is empty.",
+        "No model was finished; the time is unknown.",
+        "is failed after unknown of unknown steps. What went wrong: The file is empty.",
         "unseen text was not measured",
         "Unknown: the run ended before its text was prepared.",
         "No samples were written.",
@@ -286,7 +286,7 @@ def test_a_loss_that_is_no_number_is_named_and_not_counted() -> None:
 def test_a_synthetic_stand_in_is_told() -> None:
     fallback = asdict(DataReport([], True, "abc", 400, False))
     text = Reader(report(run=Facts(data_report=fallback))).text
-    assert "built-in synthetic problems stood in" in text
+    assert "built-in synthetic problems replaced" in text
 
 
 def test_of_many_checks_and_samples_some_are_shown_and_that_is_said() -> None:

@@ -93,18 +93,18 @@ class TestPath:
     @pytest.mark.parametrize("name", ["../outside/secret.txt", "runs/../../outside/secret.txt", "/etc/hostname"])
     def test_refuses_what_lies_outside(self, store: ArtifactStore, outside: Path, home: Path, name: str) -> None:
         (home / "runs").mkdir()
-        with pytest.raises(StorageError, match="lies outside the studio's data folder and is not opened"):
+        with pytest.raises(StorageError, match="is outside the studio's data folder and is not opened"):
             store.path(name)
 
     def test_refuses_an_absolute_name_outside(self, store: ArtifactStore, outside: Path) -> None:
-        with pytest.raises(StorageError, match=r"secret\.txt lies outside"):
+        with pytest.raises(StorageError, match=r"secret\.txt is outside"):
             store.path(str(outside))
 
     def test_refuses_a_folder_beside_home_that_begins_like_it(self, store: ArtifactStore, home: Path) -> None:
         beside = home.with_name("home-2")
         beside.mkdir()
         (beside / "file").write_text("")
-        with pytest.raises(StorageError, match="lies outside"):
+        with pytest.raises(StorageError, match="is outside"):
             store.path("../home-2/file")
 
     @pytest.mark.parametrize("target", ["inside", "outside", "itself", "nothing"])
@@ -121,13 +121,13 @@ class TestPath:
         link.symlink_to(targets[target])
         with pytest.raises(
             StorageError,
-            match=r"link lies outside the studio's data folder and is not opened|link.? is no longer there",
+            match=r"link is outside the studio's data folder and is not opened|link.? is no longer there",
         ):
             store.path("link")
 
     def test_refuses_a_file_below_a_link_to_outside(self, store: ArtifactStore, home: Path, outside: Path) -> None:
         (home / "folder").symlink_to(outside.parent)
-        with pytest.raises(StorageError, match="lies outside"):
+        with pytest.raises(StorageError, match="is outside"):
             store.path("folder/secret.txt")
 
     @pytest.mark.parametrize("name", ["", ".", "runs", "gone.bin", "runs/run1/my-model/config.json/x"])
@@ -137,7 +137,7 @@ class TestPath:
 
     @pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "../" * 2000, "\ud800"], ids=["NUL", "long", "deep", "half"])
     def test_refuses_a_name_that_no_file_can_have(self, store: ArtifactStore, name: str) -> None:
-        with pytest.raises(StorageError, match=r"no longer there|lies outside|cannot be there"):
+        with pytest.raises(StorageError, match=r"no longer there|is outside|cannot be there"):
             store.path(name)
 
 
@@ -161,7 +161,7 @@ class TestZip:
         self, store: ArtifactStore, outside: Path, model: dict[str, str]
     ) -> None:
         described = store.describe(model)
-        with pytest.raises(StorageError, match="lies outside"):
+        with pytest.raises(StorageError, match="is outside"):
             store.zip([*described, *rows("../outside/secret.txt")])
         Path(model["weights"]).unlink()
         with pytest.raises(StorageError, match=r"model\.safetensors.? is no longer there"):

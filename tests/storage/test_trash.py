@@ -118,7 +118,7 @@ class TestPut:
             "a link inside": home / "in",
             "a link out": home / "out",
         }[way]
-        with pytest.raises(StorageError, match=r"lies outside the studio's data folder and is not deleted\.$"):
+        with pytest.raises(StorageError, match=r"is outside the studio's data folder and is not deleted\.$"):
             trash.put("run", "Mine", folder, ROWS)
         assert files_in(outside) == files_in(run) == CONTENTS
         assert trash.entries() == []
@@ -262,7 +262,7 @@ class TestPutBack:
             if what == "a folder":
                 (run / "new").write_text("new")
         there = files_in(run.parent)
-        with pytest.raises(RunError, match=r"^Mine cannot be put back: something else lies where it lay\.$"):
+        with pytest.raises(RunError, match=r"^Mine cannot be put back: something else is in its place\.$"):
             trash.put_back(entry.id)
         assert files_in(run.parent) == there
         assert files_in(home / "trash" / entry.id / "content") == CONTENTS
@@ -274,7 +274,7 @@ class TestPutBack:
         (home / "link").symlink_to(outside)
         path = entry_file(home, entry.id)
         path.write_text(json.dumps({**json.loads(path.read_text()), "origin": origin}))
-        with pytest.raises(StorageError, match=r"^Mine lay outside the studio's data folder and is not put back\.$"):
+        with pytest.raises(StorageError, match=r"^Mine was outside the studio's data folder and is not put back\.$"):
             trash.put_back(entry.id)
         assert files_in(home / "trash" / entry.id / "content") == CONTENTS
         assert not (home / origin).exists()

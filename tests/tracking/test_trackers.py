@@ -290,7 +290,7 @@ def test_a_tracker_that_fails_is_told_and_the_run_goes_on(
     assert manager.log.run(run_id).status is RunStatus.COMPLETED
     assert len(manager.log.metrics(run_id)) == 1000
     (warning,) = warnings_of(manager, run_id)
-    assert warning.startswith("TensorBoard gets no more figures of this run: ")
+    assert warning.startswith("TensorBoard no longer records this run: ")
     assert words in warning
     assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("tracker")]
 
@@ -345,7 +345,7 @@ def test_a_tracker_that_does_not_keep_up_is_given_up(monkeypatch: pytest.MonkeyP
     assert "tracker-Slow" in {thread.name for thread in threading.enumerate()}, "it hangs still"
     free.set()
     assert told == [
-        "Slow gets no more figures of this run: it is 500 records behind. The run goes on, and the studio has all."
+        "Slow no longer records this run: it is 500 records behind. The run continues, and the studio has all."
     ]
     until(lambda: len(good) == 1000, "that the good one has all")
 

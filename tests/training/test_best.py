@@ -115,7 +115,7 @@ def test_training_ends_when_no_check_is_better_and_the_best_is_kept(
     assert stats["ended_early"] == why and why in messages(model)
     assert_weights_of(model, 2)
     card = (model.folder / "README.md").read_text("utf-8")
-    assert f"Training e{why[1:-1]}. The weights are those of step 2, at its best check." in card
+    assert f"Training e{why[1:-1]}. The weights are from the best check, at step 2." in card
     data, fp32 = PreparedData(Path(prepared)), Precision("fp32", "")
     whole = TextLoop("m", model.config, data, tmp_path, fp32, lambda _: None, lambda *_: None)
     whole.load(load_checkpoint(model.folder / "checkpoints/step-00000002"))
@@ -129,7 +129,7 @@ def test_a_pause_while_the_end_is_measured_changes_nothing(
     script(monkeypatch, BEST_AT_2)
     model = trained(prepared, tmp_path)
     assert not model.live(until=(6, 1)), "after the last step, in the closing measurement"
-    assert "The model is what it was at its best check, at step 2" in messages(model)
+    assert "The model has the weights of its best check, at step 2" in messages(model)
     assert model.live()
     assert there(model.result)["training_stats"]["steps"] == 6
     assert_weights_of(model, 2)
@@ -167,7 +167,7 @@ def test_what_is_never_measured_ends_nothing_and_is_told(
     assert there(model.result)["training_stats"]["weights_step"] == 8
     told = [record for record in model.heard if isinstance(record, Event) and record.level == "warning"]
     assert [event.step for event in told] == [0, 8]
-    assert "(accuracy)" in told[0].message and "that of the last step" in told[1].message
+    assert "(accuracy)" in told[0].message and "weights of the last step" in told[1].message
 
 
 def test_a_best_checkpoint_that_is_damaged_is_told(
@@ -183,7 +183,7 @@ def test_a_best_checkpoint_that_is_damaged_is_told(
     model.meanwhile = damage
     assert model.live()
     assert there(model.result)["training_stats"]["weights_step"] == 6
-    assert any("is damaged" in message and "that of the last step" in message for message in messages(model))
+    assert any("is damaged" in message and "weights of the last step" in message for message in messages(model))
 
 
 def test_the_best_check_of_another_run_is_none_of_a_branch(

@@ -136,7 +136,7 @@ def test_a_file_that_was_cut_off_is_noticed(copy: Path, name: str, kept: float) 
 @pytest.mark.parametrize("name", FILES)
 def test_a_missing_file_is_noticed(copy: Path, name: str) -> None:
     (copy / name).unlink()
-    with pytest.raises(StorageError, match=r"^The checkpoint step-00000004 is not complete and cannot be used\.$"):
+    with pytest.raises(StorageError, match=r"^The checkpoint step-00000004 is incomplete and cannot be used\.$"):
         load_checkpoint(copy)
 
 
@@ -148,7 +148,7 @@ def test_a_manifest_that_names_no_files_is_noticed(copy: Path, content: str) -> 
 
 
 def test_a_checkpoint_that_is_not_there_is_noticed(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="not complete"):
+    with pytest.raises(StorageError, match="is incomplete"):
         load_checkpoint(tmp_path / "step-00000001")
 
 
@@ -428,7 +428,7 @@ def test_a_disk_that_fills_up_meanwhile_is_told_with_figures(tmp_path: Path, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(checkpoint_module, "write_pieces_durably", disk_full)
-    with pytest.raises(DiskFull, match=r"needs 1\.0 MB and 0\.0 MB are free\. Free 1\.0 MB or more, then go on"):
+    with pytest.raises(DiskFull, match=r"needs 1\.0 MB and 0\.0 MB are free\. Free 1\.0 MB or more, then try again"):
         save_checkpoint(tmp_path, checkpoint_of())
     assert names_in(tmp_path) == []
 

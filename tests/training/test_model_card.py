@@ -57,7 +57,7 @@ def card(
 def test_guessing_chooses_among_the_tokens_that_the_model_has() -> None:
     text = card(fitted=True)
     assert f"ln(4,321) = {math.log(4_321):.2f}" in text
-    assert "4 heads, vocabulary 4,321 (at most 5,000 were asked for)" in text
+    assert "4 heads, vocabulary 4,321 (at most 5,000 requested)" in text
 
 
 def test_the_figures_are_those_that_were_measured() -> None:
@@ -69,42 +69,42 @@ def test_the_figures_are_those_that_were_measured() -> None:
     assert "| dataset | loss | perplexity | bits per byte |\n| --- | ---: | ---: | ---: |\n" in text
     assert "| GSM8K | 2.500 | 12.2 | 1.062 |\n| SVAMP | 3.250 | 25.8 | unknown |\n" in text
     assert "bits per byte" not in card(heldout_bits_per_byte={}), "a table of problems has none"
-    assert "1,234,567 tokens in 1,001 s (1,233 a second), bf16, 7 threads" in text
-    assert "(1,233 a second), bf16, 2 workers of 7 threads" in card(workers=2)
+    assert "1,234,567 tokens in 1,001 s (1,233 per second), bf16, 7 threads" in text
+    assert "(1,233 per second), bf16, 2 workers of 7 threads" in card(workers=2)
     assert "3 layers, width 64, 4 heads, vocabulary 5,000 (the tokenizer uses 4,321)" in text
-    assert "learning rate 0.0003, 8 x 4 sequences of 512 tokens a step, seed 99" in text
+    assert "learning rate 0.0003, 8 x 4 sequences of 512 tokens per step, seed 99" in text
     assert "GrokFast EMA, lambda 2," in text
 
 
 def test_it_tells_how_the_model_thinks_and_remembers() -> None:
     config = CONFIG.with_overrides({"max_act_steps": 4, "act_inference_steps": 6, "mem_segment": 96, "d_mem": 40})
     text = card(config=config)
-    assert "at most 4 ponder steps while learning and 4 while writing;" in text
+    assert "at most 4 ponder steps in training and 4 in writing;" in text
     later = card(config=config.with_overrides({"max_steps": 200, "act_from": 0.5}))
-    assert "4 while writing, from step 101 on;" in later
-    assert "memory of 4,096 notes, 40 wide, written after each 96 tokens" in text
+    assert "4 in writing, from step 101 on;" in later
+    assert "memory of 4,096 notes, width 40, written after every 96 tokens" in text
     plain = card(config=CONFIG.with_overrides({"act_enabled": False, "ltm_enabled": False}))
     assert "each layer once (no adaptive computation); no long-term memory" in plain
 
 
 def test_it_never_promises_more_than_style() -> None:
-    assert "It does not reliably solve problems" in card()
+    assert "It does not solve problems reliably" in card()
     asked = card(config=CONFIG.with_overrides({"check_questions": 100}), heldout_accuracy={"Synthetic": 0.98})
-    assert "Of 100 held-out questions of each dataset at most it had right: 98% of Synthetic." in asked
+    assert "Of up to 100 held-out questions of each dataset it answered correctly: 98% of Synthetic." in asked
 
 
 def test_the_data_is_listed_with_what_was_skipped() -> None:
     text = card(sources=[source(), source(name="SVAMP", origin="hub", skipped={}, train_rows=5, heldout_rows=1)])
     assert "| GSM8K | local folder, gsm8k/main | 7,000 | 500 | 3: too long; 2: empty |" in text
     assert "| SVAMP | hub | 5 | 1 | none |" in text
-    assert "stood in" not in text
+    assert "used instead" not in text
 
 
 def test_what_could_not_be_had_is_told() -> None:
     gone = source(name="SVAMP", origin="nowhere", loaded=False, reason="no network", train_rows=0, heldout_rows=0)
     text = card(sources=[gone, source(name="Synthetic")], fallback=True)
     assert "| SVAMP | not loaded: no network | 0 | 0 |" in text
-    assert "None of the datasets asked for could be had: built-in synthetic problems stood in for them." in text
+    assert "None of the requested datasets was available: built-in synthetic problems were used instead." in text
 
 
 def test_a_stopped_model_says_so_and_guesses_no_loss() -> None:

@@ -175,7 +175,7 @@ def test_killed_workers_cost_nothing_but_time(config: TrainingConfig, local: tup
     assert_as_local(records, folder, local)
     assert result["training_status"] == "completed"
     lost = [message for message in events_in(records, "warning") if message.startswith("A worker was lost")]
-    assert len(lost) == 2 and all("goes on from step" in message for message in lost)
+    assert len(lost) == 2 and all("continues from step" in message for message in lost)
     rewinds = [record.step for record in records if isinstance(record, Rewind)]
     assert len(rewinds) == 2 and all(step >= 4 for step in rewinds), "each went on from a checkpoint"
     logged = [record.step for record in read_records(folder / "training_log.jsonl") if isinstance(record, StepMetrics)]
@@ -258,5 +258,5 @@ def test_what_a_killed_studio_left_is_removed(tmp_path: Path) -> None:
 
 def test_a_cluster_that_is_too_small_is_told(config: TrainingConfig) -> None:
     too_many = config.with_overrides({"ray_workers": 4, "ray_parallel_models": 3})
-    with pytest.raises(TrainingError, match=r"has 8 processors, and 3 model.* need 12"):
+    with pytest.raises(TrainingError, match=r"has 8 CPUs, but training 3 model.* needs 12"):
         asyncio.run(RayTrainer(lambda record: None).train_model("model", too_many, lambda *progress: None))

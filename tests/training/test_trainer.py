@@ -227,7 +227,7 @@ def test_the_readme_has_the_figures_of_the_result(finished: Finished) -> None:
     assert float(row[1].replace(",", "")) == pytest.approx(math.exp(loss), abs=0.06)
     assert float(row[2]) == pytest.approx(stats["heldout_bits_per_byte"]["Synthetic"], abs=5e-4)
     (measured,) = re.findall(
-        r"^- ([\d,]+) tokens in ([\d,]+) s \(([\d,]+) a second\), fp32, 1 threads", text, re.MULTILINE
+        r"^- ([\d,]+) tokens in ([\d,]+) s \(([\d,]+) per second\), fp32, 1 threads", text, re.MULTILINE
     )
     tokens, seconds, speed = (float(figure.replace(",", "")) for figure in measured)
     assert tokens == stats["tokens"]
@@ -321,7 +321,7 @@ def test_without_prepared_data_nothing_begins(config: TrainingConfig) -> None:
 
 
 def test_prepared_data_that_is_gone_is_told(config: TrainingConfig, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not complete"):
+    with pytest.raises(DataError, match="is incomplete"):
         train(config.model_copy(update={"prepared_data": str(tmp_path / "gone")}))
 
 
@@ -468,7 +468,7 @@ def one_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainingConfig:
     return TINY.with_overrides({"max_steps": 1, "sample_tokens": 0, "output_dir": str(tmp_path / "runs")})
 
 
-STOOD_IN = "None of the datasets asked for could be had"
+STOOD_IN = "None of the requested datasets was available"
 
 
 def test_the_readme_tells_of_a_fallback(one_step: TrainingConfig, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A model's files: each with its checksum, whole or a part of it, and all of them as a zip archive."""
+"""A model's files: each with its checksum, whole or in part, or all of them as a zip archive."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 _ANSWERS: dict[int | str, dict[str, Any]] = {
     200: {"description": "The whole file.", "content": {"application/octet-stream": _BYTES}},
     206: {"description": "The part that Range names.", "content": {"application/octet-stream": _BYTES}},
-    304: {"description": "If-None-Match names what the file still is."},
-    416: {"description": "The file has no such part."},
+    304: {"description": "The file is still the one that If-None-Match names."},
+    416: {"description": "Range begins after the end of the file."},
 }
 
 
@@ -52,9 +52,9 @@ def artifacts(model_id: ModelId, manager: GetManager) -> list[Artifact]:
 @router.head("/artifacts/{kind}", response_class=Response, responses=_ANSWERS)
 @router.get("/artifacts/{kind}", response_class=Response, responses=_ANSWERS)
 def artifact(model_id: ModelId, kind: str, request: Request, manager: GetManager) -> Response:
-    """One file, or the part of it that `Range` names: one range of bytes; of several, the whole file is given.
+    """One file, or the part of it that `Range` names. With several ranges, the answer is the whole file.
 
-    ETag is the sha256 of the whole file, and so is Repr-Digest (RFC 9530), by which to check what came.
+    ETag and Repr-Digest (RFC 9530) are the sha256 of the whole file: use them to check the download.
     """
     row = next((row for row in _rows(manager, model_id) if row["kind"] == kind), None)
     if row is None:
@@ -65,7 +65,7 @@ def artifact(model_id: ModelId, kind: str, request: Request, manager: GetManager
         "Accept-Ranges": "bytes",
         "Cache-Control": "no-cache",
         "Content-Disposition": _attachment(_name(row)),
-        "Content-Encoding": "identity",  # or the server compresses it on the way, and the checksum is of something else
+        "Content-Encoding": "identity",  # otherwise the server compresses it, and the checksum does not match
         "ETag": tag,
         "Repr-Digest": f"sha-256=:{base64.b64encode(bytes.fromhex(row['sha256'])).decode()}:",
         "X-Content-Type-Options": "nosniff",
@@ -80,7 +80,7 @@ def artifact(model_id: ModelId, kind: str, request: Request, manager: GetManager
         wanted = wanted_range(asked["range"], size)
         if wanted is not None and not wanted:
             file.close()
-            sentence = f"The file has {size:,} bytes, and none where Range begins. Ask for a part of it."
+            sentence = f"The file has {size:,} bytes, and Range begins after its end. Ask for an earlier part."
             return problem(
                 HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, sentence, None, **{"Content-Range": f"bytes */{size}"}
             )
@@ -102,7 +102,7 @@ def artifact(model_id: ModelId, kind: str, request: Request, manager: GetManager
 def archive(model_id: ModelId, manager: GetManager) -> Response:
     """All files of a model as one zip archive, without folders."""
     pieces = manager.store.zip_pieces(_rows(manager, model_id))
-    first = next(pieces)  # opens all files: what is lacking is told before anything is sent
+    first = next(pieces)  # opens all files: a missing one is reported before anything is sent
 
     def whole() -> Iterator[bytes]:
         yield first
@@ -113,9 +113,9 @@ def archive(model_id: ModelId, manager: GetManager) -> Response:
 
 
 def wanted_range(header: str, size: int) -> range | None:
-    """Which bytes of a file of `size` a Range header names: none when they lie behind its end.
+    """The bytes of a file of `size` that a Range header names: an empty range if they begin after its end.
 
-    None: it names no single range of bytes, and so the whole file is given (RFC 9110, section 14.2).
+    None: it names no single range of bytes, so the answer is the whole file (RFC 9110, section 14.2).
     """
     found = _RANGE.fullmatch(header.strip())
     if found is None:
@@ -127,7 +127,7 @@ def wanted_range(header: str, size: int) -> range | None:
 
 
 def _rows(manager: RunManager, model_id: str) -> list[dict[str, Any]]:
-    """Its files. Raises NotFound when it has none."""
+    """A model's files. Raises NotFound if it has none."""
     rows = manager.log.artifacts(manager.log.model(model_id).id)
     if not rows:
         raise NotFound("This model has no files. It may have been deleted.")
@@ -135,11 +135,11 @@ def _rows(manager: RunManager, model_id: str) -> list[dict[str, Any]]:
 
 
 def _opened(manager: RunManager, row: dict[str, Any]) -> BinaryIO:
-    """The file of a row: once open, it stays whole even if its model is deleted.
+    """The opened file of a row. It stays readable even if its model is deleted.
 
     Raises:
-        NotFound: it is gone, or is none of the studio's.
-        StorageError: it is another one than training wrote.
+        NotFound: it is gone, or is not one of the studio's files.
+        StorageError: it is not the file that training wrote.
     """
     try:
         file = manager.store.path(row["path"]).open("rb")
@@ -147,7 +147,7 @@ def _opened(manager: RunManager, row: dict[str, Any]) -> BinaryIO:
         raise NotFound(f"The file {_name(row)} is no longer there.") from error
     if os.fstat(file.fileno()).st_size != row["bytes"]:
         file.close()
-        raise StorageError(f"The file {_name(row)} was changed since training wrote it. Its checksum is no longer its.")
+        raise StorageError(f"The file {_name(row)} has changed since training wrote it. Its checksum no longer fits.")
     return file
 
 
@@ -157,7 +157,7 @@ def _pieces(file: BinaryIO, part: range) -> Iterator[bytes]:
     while left:
         piece = file.read(min(CHUNK_BYTES, left))
         if not piece:
-            raise StorageError("The file became shorter while it was sent.")
+            raise StorageError("The file became shorter while it was being sent.")
         left -= len(piece)
         yield piece
 
@@ -167,5 +167,5 @@ def _name(row: dict[str, Any]) -> str:
 
 
 def _attachment(name: str) -> str:
-    """A file to be kept, never to be shown: its name in letters that a header may have (RFC 6266)."""
+    """The header value for a download, not shown in the browser: the name is encoded as RFC 6266 requires."""
     return f"attachment; filename*=utf-8''{quote(name, safe='')}"

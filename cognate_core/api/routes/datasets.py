@@ -1,4 +1,4 @@
-"""Datasets, and files of people's own, looked at before anything is trained on them. Only a fetch asks the network."""
+"""Datasets and uploaded files: inspect them before training. Only a fetch uses the network."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ router = APIRouter(tags=["data"])
 
 OWN = "Own file"
 LONGEST_SHOWN = 2000  # characters of one side of a row
-USUAL = PRESETS["first-run"].config  # where the settings begin, as on the page
-Name = Annotated[str, Path(max_length=64, description="A dataset's name, or that of a file from /v1/files.")]
-_fetching = Slots(1, "A dataset is being fetched already. Try again when it is here.")
+USUAL = PRESETS["first-run"].config  # the default settings, as on the page
+Name = Annotated[str, Path(max_length=64, description="A dataset's name, or a file's name from /v1/files.")]
+_fetching = Slots(1, "Another dataset is being fetched. Try again when that is done.")
 
 
 class Dataset(BaseModel):
-    """A dataset that runs can read."""
+    """A dataset that runs can use."""
 
     name: str
-    hub_id: str = Field(description="Where it comes from.")
+    hub_id: str = Field(description="Its id on the Hugging Face hub.")
     description: str
     here: bool = Field(description="Whether it is on this computer.")
 
@@ -45,16 +45,16 @@ class RowsQuery(Page):
 
 
 class DatasetRow(BaseModel):
-    """A row as training reads it; of a very long side, the beginning."""
+    """A row as training reads it. Long sides are cut."""
 
     number: int
     prompt: str
     answer: str
-    characters: int = Field(description="Of both sides, whole.")
+    characters: int = Field(description="Length of the whole row.")
 
 
 class Rows(Items[DatasetRow]):
-    """Rows, and what is known of all of them: at most as many as a run reads unless told otherwise."""
+    """Rows, and facts about all rows: at most as many as a run reads by default."""
 
     origin: str
     training_rows: int
@@ -70,12 +70,12 @@ class LengthsQuery(Input):
     prepared: str | None = Field(
         None,
         max_length=128,
-        description="The content_hash of an earlier run's data, to take its tokenizer; left out: a new one is trained.",
+        description="The content_hash of an earlier run's data, to use its tokenizer. Default: a new one is trained.",
     )
 
 
 class SplitLengths(BaseModel):
-    """How long rows are, in tokens, and what becomes of them at the training length."""
+    """How long rows are in tokens, and how they fit the training length."""
 
     rows: int
     tokens: int
@@ -83,10 +83,10 @@ class SplitLengths(BaseModel):
     median: float
     percentile_95: float
     longest: int
-    left_out: int = Field(description="Rows that do not fit.")
-    cut: int = Field(description="Rows of plain text that do not fit and go on in further sequences.")
+    left_out: int = Field(description="Rows that do not fit and are left out.")
+    cut: int = Field(description="Rows of plain text that do not fit and are split over several sequences.")
     sequences: int
-    padding: float = Field(description="Share of the places in packed sequences that hold no text.")
+    padding: float = Field(description="Share of padding in packed sequences, 0 to 1.")
 
 
 class LengthsResponse(BaseModel):
@@ -94,55 +94,57 @@ class LengthsResponse(BaseModel):
 
     training: SplitLengths
     heldout: SplitLengths
-    vocabulary: int = Field(description="Word pieces that the tokenizer has.")
+    vocabulary: int = Field(description="Word pieces in the tokenizer.")
 
 
 class OverlapQuery(Input):
-    """Where held-out rows are looked for."""
+    """Where to search for held-out rows."""
 
-    train: str | None = Field(None, max_length=64, description="In the training rows of this one; left out: its own.")
-    limit: int = Field(50, ge=1, le=500, description="At most so many matches are told; all are counted.")
+    train: str | None = Field(
+        None, max_length=64, description="The dataset whose training rows are searched. Default: its own."
+    )
+    limit: int = Field(50, ge=1, le=500, description="List at most this many matches; all are counted.")
 
 
 class MatchResponse(BaseModel):
-    """A held-out row, and the training row that has the most of it, by their numbers."""
+    """The number of a held-out row, and of the training row that shares most with it."""
 
     heldout: int
     train: int
     kind: Literal["same", "numbers", "passage"]
-    share: float = Field(description="Of the question's passages, how many stand in training rows.")
+    share: float = Field(description="Share of the question's passages that occur in training rows.")
 
 
 class OverlapResponse(BaseModel):
-    """What of the held-out rows stands in training rows; each counts once, for its closest kind."""
+    """How many held-out rows occur in training rows. Each counts once, as its closest kind."""
 
     heldout_rows: int
     passage_words: int
-    same: int = Field(description="The same question.")
-    numbers: int = Field(description="The same but for the numbers.")
-    passage: int = Field(description="A passage of it.")
+    same: int = Field(description="The same question occurs.")
+    numbers: int = Field(description="The question occurs with other numbers.")
+    passage: int = Field(description="A passage of the question occurs.")
     matches: list[MatchResponse]
 
 
 class MixtureRequest(Input):
-    """Settings of a run, over those of the first preset: datasets, weights, lengths, batch."""
+    """Settings of a run that replace those of the first preset: datasets, weights, lengths, batch."""
 
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
 class ShareResponse(BaseModel):
-    """What one dataset gives to a run. Shares run from 0 to 1."""
+    """What one dataset contributes to a run. Shares are 0 to 1."""
 
     name: str
     sequences: int
     of_sequences: float
     of_tokens: float
-    passes: float = Field(description="How often the run goes through it (epochs).")
+    passes: float = Field(description="How often the run reads it (epochs).")
     left_out: int = Field(description="Rows that do not fit the training length.")
 
 
 class PieceResponse(BaseModel):
-    """Neighbouring tokens of one kind: only read, graded on, the end of a row, or padding."""
+    """Adjacent tokens of one kind: given (only read), target (learned), the end of a row, or padding."""
 
     kind: Literal["given", "target", "end", "padding"]
     tokens: int
@@ -157,7 +159,7 @@ class SequenceResponse(BaseModel):
 
 
 class MixtureResponse(BaseModel):
-    """What a run would draw, and the first of what it is given."""
+    """What a run would draw, and its first batch."""
 
     shares: list[ShareResponse]
     drawn_sequences: int
@@ -166,13 +168,13 @@ class MixtureResponse(BaseModel):
 
 @router.get("/datasets")
 def datasets(manager: GetManager) -> list[Dataset]:
-    """The datasets that there are, on this computer or not."""
+    """All datasets, on this computer or not."""
     return [_dataset(manager, name) for name in DATASETS]
 
 
 @router.post("/datasets/{name}/fetch")
 def fetch(name: Name, manager: GetOwner) -> Dataset:
-    """Fetch a dataset from the Hugging Face hub, as a run would. Answers when it is here, which can take minutes."""
+    """Fetch a dataset from the Hugging Face hub, as a run would. The answer can take minutes."""
     if name not in DATASETS:
         raise NotFound(_UNKNOWN)
     with _fetching.taken():
@@ -216,7 +218,7 @@ def rows(name: Name, query: Annotated[RowsQuery, Query()], manager: GetManager) 
 
 @router.get("/datasets/{name}/lengths")
 def lengths(name: Name, query: Annotated[LengthsQuery, Query()], manager: GetManager) -> LengthsResponse:
-    """How long rows are in tokens, what does not fit a training length, and how much of a batch would be padding."""
+    """How long rows are in tokens, how many do not fit a training length, and how much would be padding."""
     choice = _choice(manager, name)
     config = _config({"train_seq_len": query.train_seq_len, "vocab_size": query.vocab_size})
     with working.taken():
@@ -225,7 +227,7 @@ def lengths(name: Name, query: Annotated[LengthsQuery, Query()], manager: GetMan
 
         known = {folder.path.name: folder.path for folder in prepared_folders(manager.home / "cache")}
         if query.prepared is not None and query.prepared not in known:
-            raise NotFound("The data of that run are no longer here. Leave `prepared` out, or name others.")
+            raise NotFound("That run's data are gone. Leave out `prepared`, or name other data.")
         folder = None if query.prepared is None else known[query.prepared]
         train, heldout, vocabulary = lengths_of(choice, folder, config.vocab_size, config.train_seq_len)
     return LengthsResponse(training=_lengths(train), heldout=_lengths(heldout), vocabulary=vocabulary)
@@ -233,7 +235,7 @@ def lengths(name: Name, query: Annotated[LengthsQuery, Query()], manager: GetMan
 
 @router.get("/datasets/{name}/overlap")
 def overlap(name: Name, query: Annotated[OverlapQuery, Query()], manager: GetManager) -> OverlapResponse:
-    """Whether held-out rows stand in training rows, too: a model that has read the test looks better than it is."""
+    """Find held-out rows among training rows: a model that has read the test looks better than it is."""
     heldout = _choice(manager, name)
     train = heldout if query.train is None else _choice(manager, query.train)
     with working.taken():
@@ -258,15 +260,15 @@ def overlap(name: Name, query: Annotated[OverlapQuery, Query()], manager: GetMan
 def mixture(body: MixtureRequest, manager: GetManager) -> MixtureResponse:
     """What a run with these settings would draw from its datasets, and the text of its first batch.
 
-    Of each dataset as many rows are mixed as /v1/datasets tells.
+    Each dataset contributes the rows that /v1/datasets/{name}/rows lists.
     """
     own = body.settings.get("dataset_path")
     choice = None if own is None else _choice(manager, str(own))
     if choice is not None and choice.path is None:
-        raise NotFound("dataset_path is the name of a file from /v1/files.")
+        raise NotFound("dataset_path must be a file's name from /v1/files.")
     config = _config({**body.settings, "dataset_path": None if choice is None else choice.path})
     if config.task != "text":
-        raise ConfigError({"task": "Only text is mixed of datasets."})
+        raise ConfigError({"task": "Only text tasks mix datasets."})
     choices = [choice] if choice is not None else [_choice(manager, name) for name in config.dataset_sources]
     with working.taken():
         from cognate_core.data.inspection_cache import MOST_SEQUENCES, mixture_of
@@ -282,7 +284,7 @@ def mixture(body: MixtureRequest, manager: GetManager) -> MixtureResponse:
     )
 
 
-_UNKNOWN = f"There is no such dataset. There are {', '.join(DATASETS)}, and the files that /v1/files tells."
+_UNKNOWN = f"There is no such dataset. Choose one of {', '.join(DATASETS)}, or a file from /v1/files."
 
 
 def _dataset(manager: RunManager, name: str) -> Dataset:
@@ -297,10 +299,10 @@ def _dataset(manager: RunManager, name: str) -> Dataset:
 
 
 def _choice(manager: RunManager, name: str) -> Choice:
-    """The dataset of this name, or the file of one's own.
+    """The dataset or uploaded file of this name.
 
     Raises:
-        NotFound: there is none, or it is not on this computer.
+        NotFound: it does not exist, or is not on this computer.
     """
     from cognate_core.data.inspection_cache import choice_of
     from cognate_core.data.uploads import find_upload

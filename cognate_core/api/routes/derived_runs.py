@@ -1,4 +1,4 @@
-"""Runs made of other runs, and runs beside one another: twin, repetition, branch, comparison."""
+"""Derived runs and comparisons: twin, repetition, branch, comparison."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ ALREADY: dict[int | str, dict[str, Any]] = {200: {"model": RunDetails, "descript
 
 
 class Branch(Input):
-    """Another way from a checkpoint of a run."""
+    """A new run from a checkpoint of another."""
 
     model_name: str = Field(max_length=200, description="Which of the run's models.")
-    step: int = Field(ge=0, le=10_000_000, description="Of the checkpoint; /v1/runs/{run_id}/checkpoints lists them.")
-    settings: dict[str, Any] = Field({}, max_length=200, description="What is changed on the way.")
+    step: int = Field(ge=0, le=10_000_000, description="The checkpoint's step; see /v1/runs/{run_id}/checkpoints.")
+    settings: dict[str, Any] = Field({}, max_length=200, description="The settings to change.")
     name: str = Field(max_length=200)
 
 
 class ComparedModel(BaseModel):
-    """One model beside the same one of the repetition. Null: not known."""
+    """One model compared with its repetition. Null: unknown."""
 
     name: str
-    steps: int = Field(description="That were compared.")
-    largest_difference: float | None = Field(description="Of the loss at one step; null too where one is no number.")
+    steps: int = Field(description="How many steps were compared.")
+    largest_difference: float | None = Field(
+        description="Largest difference of the loss at any step; also null if a loss is not a number."
+    )
     first_differing_step: int | None
     identical_losses: bool
     largest_heldout_difference: float | None
@@ -42,12 +44,12 @@ class ComparedModel(BaseModel):
 
 
 class VerificationResult(BaseModel):
-    """What came of repeating a run."""
+    """The result of repeating a run."""
 
     verdict: Literal["identical", "same within rounding", "different", "cannot be compared"]
     reason: str
     same_data: bool | None
-    other_settings: list[str] = Field(description="Settings that are not the same.")
+    other_settings: list[str] = Field(description="Settings that differ.")
     models: list[ComparedModel]
 
 
@@ -55,29 +57,29 @@ class VerificationQuery(Input):
     """Which run is the repetition."""
 
     with_: str | None = Field(
-        None, alias="with", max_length=64, description="The repetition; without it, this run is one, of its parent."
+        None, alias="with", max_length=64, description="The repetition. Default: this run, compared with its parent."
     )
 
 
 class ComparedRun(BaseModel):
-    """What a run came to. Null: not known, or not measured."""
+    """The results of a run. Null: unknown or not measured."""
 
     id: str
     name: str
     status: str
     lowest_heldout_loss: float | None
     at_step: int | None
-    bits_per_byte: float | None = Field(description="On unseen text, at that step.")
+    bits_per_byte: float | None = Field(description="On held-out text, at that step.")
     last_loss: float | None
     step: int | None
     training_seconds: float | None
     grokked_at_step: int | None
     parameters: int | None
-    content_hash: str | None = Field(description="Of what it read; losses of other data are hard to compare.")
+    content_hash: str | None = Field(description="Hash of its data; losses on different data are hard to compare.")
 
 
 class Comparison(BaseModel):
-    """Runs beside one another."""
+    """A comparison of runs."""
 
     differing_settings: dict[str, list[Any]] = Field(description="The value in each run, in their order.")
     runs: list[ComparedRun]
@@ -86,12 +88,12 @@ class Comparison(BaseModel):
 class ComparisonQuery(Input):
     """Which runs."""
 
-    runs: str = Field(max_length=1000, description="Their ids, with commas between.", examples=["a1b2,c3d4"])
+    runs: str = Field(max_length=1000, description="Their ids, separated by commas.", examples=["a1b2,c3d4"])
 
 
 @router.post("/runs/{run_id}/twin", status_code=HTTPStatus.CREATED, responses=ALREADY)
 def twin(run_id: RunId, manager: GetManager, response: Response) -> RunDetails:
-    """Start the same run with GrokFast switched the other way. There is one such twin at most."""
+    """Start the same run with GrokFast switched the other way. A run has at most one twin."""
     return start_once(manager, response, twin_key(run_id), lambda _: manager.start_twin(run_id), lambda _: True)
 
 
@@ -99,7 +101,7 @@ def twin(run_id: RunId, manager: GetManager, response: Response) -> RunDetails:
 def verify(
     run_id: RunId, manager: GetManager, response: Response, idempotency_key: IdempotencyKey = None
 ) -> RunDetails:
-    """Start the same run once more, to see whether the same comes of it."""
+    """Start the same run again, to check whether the result is the same."""
     return start_once(
         manager,
         response,
@@ -113,7 +115,7 @@ def verify(
 def branch(
     run_id: RunId, body: Branch, manager: GetManager, response: Response, idempotency_key: IdempotencyKey = None
 ) -> RunDetails:
-    """Start a run of one model that goes on from a checkpoint, with changed settings."""
+    """Start a run of one model that continues from a checkpoint with changed settings."""
 
     def is_same(run: Run) -> bool:
         made_of = (run.parent_run_id, run.relation, run.branch_step) == (run_id, "branch", body.step)
@@ -132,7 +134,7 @@ def branch(
 def verification(
     run_id: RunId, query: Annotated[VerificationQuery, Query()], manager: GetManager
 ) -> VerificationResult:
-    """Whether a repetition gave the same: step by step, by held-out losses and by weights."""
+    """Whether a repetition gave the same result: losses step by step, held-out losses and weights."""
     from cognate_core.sharing.verification import compare_runs
 
     run = manager.log.run(run_id)
@@ -141,13 +143,13 @@ def verification(
     elif run.relation == "verification" and run.parent_run_id is not None:
         pair = (run.parent_run_id, run.id)
     else:
-        raise NotFound("This run repeats no other. Say with which run it is to be compared: ?with=ID.")
+        raise NotFound("This run repeats no other. Name the run to compare it with: ?with=ID.")
     return VerificationResult.model_validate(compare_runs(manager.log, manager.store, *pair), from_attributes=True)
 
 
 @router.get("/comparison")
 def comparison(query: Annotated[ComparisonQuery, Query()], manager: GetManager) -> Comparison:
-    """What differs in the settings of runs, and what each came to."""
+    """Where the settings of runs differ, and the results of each."""
     from cognate_core.insight.comparison import config_difference
 
     ids = list(dict.fromkeys(filter(None, query.runs.split(","))))

@@ -1,9 +1,9 @@
-"""What happens to runs, as it happens: two WebSockets, and the messages that come over them.
+"""Events of runs as they happen: two WebSockets and their messages.
 
-Whatever is known when a socket opens comes first: with `?after=ID` all events after that id, without it how the runs
-stand that go on or wait. A client that connects again with the last id that it has seen misses nothing and gets nothing
-twice; where too much has happened meanwhile, `events_lost` says so. Before the studio closes a socket for a reason of
-its own, a `closing` message has the whole sentence. What a client sends is read and ignored.
+A socket first sends what is known: with `?after=ID` all events after that id, without it the state of each active or
+waiting run. A client that reconnects with the last id it has seen misses nothing and gets nothing twice; if too much
+has happened meanwhile, `events_lost` says so. Before the studio closes a socket, it sends a `closing` message with the
+reason as a sentence. What a client sends is read and ignored.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from cognate_core.runs.broadcast import Ending, Listener
 router = APIRouter()
 
 UNREADABLE, NO_SUCH_RUN, READ_ONLY, TOO_MANY, TOO_MUCH = 4400, 4404, 4409, 1013, 1008
-MOST_RECEIVED = 64_000  # bytes that a client may send in a minute, to be ignored
-MESSAGE_BYTES = 100  # that a message counts in addition
+MOST_RECEIVED = 64_000  # bytes that a client may send in a minute; they are ignored
+MESSAGE_BYTES = 100  # that each message counts in addition
 MOST_REASON_BYTES = 120  # of the reason in a WebSocket's last frame
 GOODBYE_SECONDS = 1.0
 
@@ -35,34 +35,34 @@ GOODBYE_SECONDS = 1.0
 class _Event(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    id: int = Field(description="Rises from event to event, over restarts, too. To go on after it: ?after=ID.")
+    id: int = Field(description="Increases with each event, across restarts. To continue after it: ?after=ID.")
     run_id: str
-    status: RunStatus = Field(description="How the run stands with this event.")
+    status: RunStatus = Field(description="The status of the run after this event.")
     progress: float = Field(description="0 to 1 over the whole run.")
-    message: str = Field(description="What is being done, or how the run ended: a sentence for people.")
+    message: str = Field(description="What the run is doing, or how it ended: a sentence for people.")
     phase: str
     step: int | None = Field(description="Of the model that is being trained.")
     total_steps: int | None
-    loss: float | None = Field(description="Of the newest step, in nats a token; null: not known, or no number.")
+    loss: float | None = Field(description="Of the newest step, in nats per token; null: unknown or not a number.")
     learning_rate: float | None
     timestamp: str = Field(description="ISO 8601, UTC.")
 
 
 class TrainingUpdate(_Event):
-    """How far a run is, at most twice a second and less often when many listen; at once, when its status changed: it
-    was queued, began, is to be paused, stopped or cancelled, is paused or cancelled."""
+    """The progress of a run: at most twice a second, less often with many listeners. A change of status is sent at
+    once: the run was queued, began, will be paused, stopped or cancelled, or is paused or cancelled."""
 
     type: Literal["training_update"]
 
 
 class TrainingComplete(_Event):
-    """A run has come to its end: completed, completed with failures, or stopped and saved."""
+    """A run has ended: completed, completed with failures, or stopped and saved."""
 
     type: Literal["training_complete"]
 
 
 class TrainingError(_Event):
-    """A run was ended by a mishap: failed, diverged, crashed, or interrupted. `message` says what happened."""
+    """A run has failed, diverged, crashed, or was interrupted. `message` says what happened."""
 
     type: Literal["training_error"]
 
@@ -76,7 +76,7 @@ class ModelCompleted(_Event):
 
 
 class EventsLost(BaseModel):
-    """Not all that happened after `?after=` is kept any more. What is kept after `id` follows."""
+    """Some events after `?after=` are no longer kept. Those kept after `id` follow."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -85,10 +85,10 @@ class EventsLost(BaseModel):
 
 
 class Closing(BaseModel):
-    """The studio closes this socket, for the reason that `message` tells.
+    """The studio closes this socket; `message` says why.
 
-    Codes: 1001 the studio is closing; 1008 too much was sent; 1013 too slow, or too many listen; 4400 `after` is no
-    number; 4404 there is no such run; 4409 another process manages the data folder.
+    Codes: 1001 the studio is closing; 1008 the client sent too much; 1013 the client is too slow, or too many listen;
+    4400 `after` is not a number; 4404 there is no such run; 4409 another process manages the data folder.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -106,18 +106,18 @@ EVENTS: tuple[type[BaseModel], ...] = (
     EventsLost,
     Closing,
 )
-"""Every message that may come over the sockets."""
+"""Every message that the sockets may send."""
 
 
 @router.websocket("/events")
 async def events(websocket: WebSocket, manager: GetManager, after: str | None = None) -> None:
-    """What happens to all runs."""
+    """Events of all runs."""
     await _serve(websocket, manager, after, None)
 
 
 @router.websocket("/runs/{run_id}/events")
 async def run_events(websocket: WebSocket, manager: GetManager, run_id: str, after: str | None = None) -> None:
-    """What happens to one run; first how it stands, also when it has ended."""
+    """Events of one run. Its current state comes first, even if it has ended."""
     await _serve(websocket, manager, after, run_id)
 
 
@@ -128,11 +128,11 @@ async def _serve(websocket: WebSocket, manager: GetManager, after: str | None, r
 
 
 async def _told(websocket: WebSocket, manager: GetManager, after: str | None, run_id: str | None) -> Ending | None:
-    """Tell events until the end of it; why it ended, None when the client has gone."""
+    """Send events until the socket ends. Returns why it ended; None if the client has gone."""
     if manager.read_only is not None:
         return Ending(READ_ONLY, manager.read_only)
     if after is not None and not (after.isascii() and after.isdecimal() and len(after) < 20):
-        return Ending(UNREADABLE, "?after= wants the id of an event, a whole number.")
+        return Ending(UNREADABLE, "?after= must be an event's id, a whole number.")
     try:
         if run_id is not None:
             await asyncio.to_thread(manager.introduce, run_id)
@@ -165,7 +165,7 @@ async def _send(websocket: WebSocket, listener: Listener) -> None:
 
 
 async def _ignore(websocket: WebSocket) -> Ending | None:
-    """Read whatever the client sends, until it goes or sends too much."""
+    """Read what the client sends, until it disconnects or sends too much."""
     since, received = time.monotonic(), 0
     while True:
         message = await websocket.receive()
@@ -175,7 +175,7 @@ async def _ignore(websocket: WebSocket) -> Ending | None:
             since, received = time.monotonic(), 0
         received += MESSAGE_BYTES + len(message.get("text") or message.get("bytes") or "")
         if received > MOST_RECEIVED:
-            return Ending(TOO_MUCH, "Too much was sent. This socket only tells; send requests to the other addresses.")
+            return Ending(TOO_MUCH, "Too much was sent. This socket only sends events; use the REST API for requests.")
 
 
 async def _close(websocket: WebSocket, ending: Ending | None) -> None:
@@ -183,7 +183,7 @@ async def _close(websocket: WebSocket, ending: Ending | None) -> None:
         return
     said = Closing(type="closing", code=ending.code, message=ending.sentence).model_dump()
     reason = ending.sentence.encode()[:MOST_REASON_BYTES].decode(errors="ignore")
-    with suppress(TimeoutError, RuntimeError):  # it takes nothing any more, or has gone
+    with suppress(TimeoutError, RuntimeError):  # it accepts nothing any more, or has gone
         async with asyncio.timeout(GOODBYE_SECONDS):
             await websocket.send_text(json.dumps(said))
             await websocket.close(ending.code, reason)

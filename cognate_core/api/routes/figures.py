@@ -13,4 +13,4 @@ def _number(value: Any) -> Any:
 
 
 Figure = Annotated[float | None, BeforeValidator(_number)]
-"""Null where it is not known, or no number."""
+"""Null if unknown or not a finite number."""

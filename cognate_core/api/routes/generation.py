@@ -1,6 +1,6 @@
-"""Trying a model: text as it is written, how each word came about, and the answers of a model of the Grokking lab.
+"""Trying a model: streamed text, why it expects each word, and the answers of a Grokking lab model.
 
-Each request begins without notes of another: the memory that a person may keep on the page is neither read nor written.
+Each request starts with an empty memory. The memory that a person may keep on the page is neither read nor written.
 """
 
 from __future__ import annotations
@@ -31,27 +31,29 @@ router = APIRouter(prefix="/models/{model_id}", tags=["trying models"])
 
 MOST_CHARACTERS = 4000  # of a prompt, as on the page
 MOST_TOKENS = 2000
-COLDEST = 0.01  # below it, but above 0, chances are no numbers any more
-EVENT_STREAM = "text/event-stream"  # the one kind of text that the server sends without compressing it first
-Step = Annotated[int | None, Field(ge=0, le=10**9, description="A kept checkpoint's; left out: the finished model.")]
+COLDEST = 0.01  # between 0 and this, probabilities overflow
+EVENT_STREAM = "text/event-stream"  # the only text type that the server sends uncompressed
+Step = Annotated[
+    int | None, Field(ge=0, le=10**9, description="The step of a kept checkpoint. Default: the finished model.")
+]
 _log = logging.getLogger(__name__)
 
 
 class StepQuery(Input):
-    """The model as it was after which step."""
+    """Which checkpoint of the model."""
 
     checkpoint_step: Step = None
 
 
 class TextRequest(StepQuery):
-    """What is to be continued, and how."""
+    """What to continue, and how."""
 
     prompt: str = Field(max_length=MOST_CHARACTERS, description="A problem, or the beginning of a text.")
     as_problem: bool = Field(False, description="Whether to write Problem: and Solution: around it, as the page does.")
     max_tokens: int = Field(120, ge=1, le=MOST_TOKENS)
-    temperature: float = Field(0.7, ge=0, le=2, description=f"0 takes the likeliest; else {COLDEST} or more.")
-    top_p: float = Field(0.9, ge=0, le=1, description="Only the likeliest that have this probability together.")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="The same seed writes the same.")
+    temperature: float = Field(0.7, ge=0, le=2, description=f"0: always the likeliest token; else {COLDEST} or more.")
+    top_p: float = Field(0.9, ge=0, le=1, description="Only the likeliest tokens that together have this probability.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="The same seed writes the same text.")
 
     @field_validator("prompt")
     @classmethod
@@ -80,18 +82,18 @@ class TextEnd(BaseModel):
 
     done: Literal[True] = True
     tokens: int
-    seconds: float = Field(description="From the first look at the prompt.")
+    seconds: float = Field(description="Since the model began to read the prompt.")
     ended_by: Literal["model", "max_tokens"]
 
 
 class TextProblem(BaseModel):
-    """The last event when the model could not go on."""
+    """The last event if the model could not continue."""
 
     problem: str
 
 
 class ExplanationRequest(StepQuery):
-    """A text: what was sent as a prompt, and the ids of what was written after it."""
+    """A text: its prompt, and the token ids that the model wrote after it."""
 
     prompt: str = Field(max_length=MOST_CHARACTERS)
     as_problem: bool = False
@@ -99,7 +101,7 @@ class ExplanationRequest(StepQuery):
 
 
 class Note(BaseModel):
-    """A note that was read. `place`: the index of the word that wrote it."""
+    """A memory note that was read. `place`: the index of the word that wrote it."""
 
     word: str
     place: int | None
@@ -112,16 +114,16 @@ class Word(BaseModel):
     text: str
     written: bool = Field(description="Whether the model wrote it.")
     probability: Figure
-    ponder_steps: int | None = Field(description="Null: it does not ponder.")
-    recall: Figure = Field(description="How far it opened to its memory's notes, 0 to 1. Null: it has no memory.")
+    ponder_steps: int | None = Field(description="Null: the model does not ponder.")
+    recall: Figure = Field(description="How strongly it used its memory's notes, 0 to 1. Null: it has no memory.")
     notes: list[Note]
 
 
 class Explained(BaseModel):
-    """How a text came about."""
+    """Why the model expects each word of a text."""
 
     words: list[Word]
-    shortened: bool = Field(description="Whether the beginning is missing: the model reads only so much at once.")
+    shortened: bool = Field(description="Whether the beginning is left out, because it reads only so much.")
 
 
 class ProblemRequest(StepQuery):
@@ -132,29 +134,29 @@ class ProblemRequest(StepQuery):
 
 
 class Answer(BaseModel):
-    """What a model of the Grokking lab makes of one problem."""
+    """The answer of a Grokking lab model to one problem."""
 
     answer: str
     probability: Figure
     truth: int
-    learned_from: bool = Field(description="Whether it was among the problems that it learned from.")
+    learned_from: bool = Field(description="Whether it was a training problem.")
 
 
 class WholeTable(BaseModel):
-    """All problems of a model of the Grokking lab: a line for each a, in it a sign for each b."""
+    """All problems of a Grokking lab model: a string for each a, with a character for each b."""
 
     modulus: int
     operation: str
     first_b: int
     right: list[str] = Field(description='"1" where its answer is right, else "0".')
-    learned_from: list[str] = Field(description='"1" where it learned from the problem, else "0".')
+    learned_from: list[str] = Field(description='"1" for a training problem, else "0".')
     heldout_accuracy: Figure
 
 
 _EVENTS: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Events, each a line `data: ` with a JSON object and an empty line: pieces as they are written, "
-        "then one that says how it ended.",
+        "description": "Events, each a line `data: ` with a JSON object, then an empty line: the pieces as they are "
+        "written, then how the text ended.",
         "content": {
             EVENT_STREAM: {
                 "schema": {  # of one event
@@ -174,7 +176,7 @@ _EVENTS: dict[int | str, dict[str, Any]] = {
 
 @router.post("/generate", response_class=Response, responses=_EVENTS)
 def generate(model_id: ModelId, body: TextRequest, manager: GetManager) -> Stream:
-    """Let the model write, and send each piece at once. Hanging up ends it."""
+    """Let the model write, and send each piece at once. Disconnect to end it."""
     sought = _sought(manager, model_id, body.checkpoint_step, writes_text=True)
     with working.taken() as slot:
         from cognate_core.inference.playground import opened
@@ -187,7 +189,7 @@ def generate(model_id: ModelId, body: TextRequest, manager: GetManager) -> Strea
             seed=body.seed,
         )
         events = _events(pieces, body.max_tokens)
-        slot.callback(events.close)  # what the model keeps in mind of a text goes with its reader
+        slot.callback(events.close)  # frees the state of the text when its reader goes
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return Stream(
             events,
@@ -200,7 +202,7 @@ def generate(model_id: ModelId, body: TextRequest, manager: GetManager) -> Strea
 
 @router.post("/explain")
 def explain(model_id: ModelId, body: ExplanationRequest, manager: GetManager) -> Explained:
-    """How the model comes to expect each word of a text."""
+    """Why the model expects each word of a text."""
     sought = _sought(manager, model_id, body.checkpoint_step, writes_text=True)
     with working.taken():
         from cognate_core.inference.playground import opened
@@ -208,14 +210,14 @@ def explain(model_id: ModelId, body: ExplanationRequest, manager: GetManager) ->
         player = opened(*sought)
         known = player.model.config.vocab_size
         if any(token >= known for token in body.written):
-            raise ConfigError({"written": f"The model has {known:,} tokens, from 0 on; this text has others."})
+            raise ConfigError({"written": f"The model has {known:,} tokens, numbered from 0. Send only those."})
         explanation = player.explain(_prompt(body), body.written)
     return Explained(words=[Word(**asdict(word)) for word in explanation.words], shortened=explanation.shortened)
 
 
 @router.post("/calculate")
 def calculate(model_id: ModelId, body: ProblemRequest, manager: GetManager) -> Answer:
-    """What a model of the Grokking lab answers to one problem of its table."""
+    """What a Grokking lab model answers to one problem of its table."""
     sought = _sought(manager, model_id, body.checkpoint_step, writes_text=False)
     with working.taken():
         from cognate_core.inference.calculator import opened
@@ -228,7 +230,7 @@ def calculate(model_id: ModelId, body: ProblemRequest, manager: GetManager) -> A
 
 @router.get("/table")
 def table(model_id: ModelId, query: Annotated[StepQuery, Query()], manager: GetManager) -> WholeTable:
-    """All problems of a model of the Grokking lab: which it has right, and which it learned from."""
+    """All problems of a Grokking lab model: which it answers right, and which it learned from."""
     sought = _sought(manager, model_id, query.checkpoint_step, writes_text=False)
     with working.taken():
         from cognate_core.inference.calculator import opened
@@ -246,7 +248,7 @@ def table(model_id: ModelId, query: Annotated[StepQuery, Query()], manager: GetM
 
 
 def _sought(manager: RunManager, model_id: str, step: int | None, *, writes_text: bool) -> tuple[Path, str, int | None]:
-    """A model's folder, the hash of its weights, and the step of the checkpoint that is meant, if one is.
+    """A model's folder, the hash of its weights, and the step of the chosen checkpoint (None: the finished model).
 
     Raises:
         NotFound: there is no such model, or no checkpoint of that step is kept.
@@ -255,9 +257,9 @@ def _sought(manager: RunManager, model_id: str, step: int | None, *, writes_text
     """
     model = manager.log.model(model_id)
     if writes_text and not model.writes_text:
-        raise RunError("A model of the Grokking lab writes no text. Ask it with calculate.")
+        raise RunError("A Grokking lab model writes no text. Use calculate.")
     if not writes_text and model.writes_text:
-        raise RunError("Only a model of the Grokking lab calculates. Ask this one with generate.")
+        raise RunError("Only a Grokking lab model calculates. Use generate for this one.")
     if step == model.step:
         step = None
     if step is not None and step not in manager.kept_steps(model_id):
@@ -278,8 +280,8 @@ def _events(pieces: Iterator[Piece], most: int) -> Generator[bytes]:
         for piece in pieces:
             tokens += len(piece.ids)
             yield _event(TextPiece(text=piece.text, ids=list(piece.ids)))
-    except Exception as error:  # noqa: BLE001  (the status is sent already: whatever it is, it is told as an event)
-        _log.exception("A text could not be written to its end")
+    except Exception as error:  # noqa: BLE001  (the status is already sent: report any error as an event)
+        _log.exception("A text could not be finished")
         yield _event(TextProblem(problem=plain_sentence(error)))
         return
     seconds = round(time.monotonic() - began, 3)

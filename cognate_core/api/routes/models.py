@@ -1,4 +1,4 @@
-"""Finished models: what is known of them, what a person says of them, how often they are right."""
+"""Finished models: their facts, names and notes, and how often they are right."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Model(BaseModel):
     id: str
     run_id: str
     run_name: str
-    name: str = Field(description="What it is called now.")
-    trained_as: str = Field(description="Its name in its run, and in all that was recorded of it.")
+    name: str = Field(description="Its current name.")
+    trained_as: str = Field(description="Its name in its run and in all records.")
     status: str = Field(description='"completed", or "stopped" before all planned steps.')
     created_at: str
     note: str
@@ -41,19 +41,19 @@ class Model(BaseModel):
     grokfast_enabled: bool
     steps: int | None
     planned_steps: int | None
-    tokens: int | None = Field(description="Tokens (or problems) that it learned from, each time counted.")
-    seconds: Figure = Field(description="Time of its training.")
-    heldout_loss: dict[str, Figure] = Field(description="Nats a token on unseen text, by dataset.")
-    heldout_bits_per_byte: dict[str, Figure] = Field(description="On unseen text, by dataset.")
-    folder: str | None = Field(description="Where its files lie on the studio's computer.")
+    tokens: int | None = Field(description="Tokens (or problems) that it learned from, repetitions counted.")
+    seconds: Figure = Field(description="Training time.")
+    heldout_loss: dict[str, Figure] = Field(description="Nats per token on held-out text, by dataset.")
+    heldout_bits_per_byte: dict[str, Figure] = Field(description="On held-out text, by dataset.")
+    folder: str | None = Field(description="The folder of its files on the studio's computer.")
 
 
 class ModelDetails(Model):
-    """With all that training noted of itself, and the checkpoints that are kept."""
+    """A model with its training statistics and kept checkpoints."""
 
     training_stats: dict[str, Any] = Field(description="As training wrote them: seed, threads, precision and more.")
 
-    checkpoint_steps: list[int] = Field(description="Steps before its last that generate and calculate can go back to.")
+    checkpoint_steps: list[int] = Field(description="Earlier steps that generate and calculate can use.")
 
 
 class ModelsQuery(Page):
@@ -64,22 +64,22 @@ class ModelsQuery(Page):
 
 
 class Description(Input):
-    """What a person says of a model. What is left out stays as it is."""
+    """Name, note and tags of a model. Fields left out stay unchanged."""
 
-    title: str | None = Field(None, max_length=1000, description="Another name. Its run and files keep theirs.")
+    title: str | None = Field(None, max_length=1000, description="A new name. Its run and files keep theirs.")
     note: str | None = None
     tags: list[str] | None = Field(None, max_length=MOST_TAGS)
 
 
 class AccuracyRequest(Input):
-    """How much is to be measured."""
+    """How much to measure."""
 
-    questions: int = Field(50, ge=1, le=1000, description="At most so many of each dataset.")
-    checkpoints: bool = Field(False, description="Whether its kept checkpoints are asked, too.")
+    questions: int = Field(50, ge=1, le=1000, description="At most this many from each dataset.")
+    checkpoints: bool = Field(False, description="Whether to measure its kept checkpoints, too.")
 
 
 class Progress(BaseModel):
-    """How far a measurement is. `total` is 0 while it is not known yet."""
+    """The progress of a measurement. `total` is 0 until it is known."""
 
     done: int
     total: int
@@ -89,13 +89,13 @@ class Progress(BaseModel):
 
 
 class ScoreResponse(BaseModel):
-    """Right answers of one dataset, beside those of always giving the commonest training answer."""
+    """Right answers on one dataset, compared with always giving the commonest training answer."""
 
     dataset: str
     asked: int
     right: int
     share: float
-    interval: tuple[float, float] = Field(description="Of the share, 95 % (Wilson).")
+    interval: tuple[float, float] = Field(description="95 % confidence interval of the share (Wilson).")
     commonest: str
     commonest_right: int
 
@@ -108,7 +108,7 @@ class StepResponse(BaseModel):
 
 
 class AccuracyResponse(BaseModel):
-    """What was measured last; the finished model stands last of the steps."""
+    """The last measurement. The finished model is the last of the steps."""
 
     measured_at: str
     limit: int
@@ -120,9 +120,9 @@ class AccuracyResponse(BaseModel):
 
 
 class AccuracyState(BaseModel):
-    """Both are null while nothing was measured."""
+    """Both are null until something was measured."""
 
-    progress: Progress | None = Field(description="Of the measurement of this model that was begun last.")
+    progress: Progress | None = Field(description="Progress of this model's latest measurement.")
     result: AccuracyResponse | None
 
 
@@ -141,7 +141,7 @@ def model(model_id: ModelId, manager: GetManager) -> ModelDetails:
 
 @router.patch("/{model_id}")
 def describe(model_id: ModelId, body: Description, manager: GetManager) -> ModelDetails:
-    """Call a model otherwise, and keep a note and tags of it."""
+    """Rename a model, or change its note and tags."""
     known = manager.log.model(model_id)
     manager.describe_model(
         model_id,
@@ -160,20 +160,20 @@ def delete(model_id: ModelId, manager: GetManager) -> None:
 
 @router.get("/{model_id}/accuracy")
 def accuracy(model_id: ModelId, manager: GetManager) -> AccuracyState:
-    """How often the model is right on held-out questions, and how far a measurement of that is."""
+    """How often the model is right on held-out questions, and the progress of a measurement."""
     return _accuracy(manager, model_id)
 
 
 @router.post("/{model_id}/accuracy", status_code=HTTPStatus.ACCEPTED)
 def measure_accuracy(model_id: ModelId, body: AccuracyRequest, manager: GetManager) -> AccuracyState:
-    """Begin to ask the model held-out questions. One measurement goes on at a time."""
+    """Start to ask the model held-out questions. Only one measurement runs at a time."""
     manager.measure_accuracy(model_id, body.questions, checkpoints=body.checkpoints)
     return _accuracy(manager, model_id)
 
 
 @router.delete("/{model_id}/accuracy")
 def cancel_accuracy(model_id: ModelId, manager: GetManager) -> AccuracyState:
-    """End the measurement of this model, if one is going on. What was measured before stays."""
+    """Cancel this model's measurement, if one is running. Earlier results are kept."""
     measurement = manager.measurement()
     if measurement is not None and measurement.model_id == manager.log.model(model_id).id:
         manager.cancel_measurement()

@@ -16,10 +16,10 @@ router = APIRouter(prefix="/models", tags=["models"])
 class Publication(Input):
     """Where a model goes."""
 
-    repo_id: str = Field(max_length=200, description='"owner/name", or "name" for one of the token\'s owner.')
-    private: bool = Field(True, description="Whether nobody but the owner sees it.")
+    repo_id: str = Field(max_length=200, description='"owner/name", or "name" for a repository of the token\'s owner.')
+    private: bool = Field(True, description="Whether only the owner can see it.")
     license: Literal["apache-2.0", "mit", "cc-by-4.0", "cc-by-nc-4.0", "cc0-1.0"] | None = Field(
-        None, description="Named in its description; null says nothing."
+        None, description="The license named in the model's description; null: none is named."
     )
 
 
@@ -31,7 +31,7 @@ class Published(BaseModel):
 
 @router.post("/{model_id}/publish")
 def publish(model_id: ModelId, body: Publication, manager: GetManager) -> Published:
-    """Send a model's files to the hub, with the token that HF_TOKEN has on the studio's computer."""
+    """Upload a model's files to the hub with the HF_TOKEN of the studio's computer."""
     address = publish_model(
         manager.log, manager.store, model_id, body.repo_id, private=body.private, license_name=body.license
     )

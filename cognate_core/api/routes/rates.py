@@ -1,4 +1,4 @@
-"""Finding a learning rate: a short training with a rate that grows, and the curve of it."""
+"""Finding a learning rate: a short training with an increasing rate, and its loss curve."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ router = APIRouter(tags=["settings"])
 
 
 class RateSearchResponse(BaseModel):
-    """How far a search for a learning rate is. It is a short look: length and schedule of the run matter, too."""
+    """The state of a search for a learning rate. It is only a hint: length and schedule of the run matter, too."""
 
-    rates: list[float] = Field(description="The learning rates that a step was trained with.")
-    losses: list[float] = Field(description="The training loss after each, in nats a token.")
-    planned: int = Field(description="How many there will be at most; 0: not known yet.")
-    now: str = Field(description="What is being done.")
-    notes: list[str] = Field(description="What went otherwise than asked for with the data.")
-    seconds: float = Field(description="That the steps took until now.")
+    rates: list[float] = Field(description="The learning rates tried, one a step.")
+    losses: list[float] = Field(description="The training loss after each, in nats per token.")
+    planned: int = Field(description="The most rates that will be tried; 0: not known yet.")
+    now: str = Field(description="What the search is doing.")
+    notes: list[str] = Field(description="Where the data differ from what was asked for.")
+    seconds: float = Field(description="Time the steps have taken so far.")
     ended: bool
-    exploded: bool = Field(description="The loss jumped, and the search ended with that.")
-    complete: bool = Field(description="It came to its end, and was not cancelled.")
-    problem: str | None = Field(description="Why it came to nothing.")
+    exploded: bool = Field(description="Whether the search ended because the loss jumped.")
+    complete: bool = Field(description="Whether it finished without being cancelled.")
+    problem: str | None = Field(description="Why it failed.")
     suggestion: float | None = Field(
         description="A tenth of the rate with the lowest smoothed loss; null: the search is not complete, or the loss "
         "did not clearly fall."
@@ -34,16 +34,16 @@ class RateSearchResponse(BaseModel):
 
 
 class RateSearchState(BaseModel):
-    """The last search that was begun since the studio was opened; null: none was."""
+    """The latest search since the studio started; null: there was none."""
 
     search: RateSearchResponse | None
 
 
 @router.post("/learning-rates", status_code=HTTPStatus.ACCEPTED)
 def find_rate(body: Settings, manager: GetOwner, files: GetUploads) -> RateSearchState:
-    """Begin to search for a learning rate with these settings: about a minute of training with a rate that grows.
+    """Start to search for a learning rate with these settings: about a minute of training with an increasing rate.
 
-    Their data are prepared first where no run has done that. One search goes on at a time.
+    It prepares the data first, unless a run has done so. Only one search runs at a time.
     """
     manager.rate_finder.start(body.to_config(files))
     return _state(manager)
@@ -51,13 +51,13 @@ def find_rate(body: Settings, manager: GetOwner, files: GetUploads) -> RateSearc
 
 @router.get("/learning-rates")
 def rate_search(manager: GetManager) -> RateSearchState:
-    """How far the last search for a learning rate is, its curve, and what it suggests."""
+    """The latest search for a learning rate: its progress, curve and suggestion."""
     return _state(manager)
 
 
 @router.delete("/learning-rates")
 def cancel_rate_search(manager: GetOwner) -> RateSearchState:
-    """End the search, if one is going on. What it found until now stays."""
+    """Cancel the search, if one is running. Its results so far are kept."""
     manager.rate_finder.cancel()
     return _state(manager)
 

@@ -31,11 +31,11 @@ _Figures = create_model(  # type: ignore[call-overload]  # fields by name
 
 
 class Step(_Figures):  # type: ignore[misc, valid-type]
-    """One step of training. Null: the model does not have it, or it was no number."""
+    """One training step. Null: the model does not have this figure, or it was not a number."""
 
 
 class Steps(Items[Step]):
-    """Steps of one model, in their order."""
+    """Steps of one model, in order."""
 
     model_name: str
 
@@ -43,14 +43,14 @@ class Steps(Items[Step]):
 class StepsQuery(Page):
     """Which steps."""
 
-    model: str | None = Field(None, max_length=200, description="Which of the run's models; without it, the first.")
+    model: str | None = Field(None, max_length=200, description="Which of the run's models. Default: the first.")
     after_step: int = Field(-1, ge=-1, le=10**12, description="Only steps after this one.")
     points: int | None = Field(
         None,
         ge=10,
         le=5000,
-        description="At most so many steps of all that follow, chosen so that peaks and dips of the loss stay "
-        "(MinMaxLTTB); then there are no further parts.",
+        description="At most this many of all steps that follow, chosen to keep peaks and dips of the loss "
+        "(MinMaxLTTB). The answer then has no further parts.",
     )
 
 
@@ -61,19 +61,19 @@ class HeldOutCheck(BaseModel):
     model_name: str
     step: int
     dataset: str
-    loss: float | None = Field(description="Mean, in nats a token.")
-    bits_per_byte: float | None = Field(description="Null where the task has no text, or the bytes were not counted.")
-    tokens: int | None = Field(description="That counted.")
-    bytes: int | None = Field(description="Of their text, in UTF-8.")
-    accuracy: float | None = Field(description="Share of right answers, where the task has them.")
+    loss: float | None = Field(description="Mean, in nats per token.")
+    bits_per_byte: float | None = Field(description="Null if the task has no text or its bytes were not counted.")
+    tokens: int | None = Field(description="How many tokens the loss counts.")
+    bytes: int | None = Field(description="Bytes of their text in UTF-8.")
+    accuracy: float | None = Field(description="Share of right answers, if the task has answers.")
     weight: float | None = Field(
-        description="Of the dataset in a mean over the datasets: its share of the tokens that are learned from. Null: "
-        "all count alike."
+        description="The dataset's weight in a mean over datasets: its share of the tokens that are learned from. "
+        "Null: all count alike."
     )
 
 
 class TextSample(BaseModel):
-    """What the model wrote after a held-out prompt, and what the dataset has there."""
+    """What the model wrote after a held-out prompt, and what the dataset says there."""
 
     id: int
     model_name: str
@@ -85,7 +85,7 @@ class TextSample(BaseModel):
 
 
 class LoggedEvent(BaseModel):
-    """Something that was told of the run: a fallback, a checkpoint, a warning."""
+    """A logged event of the run: a fallback, a checkpoint, a warning."""
 
     id: int
     model_name: str | None
@@ -103,7 +103,7 @@ class ModelCheckpoints(BaseModel):
 
 
 class Noticed(BaseModel):
-    """Something that the curves of a model tell, and what to do."""
+    """A finding in a model's curves, and what to do."""
 
     kind: str
     first_step: int
@@ -111,18 +111,18 @@ class Noticed(BaseModel):
     title: str
     cause: str
     advice: str
-    overrides: dict[str, Any] = Field(description="Settings of a new run (`copy_of` this one) that follow the advice.")
+    overrides: dict[str, Any] = Field(description="Settings for a new run (`copy_of` this one) that follow the advice.")
 
 
 class ModelQuery(Input):
     """Which of the run's models."""
 
-    model: str | None = Field(None, max_length=200, description="Which of the run's models; without it, the first.")
+    model: str | None = Field(None, max_length=200, description="Which of the run's models. Default: the first.")
 
 
 @router.get("/runs/{run_id}/metrics")
 def metrics(run_id: RunId, query: Annotated[StepsQuery, Query()], manager: GetManager) -> Steps:
-    """Steps of one model, all of them in parts, or with `points` a choice that shows the curve."""
+    """Steps of one model: all of them in parts, or with `points` a selection that keeps the curve's shape."""
     log, name = manager.log, model_name(manager.log.run(run_id), query.model)
     after = max(query.after_step, -1 if query.place is None else query.place)
     if query.points is None:
@@ -139,25 +139,25 @@ def metrics(run_id: RunId, query: Annotated[StepsQuery, Query()], manager: GetMa
 
 @router.get("/runs/{run_id}/evaluations")
 def evaluations(run_id: RunId, query: Annotated[Page, Query()], manager: GetManager) -> Items[HeldOutCheck]:
-    """Held-out measurements, in order of writing."""
+    """Held-out evaluations, oldest first."""
     return _records(manager, "evaluations", run_id, query, HeldOutCheck)
 
 
 @router.get("/runs/{run_id}/samples")
 def samples(run_id: RunId, query: Annotated[Page, Query()], manager: GetManager) -> Items[TextSample]:
-    """Text samples, in order of writing."""
+    """Text samples, oldest first."""
     return _records(manager, "samples", run_id, query, TextSample)
 
 
 @router.get("/runs/{run_id}/events")
 def events(run_id: RunId, query: Annotated[Page, Query()], manager: GetManager) -> Items[LoggedEvent]:
-    """What was told of the run, in order of writing. The socket of the same address tells how it goes on."""
+    """Logged events of the run, oldest first. The WebSocket at the same address sends new ones."""
     return _records(manager, "events", run_id, query, LoggedEvent)
 
 
 @router.get("/runs/{run_id}/findings")
 def findings(run_id: RunId, query: Annotated[ModelQuery, Query()], manager: GetManager) -> list[Noticed]:
-    """What the curves of one model tell: plateaus, spikes, overfitting, divergence, and what to do."""
+    """Findings in the curves of one model: plateaus, spikes, overfitting, divergence, and what to do."""
     from cognate_core.insight.run_charts import run_findings
 
     log, run = manager.log, manager.log.run(run_id)
@@ -168,14 +168,14 @@ def findings(run_id: RunId, query: Annotated[ModelQuery, Query()], manager: GetM
 
 @router.get("/runs/{run_id}/checkpoints")
 def checkpoints(run_id: RunId, manager: GetManager) -> list[ModelCheckpoints]:
-    """The checkpoints that are there."""
+    """The kept checkpoints of each model."""
     run = manager.log.run(run_id)
     return [ModelCheckpoints(model_name=name, steps=manager.checkpoint_steps(run.id, name)) for name in run.model_names]
 
 
 @router.get("/runs/{run_id}/data-report")
 def data_report(run_id: RunId, manager: GetManager) -> dict[str, Any]:
-    """What the data are made of that the run read: rows by source, what was skipped and why, their hash."""
+    """The run's data: rows by source, what was skipped and why, and their hash."""
     report = manager.log.run(run_id).data_report
     if report is None:
         raise NotFound("This run has prepared no data yet.")
@@ -202,7 +202,7 @@ def _step(row: Row) -> Step:
 
 
 def model_name(run: Run, name: str | None) -> str:
-    """Which of the run's models is asked for. Raises NotFound when it has no such model."""
+    """The requested model of the run; the first by default. Raises NotFound if the run has no such model."""
     if name is None:
         return run.model_names[0]
     if name not in run.model_names:

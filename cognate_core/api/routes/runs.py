@@ -1,4 +1,4 @@
-"""Runs: start, list, watch, and all that can be done with one."""
+"""Runs: start, list, watch and control them."""
 
 from __future__ import annotations
 
@@ -21,13 +21,12 @@ from cognate_core.storage.rows import Run
 
 router = APIRouter(tags=["runs"])
 ONE_START = threading.Lock()
-"""Held by a start with a key: of two with one key, the second finds what the first started."""
+"""Held while a run is started with a key, so that a second start with that key finds the first one's run."""
 
 IdempotencyKey = Annotated[
     str | None,
     Header(
-        description="A word of your own for this start. Sent again, it starts nothing and gives the run of the first "
-        "time.",
+        description="Your own key for this start. A repeated request with it starts nothing and returns the first run.",
         min_length=1,
         max_length=200,
         pattern="^[!-~]+$",
@@ -36,7 +35,7 @@ IdempotencyKey = Annotated[
 
 
 class RunSummary(BaseModel):
-    """A run in a list. What is not known yet is null."""
+    """A run in a list. Null: not known yet."""
 
     id: str
     name: str
@@ -50,10 +49,10 @@ class RunSummary(BaseModel):
     created_at: str = Field(description="ISO 8601, UTC.")
     started_at: str | None
     finished_at: str | None
-    worked_seconds: float | None = Field(description="Of all its lives together.")
+    worked_seconds: float | None = Field(description="Total time worked on it, over all pauses and restarts.")
     error: str | None
-    parent_run_id: str | None = Field(description="The run that it was made of, which may be gone.")
-    relation: str | None = Field(description="What it is to that one: copy, fix, twin, branch or verification.")
+    parent_run_id: str | None = Field(description="The run it derives from; that run may be gone.")
+    relation: str | None = Field(description="How it derives: copy, fix, twin, branch or verification.")
     branch_step: int | None
 
 
@@ -61,34 +60,34 @@ class RunDetails(RunSummary):
     """A run with its settings."""
 
     config: dict[str, Any]
-    config_error: str | None = Field(description="Why the stored settings cannot be read whole.")
-    time_estimate: dict[str, Any] | None = Field(description="What was promised of its time.")
+    config_error: str | None = Field(description="Why the stored settings cannot be read completely.")
+    time_estimate: dict[str, Any] | None = Field(description="Its time estimate.")
     error_details: str | None
-    loss: float | None = Field(description="Of the step that was measured last; null: not known, or no number.")
-    resume_step: int = Field(description="The step after which it would go on if resumed; 0: from the start.")
+    loss: float | None = Field(description="Of the last measured step; null: unknown or not a number.")
+    resume_step: int = Field(description="The step after which a resumed run continues; 0: from the start.")
 
 
 class RunsQuery(Page):
     """Which runs."""
 
-    status: RunStatus | None = Field(None, description="Only runs that are just this.")
+    status: RunStatus | None = Field(None, description="Only runs with this status.")
 
 
 class NewRun(Settings):
-    """A run to be started."""
+    """A run to start."""
 
-    name: str = Field(max_length=200, description="What it is called.", examples=["My first model"])
+    name: str = Field(max_length=200, description="The run's name.", examples=["My first model"])
     copy_of: str | None = Field(
-        None, max_length=64, description="Instead of preset and config: the id of a run whose settings are taken."
+        None, max_length=64, description="Instead of preset and config: the id of a run to copy the settings from."
     )
-    models: int = Field(1, ge=1, le=MAX_MODELS, description="How many models, each from another start.")
+    models: int = Field(1, ge=1, le=MAX_MODELS, description="How many models, each with a different start.")
     model_names: list[Annotated[str, Field(max_length=200)]] | None = Field(
-        None, min_length=1, max_length=MAX_MODELS, description="Their names; otherwise the run's, numbered."
+        None, min_length=1, max_length=MAX_MODELS, description="Their names. Default: the run's name, numbered."
     )
 
 
 class NewName(Input):
-    """What a run is called from now on."""
+    """A new name for a run."""
 
     name: str = Field(max_length=200)
 
@@ -96,7 +95,7 @@ class NewName(Input):
 class Move(Input):
     """Another place in the queue."""
 
-    places: int = Field(ge=-1000, le=1000, description="Change with the run so many places before (-) or behind.")
+    places: int = Field(ge=-1000, le=1000, description="Swap with the run this many places earlier (-) or later.")
 
 
 @router.get("/runs")
@@ -118,7 +117,7 @@ def start(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> RunDetails:
-    """Queue a run; it starts when there is room. It reads what `preset` or `config` and `settings` say."""
+    """Queue a run. It starts when the studio is free. Its settings come from `preset` or `config`, and `settings`."""
     source = None if body.copy_of is None else manager.log.run(body.copy_of)
     config = body.to_config(files, source.config if source else None)
     origin = Origin(source.id, "fix" if body.settings else "copy") if source else None
@@ -140,45 +139,45 @@ def run(run_id: RunId, manager: GetManager) -> RunDetails:
 
 @router.patch("/runs/{run_id}")
 def rename(run_id: RunId, body: NewName, manager: GetManager) -> RunDetails:
-    """Call a run otherwise. Its models keep their names."""
+    """Rename a run. Its models keep their names."""
     manager.rename_run(run_id, body.name)
     return details(manager, run_id)
 
 
 @router.delete("/runs/{run_id}", status_code=HTTPStatus.NO_CONTENT)
 def delete(run_id: RunId, manager: GetManager) -> None:
-    """Move a run, its models and its files to the trash. It must not wait or be going on."""
+    """Move a run, its models and its files to the trash. It must not be queued or active."""
     manager.delete_run(run_id)
 
 
 @router.post("/runs/{run_id}/pause")
 def pause(run_id: RunId, manager: GetManager) -> RunDetails:
-    """Have a checkpoint written, and let the run rest."""
+    """Write a checkpoint and pause the run."""
     return _commanded(manager, run_id, RunStatus.PAUSING, manager.pause)
 
 
 @router.post("/runs/{run_id}/stop")
 def stop(run_id: RunId, manager: GetManager) -> RunDetails:
-    """Have the model saved as it is, and end the run."""
+    """Save the model as it is and end the run."""
     return _commanded(manager, run_id, RunStatus.STOPPING, manager.stop)
 
 
 @router.post("/runs/{run_id}/cancel")
 def cancel(run_id: RunId, manager: GetManager) -> RunDetails:
-    """End the run. The model that is being trained is not kept."""
+    """End the run without saving the model that is being trained."""
     return _commanded(manager, run_id, RunStatus.CANCELLING, manager.cancel)
 
 
 @router.post("/runs/{run_id}/resume")
 def resume(run_id: RunId, manager: GetManager) -> RunDetails:
-    """Queue a run again that was paused, stopped or broken off; it goes on from its last checkpoint."""
+    """Queue a paused, stopped or interrupted run again. It continues from its last checkpoint."""
     manager.resume(run_id)
     return details(manager, run_id)
 
 
 @router.post("/runs/{run_id}/move")
 def move(run_id: RunId, body: Move, manager: GetManager) -> RunDetails:
-    """Give a waiting run another place in the queue."""
+    """Move a waiting run in the queue."""
     status = manager.log.run(run_id).status
     if status is not RunStatus.QUEUED:
         raise RunError(f"A run that is {status} has no place in the queue.")
@@ -197,8 +196,8 @@ def start_once(
 
     Args:
         key: as the database keeps it.
-        begin: starts it; its id.
-        is_same: whether a run that was started before is what is asked for now.
+        begin: starts the run and returns its id.
+        is_same: whether an earlier run matches this request.
 
     Raises:
         RunError: the key was used for another run.
@@ -214,14 +213,14 @@ def start_once(
 
 
 def own_key(idempotency_key: str | None) -> str | None:
-    """What the database keeps of it: no key of the studio's own."""
+    """The key as the database keeps it; the prefix separates it from the studio's own keys."""
     return None if idempotency_key is None else f"api:{idempotency_key}"
 
 
 def tell_known(response: Response, *, is_same: bool) -> None:
-    """Say that nothing was started now, because something was with this key. Raises RunError: it was something else."""
+    """Answer 200: this key has already started the run. Raises RunError if it was a different run."""
     if not is_same:
-        raise RunError("This Idempotency-Key was used to start another run. Send another one.")
+        raise RunError("This Idempotency-Key was used to start another run. Send a new key.")
     response.status_code = HTTPStatus.OK
 
 
@@ -245,9 +244,9 @@ def portable(config: TrainingConfig) -> TrainingConfig:
 
 
 def _commanded(manager: RunManager, run_id: str, command: RunStatus, tell: Callable[[str], bool]) -> RunDetails:
-    """Tell a run that it is to end, unless it has ended or something stronger was asked."""
+    """Send a command to a run. Raises RunError if the run has ended or a stronger command was sent."""
     status = manager.log.run(run_id).status
     can = status is RunStatus.QUEUED or status is command or status in sources(command)
     if not can or not tell(run_id):
-        raise RunError(f"This cannot be done with a run that is {manager.log.run(run_id).status}.")
+        raise RunError(f"This is not possible with a run that is {manager.log.run(run_id).status}.")
     return details(manager, run_id)

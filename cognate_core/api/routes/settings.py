@@ -1,4 +1,4 @@
-"""The settings of a run as a request gives them, and what they will need."""
+"""The settings of a run in a request, and the resources they need."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ _rehearsing = threading.Lock()
 
 
 class Settings(Input):
-    """Where the settings come from: a preset or a config, and over it single settings. What is not said takes its
-    default."""
+    """The source of the settings: a preset or a config, plus single settings that replace theirs. All others take
+    their defaults."""
 
     preset: str | None = Field(None, max_length=80, description="The name of a preset.", examples=["first-run"])
     config: dict[str, Any] | str | None = Field(
         None, description="Instead of a preset: settings as an object, or as TOML (`cognate presets NAME` prints one)."
     )
     settings: dict[str, Any] = Field(
-        {}, max_length=200, description="Single settings, put over the others.", examples=[{"max_steps": 100}]
+        {}, max_length=200, description="Single settings that replace the others.", examples=[{"max_steps": 100}]
     )
 
     def to_config(self, files: Uploads, base: TrainingConfig | None = None) -> TrainingConfig:
-        """The settings as one. `base`: whose settings are taken where neither a preset nor a config is given.
+        """The complete settings. `base`: used if neither a preset nor a config is given.
 
         Raises:
-            ConfigError: one cannot be used.
+            ConfigError: a setting cannot be used, or there are several sources.
         """
         if (self.preset is not None) + (self.config is not None) + (base is not None) > 1:
-            raise ConfigError({"config": "Say in one way where the settings come from. Change them by `settings`."})
+            raise ConfigError({"config": "Give only one source of settings. Change single ones with `settings`."})
         if self.preset is not None:
             config = get_preset(self.preset).config
         elif isinstance(self.config, str):
             if len(self.config) > MOST_LETTERS:
-                raise ConfigError({"config": "The text is too long for one with settings."})
+                raise ConfigError({"config": "The text is too long for settings. Shorten it."})
             config = TrainingConfig.from_toml(self.config)
         else:
             config = base or TrainingConfig.from_values(self.config or {})
@@ -57,29 +57,29 @@ class Settings(Input):
 
 
 class Needs(BaseModel):
-    """What training will need, counted and reckoned; nothing of it was measured."""
+    """What training will need: counted or estimated, not measured."""
 
     parameters: dict[str, int] = Field(
-        description="Numbers that the model learns, by part, with `total`: at most, until a run has prepared the same "
-        "data, because the vocabulary is fitted to them."
+        description="Numbers that the model learns, by part, with `total`. An upper bound until a run has prepared the "
+        "same data, because the vocabulary is fitted to them."
     )
-    vocabulary: int = Field(description="Among how many tokens the model chooses: at most, as with `parameters`.")
-    memory_bytes: dict[str, int] = Field(description="Memory while training, by purpose: an estimate.")
+    vocabulary: int = Field(description="How many tokens the model chooses from; an upper bound, as `parameters`.")
+    memory_bytes: dict[str, int] = Field(description="Estimated memory for training, by purpose.")
     total_memory_bytes: int
-    disk_bytes: int = Field(description="Of the finished model and as many checkpoints as are kept at most.")
-    tokens_per_step: int = Field(description="At most; padding counts.")
-    warnings: list[str] = Field(description="What is allowed and will hardly do what was meant, in sentences.")
+    disk_bytes: int = Field(description="Of the finished model and the largest number of checkpoints that are kept.")
+    tokens_per_step: int = Field(description="Upper bound; includes padding.")
+    warnings: list[str] = Field(description="Settings that are allowed but probably not intended, in sentences.")
 
 
 class TimeEstimateRequest(Settings):
-    """Settings to be rehearsed."""
+    """Settings for a time estimate."""
 
-    models: int = Field(1, ge=1, le=MAX_MODELS, description="How many are trained one after the other.")
+    models: int = Field(1, ge=1, le=MAX_MODELS, description="How many models are trained, one after the other.")
 
 
 @router.post("/estimates")
 def estimates(body: Settings, files: GetUploads, manager: GetManager) -> Needs:
-    """What a run with these settings will need, before it runs. Nothing is started."""
+    """What a run with these settings will need. Nothing is started."""
     from cognate_core.insight.estimates import estimate
 
     asked = body.to_config(files)
@@ -97,20 +97,19 @@ def estimates(body: Settings, files: GetUploads, manager: GetManager) -> Needs:
     )
 
 
-@router.post("/time-estimates", responses={429: {"description": "Another one is being measured."}})
+@router.post("/time-estimates", responses={429: {"description": "Another time estimate is being measured."}})
 def time_estimates(body: TimeEstimateRequest, manager: GetOwner, files: GetUploads) -> TimeEstimate:
-    """How long a run will take: its first steps are trained on this computer, which takes some twenty seconds.
+    """How long a run will take. To measure it, the studio trains the first steps, which takes about twenty seconds.
 
-    Seconds are of steps, checks, samples, checkpoints and the last check over all held-out text; fetching and
-    preparing data come on top. The low end is what it takes when each token is gone over once, the high end when the
-    model ponders as long as fresh weights do. `busy`: another run was going on meanwhile, so that it may well be
-    quicker.
+    The time covers steps, checks, samples, checkpoints and the last check over all held-out text, but not fetching
+    and preparing data. The low end assumes one pass over each token, the high end as much pondering as fresh weights
+    do. `busy`: another run was active during the measurement, so the run may be faster.
     """
     from cognate_core.runs.time_estimate import measured_time_estimate
 
     config = body.to_config(files)
     if not _rehearsing.acquire(blocking=False):
-        raise HTTPException(429, "Another time is just being measured. Wait for its end, then ask again.")
+        raise HTTPException(429, "Another time estimate is being measured. Try again when it is done.")
     try:
         busy = manager.log.is_busy()
         return measured_time_estimate(config, body.models, busy=busy, home=manager.home)
@@ -119,11 +118,10 @@ def time_estimates(body: TimeEstimateRequest, manager: GetOwner, files: GetUploa
 
 
 def _with_upload(config: TrainingConfig, files: Uploads) -> TrainingConfig:
-    """`config`, of which an own file is one of those that were sent here: another file of this computer is nobody's
-    to name from elsewhere.
+    """`config` with its `dataset_path` resolved to an upload: requests may not name other files of this computer.
 
     Raises:
-        ConfigError: there is no such file.
+        ConfigError: there is no such upload.
     """
     given = config.dataset_path or ""
     path = files.folder / Path(given).name
@@ -131,6 +129,6 @@ def _with_upload(config: TrainingConfig, files: Uploads) -> TrainingConfig:
         if files.any_other:
             return config
         raise ConfigError(
-            {"dataset_path": "There is no such file among your own. Send it to /v1/files, and give the name it gets."}
+            {"dataset_path": "You have no such file. Upload it to /v1/files, then use the name in the answer."}
         )
     return config.model_copy(update={"dataset_path": str(path)})

@@ -1,4 +1,4 @@
-"""Sharing a run: its report, its archive, and adding a run from another studio's archive."""
+"""Sharing a run: its report, its tables, its archive, and adding a run from another studio's archive."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
     responses={200: {"content": {"text/html": {"schema": {"type": "string"}}}, "description": "One HTML page."}},
 )
 def report(run_id: RunId, query: Annotated[ModelQuery, Query()], manager: GetManager) -> HTMLResponse:
-    """One page with the curves, the settings and the data of one model, that anybody can open without the studio."""
+    """One page with the curves, settings and data of one model, readable without the studio."""
     from cognate_core.sharing.report import report_of_run
 
     run = manager.log.run(run_id)
@@ -61,7 +61,7 @@ def metrics_as_csv(run_id: RunId, manager: GetManager) -> Response:
     responses={200: {"content": {PARQUET: _BYTES}, "description": "A Parquet file."}},
 )
 def metrics_as_parquet(run_id: RunId, manager: GetManager) -> Response:
-    """The same as Parquet."""
+    """Every step of every model of the run, as Parquet."""
     from cognate_core.tracking.export import metrics_parquet
 
     name = file_name(manager.log.run(run_id).name)
@@ -74,7 +74,7 @@ def metrics_as_parquet(run_id: RunId, manager: GetManager) -> Response:
     responses={200: {"content": {"application/zip": _BYTES}, "description": "A zip file."}},
 )
 def archive(run_id: RunId, manager: GetManager) -> StreamingResponse:
-    """Everything by which another studio can open this run, and repeat it to verify."""
+    """The run archive: another studio can open it, and repeat the run to verify it."""
     from cognate_core.sharing.archive import ENDING, open_written_archive
 
     name = file_name(manager.log.run(run_id).name)
@@ -88,7 +88,7 @@ def archive(run_id: RunId, manager: GetManager) -> StreamingResponse:
     openapi_extra={"requestBody": {"content": {"application/octet-stream": _BYTES}, "required": True}},
 )
 async def take_up(request: Request, manager: GetOwner) -> RunDetails:
-    """Add the run of an archive, as if it had been trained here. Nothing in the file is trusted."""
+    """Add the run from an archive, as if it had been trained here. Nothing in the file is trusted."""
     from cognate_core.sharing.archive import ENDING, open_archive
 
     if not request.headers.get("content-type", "").startswith("application/octet-stream"):
@@ -115,13 +115,13 @@ async def _receive(request: Request, path: Path) -> None:
     except OSError as error:
         if is_disk_full(error):
             raise DiskFull(DISK_FULL) from error
-        raise StorageError(f"What was sent cannot be kept ({error.strerror or error}).") from error
+        raise StorageError(f"The upload cannot be saved ({error.strerror or error}).") from error
     except ClientDisconnect as error:
-        raise HTTPException(400, "The sending was broken off. Send it again.") from error
+        raise HTTPException(400, "The upload was interrupted. Send it again.") from error
 
 
 def _as_file(name: str) -> dict[str, str]:
-    """Headers for what is saved and never shown in the studio's own place."""
+    """Headers for a download: the browser saves it and never shows it as a page of the studio."""
     return {
         "Content-Disposition": f"attachment; filename*=utf-8''{quote(name, safe='')}",
         "X-Content-Type-Options": "nosniff",

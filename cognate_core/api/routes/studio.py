@@ -1,4 +1,4 @@
-"""The studio itself: whether it is well, who manages it, its presets, and the settings that there are."""
+"""The studio itself: its health, who manages it, presets, and all settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ router = APIRouter(tags=["studio"])
 
 
 class Health(BaseModel):
-    """Whether the studio is well, for everybody. `read_only`: whether another process manages its data folder."""
+    """The studio's health; needs no token. `read_only`: whether another process manages its data folder."""
 
     status: str
     version: str
@@ -30,13 +30,13 @@ class Health(BaseModel):
 
 
 class Link(BaseModel):
-    """A way into the pages."""
+    """A login link."""
 
     path: str = Field(description="Append it to the studio's address. It works once, until the studio ends.")
 
 
 class PresetSummary(BaseModel):
-    """A named starting point, and what a run of it gave."""
+    """Named settings, and the results of a run with them."""
 
     name: str
     title: str
@@ -45,14 +45,14 @@ class PresetSummary(BaseModel):
 
 
 class PresetDetails(PresetSummary):
-    """With its settings."""
+    """A preset with its settings."""
 
     config: dict[str, Any]
 
 
 @router.get("/health")
 def health(manager: GetManager) -> Health:
-    """Whether the studio is well."""
+    """The studio's health."""
     return Health(
         status="ok",
         version=version("cognate-studio"),
@@ -63,7 +63,7 @@ def health(manager: GetManager) -> Health:
 
 @router.post("/links", status_code=HTTPStatus.CREATED)
 def link(request: Request) -> Link:
-    """Make a link that opens the studio in one browser, once."""
+    """Make a login link. It works once."""
     links: Links | None = request.app.state.links
     if links is None:
         raise RunError("No studio is open here. `cognate run` starts one.")
@@ -72,7 +72,7 @@ def link(request: Request) -> Link:
 
 @router.get("/coordination")
 def coordination(manager: GetManager) -> dict[str, Any]:
-    """The service's coordination record: who manages the data directory, since when, and what is going on."""
+    """The service's coordination record: who manages the data directory, since when, and what is running."""
     return manager.log.coordination(COORDINATION_KEY) or {}
 
 
@@ -86,13 +86,13 @@ def presets() -> list[PresetSummary]:
 def preset(name: Annotated[str, InPath(max_length=80)]) -> PresetDetails:
     """One preset, with its settings."""
     if name not in PRESETS:
-        raise NotFound(f"There is no preset {name!r}. There are {', '.join(PRESETS)}.")
+        raise NotFound(f"There is no preset {name!r}. Choose one of {', '.join(PRESETS)}.")
     return PresetDetails(**_summary(name), config=PRESETS[name].config.model_dump(mode="json"))
 
 
 @router.get("/config/schema")
 def config_schema() -> dict[str, Any]:
-    """JSON schema of the settings of a run, with their bounds and what they mean."""
+    """JSON schema of a run's settings, with their bounds and meanings."""
     return TrainingConfig.model_json_schema()
 
 

@@ -1,4 +1,4 @@
-"""Sweeps: runs that differ in a few settings, started and read as one group."""
+"""Sweeps: runs that differ in a few settings, started and compared as a group."""
 
 from __future__ import annotations
 
@@ -24,18 +24,20 @@ Values = list[Any] | Annotated[str, Field(max_length=1000)]
 
 
 class NewSweep(Settings):
-    """Settings that are varied: each combination of the grid, with each draw from the ranges."""
+    """Settings to vary: each combination of the grid, with each draw from the ranges."""
 
-    name: str = Field(max_length=200, description="What the sweep is called.", examples=["Which rate?"])
+    name: str = Field(max_length=200, description="The sweep's name.", examples=["Which rate?"])
     grid: dict[str, Values] = Field(
-        {}, max_length=20, description="By setting, its values.", examples=[{"learning_rate": [1e-3, 3e-4]}]
+        {}, max_length=20, description="The values of each setting.", examples=[{"learning_rate": [1e-3, 3e-4]}]
     )
     ranges: dict[str, Values] = Field(
-        {}, max_length=20, description='By setting, what is drawn from: "1e-4 to 1e-2", or values.'
+        {}, max_length=20, description='The range of each setting to draw from: "1e-4 to 1e-2", or values.'
     )
-    draws: int = Field(0, ge=0, le=MAX_RUNS, description="How many times is drawn from the ranges.")
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="Of the draws.")
-    leave_out: bool = Field(False, description="Whether combinations that contradict are left out, or refused.")
+    draws: int = Field(0, ge=0, le=MAX_RUNS, description="How many draws to take from the ranges.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="The seed of the draws.")
+    leave_out: bool = Field(
+        False, description="Whether to leave out combinations that contradict each other. Default: they are refused."
+    )
 
 
 class SweepSummary(BaseModel):
@@ -43,30 +45,30 @@ class SweepSummary(BaseModel):
 
     id: str
     name: str
-    run_ids: list[str] = Field(description="Its runs that are still there, in the order of the queue.")
+    run_ids: list[str] = Field(description="Its remaining runs, in the order of the queue.")
 
 
 class SweptRun(BaseModel):
-    """A run of a sweep and what it came to. What was not measured is null."""
+    """A run of a sweep and its results. Null: not measured."""
 
     id: str
     name: str
     status: RunStatus
     values: dict[str, Any] = Field(description="The settings that were varied.")
-    heldout_loss: Figure = Field(description="The lowest mean held-out loss, in nats a token.")
+    heldout_loss: Figure = Field(description="The lowest mean held-out loss, in nats per token.")
     heldout_bits_per_byte: Figure = Field(description="Bits per byte at that check.")
-    seconds: Figure = Field(description="That it was worked on.")
+    seconds: Figure = Field(description="The time it was worked on.")
 
 
 class SweepResponse(SweepSummary):
-    """A sweep with what its runs came to, the best first."""
+    """A sweep and the results of its runs, the best first."""
 
     runs: list[SweptRun]
-    sentence: str = Field(description="What the results tell, and what they do not.")
+    sentence: str = Field(description="What the results show, and what they do not.")
 
 
 class Cancelled(BaseModel):
-    """How many runs were taken out of the queue or cancelled."""
+    """How many runs were removed from the queue or cancelled."""
 
     runs: int
 
@@ -89,7 +91,7 @@ def start(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> SweepResponse:
-    """Queue a run for each combination, all or none. With a key that was sent before, nothing more is queued."""
+    """Queue a run for each combination: all or none. A repeated key queues nothing more."""
     config = body.to_config(files)
     swept = Sweep(config, body.grid, body.ranges, body.draws, body.seed, leave_out=body.leave_out)
     if idempotency_key is None:
@@ -97,7 +99,7 @@ def start(
     with ONE_START:
         known = {group.id for group in manager.log.groups()}
         group_id, _ = manager.start_sweep(swept, body.name, f"api-{idempotency_key}")
-    if group_id in known:  # of which runs may have been deleted
+    if group_id in known:  # some of its runs may have been deleted
         wanted = [each for _, each in swept.configs()]
         is_same = all(portable(run.config) in wanted for run in manager.log.runs_of_group(group_id))
         tell_known(response, is_same=is_same)
@@ -106,13 +108,13 @@ def start(
 
 @router.get("/{sweep_id}")
 def sweep(sweep_id: SweepId, manager: GetManager) -> SweepResponse:
-    """One sweep, and what its runs came to."""
+    """One sweep, and the results of its runs."""
     return _given(manager, sweep_id)
 
 
 @router.post("/{sweep_id}/cancel")
 def cancel(sweep_id: SweepId, manager: GetManager) -> Cancelled:
-    """Cancel those of its runs that wait or go on. What has ended stays."""
+    """Cancel its waiting and active runs. Ended runs are kept."""
     return Cancelled(runs=manager.cancel_group(sweep_id))
 
 

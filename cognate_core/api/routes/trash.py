@@ -1,4 +1,4 @@
-"""The trash: what was deleted, until it is put back or removed for good."""
+"""The trash: deleted runs and models, until they are restored or removed for good."""
 
 from __future__ import annotations
 
@@ -19,43 +19,43 @@ EntryId = Annotated[str, Path(description="The entry's id.", max_length=64)]
 
 
 class Entry(BaseModel):
-    """Something that was deleted."""
+    """A deleted run or model."""
 
     id: str
     kind: Literal["run", "model"]
     name: str
     deleted_at: str
-    restored_id: str | None = Field(description="The id that it had, and will have again.")
+    restored_id: str | None = Field(description="The id it had, and gets back when restored.")
 
 
 class Emptied(BaseModel):
     """What emptying the trash removed."""
 
-    removed: int = Field(description="How many entries there were.")
+    removed: int = Field(description="The number of entries removed.")
 
 
 @router.get("")
 def entries(query: Annotated[Page, Query()], manager: GetManager) -> Items[Entry]:
-    """What lies in the trash, the newest first."""
+    """The entries of the trash, the newest first."""
     found = [entry for entry in manager.trash.entries() if query.place is None or _place(entry) < query.place]
     return part(sorted(found, key=_place, reverse=True), query.limit, _entry, _place)
 
 
 @router.delete("")
 def empty(manager: GetManager) -> Emptied:
-    """Remove everything for good. It cannot be undone."""
+    """Remove everything for good. This cannot be undone."""
     return Emptied(removed=manager.empty_trash())
 
 
 @router.post("/{entry_id}/restore")
 def restore(entry_id: EntryId, manager: GetManager) -> Entry:
-    """Have something again as it was."""
+    """Restore a run or model."""
     return _entry(manager.put_back(entry_id))
 
 
 @router.delete("/{entry_id}", status_code=HTTPStatus.NO_CONTENT)
 def remove(entry_id: EntryId, manager: GetManager) -> None:
-    """Remove something for good."""
+    """Remove an entry for good."""
     manager.remove_for_good(entry_id)
 
 
@@ -63,7 +63,7 @@ def _place(entry: TrashEntry) -> int:
     try:
         deleted_at = datetime.fromisoformat(entry.deleted_at).timestamp()
     except (ValueError, OverflowError):
-        deleted_at = 0.0  # by another program
+        deleted_at = 0.0  # another program wrote it
     return place_in_time(deleted_at * 1000, entry.id)
 
 

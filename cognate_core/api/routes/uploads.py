@@ -1,4 +1,4 @@
-"""Files of people's own: sent, listed and removed. What one is called is a label; its content makes its address."""
+"""Uploaded files: add, list and remove them. The given name is only a label; the address comes from the content."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 router = APIRouter(prefix="/files", tags=["data"])
 
-_coming = Slots(2, "Two files are coming in already. Try again in a moment.")
+_coming = Slots(2, "Two files are already being uploaded. Try again in a moment.")
 
 
 class File(BaseModel):
-    """A kept file."""
+    """An uploaded file."""
 
-    name: str = Field(description="What it goes by here: as dataset_path of a run's settings, and below /v1/datasets.")
-    label: str = Field(description="What its owner called it.")
+    name: str = Field(description="Its name here: for dataset_path in a run's settings, and below /v1/datasets.")
+    label: str = Field(description="Its original name.")
     bytes: int
-    rows: int | None = Field(description="Usable ones. Null: they were not counted when it came.")
+    rows: int | None = Field(description="Usable rows. Null: they were not counted at the upload.")
     kept_at: str
 
 
 @router.get("")
 def files(query: Annotated[Page, Query()], manager: GetManager) -> Items[File]:
-    """The kept files, the newest first."""
+    """The uploaded files, the newest first."""
     from cognate_core.data.uploads import list_uploads
 
     found = [file for file in list_uploads(manager.home) if query.place is None or _place(file) < query.place]
@@ -56,9 +56,9 @@ def files(query: Annotated[Page, Query()], manager: GetManager) -> Items[File]:
 def keep(
     request: Request,
     manager: GetOwner,
-    name: Annotated[str, Query(min_length=1, max_length=200, description="Its ending says how it is read.")],
+    name: Annotated[str, Query(min_length=1, max_length=200, description="Its ending decides how it is read.")],
 ) -> File:
-    """Keep a file: JSONL, CSV or Parquet with the columns question and answer (or text), or plain text."""
+    """Upload a file: JSONL, CSV or Parquet with the columns question and answer (or text), or plain text."""
     from cognate_core.data.uploads import keep
 
     with _coming.taken():
@@ -67,15 +67,15 @@ def keep(
 
 @router.delete("/{name}", status_code=HTTPStatus.NO_CONTENT)
 def remove(name: Annotated[str, Path(max_length=64)], manager: GetManager) -> None:
-    """Remove a kept file for good."""
+    """Remove an uploaded file for good."""
     manager.remove_upload(name)
 
 
 def _pieces(request: Request) -> Iterator[bytes]:
-    """The body as it comes, asked for by a thread of the pool: never more than a piece of it is in memory.
+    """The body piece by piece, read from a thread of the pool: at most one piece is in memory.
 
     Raises:
-        DataError: it does not come to its end.
+        DataError: the upload was interrupted.
     """
     stream = aiter(request.stream())
 
@@ -86,7 +86,7 @@ def _pieces(request: Request) -> Iterator[bytes]:
         while (piece := anyio.from_thread.run(following)) is not None:
             yield piece
     except ClientDisconnect as error:
-        raise DataError("The file did not come whole, and was not kept. Send it again.") from error
+        raise DataError("The upload was interrupted, and the file was not kept. Send it again.") from error
 
 
 def _place(file: Upload) -> int:

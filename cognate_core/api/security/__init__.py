@@ -1,1 +1,1 @@
-"""Who may speak to the studio, and how often."""
+"""Who may use the studio, and how often."""

@@ -1,15 +1,15 @@
-"""How often somebody may do something."""
+"""Rate limits by client."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
-MOST_CLIENTS = 10_000  # whoever asks from so many addresses is not to fill the memory
+MOST_CLIENTS = 10_000  # a client with very many addresses must not fill the memory
 
 
 class Buckets:
-    """For each client a bucket of permissions: `most` at once, refilled at `rate` a second."""
+    """A token bucket for each client: `most` at once, refilled at `rate` a second."""
 
     def __init__(self, rate: float, most: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._most, self._clock = rate, most, clock

@@ -1,9 +1,9 @@
-"""Who may speak to the studio: rules that every request and every socket passes before anything else sees it.
+"""Who may use the studio: rules that every request and every socket must pass before anything else sees it.
 
-All but its health needs the token: a proxy that does not show itself looks like the studio's owner, and on a shared
-computer everybody reaches 127.0.0.1. A browser shows the cookie of `login.py` instead, by which it may read, but change
-nothing through the API; a page of another site, which that browser may also show, is refused by Host, Origin and
-Sec-Fetch-Site. It knows ASGI and nothing of runs or Streamlit, but for two of Streamlit's addresses.
+Everything except the health check needs the token: a proxy that sends no proxy headers looks like the studio's owner,
+and on a shared computer everybody reaches 127.0.0.1. A browser sends the session cookie of `login.py` instead. The
+cookie allows reading, but no changes through the API. Host, Origin and Sec-Fetch-Site keep out pages of other sites
+in the same browser. This module knows ASGI, but no runs, and of Streamlit only two addresses.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ OWN_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 READING = frozenset({"GET", "HEAD"})
 HEALTH = frozenset({"/api/v1/health", "/_stcore/health"})
 PROXY_HEADERS = ("forwarded", "x-forwarded-", "via", "x-real-ip")
-PAGES_UPLOADS = "/_stcore/upload_file/"  # what a page's field takes; Streamlit asks for a secret of the page there
-CONTENT_TYPES = frozenset({"application/json", "application/octet-stream"})  # none of them can a foreign form send
+PAGES_UPLOADS = "/_stcore/upload_file/"  # uploads of a page; Streamlit checks a secret of the page there
+CONTENT_TYPES = frozenset({"application/json", "application/octet-stream"})  # a form of another site can send neither
 ONCE = ("host", "origin", "authorization", "content-type", "content-length", "sec-fetch-site")
 MOST_JSON_BYTES = 1_000_000
-MOST_FILE_BYTES = 1000 << 20  # as Streamlit counts in .streamlit/config.toml
+MOST_FILE_BYTES = 1000 << 20  # the same limit as in .streamlit/config.toml, where Streamlit counts MiB
 REQUESTS_A_SECOND, REQUESTS_AT_ONCE = 100.0, 400.0
 SOCKETS_A_SECOND, SOCKETS_AT_ONCE = 100.0, 2000.0
 GUESSES_A_SECOND, GUESSES_AT_ONCE = 0.2, 10.0
-NOBODY_GUESSES = 32  # so long a token: who knows it is never kept waiting for those who guess
+NOBODY_GUESSES = 32  # a token this long cannot be guessed, so no limit on guesses delays its owner
 ON_EVERY_ANSWER = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
@@ -49,13 +49,13 @@ ON_EVERY_ANSWER = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "same-origin",
 }
-"""Unless the answer says it itself: no page of another site shows or embeds what is answered here."""
+"""Defaults that an answer may override: no page of another site may show or embed what is answered here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """hosts: the names under which the studio is asked for. open: whether everybody on this computer may use the pages
-    and read. token: while it is empty, whatever needs it is refused."""
+    """hosts: the names under which the studio is reached. open: whether everybody on this computer may use the pages
+    and read. token: while it is empty, everything that needs it is refused."""
 
     token: str
     hosts: frozenset[str] = OWN_HOSTS
@@ -86,7 +86,7 @@ class Incoming:
 
     @property
     def changes(self) -> bool:
-        """Whether more than reading is asked for: of whatever address, so that none is forgotten."""
+        """Whether it asks for more than reading. Applies to every address, so that none is forgotten."""
         return self.method not in READING and not self.path.startswith(PAGES_UPLOADS) and not self.at_login
 
     @property
@@ -98,7 +98,7 @@ class Incoming:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why a request goes no further."""
+    """Why a request is refused."""
 
     status: HTTPStatus
     sentence: str
@@ -109,57 +109,59 @@ Rule = Callable[[Incoming], Refusal | None]
 
 
 def said_once(asked: Incoming) -> Refusal | None:
-    """No header by which is judged comes twice: who reads on might take the other one."""
+    """Headers that the rules read come once: code behind the guard might use the second one."""
     if all(len(asked.headers.getlist(name)) <= 1 for name in ONCE):
         return None
-    return Refusal(HTTPStatus.BAD_REQUEST, "A header of this request comes twice.")
+    return Refusal(HTTPStatus.BAD_REQUEST, "A header of this request is repeated. Send it once.")
 
 
 def from_near(asked: Incoming) -> Refusal | None:
-    """An open studio answers this computer alone, however the server was bound."""
+    """An open studio answers only this computer, whatever address the server is bound to."""
     if not asked.policy.open or is_loopback(asked.client):
         return None
-    return Refusal(HTTPStatus.FORBIDDEN, "This studio answers its own computer alone.")
+    return Refusal(HTTPStatus.FORBIDDEN, "This studio answers only its own computer.")
 
 
 def no_proxy(asked: Incoming) -> Refusal | None:
-    """Nobody hands requests of others on to an open studio."""
+    """No proxy forwards requests to an open studio."""
     if not (asked.policy.open and any(name.startswith(PROXY_HEADERS) for name in asked.headers)):
         return None
-    return Refusal(HTTPStatus.FORBIDDEN, "This studio is open to its own computer alone. Start it without --open.")
+    return Refusal(
+        HTTPStatus.FORBIDDEN, "An open studio answers only its own computer. To use a proxy, start it without --open."
+    )
 
 
 def known_host(asked: Incoming) -> Refusal | None:
-    """The Host is one of the studio's names: another site's name may be made to point to this computer."""
+    """The Host is one of the studio's names: another site can point its own name to this computer."""
     if _hostname(asked.headers.get("host", "")) in asked.policy.hosts:
         return None
     return Refusal(
         HTTPStatus.FORBIDDEN,
-        "The studio does not answer to this name. Use the address that it printed, or add the name with --host-name.",
+        "The studio does not know this host name. Use the address it printed, or add the name with --host-name.",
     )
 
 
 def own_origin(asked: Incoming) -> Refusal | None:
-    """A browser says which page asks: it must be one of the studio's own."""
+    """The page that a browser names as Origin is one of the studio's own."""
     host = asked.headers.get("host")
     if asked.headers.get("origin") in (None, f"http://{host}", f"https://{host}"):
         return None
-    return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not speak to the studio.")
+    return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not use the studio.")
 
 
 def own_site(asked: Incoming) -> Refusal | None:
-    """What a page of another site embeds carries no Origin, but a browser says where it comes from. A link to a page
-    is let through: it leads the person here, and shows the page by itself."""
+    """No page of another site embeds the studio: such requests carry no Origin, but Sec-Fetch-Site. A link from
+    another site is allowed: it opens the studio by itself."""
     if asked.headers.get("sec-fetch-site", "none") in ("none", "same-origin"):
         return None
     leads_here = (asked.headers.get("sec-fetch-mode"), asked.headers.get("sec-fetch-dest")) == ("navigate", "document")
     if leads_here and asked.method == "GET" and not asked.of_api:
         return None
-    return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not speak to the studio.")
+    return Refusal(HTTPStatus.FORBIDDEN, "Pages of other sites may not use the studio.")
 
 
 def known_content(asked: Incoming) -> Refusal | None:
-    """What changes something is declared as JSON or bytes: a form of another site can send neither."""
+    """A change is declared as JSON or bytes: a form of another site can send neither."""
     declared = asked.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not asked.changes or declared in CONTENT_TYPES or (asked.method == "DELETE" and not declared):
         return None
@@ -167,17 +169,17 @@ def known_content(asked: Incoming) -> Refusal | None:
 
 
 def small_enough(asked: Incoming) -> Refusal | None:
-    """No more is sent than a request of its kind can need."""
+    """The declared length is within the limit for this kind of request."""
     length = asked.headers.get("content-length", "0")
     if not (asked.of_api or asked.changes):
         return None
     if not (length.isascii() and length.isdecimal() and len(length) < 20):
-        return Refusal(HTTPStatus.BAD_REQUEST, "Content-Length is no number.")
+        return Refusal(HTTPStatus.BAD_REQUEST, "Content-Length must be a number.")
     return too_large(asked) if int(length) > most_bytes(asked) else None
 
 
 def token_given(asked: Incoming) -> Refusal | None:
-    """The token, or, for no more than reading, the cookie: a browser sends that unasked."""
+    """The token; for reading, the cookie is enough. It allows no changes, because a browser sends it unasked."""
     if not asked.needs_token or _is_token(shown_token(asked), asked.policy):
         return None
     if not asked.changes and _has_cookie(asked):
@@ -204,11 +206,11 @@ RULES: tuple[Rule, ...] = (
 
 
 class Guard:
-    """ASGI middleware: lets through what every rule lets through, and at a rate that leaves room for training.
+    """ASGI middleware: passes on requests that every rule allows, at a rate that leaves room for training.
 
     Args:
-        get_policy: asked once, at the first request; the server knows its own address only then.
-        links: those that let a browser in.
+        get_policy: called once, at the first request: only then does the server know its own address.
+        links: the login links.
     """
 
     def __init__(
@@ -244,7 +246,7 @@ class Guard:
             await self._app(scope, receive, closed)
 
     async def _with_bounds(self, asked: Incoming, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the app answer, unless more comes than may: whatever length was declared."""
+        """Let the app answer, unless the body is too large, whatever length was declared."""
         received, started = 0, False
 
         async def bounded_receive() -> Message:
@@ -255,7 +257,7 @@ class Guard:
 
         async def bounded_send(message: Message) -> None:
             nonlocal started
-            if started or received <= most_bytes(asked):  # what the app makes of a body that was cut off is not told
+            if started or received <= most_bytes(asked):  # the app's answer to a cut-off body is dropped
                 started = True
                 await send(message)
 
@@ -269,7 +271,7 @@ class Guard:
             await problem(refusal.status, refusal.sentence)(scope, receive, send)
 
     async def _login(self, asked: Incoming, scope: Scope, receive: Receive) -> Response:
-        """The answer to a link that was followed, or to a token that was typed."""
+        """The answer to an opened link or to a typed token."""
         token, secure = asked.policy.token, scope["scheme"] == "https"
         if asked.method == "POST":
             if asked.policy.guessable and not self._guesses.has(asked.client):
@@ -290,9 +292,9 @@ class Guard:
         return login.login_page(scope, login.USED if key and followed else "")
 
     def _answer(self, asked: Incoming, scope: Scope) -> Response | None:
-        """What is said instead of the app's answer, None when the request goes on."""
+        """The answer instead of the app's; None if the request is passed on."""
         guessed = shown_token(asked) is not None and asked.needs_token and asked.policy.guessable
-        if guessed and not self._guesses.has(asked.client):  # before the token is looked at: or guessing would go on
+        if guessed and not self._guesses.has(asked.client):  # before the token is checked, or guessing would continue
             return _told(SLOWER)
         refusal = next((no for rule in self._rules if (no := rule(asked))), None)
         if refusal is None:
@@ -315,12 +317,12 @@ def most_bytes(asked: Incoming) -> int:
 def too_large(asked: Incoming) -> Refusal:
     """More than is taken."""
     return Refusal(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"At most {most_bytes(asked):,} bytes are taken here. Send less."
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The request is too large. Send at most {most_bytes(asked):,} bytes."
     )
 
 
 def shown_token(asked: Incoming) -> str | None:
-    """What the request shows as the token."""
+    """The token that the request sends."""
     kind, _, value = asked.headers.get("authorization", "").partition(" ")
     return value.strip() if kind.lower() == "bearer" else None
 
@@ -338,7 +340,7 @@ def _has_cookie(asked: Incoming) -> bool:
 
 
 def _closed_to_others(asked: Incoming, send: Send) -> Send:
-    """`send`, with what every answer says beside."""
+    """`send`, with the headers of every answer."""
 
     async def closed(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -368,7 +370,7 @@ def _asked(scope: Scope, policy: Policy) -> Incoming:
 
 
 def is_loopback(address: str | None) -> bool:
-    """Whether an address is of this computer alone."""
+    """Whether only this computer can reach an address."""
     try:
         return ipaddress.ip_address(address or "").is_loopback
     except ValueError:
@@ -376,7 +378,7 @@ def is_loopback(address: str | None) -> bool:
 
 
 def _hostname(host: str) -> str | None:
-    """The name in a Host header, without port; None when it is more than name and port."""
+    """The name in a Host header, without port; None if the header holds anything else."""
     try:
         parts = urlsplit(f"//{host}")
         _ = parts.port
@@ -386,4 +388,6 @@ def _hostname(host: str) -> str | None:
     return None if odd or parts.hostname is None else parts.hostname.removesuffix(".")
 
 
-SLOWER = Refusal(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests. Wait a little, then go on.", {"Retry-After": "5"})
+SLOWER = Refusal(
+    HTTPStatus.TOO_MANY_REQUESTS, "Too many requests. Wait a few seconds, then try again.", {"Retry-After": "5"}
+)

@@ -1,4 +1,4 @@
-"""How a browser is let in: by a link that works once, or by the token typed on one plain page. A cookie keeps it in."""
+"""Login of a browser: by a link that works once, or by typing the token. A session cookie keeps it logged in."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from urllib.parse import parse_qs
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 PATH = "/login"
-MOST_BYTES = 8192  # of what the form sends
-MOST_WANTED = 2000  # of an address that is kept meanwhile
+MOST_BYTES = 8192  # of the form's body
+MOST_WANTED = 2000  # characters of the address to return to
 REMEMBERED_SECONDS = 365 * 24 * 3600
 NOT_KEPT = {"Cache-Control": "no-store"}
 USED = "This link no longer works: it has been used, or the studio was restarted."
 
 
 class Links:
-    """Links that open the studio in one browser each, once. They are forgotten when the studio ends."""
+    """Login links. Each works once, until the studio ends."""
 
     def __init__(self) -> None:
         self._keys: set[str] = set()
 
     def new(self) -> str:
-        """The address of a new link, below the studio's own."""
+        """The path of a new link, to append to the studio's address."""
         key = secrets.token_urlsafe(32)
         self._keys.add(key)
         return f"{PATH}?key={key}"
 
     def use(self, key: str) -> bool:
-        """Whether a link has this key; from now on it has none."""
+        """Whether a link has this key. The key then stops working."""
         known = key in self._keys
         self._keys.discard(key)
         return known
 
 
 def session_cookie(token: str) -> tuple[str, str]:
-    """Name and value of the cookie by which a browser is known until the token changes.
+    """Name and value of the session cookie, valid until the token changes.
 
-    Neither tells the token. A browser sends cookies to every port of a computer, so that each token has its own name.
+    Neither reveals the token. Browsers send cookies to every port of a computer, so each token has its own cookie name.
     """
     name, value = (hmac.new(token.encode(), use, hashlib.sha256).hexdigest() for use in (b"cookie name", b"cookie"))
     return f"cognate_{name[:12]}", value
 
 
 def root_of(scope: Mapping[str, Any]) -> str:
-    """The way from the address that a browser asked for up to the studio's own, behind whatever proxy."""
+    """The relative path from the requested address up to the studio's root, behind any proxy."""
     return "../" * (scope["raw_path"].count(b"/") - 1) or "./"  # as the browser counts: not %2F
 
 
 def login_page(scope: Mapping[str, Any], sentence: str = "", wanted: str | None = None) -> Response:
-    """What a browser sees that is not let in.
+    """The login page.
 
     Args:
-        wanted: what it asked for, below the studio's own address. Default: what `scope` says.
+        wanted: where to go after login, below the studio's address. Default: the address in `scope`.
     """
     if wanted is None:
         query = scope.get("query_string", b"").decode("latin-1")
@@ -76,19 +76,19 @@ def login_page(scope: Mapping[str, Any], sentence: str = "", wanted: str | None 
 
 
 def entered(token: str | None, wanted: str = "", *, secure: bool = False) -> Response:
-    """The way on to what was `wanted`; with a `token` the browser is remembered."""
-    # Relative, so that it leads nowhere else whatever was wanted, and holds below another address's folder, too.
+    """Redirect to `wanted`; with a `token`, set the session cookie."""
+    # Relative: never leads to another site, and works in a proxy's folder, too.
     answer = RedirectResponse(f"./{wanted}", HTTPStatus.SEE_OTHER, {**NOT_KEPT, "Referrer-Policy": "no-referrer"})
     if token:
         name, value = session_cookie(token)
         answer.set_cookie(
             name, value, REMEMBERED_SECONDS, path=None, httponly=True, samesite="lax", secure=secure
-        )  # no path: the folder of this address, which a proxy may have put somewhere else
+        )  # no path: it then applies to this address's folder, which a proxy may have moved
     return answer
 
 
 async def filled_in(receive: Callable[[], Awaitable[MutableMapping[str, Any]]]) -> tuple[str, str]:
-    """The token and the wanted address that the form sends; empty when it is no such form."""
+    """The token and the wanted address that the form sends; both empty if the body is not this form."""
     body, more = b"", True
     while more:
         message = await receive()
@@ -117,7 +117,7 @@ _STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).diges
 _PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Cognate Studio</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>{_STYLE}</style>
-<h1>Cognate Studio</h1><p>This studio is private. Open the link shown in its terminal. If it has been used, run
+<h1>Cognate Studio</h1><p>This studio is private. Open the link shown in its terminal. Each link works once: run
 <code>cognate link</code> on the same computer for a new one.</p>
 <form method="post" action="ACTION"><input name="wanted" type="hidden" value="WANTED">
 <p role="alert">SENTENCE</p><label>Or enter the token (<code>cognate token</code> prints it)

@@ -1,1 +1,1 @@
-"""The settings, a file a section."""
+"""The settings, one file for each section."""

@@ -1,4 +1,4 @@
-"""When a run is measured, and what is kept of it."""
+"""When a run is checked, and what it saves."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ TRACKERS: dict[TrackerName, str] = {
     "parquet": "Parquet",
     "trackio": "Trackio",
 }
-"""Where a run's figures can be kept beside the studio's own database, and what each is called."""
+"""Trackers that can receive a run's figures in addition to the studio's database, with their titles."""
 
 _setting = partial(setting, section="Checking and saving", tasks=BOTH, sweepable=False)
 
 
 class CheckingSettings(Settings):
-    """When a run is measured, and what is kept of it."""
+    """When a run is checked, and what it saves."""
 
     eval_interval: int = _setting(
         100,
         title="Check every",
-        help="How often the held-out loss is measured and a text sample is written.",
+        help="How often to measure the held-out loss and write text samples.",
         unit="steps",
         ge=1,
         le=10_000_000,
@@ -36,8 +36,8 @@ class CheckingSettings(Settings):
     check_questions: int = _setting(
         0,
         title="Questions at each check",
-        help="At each check the model answers this many held-out questions of each dataset, and Monitor draws the "
-        "share that is right. 0: none. Long solutions take their time.",
+        help="At each check the model answers this many held-out questions of each dataset; Monitor shows the share "
+        "of right answers. 0: none. Long solutions take time.",
         unit="questions",
         ge=0,
         le=10_000,
@@ -46,8 +46,8 @@ class CheckingSettings(Settings):
     early_stopping_patience: int = _setting(
         0,
         title="Early stopping",
-        help="Training ends early when so many checks in a row were no better than the best one before. With it, a "
-        "model that you do not stop yourself is what it was at its best check. 0: off.",
+        help="Training ends when this many checks in a row are no better than the best one before. Unless you stop it "
+        "yourself, the model of the best check is kept. 0: off.",
         unit="checks",
         ge=0,
         le=10_000,
@@ -55,13 +55,13 @@ class CheckingSettings(Settings):
     metric_for_best_model: Literal["loss", "bits_per_byte", "accuracy"] = _setting(
         "loss",
         title="Best by",
-        help="By what a check on unseen text is the best so far: loss, bits_per_byte (within one run they always "
-        "agree), or accuracy, the share of right answers, of tasks that have such.",
+        help="Which figure decides the best check on unseen text: loss, bits_per_byte (within one run they always "
+        "agree), or accuracy, the share of right answers, for tasks that have them.",
     )
     sample_tokens: int = _setting(
         60,
         title="Sample length",
-        help="How many tokens each text sample has. 0: no samples.",
+        help="The length of each text sample. 0: no samples.",
         unit="tokens",
         ge=0,
         le=2000,
@@ -70,7 +70,7 @@ class CheckingSettings(Settings):
     save_steps: int = _setting(
         1000,
         title="Save every",
-        help="How often a checkpoint is written to disk. The newest three, the best and some of the earlier ones stay.",
+        help="How often to write a checkpoint to disk. The newest three, the best and some earlier ones are kept.",
         unit="steps",
         ge=1,
         le=10_000_000,
@@ -78,15 +78,15 @@ class CheckingSettings(Settings):
     trackers: list[TrackerName] = _setting(
         [],
         title="Also write the figures to",
-        help="Beside the studio's own database: tensorboard writes event files, csv and parquet a table when the run "
-        "ends, trackio its database on this computer. tensorboard and trackio are installed extra.",
+        help="In addition to the studio's database: tensorboard writes event files; csv and parquet write a table when "
+        "the run ends; trackio writes its own database on this computer. Install tensorboard and trackio separately.",
         example="tensorboard, csv",
         compared=False,
     )
     output_dir: str = _setting(
         "cognate_runs",
         title="Output folder",
-        help="Where the files of the run go. The studio chooses its own folder for runs started there.",
+        help="The folder for the run's files. Runs started in the studio use a folder that the studio chooses.",
         branchable=False,
         compared=False,
         personal=True,

@@ -19,15 +19,15 @@ class DataSettings(Settings):
     dataset_sources: list[str] = _setting(
         ["GSM8K", "SVAMP", "HotpotQA"],
         title="Datasets",
-        help="What the model reads. Those that cannot be had are left out and named; when none can, built-in "
-        "synthetic word problems stand in, visibly.",
+        help="What the model reads. Datasets that cannot be loaded are skipped and reported; if none can be loaded, "
+        "built-in synthetic word problems are used instead, with a warning.",
         simple=True,
         example="GSM8K, SVAMP",
     )
     dataset_path: str | None = _setting(
         None,
         title="Own file",
-        help="A JSONL, CSV, Parquet or text file, or a folder of them. When set, it is used instead of the datasets.",
+        help="A JSONL, CSV, Parquet or text file, or a folder of them, used instead of the datasets.",
         example="my_texts.jsonl",
         sweepable=False,
         personal=True,
@@ -35,15 +35,15 @@ class DataSettings(Settings):
     mixture_weights: dict[str, Annotated[float, Field(ge=0, le=1000)]] = _setting(
         {},
         title="Mixture weights",
-        help="How often each dataset is drawn, relative to the others, such as GSM8K=2, SVAMP=1. Empty: each "
-        "dataset as often as its size.",
+        help="How often each dataset is drawn, relative to the others, such as GSM8K=2, SVAMP=1. Empty: in proportion "
+        "to its size.",
         example="GSM8K=2, SVAMP=1",
         prepares_data="",
     )
     max_train_samples: int = _setting(
         5000,
         title="Training rows",
-        help="At most this many rows of each dataset are used for training.",
+        help="Use at most this many rows of each dataset for training.",
         unit="rows",
         ge=1,
         le=1_000_000,
@@ -51,7 +51,7 @@ class DataSettings(Settings):
     max_eval_samples: int = _setting(
         500,
         title="Held-out rows",
-        help="At most this many rows of each dataset are kept apart, to measure the model on text it never saw.",
+        help="Set aside at most this many rows of each dataset, to measure the model on text it never saw.",
         unit="rows",
         ge=1,
         le=100_000,
@@ -59,8 +59,8 @@ class DataSettings(Settings):
     train_seq_len: int = _setting(
         512,
         title="Training length",
-        help="How many tokens one training sequence holds. Several rows share a sequence; a row is never cut "
-        "inside its answer. A longer plain text goes on in the next sequence, where memory begins anew. Longer costs "
+        help="How many tokens a training sequence holds. Several rows share a sequence; a row is never cut inside its "
+        "answer. A longer plain text continues in the next sequence, where memory starts empty. Longer sequences need "
         "more time and memory.",
         unit="tokens",
         ge=16,
@@ -70,9 +70,9 @@ class DataSettings(Settings):
     word_problems: Literal["sums-to-20", "one-step-to-100", "two-steps", "all"] = _setting(
         "all",
         title="Built-in problems",
-        help="How hard the built-in word problems (Synthetic) are. sums-to-20: one sum or difference of numbers up to "
-        "20. one-step-to-100: one step of any kind, numbers up to 100. two-steps: one or two sums and differences. "
-        "all: up to four steps of any kind, in fewer wordings.",
+        help="The difficulty of the built-in word problems (Synthetic). sums-to-20: one sum or difference of numbers "
+        "up to 20. one-step-to-100: one step of any kind, numbers up to 100. two-steps: one or two sums and "
+        "differences. all: up to four steps of any kind, in fewer wordings.",
     )
     loss_on_answer_only: bool = _setting(
         False,
@@ -83,13 +83,13 @@ class DataSettings(Settings):
     keep_calculator_marks: bool = _setting(
         False,
         title="Keep calculator marks",
-        help="GSM8K writes sums as <<3*4=12>> inside its solutions. Off: they are taken out.",
+        help="GSM8K writes sums as <<3*4=12>> in its solutions. Off: these marks are removed.",
     )
     hotpotqa_distractors: bool = _setting(
         False,
         title="HotpotQA with distractors",
-        help="On: all ten paragraphs (about 5,400 characters; needs a long training length). Off: only the ones "
-        "that hold the answer.",
+        help="On: all ten paragraphs (about 5,400 characters; needs a long training length). Off: only those that "
+        "contain the answer.",
     )
 
     @field_validator("dataset_sources")

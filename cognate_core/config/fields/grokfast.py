@@ -1,4 +1,4 @@
-"""The filter of the gradient."""
+"""The gradient filter."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ _setting = partial(setting, section="GrokFast", tasks=BOTH)
 
 
 class GrokFastSettings(Settings):
-    """The filter of the gradient."""
+    """The gradient filter."""
 
     grokfast_enabled: bool = _setting(
         True,
         title="GrokFast",
-        help="Strengthens the slow, steady part of the gradient (arXiv 2405.20233), which in some tasks makes the "
-        "step from learning by heart to understanding come sooner.",
+        help="Amplifies the slow, steady part of the gradient (arXiv 2405.20233). In some tasks, the model then moves "
+        "from learning by heart to understanding sooner.",
         simple=True,
     )
     grokfast_method: Literal["ema", "ma"] = _setting(
         "ema",
         title="Filter",
-        help="ema: an exponential moving average, one extra copy of the gradients. ma: the mean of a window, which "
-        "keeps every gradient of the window in memory.",
+        help="ema: an exponential moving average, one extra copy of the gradients. ma: the mean over a window; keeps "
+        "all its gradients in memory.",
     )
     grokfast_alpha: float = _setting(
         0.98,
@@ -51,5 +51,5 @@ class GrokFastSettings(Settings):
     grokfast_keep_step_size: bool = _setting(
         False,
         title="Keep the step size",
-        help="Divides the learning rate by 1 + lambda, to even out that the filter lengthens the gradient.",
+        help="Divides the learning rate by 1 + lambda, because the filter makes the gradient longer.",
     )

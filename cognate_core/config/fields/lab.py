@@ -16,21 +16,21 @@ class LabSettings(Settings):
     task: Literal["text", "arithmetic"] = _setting(
         "text",
         title="Task",
-        help="text: a language model. arithmetic: the small model of the Grokking lab, which learns calculating modulo "
-        "a prime.",
+        help="text: a language model. arithmetic: the small model of the Grokking lab, which learns to calculate "
+        "modulo a prime.",
         sweepable=False,
         prepares_data="rows",
     )
     arithmetic_operation: Literal["*", "+", "-", "/"] = _setting(
         "*",
         title="Operation",
-        help="What is calculated, modulo the prime: x * y, x + y, x - y or x / y.",
+        help="What to calculate, modulo the prime: x * y, x + y, x - y or x / y.",
         shapes_model=True,
     )
     arithmetic_modulus: int = _setting(
         97,
         title="Prime",
-        help="Everything is calculated modulo this prime number. Larger: more problems to learn from.",
+        help="All problems are calculated modulo this prime number. Larger: more problems to learn from.",
         ge=3,
         le=113,
         shapes_model=True,
@@ -38,19 +38,20 @@ class LabSettings(Settings):
     arithmetic_train_share: float = _setting(
         0.5,
         title="Share to learn from",
-        help="This share of all problems is learned from; the rest is held out. Smaller: understanding comes later.",
+        help="The model learns from this share of all problems; the rest is held out. Smaller: understanding comes "
+        "later.",
         ge=0.05,
         le=0.95,
     )
     stable_max: bool = _setting(
         False,
         title="StableMax",
-        help="Instead of softmax: exp is replaced by a function that grows linearly, so that the loss of what is known "
-        "by heart does not round to zero (arXiv 2501.04697).",
+        help="Replaces exp in softmax with a function that grows linearly: the loss on problems known by heart then "
+        "does not round to zero (arXiv 2501.04697).",
     )
     orthogonal_gradient: bool = _setting(
         False,
         title="Orthogonal gradient",
-        help="Takes out of each gradient what only makes the weights longer without changing an answer "
+        help="Removes from each gradient the part that only makes the weights larger without changing an answer "
         "(arXiv 2501.04697).",
     )

@@ -16,21 +16,21 @@ class MemorySettings(Settings):
     ltm_enabled: bool = _setting(
         True,
         title="Long-term memory (LTM)",
-        help="The model takes notes of what surprised it, segment by segment, and its layers can look them up later "
-        "in the same text (arXiv 2203.08913). Off: it has its attention alone.",
+        help="The model takes notes of what surprised it, segment by segment; its layers can look them up later in the "
+        "same text (arXiv 2203.08913). Off: attention only.",
         simple=True,
     )
     d_mem: int = _setting(
         216,
         title="Memory width",
-        help="How many numbers one note holds, and as many by which it is found.",
+        help="How many numbers a note holds, and as many in the key that finds it.",
         ge=1,
         le=4096,
     )
     mem_capacity: int = _setting(
         4096,
         title="Memory size",
-        help="How many notes are kept of one text. When it is full, what was used least goes.",
+        help="How many notes of one text are kept. When memory is full, the least used note is dropped.",
         unit="notes",
         ge=1,
         le=1_000_000,
@@ -38,7 +38,7 @@ class MemorySettings(Settings):
     mem_topk: int = _setting(
         4,
         title="Notes a token reads",
-        help="Each token looks at this many of the best matching notes at once, or at none of them.",
+        help="Each token reads this many best-matching notes at once, or none.",
         unit="notes",
         ge=1,
         le=256,
@@ -46,8 +46,8 @@ class MemorySettings(Settings):
     mem_segment: int = _setting(
         128,
         title="Segment",
-        help="Text is read in segments of this length. What one segment noted, later ones can read. It should be "
-        "shorter than the texts that the model learns from.",
+        help="The model reads text in segments of this length. Later segments can read the notes of earlier ones. It "
+        "should be shorter than the texts that the model learns from.",
         unit="tokens",
         ge=8,
         le=16384,
@@ -55,13 +55,14 @@ class MemorySettings(Settings):
     mem_layers: Literal["all", "one"] = _setting(
         "all",
         title="Layers that read the memory",
-        help="all: every layer looks notes up. one: only the first layer behind those that pondering repeats, so that "
-        "all layers before it read a text as a whole instead of by segments. Faster, but recall is learned later.",
+        help="all: every layer looks up notes. one: only the first layer after those that pondering repeats; all "
+        "layers before it then read a text as a whole instead of by segments. This is faster, but the model learns "
+        "recall later.",
     )
     mem_writes: int = _setting(
         16,
         title="Notes a segment writes",
-        help="Of each segment, at most this many tokens are noted: those that were most surprising and new.",
+        help="At most this many tokens of each segment are noted: the most surprising new ones.",
         unit="notes",
         ge=1,
         le=4096,

@@ -36,7 +36,7 @@ class ModelSettings(Settings):
     n_heads: int = _setting(
         4,
         title="Attention heads",
-        help="Into how many independent views each layer's attention is split.",
+        help="How many independent views each layer's attention is split into.",
         ge=1,
         le=64,
         tasks=BOTH,
@@ -44,8 +44,8 @@ class ModelSettings(Settings):
     vocab_size: int = _setting(
         32000,
         title="Vocabulary",
-        help="How many different tokens (word pieces) the model knows at most. A short text makes fewer, and the model "
-        "then has no more than these.",
+        help="The most different tokens (word pieces) that the model can know. A short text yields fewer; the model "
+        "then has only these.",
         unit="tokens",
         ge=SMALLEST_VOCABULARY,
         le=65536,
@@ -63,8 +63,8 @@ class ModelSettings(Settings):
     attention_window: int = _setting(
         512,
         title="Attention window",
-        help="How far back each layer looks directly. Longer takes more time; what lies far behind it is for long-term "
-        "memory.",
+        help="How far back each layer looks directly. Longer takes more time; long-term memory covers what is further "
+        "back.",
         unit="tokens",
         ge=16,
         le=65536,

@@ -20,15 +20,15 @@ class PonderingSettings(Settings):
     act_enabled: bool = _setting(
         True,
         title="Pondering (ACT)",
-        help="Adaptive computation time: the middle layers go over each token until the model finds that it has "
+        help="Adaptive computation time: the middle layers process each token until the model decides that it has "
         "thought enough, token by token (arXiv 1603.08983). Off: each layer once.",
         simple=True,
     )
     max_act_steps: int = _setting(
         16,
         title="Most ponder steps, learning",
-        help="While it learns, a token is gone over at most this often. Each batch draws its own limit up to this, so "
-        "that the model gets used to shorter ones.",
+        help="The most ponder steps of a token in training. Each batch draws its own limit up to this number: the "
+        "model gets used to shorter limits.",
         unit="steps",
         ge=1,
         le=64,
@@ -36,7 +36,7 @@ class PonderingSettings(Settings):
     act_inference_steps: int = _setting(
         6,
         title="Most ponder steps, writing",
-        help="The finished model goes over a token at most this often, and never more often than while learning.",
+        help="The most ponder steps of a token in the finished model; never more than while learning.",
         unit="steps",
         ge=1,
         le=64,
@@ -44,16 +44,16 @@ class PonderingSettings(Settings):
     act_threshold: float = _setting(
         0.99,
         title="Halting threshold",
-        help="After each step the model gives the probability that it has thought enough. A token is done when they "
-        "add up to this (1 - epsilon in the paper). Lower: fewer steps.",
+        help="After each step the model outputs the probability that it has thought enough. A token is done when these "
+        "add up to this value (1 - epsilon in the paper). Lower: fewer steps.",
         gt=0,
         le=1,
     )
     act_ponder_weight: float = _setting(
         0.003,
         title="Price of a step",
-        help="How much a ponder step costs in the loss (tau). Higher: the model thinks less. It grows from zero over "
-        "the first fifth of the training that ponders.",
+        help="The cost of a ponder step in the loss (tau). Higher: the model thinks less. It grows from zero during "
+        "the first fifth of the training with pondering.",
         ge=0,
         le=10,
         branchable=True,
@@ -62,8 +62,8 @@ class PonderingSettings(Settings):
     act_from: float = _setting(
         0.0,
         title="Pondering begins",
-        help="After this share of the training steps pondering begins; until then each token goes through the layers "
-        "once, which is quicker. 0: from the first step on. 0.5: in the second half.",
+        help="Pondering begins after this share of the training steps; before, each token passes through the layers "
+        "once, which is faster. 0: from the first step on. 0.5: in the second half.",
         ge=0,
         le=1,
         shapes_model=False,
@@ -72,7 +72,7 @@ class PonderingSettings(Settings):
     @model_validator(mode="before")
     @classmethod
     def _epsilon_of_the_paper(cls, values: Any) -> Any:
-        """act_epsilon is another way to write act_threshold: 1 - epsilon."""
+        """Accept act_epsilon as another name for 1 - act_threshold."""
         if not isinstance(values, Mapping) or "act_epsilon" not in values:
             return values
         rest = {name: value for name, value in values.items() if name != "act_epsilon"}
@@ -92,6 +92,6 @@ class PonderingSettings(Settings):
         if not agrees:
             raise ValueError(
                 f"act_epsilon: It means a halting threshold of {threshold}, but act_threshold is "
-                f"{rest['act_threshold']}. Give one of the two."
+                f"{rest['act_threshold']}. Give only one of them."
             )
         return {**rest, "act_threshold": threshold}

@@ -8,7 +8,7 @@ from typing import Literal
 from cognate_core.config.setting import BOTH, TEXT, Settings, setting
 
 OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "muon": "Muon"}
-"""What each optimizer is called."""
+"""The name of each optimizer."""
 
 _setting = partial(setting, section="Training", tasks=BOTH)
 
@@ -19,7 +19,7 @@ class OptimizerSettings(Settings):
     max_steps: int = _setting(
         2000,
         title="Training steps",
-        help="How often the weights are updated. More steps: better, and longer.",
+        help="How often the weights are updated. More steps: a better model, but more time.",
         simple=True,
         ge=1,
         le=10_000_000,
@@ -27,7 +27,7 @@ class OptimizerSettings(Settings):
     batch_size: int = _setting(
         2,
         title="Batch size",
-        help="How many sequences are worked on at once. Larger is steadier and takes more memory.",
+        help="How many sequences are processed at once. Larger is steadier but takes more memory.",
         simple=True,
         unit="sequences",
         ge=1,
@@ -36,7 +36,7 @@ class OptimizerSettings(Settings):
     gradient_accumulation_steps: int = _setting(
         4,
         title="Batches per step",
-        help="How many batches are added up before the weights are updated: a larger batch without more memory.",
+        help="How many batches are added up before each update of the weights: a larger batch without more memory.",
         ge=1,
         le=1024,
         tasks=TEXT,
@@ -44,9 +44,9 @@ class OptimizerSettings(Settings):
     optimizer: Literal["adamw", "adam", "muon"] = _setting(
         "adamw",
         title="Optimizer",
-        help="How gradients move the weights. adamw: the usual choice. muon: the step of each weight matrix in the "
-        "layers is made orthogonal (arXiv 2502.16982), AdamW moves the rest; it learns more from a step, and stands "
-        "higher learning rates. adam: weight decay goes through the gradient, as in the published experiments of the "
+        help="How gradients move the weights. adamw: the usual choice. muon: makes the step of each weight matrix in "
+        "the layers orthogonal (arXiv 2502.16982), AdamW moves the rest; learns more per step and tolerates higher "
+        "learning rates. adam: applies weight decay through the gradient, as in the published experiments of the "
         "Grokking lab.",
         branchable=False,
     )
@@ -62,7 +62,7 @@ class OptimizerSettings(Settings):
     warmup_ratio: float = _setting(
         0.05,
         title="Warm-up",
-        help="Over this share of the steps the learning rate grows from zero to its full value.",
+        help="During this first share of the steps, the learning rate grows from zero to its full value.",
         ge=0,
         le=1,
         tasks=TEXT,
@@ -70,7 +70,7 @@ class OptimizerSettings(Settings):
     min_lr_ratio: float = _setting(
         0.1,
         title="Final learning rate",
-        help="After the warm-up the learning rate falls along a cosine to this share of its full value.",
+        help="After the warm-up, the learning rate falls along a cosine to this share of its full value.",
         ge=0,
         le=1,
         tasks=TEXT,
@@ -78,9 +78,9 @@ class OptimizerSettings(Settings):
     decay_ratio: float = _setting(
         1.0,
         title="Decay",
-        help="Over this last share of the steps the learning rate falls; between warm-up and decay it stays at its "
-        "full value (arXiv 2404.06395). 1: it falls as soon as the warm-up ends. 0: it never falls. A run with a flat "
-        "stretch can be branched off there and brought to an end after any number of steps.",
+        help="During this last share of the steps, the learning rate falls; between warm-up and decay it stays at its "
+        "full value (arXiv 2404.06395). 1: it falls right after the warm-up. 0: it never falls. You can branch from "
+        "the flat stretch and end the branch after any number of steps.",
         ge=0,
         le=1,
         tasks=TEXT,
@@ -88,7 +88,7 @@ class OptimizerSettings(Settings):
     weight_decay: float = _setting(
         0.1,
         title="Weight decay",
-        help="Pulls the weight matrices gently towards zero, against learning by heart.",
+        help="Pulls the weight matrices gently towards zero, which works against learning by heart.",
         ge=0,
         le=10,
     )
@@ -109,22 +109,22 @@ class OptimizerSettings(Settings):
     max_grad_norm: float = _setting(
         1.0,
         title="Gradient clipping",
-        help="A gradient longer than this is shortened to it, so that one odd batch does no harm. 0: off.",
+        help="A gradient longer than this is shortened to it: one odd batch then does no harm. 0: off.",
         ge=0,
         le=1000,
     )
     precision: Literal["auto", "fp32", "bf16"] = _setting(
         "auto",
         title="Precision",
-        help="bf16 is faster where the processor has it built in; auto uses it there and fp32 elsewhere.",
+        help="bf16 is faster on processors that support it; auto uses it there and fp32 elsewhere.",
         tasks=TEXT,
         branchable=False,
     )
     threads: int = _setting(
         0,
         title="Threads",
-        help="How many threads calculate. 0: as many as make a step quickest here, measured after the first step, "
-        "and again when the pace halves. Several workers do not try, and the Grokking lab takes one.",
+        help="How many threads to use. 0: the fastest number here, measured after the first step, and again when the "
+        "pace halves. Not measured with several workers; the Grokking lab uses one.",
         ge=0,
         le=256,
         branchable=False,
@@ -134,8 +134,8 @@ class OptimizerSettings(Settings):
     gradient_checkpointing: bool = _setting(
         False,
         title="Use less RAM",
-        help="Keeps less of the computer's memory while learning, and computes a part a second time instead (gradient "
-        "checkpointing). Slower.",
+        help="Uses less of the computer's memory while learning, but computes a part twice (gradient checkpointing). "
+        "Slower.",
         tasks=TEXT,
         sweepable=False,
     )

@@ -19,15 +19,15 @@ class WorkerSettings(Settings):
     engine: Literal["local", "ray"] = _setting(
         "local",
         title="Engine",
-        help="local: one process on this computer. ray: several workers share each batch, on this computer or on "
-        'others; needs pip install "cognate-studio[ray]". What is learned is the same but for rounding.',
+        help="local: one process on this computer. ray: several workers share each batch, on this computer or "
+        'others; needs pip install "cognate-studio[ray]". The result is the same except for rounding.',
     )
     ray_workers: int = _setting(
         2,
         title="Workers",
-        help="How many processes share the sequences of each batch; at most as many as it has. They share the threads, "
-        "too: on one computer more workers are seldom faster. If one is lost, training goes on from the last "
-        "checkpoint. For the ray engine.",
+        help="How many processes share the sequences of each batch; at most one for each sequence. They share the "
+        "threads, too: on one computer more workers are rarely faster. If one is lost, training continues from the "
+        "last checkpoint. For the ray engine.",
         unit="processes",
         ge=1,
         le=64,
@@ -35,17 +35,16 @@ class WorkerSettings(Settings):
     ray_address: str | None = _setting(
         None,
         title="Ray cluster",
-        help="Empty: workers on this computer alone. host:port: a cluster of computers that this one belongs to; auto: "
-        "the one that was started here. A cluster runs the code of whoever may reach it, so name only your own. All "
-        "its computers need Cognate Studio and the data and output folders under the same paths; Threads is then for "
-        "each worker.",
+        help="Empty: workers only on this computer. host:port: a cluster that this computer belongs to; auto: the one "
+        "started here. A cluster runs the code of anyone who can reach it: name only your own. All its computers need "
+        "Cognate Studio, and the data and output folders under the same paths; Threads then applies to each worker.",
         example="192.168.1.20:6379",
         personal=True,
     )
     ray_parallel_models: int = _setting(
         1,
         title="Models at once",
-        help="How many models of a run are trained at the same time, each with its own workers. For the ray engine.",
+        help="How many models of a run to train at the same time, each with its own workers. For the ray engine.",
         unit="models",
         ge=1,
         le=20,
@@ -58,5 +57,5 @@ class WorkerSettings(Settings):
         if address in (None, "auto") or (found and 1 <= int(found[3]) <= 65535):
             return address
         raise ValueError(
-            f"A Ray cluster is named as host:port, such as 192.168.1.20:6379, or as auto; got {address[:60]!r}."
+            f"Give a Ray cluster as host:port, such as 192.168.1.20:6379, or as auto; got {address[:60]!r}."
         )

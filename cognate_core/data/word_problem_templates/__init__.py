@@ -1,7 +1,7 @@
-"""The templates of the built-in word problems, from one step to four.
+"""The templates of the built-in word problems, of one to four steps.
 
-A template draws its numbers, lets the story do each step, and returns the question. Questions and lines may hold
-alternatives in square brackets, which the story picks from.
+A template draws its numbers, lets the ProblemBuilder do each step, and returns the question. Questions and lines may
+hold alternatives in square brackets; the builder picks one.
 """
 
 from cognate_core.data.word_problem_templates.away import HOUSE_AND_WORK, ON_THE_WAY, SCHOOL_AND_SPORT

@@ -1,4 +1,4 @@
-"""Problems of school and sport, on the way, of house and work."""
+"""Problems about school and sport, travel, house and work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Problems of the home, of money, of kitchen and farm."""
+"""Problems about the home, money, kitchen and farm."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class TestFiles:
         (row,) = [row for row in studio.artifacts(model_id) if row["kind"] == "weights"]
         part = tmp_path / f"weights.{row['sha256'][:16]}.part"
         part.write_bytes(b"x" * 100)
-        with pytest.raises(StorageError, match=r"is not what training wrote\. Download it again\."):
+        with pytest.raises(StorageError, match=r"is damaged: its checksum is wrong\. Download it again\."):
             studio.download_artifact(model_id, "weights", tmp_path / "weights")
         assert list(tmp_path.iterdir()) == []
         studio.download_artifact(model_id, "weights", tmp_path / "weights")

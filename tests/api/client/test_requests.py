@@ -72,7 +72,7 @@ class TestProblems:
         assert str(caught.value) == "Why it is so."
 
     def test_a_wrong_token_is_said_and_not_shown(self, address: tuple[str, str]) -> None:
-        with Client(address[0], TOKEN) as asking, pytest.raises(RunError, match="does not take this token") as caught:
+        with Client(address[0], TOKEN) as asking, pytest.raises(RunError, match="does not accept this token") as caught:
             asking.coordination()
         assert TOKEN not in str(caught.value)
         with Client(address[0], TOKEN) as asking, pytest.raises(RunError, match="cognate token"):
@@ -98,7 +98,7 @@ class TestNoStudio:
         ids=["a page", "another shape", "nothing there", "another problem"],
     )
     def test_where_something_else_answers(self, answer: Answer) -> None:
-        refused = pytest.raises(Unreachable, match="is no Cognate Studio of this version")
+        refused = pytest.raises(Unreachable, match="is not a Cognate Studio of this version")
         with other_server(answer) as url, Client(url, TOKEN) as asking, refused:
             asking.health()
 

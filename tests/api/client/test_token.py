@@ -105,7 +105,7 @@ class TestToken:
             other_server(notice) as elsewhere,
             other_server(lambda handler: say(handler, 307, b"", Location=elsewhere)) as url,
             Client(url, TOKEN) as asking,
-            pytest.raises(Unreachable, match="is no Cognate Studio"),
+            pytest.raises(Unreachable, match="is not a Cognate Studio"),
         ):
             asking.health()
         assert came == []

@@ -22,7 +22,7 @@ def test_the_same_data_is_prepared_once(tmp_path: Path, monkeypatch: pytest.Monk
     second = prepare(SMALL, tmp_path)
     assert second.folder == first.folder
     assert second.report == dataclasses.replace(first.report, from_cache=True)
-    assert "The same data was prepared before and is used again" in second.told
+    assert "Reusing the same data, prepared earlier" in second.told
 
 
 @pytest.mark.parametrize(
@@ -110,12 +110,12 @@ def test_starting_again_mends_a_damaged_preparation(tmp_path: Path, damage: str)
         content = bytearray(tokens.read_bytes())
         content[len(content) // 2] ^= 1
         tokens.write_bytes(content if damage == "bit flipped" else content[:-1])
-    with pytest.raises(DataError, match="is not complete or damaged"):
+    with pytest.raises(DataError, match="is incomplete or damaged"):
         PreparedData(first.folder)
     again = prepare(SMALL, tmp_path)
     assert again.folder == first.folder
     assert texts_in(PreparedData(again.folder), "Synthetic", "train").total() == 40
-    assert again.warnings == ["The data that was prepared before is damaged. It is prepared anew."]
+    assert again.warnings == ["The data prepared earlier is damaged and is prepared again."]
     assert PreparedData(again.folder).report == again.report
     assert not again.report.from_cache
 

@@ -28,7 +28,7 @@ def test_whether_the_hub_can_be_reached_is_asked_once_and_only_if_something_must
     outcome = prepare(SMALL.with_overrides({"dataset_sources": ["GSM8K", "Synthetic", "SVAMP", "HotpotQA"]}), tmp_path)
     assert asked == [""]
     assert outcome.warnings == [
-        "GSM8K, SVAMP and HotpotQA could not be fetched from the hub: the line is cut. The run goes on without them."
+        "GSM8K, SVAMP and HotpotQA could not be fetched from the hub: the line is cut. The run continues without them."
     ]
 
 
@@ -43,8 +43,8 @@ def test_when_nothing_can_be_had_made_problems_stand_in_visibly(tmp_path: Path) 
         assert source.reason == f"{name} could not be fetched from the hub: {SWITCHED_OFF}."
         assert (source.train_rows, source.train_tokens) == (0, 0)
     assert outcome.warnings == [
-        f"GSM8K and SVAMP could not be fetched from the hub: {SWITCHED_OFF}. The run goes on without them.",
-        "No dataset could be had: built-in synthetic word problems stand in for them.",
+        f"GSM8K and SVAMP could not be fetched from the hub: {SWITCHED_OFF}. The run continues without them.",
+        "No dataset is available: the run uses built-in synthetic word problems instead.",
     ]
     assert PreparedData(outcome.folder).sources == ["Synthetic"]
 
@@ -56,7 +56,7 @@ def test_what_can_be_had_is_used_and_the_rest_is_reported(local: Path, tmp_path:
     assert [(source.name, source.loaded) for source in outcome.report.sources] == [("GSM8K", True), ("SVAMP", False)]
     assert PreparedData(outcome.folder).sources == ["GSM8K"]
     assert len(outcome.warnings) == 1
-    assert outcome.warnings[0].endswith("The run goes on without it.")
+    assert outcome.warnings[0].endswith("The run continues without it.")
     assert "The local folder has no svamp. SVAMP could not be fetched" in outcome.report.sources[1].reason
 
 

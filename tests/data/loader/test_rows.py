@@ -123,8 +123,8 @@ def test_a_vocabulary_that_the_text_cannot_teach_is_told_with_one_that_it_can(tm
     assert large.report.rare_tokens == rare > large.report.vocabulary / 2
     enough = math.ceil((large.report.vocabulary - rare) / 100) * 100
     assert large.warnings == [
-        f"The vocabulary is larger than this text can teach: {rare:,} of its {large.report.vocabulary:,} tokens occur "
-        f"fewer than 5 times in it. About {enough:,} would do."
+        f"The vocabulary is too large for this text: {rare:,} of its {large.report.vocabulary:,} tokens occur "
+        f"fewer than 5 times. About {enough:,} would be enough."
     ]
     assert small.warnings == []
     assert prepare(SMALL.with_overrides({"vocab_size": 4000}), tmp_path).warnings == large.warnings, "cached, too"

@@ -212,7 +212,7 @@ def test_a_hub_that_hangs_is_given_up_after_a_while(
     told: list[str] = []
     try:
         with pytest.raises(
-            DatasetUnavailable, match=r"in 3 tries \(TimeoutError: the hub was silent for 60 seconds\)\.$"
+            DatasetUnavailable, match=r"in 3 tries \(TimeoutError: the hub sent nothing for 60 seconds\)\.$"
         ):
             load_source("GSM8K", CONFIG, tmp_path, told.append)
     finally:
@@ -220,7 +220,7 @@ def test_a_hub_that_hangs_is_given_up_after_a_while(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     tries = ["", ", try 2 of 3", ", try 3 of 3"]
     assert [line for line in told if "Fetching" in line] == [f"Fetching GSM8K from the hub{each}" for each in tries]
-    assert told[-1] == "Waiting for the hub for 60 s"
+    assert told[-1] == "Waiting for the hub: 60 s"
 
 
 def test_a_cancel_is_heard_while_the_hub_hangs(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -274,7 +274,7 @@ def test_a_hub_that_is_left_draws_no_more_rows(hub: FakeHub, tmp_path: Path) -> 
 def test_a_split_with_fewer_rows_than_it_says_is_not_used(hub: FakeHub, tmp_path: Path) -> None:
     hub.said = {"train": {"name": "train", "num_examples": 101}, "test": {"name": "test"}}
     config = CONFIG.with_overrides({"max_train_samples": 500})
-    with pytest.raises(DatasetUnavailable, match=r"\(DataError: the hub gave 100 of 101 rows of train\)\.$"):
+    with pytest.raises(DatasetUnavailable, match=r"\(DataError: the hub sent only 100 of 101 rows of train\)\.$"):
         load_source("GSM8K", config, tmp_path, quiet)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
     hub.said = {"train": {"name": "train", "num_examples": 100}, "test": {"name": "test"}}
@@ -283,7 +283,7 @@ def test_a_split_with_fewer_rows_than_it_says_is_not_used(hub: FakeHub, tmp_path
 
 def test_a_split_without_a_row_is_not_used(hub: FakeHub, tmp_path: Path) -> None:
     hub.rows["test"] = []
-    with pytest.raises(DatasetUnavailable, match=r"\(DataError: the hub gave 0 of 1 rows of test\)\.$"):
+    with pytest.raises(DatasetUnavailable, match=r"\(DataError: the hub sent only 0 of 1 rows of test\)\.$"):
         load_source("GSM8K", CONFIG, tmp_path, quiet)
 
 

@@ -109,7 +109,7 @@ def test_bad_rows_behind_the_limit_are_not_looked_at(local: Path, tmp_path: Path
 def test_a_split_of_blank_lines_is_named(local: Path, tmp_path: Path, split: str) -> None:
     folder_with_bad_rows(local, good=5, bad=0)
     (local / f"gsm8k/main/{split}.jsonl").write_text("\n \n")
-    with pytest.raises(DataError, match=rf"^{split}\.jsonl of GSM8K holds no row\. Put its rows there"):
+    with pytest.raises(DataError, match=rf"^{split}\.jsonl of GSM8K has no rows\. Put its rows there"):
         load_source("GSM8K", CONFIG, tmp_path, quiet)
 
 

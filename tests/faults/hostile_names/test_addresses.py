@@ -112,8 +112,8 @@ def test_names_in_addresses_opened_by_a_browser(
     for name in names:
         for path, sentence in (
             ("monitor?run", "There is no run with this address. It may have been deleted."),
-            ("compare?runs", "A run of this address is no longer here. It may have been deleted."),
-            ("models?model", "The model of this address does not exist any more."),
+            ("compare?runs", "A run in this address does not exist. It may have been deleted."),
+            ("models?model", "The model in this address does not exist. It may have been deleted."),
         ):
             looker.open(f"{path}={percent(name)}")
             alert = page.get_by_test_id("stAlert").first.get_by_test_id("stMarkdownContainer")

@@ -86,8 +86,8 @@ def test_held_out_loss_that_is_no_number_is_marked_and_breaks_its_line() -> None
     checks = [evaluation("SVAMP", loss, step) for step, loss in ((0, 4.0), (5, None), (10, 3.0))]
     figure = loss_chart([], [*checks, evaluation("GSM8K", 4.0), evaluation("HotpotQA", None)], GUESSING, 10)
     assert points(trace(figure, "unseen SVAMP")) == [(0, 4.0), (5, None), (10, 3.0)]
-    assert points(trace(figure, "SVAMP, no number (NaN)")) == [(5, 4.0)]
-    assert points(trace(figure, "HotpotQA, no number (NaN)")) == [(5, GUESSING)], "of nothing but NaN, too"
+    assert points(trace(figure, "SVAMP, not a number (NaN)")) == [(5, 4.0)]
+    assert points(trace(figure, "HotpotQA, not a number (NaN)")) == [(5, GUESSING)], "of nothing but NaN, too"
     assert not [each for each in figure.data if "GSM8K, no" in each.name]
 
 

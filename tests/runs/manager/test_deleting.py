@@ -87,7 +87,7 @@ class TestDeleteRun:
         if state == "pausing":
             studio.pause(run_id)
         run_id = waiting if state == "queued" else run_id
-        with pytest.raises(RunError, match=rf"^The run is going on \({state}\)\. Stop or cancel it first\.$"):
+        with pytest.raises(RunError, match=rf"^The run has not ended \({state}\)\. Stop or cancel it first\.$"):
             studio.delete_run(run_id)
         assert status_of(studio, run_id) == state
         assert (home / "runs" / run_id).is_dir()
@@ -388,7 +388,7 @@ class TestDeleteRun:
         trainer.let_all_go()
         assert end_of(studio, run_id).status is RunStatus.COMPLETED
         now = studio.log.export_run(run_id)
-        with pytest.raises(RunError, match="something else lies where it lay"):
+        with pytest.raises(RunError, match="something else is in its place"):
             studio.put_back(studio.trash.entries()[0].id)
         assert studio.log.export_run(run_id) == now
         assert len(studio.trash.entries()) == 1

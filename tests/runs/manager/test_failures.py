@@ -72,7 +72,7 @@ class TestFailures:
 
         studio = open_manager(build_service=build)
         run = end_of(studio, start(studio, "a"))
-        assert (run.status, run.error) == (RunStatus.FAILED, "No dataset could be had.")
+        assert (run.status, run.error) == (RunStatus.FAILED, "No dataset is available.")
         assert trainer.order == []
 
     @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ class TestNames:
         [
             ("", "Give the run a name"),
             (" \t\n", "Give the run a name"),
-            ("x" * 81, r"The name has 81 characters; 80 fit"),
+            ("x" * 81, r"The name has 81 characters; at most 80 fit"),
             ("one\ntwo", "cannot be shown"),
             ("NUL\0", "cannot be shown"),
             ("half \ud800", "cannot be shown"),

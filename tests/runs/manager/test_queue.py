@@ -226,7 +226,7 @@ class TestOrderOfTheQueue:
         assert how(studio, run_id)
         assert waiting.result(LONG), "who waits for it hears of it"
         run = studio.log.run(run_id)
-        assert (run.status, run.message) == (RunStatus.PAUSED, "Taken out of the queue")
+        assert (run.status, run.message) == (RunStatus.PAUSED, "Removed from the queue")
         assert not how(studio, run_id), "it rests already"
         assert studio.resume_step(run_id) == 5
         studio.resume(run_id)

@@ -50,7 +50,7 @@ class TestParent:
         """)
         assert (run.status, run.error) == (
             RunStatus.CRASHED,
-            "The training process ended without a word (exit code 3).",
+            "The training process ended without an explanation (exit code 3).",
         )
         lines = (run.error_details or "").splitlines()
         assert lines[-1] == "line 99"
@@ -65,7 +65,7 @@ class TestParent:
         """)
         assert (run.status, run.error) == (
             RunStatus.CRASHED,
-            "The training process was ended from outside or by a fault (SIGSEGV).",
+            "The training process was killed or crashed (SIGSEGV).",
         )
 
     @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ class TestParent:
         """)
         assert run.status is RunStatus.FAILED
         assert run.error is not None
-        assert run.error.startswith("The database refused")
+        assert run.error.startswith("The database failed")
         assert (tmp_path / "asked").read_text() == "pause\n"
 
     def test_the_job_is_the_first_it_hears_even_if_a_wish_comes_at_that_moment(

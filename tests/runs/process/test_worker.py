@@ -63,7 +63,7 @@ class TestWorker:
         os.kill(pid, signal.SIGKILL)
         run = at_rest(studio, run_id)
         assert run.status is RunStatus.CRASHED
-        assert run.error == "The training process was ended from outside or by a fault (SIGKILL)."
+        assert run.error == "The training process was killed or crashed (SIGKILL)."
         assert run.status.can_resume
         assert not psutil.pid_exists(pid)
         assert studio.log.models(run_id) == []
@@ -220,4 +220,4 @@ class TestWorker:
             outcome = worker_module.only_worker(context)
         assert outcome.status is RunStatus.FAILED
         assert outcome.status.can_resume
-        assert "An earlier training process of this run is still there" in outcome.message
+        assert "An earlier training process of this run is still running" in outcome.message

@@ -44,8 +44,8 @@ def test_a_run_is_the_same_in_another_studio(trained: Trained, here: RunManager)
             assert rows == without_ids(getattr(trained.log, read)(run_id), model), read
             assert rows
     (came, *_) = here.log.events(run_id)
-    assert "This run came in a run archive, made 2" in came["message"]
-    assert "Its checkpoints are not in a run archive." in came["message"]
+    assert "This run comes from a run archive, made 2" in came["message"]
+    assert "A run archive contains no checkpoints." in came["message"]
 
 
 def test_its_models_open_and_write_the_same(trained: Trained, here: RunManager) -> None:
@@ -130,7 +130,7 @@ def test_an_own_file_keeps_its_name_only_and_the_event_says_that_it_is_missing(
     members[RUN_FILE] = json.dumps(rows).encode()
     run_id = open_archive(here, packed(tmp_path / "own.zip", members))
     assert here.log.run(run_id).config.dataset_path == "passwd"
-    assert "passwd, which is not in the run archive" in here.log.events(run_id)[0]["message"]
+    assert "passwd, which the run archive does not contain" in here.log.events(run_id)[0]["message"]
 
 
 def test_the_same_run_is_not_taken_up_twice(trained: Trained, here: RunManager) -> None:

@@ -75,7 +75,7 @@ def test_a_member_that_is_not_what_the_list_says_is_refused(
     members[name] = members[name][:-1] + b" "
     assert_refused(here, packed(tmp_path / "x.zip", members, honest=False), "was changed")
     members[name] += b" "
-    assert_refused(here, packed(tmp_path / "x.zip", members, honest=False), "not the size")
+    assert_refused(here, packed(tmp_path / "x.zip", members, honest=False), "has the wrong size")
     del members[name]
     assert_refused(here, packed(tmp_path / "x.zip", members))
 
@@ -115,12 +115,12 @@ def test_a_link_a_second_file_of_one_name_and_a_bomb_are_refused(
         info = zipfile.ZipInfo("b/README.md")
         info.external_attr = (stat.S_IFLNK | 0o777) << 16
         archive.writestr(info, b"/etc/passwd")
-    assert_refused(here, path, "no plain file")
+    assert_refused(here, path, "is not a plain file")
     path = packed(tmp_path / "x.zip", members)
     with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("b/README.md", b"another")
-    assert_refused(here, path, "two files of one name")
-    assert_refused(here, packed(tmp_path / "x.zip", {**members, "b/README.md": bytes(3_900_000)}), "which no run gives")
+    assert_refused(here, path, "have the same name")
+    assert_refused(here, packed(tmp_path / "x.zip", {**members, "b/README.md": bytes(3_900_000)}), "than any run has")
     assert_refused(here, packed(tmp_path / "x.zip", {**members, "b/config.json": bytes(200_000)}), "too large")
 
 
@@ -189,7 +189,7 @@ def test_a_vocabulary_larger_than_was_asked_for_is_refused(trained: Trained, her
         members,
         lambda rows: change_text(rows, "runs", "data_report", lambda report: report.update(vocabulary=10**9)),
     )
-    assert_refused(here, packed(tmp_path / "x.zip", members), match="vocabulary is none that was asked for")
+    assert_refused(here, packed(tmp_path / "x.zip", members), match="vocabulary does not fit its settings")
 
 
 def log_line(record: Record) -> bytes:

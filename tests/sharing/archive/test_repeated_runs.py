@@ -53,7 +53,7 @@ def test_another_seed_is_different(trained: Trained) -> None:
 def test_other_data_cannot_be_compared(trained: Trained) -> None:
     found = verdict(trained, "other data")
     assert (found.verdict, found.same_data) == ("cannot be compared", False)
-    assert "other text" in found.reason
+    assert "different data" in found.reason
 
 
 def test_of_each_model_its_own_losses_alone_are_read(trained: Trained) -> None:
@@ -90,7 +90,7 @@ def test_rounding_an_end_that_is_missing_and_weights_that_are_gone(trained: Trai
         change_database(studio.log.path, "DELETE FROM metrics WHERE run_id = ? AND step = 3", [ids[1]])
         found = compare_runs(studio.log, studio.store, *ids)
         assert (found.verdict, found.models[0].steps) == ("cannot be compared", 2)
-        assert "went on for longer" in found.reason
+        assert "is longer" in found.reason
         studio.delete_model(studio.log.models(ids[0])[0].id)
         assert [model.same_weights for model in compare_runs(studio.log, studio.store, *ids).models].count(None) == 1
         write = "UPDATE runs SET status = 'crashed' WHERE id = ?"
@@ -98,7 +98,7 @@ def test_rounding_an_end_that_is_missing_and_weights_that_are_gone(trained: Trai
         found = compare_runs(studio.log, studio.store, *ids)
         assert (found.verdict, found.reason) == (
             "cannot be compared",
-            "again did not come to its end: it is crashed.",
+            "again was not completed: it is crashed.",
         )
     finally:
         studio.close()

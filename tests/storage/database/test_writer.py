@@ -71,7 +71,7 @@ class TestAppend:
     def test_a_refused_row_is_told_once_and_later_rows_are_written(self, path: Path, writer: DatabaseWriter) -> None:
         writer.append("notes", {"no_such_column": 1})
         writer.call(lambda db: None)
-        with pytest.raises(StorageError, match=r"The database refused \(.*no_such_column.*\)\."):
+        with pytest.raises(StorageError, match=r"The database failed \(.*no_such_column.*\)\."):
             writer.append("notes", {"who": "teller"})
         writer.append("notes", {"who": "later"})
         writer.call(lambda db: None)
@@ -80,7 +80,7 @@ class TestAppend:
     def test_a_refusal_is_told_to_one_who_puts_a_latest_too(self, writer: DatabaseWriter) -> None:
         writer.append("notes", {"no_such_column": 1})
         writer.call(lambda db: None)
-        with pytest.raises(StorageError, match="The database refused"):
+        with pytest.raises(StorageError, match="The database failed"):
             writer.put_latest("key", lambda db: None)
         writer.put_latest("key", lambda db: None)
 
@@ -90,7 +90,7 @@ class TestAppend:
         writer.append("coordination", {"key": "bad", "value": what, "updated_at": ""})
         answer = writer.call(lambda db: "still here")
         assert answer == "still here"
-        with pytest.raises(StorageError, match="refused"):
+        with pytest.raises(StorageError, match="failed"):
             writer.append("coordination", {"key": "teller", "value": "", "updated_at": ""})
         writer.close()
 
@@ -150,7 +150,7 @@ class TestCall:
             db.execute("INSERT INTO notes (id) VALUES (1)")
             db.execute("INSERT INTO notes (id) VALUES (1)")
 
-        with pytest.raises(StorageError, match=r"The database refused \(UNIQUE constraint failed"):
+        with pytest.raises(StorageError, match=r"The database failed \(UNIQUE constraint failed"):
             writer.call(clash)
         assert written(path) == []
 

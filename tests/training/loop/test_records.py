@@ -211,7 +211,7 @@ def test_trying_numbers_of_threads_changes_nothing_that_is_learned(data: Prepare
     tried = Trained(data, tmp_path / "tried", whole, threads=Trying(1)).run()
     left = Trained(data, tmp_path / "left", whole).run()
     said = [(each.step, each.message) for each in tried.of(Event) if "thread" in each.message]
-    assert said == [(n, "Calculating with 1 thread from here: a batch took 0.50 s with 1.") for n in range(1, 5)]
+    assert said == [(n, "Using 1 thread from here: a batch took 0.50 s with 1.") for n in range(1, 5)]
     assert tried.losses == left.losses
     assert tried.of(PonderHistogram) == left.of(PonderHistogram)
     pairs = zip(tried.loop.model.state_dict().values(), left.loop.model.state_dict().values(), strict=True)
@@ -248,5 +248,5 @@ def test_a_source_without_held_out_rows_is_learned_and_not_measured(tmp_path: Pa
 
 def test_weights_that_leave_out_all_there_is_are_refused(data: PreparedData, tmp_path: Path) -> None:
     config = {"dataset_sources": ["Synthetic", "GSM8K"], "mixture_weights": {"Synthetic": 0.0, "GSM8K": 1.0}}
-    with pytest.raises(DataError, match=r"^Only Synthetic could be had"):
+    with pytest.raises(DataError, match=r"^The only data available \(Synthetic\)"):
         Trained(data, tmp_path, config)

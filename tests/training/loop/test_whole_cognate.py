@@ -162,7 +162,7 @@ def test_a_run_that_is_stopped_keeps_what_was_counted(data: PreparedData, tmp_pa
 
 def test_a_memory_that_cannot_be_learned_is_told(data: PreparedData, tmp_path: Path) -> None:
     idle = Trained(data, tmp_path, {**WHOLE, "mem_segment": 256, "max_steps": 1}).run()
-    assert "nothing noted is ever read" in idle.of(Event)[0].message
+    assert "no note is ever read" in idle.of(Event)[0].message
     assert idle.of(Event)[0].level == "warning"
     assert not any("noted" in event.message for event in Trained(data, tmp_path, WHOLE).run().of(Event))
 

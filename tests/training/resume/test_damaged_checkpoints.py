@@ -71,7 +71,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_it_gives_the_same_end(
     assert copy.heard[0] == Rewind("m", 6, 6)
     (warning,) = copy.told
     assert warning.startswith("The checkpoint step-00000007 is ")
-    assert warning.endswith("An earlier one is taken.")
+    assert warning.endswith("An earlier one is used.")
     assert_same_end(copy, plain)
     assert any(name.startswith("step-00000007.damaged-") for name in copy.checkpoints), "it is kept"
     assert warning in (copy.folder / "training_log.jsonl").read_text("utf-8")
@@ -96,7 +96,7 @@ def test_when_all_checkpoints_are_damaged_it_begins_anew_and_says_so(copy: Train
     assert copy.heard[0] == Rewind("m", -1, -1)
     assert [warning.split()[2] for warning in copy.told] == steps[::-1]
     assert_same_end(copy, plain)
-    assert "An earlier one is taken" not in copy.told[-1], "there is none"
+    assert "An earlier one is used" not in copy.told[-1], "there is none"
     assert any("start" in warning or "beginning" in warning or "anew" in warning for warning in copy.told)
 
 
@@ -126,7 +126,7 @@ def test_going_on_with_other_means_is_told(copy: Trained, monkeypatch: pytest.Mo
     assert "threads was 1 and is 64" in warning
     assert f"torch was {now['torch']} and is 9.9" in warning
     assert "processor" not in warning
-    assert "not bit for bit" in warning
+    assert "not bit-identical" in warning
     (event,) = [each for each in copy.heard if isinstance(each, Event) and each.level == "warning"]
     assert (event.model_name, event.step) == ("m", 7)
 

@@ -49,8 +49,8 @@ lint: .venv/installed-dev
 bench: .venv/installed-dev .venv/browser
 	$(VENV)/python -m tests.bench
 
-docs: .venv/installed-dev # what is written from the code: docs/settings.md
-	$(VENV)/python -m tests.config.reference
+docs: .venv/installed-dev # what is written from the code: settings.md, metrics.md, cli.md
+	$(VENV)/python -m tests.reference
 
 screenshots: .venv/installed-dev .venv/browser
 	$(VENV)/python -m tests.browser.screenshots

@@ -32,8 +32,8 @@ WATCH_ANSWERS = (
 )
 WATCH_LOSS = (
     "**Step 2 of 3: watch the curve fall.** The coloured line is how wrong the model is (loss) on the text it reads. "
-    "The dark line is the same on unseen text, measured now and then. Both should fall below the dotted line: pure "
-    "guessing."
+    "The line with markers is the same on unseen text, measured now and then. Both should fall below the dotted line: "
+    "pure guessing."
 )
 
 

@@ -88,6 +88,7 @@ class RunManager(Library):
             opened.callback(self.log.close)
             self.store, self.trash = ArtifactStore(self.home), Trash(self.home)
             self._telling = threading.Lock()
+            self._saying_state = threading.Lock()
             self._measuring, self.rate_finder = Measuring(), RateFinder(self.home)
             self._spare = SpareWorker(timing.spare)
             self._max_parallel, self._executor, self._build_service = max_parallel, executor, build_service

@@ -122,12 +122,8 @@ class ProcessExecution(Execution):
             self._say(line)
 
     def _say(self, line: str) -> None:
-        process = self._process
-        # If the worker is gone, `_follow` notices that at the end of its output.
-        with suppress(BrokenPipeError, ValueError):
-            if process is not None and process.stdin is not None:
-                process.stdin.write(line.encode() + b"\n")
-                process.stdin.flush()
+        if self._process is not None:
+            send_line(self._process, line)
 
     def _follow(self, process: subprocess.Popen[bytes]) -> Outcome | None:
         """Pass on what the worker reports until it ends; returns its outcome, None if it reported none.
@@ -188,6 +184,17 @@ def started_worker(run_id: str, log: int | IO[bytes]) -> subprocess.Popen[bytes]
         env=worker_environment(fetches=True),
         start_new_session=True,  # Ctrl-C in the studio's terminal is for the studio
     )
+
+
+def send_line(process: subprocess.Popen[bytes], line: str) -> None:
+    """Send a line to a worker's input. A worker that is gone is noticed at the end of its output.
+
+    The line does not go through Python's buffer: what a broken pipe leaves there raises again when the pipe is closed.
+    """
+    rest = line.encode() + b"\n"
+    with suppress(BrokenPipeError, ValueError):  # ValueError: it is closed
+        while rest and process.stdin is not None:
+            rest = rest[os.write(process.stdin.fileno(), rest) :]
 
 
 def kill_group(pid: int) -> None:

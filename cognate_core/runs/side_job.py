@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -12,7 +11,7 @@ from dataclasses import replace
 from typing import Any, Generic, Protocol, TypeVar
 
 from cognate_core.errors import RunError
-from cognate_core.runs.process import lines_of
+from cognate_core.runs.process import lines_of, send_line
 from cognate_core.runs.token import worker_environment
 
 END_SECONDS = 5.0  # how long to wait for a killed process
@@ -83,10 +82,7 @@ class SideJob(Generic[S]):
         """The body of the thread that reads the process's output."""
         answered = False
         with process:
-            with suppress(BrokenPipeError):  # it is gone, which shows at its end
-                if process.stdin is not None:
-                    # Bypasses Python's buffer, which would write its rest again when the pipe is closed.
-                    os.write(process.stdin.fileno(), json.dumps(job).encode() + b"\n")
+            send_line(process, json.dumps(job))
             for what, value in lines_of(process):
                 answered = answered or what == "ended"
                 self._change(process, **value)

@@ -10,12 +10,11 @@ import logging
 import subprocess
 import threading
 import uuid
-from contextlib import suppress
 
 import psutil
 
 from cognate_core.runs.execution import LOAD
-from cognate_core.runs.process import started_worker
+from cognate_core.runs.process import send_line, started_worker
 
 _log = logging.getLogger(__name__)
 
@@ -54,10 +53,7 @@ class SpareWorker:
             except OSError as error:  # the start of a run will report it
                 _log.warning("No worker could be started in advance: %s", error)
                 return
-            if self._process.stdin is not None:
-                with suppress(BrokenPipeError):  # it is gone, which `take` notices
-                    self._process.stdin.write(LOAD.encode() + b"\n")
-                    self._process.stdin.flush()
+            send_line(self._process, LOAD)
             self._patience = threading.Timer(self._seconds, self._lose_patience, (self._process,))
             self._patience.daemon = True
             self._patience.start()
@@ -101,7 +97,7 @@ class SpareWorker:
         if patience is not None:
             patience.cancel()
         if process is not None:
-            with suppress(BrokenPipeError), process:  # leaving closes its pipes and waits for its end
+            with process:  # leaving closes its pipes and waits for its end
                 process.kill()
 
 

@@ -47,6 +47,7 @@ class Workspace:
     _spare: SpareWorker
     _measuring: Measuring
     _telling: threading.Lock
+    _saying_state: threading.Lock
     _lock: threading.Lock
     _ending: threading.RLock  # a run is deleted only after its end is fully written
     _executions: dict[str, Execution]
@@ -141,21 +142,22 @@ class Workspace:
         return int(state.get("newest_event_id", 0))
 
     def _say_state(self) -> None:
-        executions = dict(self._executions)
-        state = {
-            "pid": os.getpid(),
-            "database": str(self.log.path),
-            "started_at": self._started_at,
-            "active_runs": list(executions),
-            "workers": {run_id: execution.pid for run_id, execution in executions.items()},
-            "address": self._address,
-            "newest_event_id": self.broadcast.newest_id,
-            "open": not self._heartbeat_ends.is_set(),
-        }
-        try:
-            self.log.set_coordination(COORDINATION_KEY, state)
-        except StorageError as error:
-            _log.warning("The heartbeat could not be written: %s", error)
+        with self._saying_state:  # else an older state might be written after a newer one
+            executions = dict(self._executions)
+            state = {
+                "pid": os.getpid(),
+                "database": str(self.log.path),
+                "started_at": self._started_at,
+                "active_runs": list(executions),
+                "workers": {run_id: execution.pid for run_id, execution in executions.items()},
+                "address": self._address,
+                "newest_event_id": self.broadcast.newest_id,
+                "open": not self._heartbeat_ends.is_set(),
+            }
+            try:
+                self.log.set_coordination(COORDINATION_KEY, state)
+            except StorageError as error:
+                _log.warning("The heartbeat could not be written: %s", error)
 
 
 def progress_of(run: Run) -> TrainingProgress:

@@ -118,7 +118,7 @@ def test_the_card_says_what_it_can_and_how_it_came_to_it(studio: Studio) -> None
     card = (studio.folder() / "README.md").read_text(encoding="utf-8")
     share = studio.model().details["training_stats"]["heldout_accuracy"][ARITHMETIC]
     assert f"Of the problems that it never saw, it answers {share:.2%} correctly." in card
-    for words in ("calculates x * y modulo 7", "ln(9) = 2.20", "- adam, weight decay 0.01", "8 problems a step"):
+    for words in ("calculates x * y modulo 7", "ln(9) = 2.20", "- adam, weight decay 0.01", "8 problems per step"):
         assert words in card
     for words in ("text", "32,000", "memory", "ponder", " tokens"):
         assert words not in card.replace("GrokFast EMA", ""), words

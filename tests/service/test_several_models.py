@@ -109,7 +109,7 @@ def test_a_failure_is_no_matter_for_the_model_beside_it() -> None:
 
 
 @pytest.mark.parametrize("kind", [PauseRequested, CancelRequested, StopRequested])
-def test_a_wish_reaches_all_that_are_trained(kind: type[Interruption]) -> None:
+def test_a_command_reaches_all_that_are_trained(kind: type[Interruption]) -> None:
     async def command(progress: TrainingProgress) -> None:
         if progress.step == 2:
             service.interrupt(TASK, kind)

@@ -4,8 +4,8 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from cognate_core.runs.home import database_path
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.read_only import ReadOnlyManager
 from cognate_core.runs.timing import Timing
-from cognate_core.service import TrainingService
+from cognate_core.service import COORDINATION_KEY, TrainingService
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Run
@@ -36,7 +36,7 @@ from tests.runs.manager.patient import (
     status_of,
 )
 from tests.surgery import change_database
-from tests.waiting import LONG, beside, until
+from tests.waiting import LONG, MOMENT, beside, until
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -348,3 +348,28 @@ class TestCurrentManager:
         monkeypatch.delenv("COGNATE_HOME")
         assert runs.default_home().name == "cognate-studio"
         assert runs.default_home().is_absolute()
+
+
+def test_an_older_state_of_the_studio_is_never_written_after_a_newer_one(
+    manager: RunManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entered, go = threading.Event(), threading.Event()
+    write = manager.log.set_coordination
+
+    def slow_at_first(key: str, value: Mapping[str, Any]) -> None:
+        if value.get("address") == "http://older":
+            entered.set()
+            assert go.wait(LONG)
+        write(key, value)
+
+    monkeypatch.setattr(manager.log, "set_coordination", slow_at_first)
+    with ThreadPoolExecutor(2) as threads:
+        older = threads.submit(manager.say_address, "http://older")
+        assert entered.wait(LONG)
+        newer = threads.submit(manager.say_address, "http://newer")
+        wait([newer], MOMENT)  # it may have to wait for the older one
+        go.set()
+        for each in (older, newer):
+            each.result(LONG)
+    record = manager.log.coordination(COORDINATION_KEY)
+    assert record is not None and record["address"] == "http://newer"

@@ -183,7 +183,7 @@ class TestPauseAndResume:
         assert end_of(studio, run_id).status is RunStatus.STOPPED
         assert [(model.name, model.status) for model in studio.log.models(run_id)] == [("a", "stopped")]
 
-    def test_a_wish_of_an_earlier_life_is_forgotten(
+    def test_a_command_of_an_earlier_life_is_forgotten(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str]
     ) -> None:
         run_id = start(studio, "a")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,6 +15,7 @@ import pytest
 
 from cognate_core.contracts import RunStatus, StepMetrics
 from cognate_core.runs import process as process_module
+from cognate_core.runs.process import lines_of
 from cognate_core.storage.rows import Run
 from tests.runs.process.workers import OpenManager, at_rest, play, small_config
 from tests.waiting import LONG, MOMENT, until
@@ -99,7 +100,7 @@ class TestParent:
         assert run.error.startswith("The database failed")
         assert (tmp_path / "asked").read_text() == "pause\n"
 
-    def test_the_job_is_the_first_it_hears_even_if_a_wish_comes_at_that_moment(
+    def test_the_job_is_the_first_it_hears_even_if_a_command_comes_at_that_moment(
         self,
         open_manager: OpenManager,
         tmp_path: Path,
@@ -122,7 +123,22 @@ class TestParent:
             assert [command.result(LONG) for command in commands] == [True]
         assert (run.status, run.message) == (RunStatus.PAUSED, "pause")
 
-    def test_a_wish_that_comes_before_the_process_is_passed_on(
+    def test_a_command_to_a_worker_that_has_just_ended_is_no_error(
+        self, open_manager: OpenManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        play(monkeypatch, tmp_path, 'json.loads(first_line); end("completed", "Done")')
+        studio = open_manager(executor="process")
+
+        def lines_until_paused(process: subprocess.Popen[bytes]) -> Iterator[tuple[str, Any]]:
+            yield from lines_of(process)
+            process.wait()
+            assert studio.pause(studio.log.runs()[0].id), "nobody knows yet that it has ended"
+
+        monkeypatch.setattr(process_module, "lines_of", lines_until_paused)
+        run = at_rest(studio, studio.start(small_config(), "Played", ["played"]))
+        assert (run.status, run.message, run.error) == (RunStatus.COMPLETED, "Done", None)
+
+    def test_a_command_that_comes_before_the_process_is_passed_on(
         self, open_manager: OpenManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         play(monkeypatch, tmp_path, 'end("stopped", sys.stdin.readline().strip())')

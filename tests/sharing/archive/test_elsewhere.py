@@ -177,7 +177,7 @@ def test_what_has_no_archive_is_told_why(trained: Trained, tmp_path: Path, here:
     with pytest.raises(RunError, match="no finished model"):
         write_archive(here.log, here.store, run_id, target)
     here.log.create_run("a" * 12, "waits", here.log.run(run_id).config, ["m"], tmp_path, None)
-    with pytest.raises(RunError, match=r"going on \(queued\)"):
+    with pytest.raises(RunError, match=r"has not ended \(queued\)"):
         write_archive(here.log, here.store, "a" * 12, target)
     assert not target.exists()
 

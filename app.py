@@ -46,7 +46,7 @@ def policy() -> Policy:
     token = chosen_token()
     if token is None:
         raise RunError(
-            f"Other computers would reach the studio at {address or 'every address'} without a token. "
+            f"Other computers would reach the studio at {address or 'every address'}, which needs a token of your own. "
             f"Choose one with {TOKEN_VARIABLE}, or remove server.address."
         )
     if not hosts - OWN_HOSTS:

@@ -243,7 +243,7 @@ class TrainingService:
             )
         self.raise_while_preparing(session.task_id)
         folder = await self._loader.create_mixed_training_data()
-        await self._emit(session, _DATA_END, "The training data are ready", Phase.DATASETS)
+        await self._emit(session, _DATA_END, "The training data is ready", Phase.DATASETS)
         return config.model_copy(update={"prepared_data": folder})
 
     async def _train_models(self, session: TrainingSession, config: TrainingConfig) -> None:

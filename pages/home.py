@@ -89,7 +89,7 @@ def waiting_sweep(manager: RunManager, runs: list[Run]) -> None:
         sweep_link(group_id, f"Sweep {runs[0].group_name}")
         status_badge(RunStatus.QUEUED)
         st.caption(f"{len(runs)} runs wait", width="content")
-        if st.button("Take all out", icon=":material/close:", key=f"out-{group_id}", disabled=bool(manager.read_only)):
+        if st.button("Remove all", icon=":material/close:", key=f"out-{group_id}", disabled=bool(manager.read_only)):
             manager.cancel_group(group_id, going=False)
             st.rerun()
 
@@ -104,13 +104,13 @@ def queue_buttons(manager: RunManager, run: Run, *, first: bool, last: bool) -> 
     if st.button("Later", icon=":material/arrow_downward:", key=f"down-{run.id}", disabled=fixed or last, help=name):
         manager.move_in_queue(run.id, 1)
         st.rerun()
-    if st.button("Take out", icon=":material/close:", key=f"out-{run.id}", disabled=fixed, help=name):
+    if st.button("Remove", icon=":material/close:", key=f"out-{run.id}", disabled=fixed, help=name):
         manager.cancel(run.id)
         st.rerun()
 
 
 def resting_runs(manager: RunManager, runs: list[Run]) -> None:
-    """Runs that were paused or interrupted and can be resumed."""
+    """Paused, interrupted and crashed runs, each with a button to resume it."""
     st.subheader("Runs to resume", anchor=False)
     for run in in_parts(runs, "resting"):
         with st.container(border=True, horizontal=True, vertical_alignment="center"):

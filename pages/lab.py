@@ -1,4 +1,4 @@
-"""Grokking lab: a race of tiny models that memorize a calculation table and, much later, understand it."""
+"""Grokking lab: a race of tiny models that memorise a calculation table and, much later, understand it."""
 
 from __future__ import annotations
 

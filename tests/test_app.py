@@ -41,7 +41,7 @@ def test_elsewhere_all_need_a_token_that_was_chosen_and_a_name(
     monkeypatch: pytest.MonkeyPatch, address: str | None
 ) -> None:
     monkeypatch.delenv("COGNATE_TOKEN", raising=False)
-    with pytest.raises(RunError, match="without a token"):
+    with pytest.raises(RunError, match="needs a token of your own"):
         policy(monkeypatch, address, "studio.lan")
     monkeypatch.setenv("COGNATE_TOKEN", "short")
     with pytest.raises(ConfigError, match="16 or more"):

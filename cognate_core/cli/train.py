@@ -153,7 +153,7 @@ def race(
 
 @app.command(rich_help_panel=PANEL)
 def resume(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
-    """Continue a paused, stopped or interrupted run from its last checkpoint."""
+    """Continue a paused, stopped, interrupted, failed or crashed run from its last checkpoint."""
     with training() as studio:
         studio.resume(run_id)
         to_its_end(studio, run_id, as_json)

@@ -66,7 +66,7 @@ class RunRoutes(Connection):
         return self._ask("POST", "/runs/{}/pause", run_id)
 
     def resume(self, run_id: str) -> Row:
-        """Queue a paused, stopped or interrupted run again."""
+        """Queue a paused, stopped, interrupted, failed or crashed run again."""
         return self._ask("POST", "/runs/{}/resume", run_id)
 
     def stop(self, run_id: str) -> Row:
@@ -180,5 +180,5 @@ class RunRoutes(Connection):
         self._save("/runs/{}/archive", run_id, file=file)
 
     def open_run_archive(self, file: Path) -> Row:
-        """Add the run from an archive."""
+        """Add the run from a run archive."""
         return self._send_file("/archives", file)

@@ -30,7 +30,7 @@ CHECKPOINT_MANIFEST = "manifest.json"
 
 def spread_checkpoints(checkpoint_bytes: int) -> int:
     """How many checkpoints of this size are kept, spread over the run, in addition to the newest ones and the best: at
-    most eight, or as many as fit into a gigabyte."""
+    most eight, and at most as many as fit into a gigabyte."""
     return min(8, 1_000_000_000 // max(1, checkpoint_bytes))
 
 

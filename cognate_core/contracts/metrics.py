@@ -30,7 +30,7 @@ PONDER_STEPS = StepChart(
     needs="act_enabled",
 )
 PONDER_LOSS = StepChart(
-    "Price of thinking (ponder loss)",
+    "Cost of thinking (ponder loss)",
     "nats",
     "What ponder steps add to the training loss. The curves above do not include it.",
     needs="act_enabled",

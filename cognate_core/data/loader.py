@@ -40,8 +40,8 @@ CACHED_PREPARATIONS = 8  # the newest stay
 class MixtureLoader(DatasetLoader):
     """Fetches what the config asks for, packs it and caches it by content hash. Warns before using synthetic text.
 
-    `earlier_hash`: the hash of the data that the run trained on before it was interrupted. If that data is still
-    there, the run continues with it and fetches nothing.
+    `earlier_hash`: the hash of the data that the run, or the parent of a twin or branch, trained on before. If that
+    data is still there, it is used again and nothing is fetched.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class MixtureLoader(DatasetLoader):
 
     def _prepare(self) -> Path:
         if self._earlier is not None:
-            self._tell("Continuing with the same data as before")
+            self._tell("Using the same data as before")
             self._earlier.folder.touch()
             return self._earlier.folder
         if self._cut_off:

@@ -45,7 +45,7 @@ class DatasetShare:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Neighboring tokens of one kind: read only, also to be predicted, the end of a row, or padding."""
+    """Neighbouring tokens of one kind: read only, also to be predicted, the end of a row, or padding."""
 
     kind: PieceKind
     tokens: int

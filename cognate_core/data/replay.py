@@ -21,7 +21,7 @@ def batch_at(prepared: Path, config: TrainingConfig, seed: int, step: int, begin
     Args:
         prepared: the folder of prepared data.
         seed: the model's seed.
-        begin: folder of the checkpoint that a derived run began with; it may be missing.
+        begin: folder of the checkpoint that a branch began with; it may be missing.
 
     Raises:
         DataError: the data is gone, the step is too far on to be reached soon, or it precedes the run's first step.

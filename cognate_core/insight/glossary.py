@@ -177,7 +177,7 @@ GLOSSARY: dict[str, Term] = {
         Term(
             "overfitting",
             "learning by heart",
-            "The loss on training text keeps falling while the loss on unseen text rises: the model memorizes its text "
+            "The loss on training text keeps falling while the loss on unseen text rises: the model memorises its text "
             "instead of learning what all texts share. More text or fewer steps help.",
             ("held-out loss", "epoch"),
         ),

@@ -118,7 +118,7 @@ def too_high(curve: Curve, guessing: float, config: TrainingConfig) -> list[Find
             "Learning rate too high",
             f"The loss was down to {low:.2f} and rose to {high:.2f} around step {at:,.0f}, while the learning rate was "
             f"near its peak (set to {config.learning_rate:g}).",
-            "Start again with a third of the learning rate.",
+            "Start a new run with a third of the learning rate.",
             {**scaled_rate(config, 1 / 3), **clipping_on(config)},
         )
     ]
@@ -194,7 +194,7 @@ def plateau(curve: Curve, guessing: float, config: TrainingConfig) -> list[Findi
     if _fell_after(values[steps > last], level, part.noise, own=end < len(part.level) - 1):
         title, cause, advice = "Plateau, overcome", f"{stayed}; then it fell again.", ""
     elif abs(level - guessing) < UNIFORM_SHARE * guessing:
-        title, advice = "Nothing is learned (plateau)", "Start again with three times the learning rate."
+        title, advice = "Nothing is learned (plateau)", "Start a new run with three times the learning rate."
         cause = f"{stayed}, the value of pure guessing ({guessing:.2f}). "
         cause += f"The learning rate of {config.learning_rate:g} may be too low."
         overrides = scaled_rate(config, 3)
@@ -244,6 +244,7 @@ def _diverged(first: int, last: int, cause: str, config: TrainingConfig) -> Find
         "Broke down (divergence)",
         f"{cause} The usual cause is too large steps: the learning rate was at most {config.learning_rate:g}"
         f"{'' if config.max_grad_norm else ', and clipping was off'}.",
-        f"Start again with a third of the learning rate{'' if config.max_grad_norm else ', and clip the gradient'}.",
+        "Start a new run with a third of the learning rate"
+        f"{'' if config.max_grad_norm else ', and clip the gradient'}.",
         {**scaled_rate(config, 1 / 3), **clipping_on(config)},
     )

@@ -47,7 +47,9 @@ def load_memory(folder: Path) -> MemoryBank | None:
     except Exception as error:  # a file can be damaged in any way
         raise _unreadable(error) from error
     if not fits:
-        raise StorageError("The kept memory belongs to other weights and is not used. Forget it to start again.")
+        raise StorageError(
+            "The kept memory belongs to other weights and is not used. Forget it to start with an empty one."
+        )
     return bank
 
 
@@ -77,7 +79,7 @@ def _owner(folder: Path) -> dict[str, str] | None:
 
 
 def _unreadable(error: Exception) -> StorageError:
-    return StorageError(f"The kept memory cannot be opened ({error}). Forget it to start again.")
+    return StorageError(f"The kept memory cannot be opened ({error}). Forget it to start with an empty one.")
 
 
 def _weights_sha256(folder: Path) -> str:

@@ -20,10 +20,10 @@ def usable_cores(system: Path = Path("/")) -> int:
 
 
 def worker_threads(config: TrainingConfig | None = None) -> int:
-    """The most threads for a process that trains with `config`, limited by OMP_NUM_THREADS. Without `config`: for a
-    process that uses a trained model, which leaves one core to the pages.
+    """The threads for training with `config`: its setting; else one for the Grokking lab, whose models are too small
+    for more and race; else all usable cores, at most OMP_NUM_THREADS.
 
-    A Grokking lab model gets one thread: it is too small for more, and others race beside it.
+    Without `config`: for a process that uses a trained model, which leaves one core to the pages.
     """
     if config is None:
         return max(1, usable_cores() - 1)

@@ -70,7 +70,7 @@ class RunContext:
     chooses_threads: bool = False
 
     def tell(self, message: str) -> None:
-        """Show what is being done while data are prepared. Raises the Interruption that the person asked for."""
+        """Show what is being done while data is prepared. Raises the Interruption that the person asked for."""
         self.show(message)
         if self.service is not None:
             self.service.raise_while_preparing(self.run_id)

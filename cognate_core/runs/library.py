@@ -31,7 +31,7 @@ class Library(Scheduler):
         """Move a model and its files to the trash.
 
         Raises:
-            RunError: there is no such model, or its run is active.
+            RunError: there is no such model, its run is queued or active, or its accuracy is being measured.
         """
         with self._ending:
             model = self.log.model(model_id)
@@ -47,7 +47,7 @@ class Library(Scheduler):
         """Move a run, its models and its files to the trash.
 
         Raises:
-            RunError: there is no such run, or it is waiting or active.
+            RunError: there is no such run, or it is queued or active.
         """
         with self._ending, self._lock:
             run = self.log.run(run_id)
@@ -120,7 +120,7 @@ class Library(Scheduler):
 
         Raises:
             RunError: the run has no such model.
-            DataError: the data are gone, or the step is too late to draw its batch again.
+            DataError: the data is gone, or the step is too late to draw its batch again.
         """
         from cognate_core.data.replay import batch_at
 
@@ -166,8 +166,8 @@ class Library(Scheduler):
             needs_it = run.status is RunStatus.QUEUED or run.status.is_active or run.status.can_resume
             if needs_it and run.config.dataset_path and path.is_relative_to(Path(run.config.dataset_path).resolve()):
                 raise RunError(
-                    f"The run {run.name} ({run.status.value}) needs this file. Remove it when the run has ended, or "
-                    "delete the run first."
+                    f"The run {run.name} ({run.status.value}) needs this file, or would if it were resumed. Let "
+                    "the run complete, or delete it, then remove the file."
                 )
         remove(file)
 

@@ -45,8 +45,8 @@ class RunManager(Library):
 
     Args:
         home: the data directory; everything is kept below it.
-        max_parallel: how many runs train at once; others wait. Runs of the Grokking lab may use as many as there are
-            cores. With 0, none starts: they wait for the next manager of the directory.
+        max_parallel: how many runs train at once; others wait. Of the Grokking lab, as many runs as there
+            are cores may train at once. With 0, none starts: they wait for the next manager of the directory.
         executor: "process": each run in a separate process. "thread": in a thread of this process, for tests and
             notebooks.
         build_service: creates the service of a run, in the run's thread; "thread" only.

@@ -86,10 +86,12 @@ class Scheduler(Workspace):
         return self._interrupt(run_id, RunStatus.CANCELLING)
 
     def resume(self, run_id: str) -> None:
-        """Queue a paused, stopped or interrupted run again. It continues from its last intact checkpoint.
+        """Queue a run again that was paused, stopped or interrupted, or that failed or crashed.
+
+        It continues from its last intact checkpoint.
 
         Raises:
-            RunError: it is active, already waiting, or completed.
+            RunError: it is active, already queued, completed, cancelled or diverged.
             ConfigError: its engine is not installed here.
             DiskFull: the disk has no room for the run's files.
         """

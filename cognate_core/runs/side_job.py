@@ -53,7 +53,7 @@ class SideJob(Generic[S]):
         return self._state
 
     def cancel(self) -> None:
-        """Kill the job. Its results so far are kept."""
+        """Kill the job. Its state stays as it was last reported; earlier saved results are kept."""
         with self._lock:
             state, process = self._state, self._process
             if process is None or state is None or state.ended:

@@ -22,7 +22,9 @@ def is_open() -> bool:
     """Whether everybody on this computer may use the pages and read. Raises ConfigError for anything but 0 and 1."""
     chosen = os.environ.get(OPEN_VARIABLE, "").strip() or "0"
     if chosen not in ("0", "1"):
-        raise ConfigError({"open": f"{OPEN_VARIABLE} must be 0 or 1. With 1, anyone on this computer can use it."})
+        raise ConfigError(
+            {"open": f"{OPEN_VARIABLE} must be 0 or 1. With 1, anyone on this computer can use the studio."}
+        )
     return chosen == "1"
 
 
@@ -37,7 +39,7 @@ def chosen_token() -> str | None:
         return None
     if len(token) < LEAST_LENGTH or not token.isascii():
         raise ConfigError(
-            {"token": f"{TOKEN_VARIABLE} is too easy to guess. It needs {LEAST_LENGTH} or more letters and digits."}
+            {"token": f"{TOKEN_VARIABLE} cannot be used. It needs {LEAST_LENGTH} or more letters (a to z) and digits."}
         )
     return token
 

@@ -178,7 +178,7 @@ def checked_rows(
     config = TrainingConfig.from_values(json.loads(run["config"]))
     report = json.loads(run["data_report"]) if run["data_report"] else None
     if report != manifest.data:
-        raise ValueError("its data are described in two ways")
+        raise ValueError("its data is described in two ways")
     if report is not None:
         bounded_json(run["data_report"].encode())
         _REPORT.validate_json(run["data_report"], strict=True)
@@ -201,7 +201,7 @@ def checked_rows(
     if len({model.folder for model in manifest.models}) != len(manifest.models):
         raise ValueError("two models share a folder")
     if any(model.content_hash != content_hash for model in manifest.models):
-        raise ValueError("its data are described in two ways")
+        raise ValueError("its data is described in two ways")
     for row in known["models"]:
         _require_model(row, run["id"])
     if len({row["id"] for row in known["models"]}) != len(known["models"]):

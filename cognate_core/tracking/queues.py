@@ -140,7 +140,7 @@ class _TrackerQueue:
             return
         self._given_up = True
         self._waiting.clear()
-        sentence = f"{self._name} no longer records this run: {reason}. The run continues, and the studio has all."
+        sentence = f"{self._name} no longer records this run: {reason}. The run continues; the studio has all figures."
         with suppress(CognateError):  # if the database fails, the run itself will report it
             self._warn(Event("warning", sentence))
 

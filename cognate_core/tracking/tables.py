@@ -34,7 +34,7 @@ class TableTracker(Tracker):
     def close(self) -> None:
         for model in sorted(self._learned):
             place = self._folder / folder_name(model)
-            if place.is_dir():  # nothing is kept of a canceled model
+            if place.is_dir():  # nothing is kept of a cancelled model
                 replace_durably(
                     place / f"metrics.{self._kind}", _WRITERS[self._kind](self._reader, self._run.id, model)
                 )

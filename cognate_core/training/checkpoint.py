@@ -162,7 +162,7 @@ def _remove_old(folder: Path) -> None:
 
 
 def spread(steps: Sequence[int], count: int, until: int) -> list[int]:
-    """`count` of the steps, spread over 0 to `until`: of two close neighbors, the later is dropped."""
+    """`count` of the steps, spread over 0 to `until`: of two close neighbours, the later is dropped."""
     kept = list(steps)
     while len(kept) > count:
         ends = [0, *kept, until]

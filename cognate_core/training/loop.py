@@ -173,7 +173,7 @@ class TrainingLoop(ABC):
                 "Restore it and resume, or start a new run."
             )
         self.model.load_state_dict(dict(checkpoint.model))
-        # What a derived run may change (rates, betas, weight decay) comes from this run's config.
+        # What a branch may change (rates, betas, weight decay) comes from this run's config.
         for optimizer, values in zip(
             self.optimizers, _optimizer_states(self.optimizers, checkpoint.tensors), strict=True
         ):
@@ -357,7 +357,7 @@ class TrainingLoop(ABC):
         self._group.first(lambda: self._tell_step(figures, grad_norm, filtered_norm, time.perf_counter() - start))
         if self._bad_steps >= BAD_STEPS_TO_DIVERGE:
             raise Diverged(
-                f"The loss stopped being a number at step {step}. Start again with a lower learning rate than "
+                f"The loss stopped being a number at step {step}. Start a new run with a lower learning rate than "
                 f"{peak_learning_rate(config):g}, or with stronger gradient clipping."
             )
 

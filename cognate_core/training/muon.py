@@ -21,7 +21,7 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """About U V^T of the singular value decomposition U S V^T of a matrix.
 
     A Newton-Schulz iteration maps each singular value s, after division by the norm of all, to p(p(p(p(p(s))))) with
-    p(s) = a s + b s^3 + c s^5: values from 0.004 upwards to 0.68 to 1.21, smaller ones to at most 485 s. All factors
+    p(s) = a s + b s^3 + c s^5: values of 0.004 or more become 0.68 to 1.21, smaller ones at most 485 s. All factors
     are polynomials in X X^T and commute: only they are iterated, on the shorter side, and the matrix is multiplied once
     (Gram Newton-Schulz, dao-lab.ai/blog/2026/gram-newton-schulz; in fp32 it needs no restart). The rounding of X X^T
     changed no result by more than 6e-4 (spectral norm).

@@ -37,7 +37,7 @@ def sweep_rates(
 ) -> bool:
     """Train with a rate that grows from LOWEST to HIGHEST. Returns whether the loss exploded before HIGHEST.
 
-    A rate means the setting `learning_rate`: "keep the step size" divides it by the filter's amplification.
+    A rate is a value of the setting learning_rate; "keep the step size" then divides it by the filter's amplification.
     Nothing is written into `folder`.
     """
     losses: list[float] = []

@@ -288,7 +288,9 @@ class Cluster:
             )
         except Exception as error:
             self._disconnect()
-            where = f"No Ray cluster joined at {config.ray_address}" if config.ray_address else "Ray did not start"
+            where = (
+                f"Could not join a Ray cluster at {config.ray_address}" if config.ray_address else "Ray did not start"
+            )
             raise TrainingError(
                 f"{where} ({_first_line(error)}). Check the address, and that this computer is part of the cluster."
                 if config.ray_address

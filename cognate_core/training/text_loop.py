@@ -1,4 +1,4 @@
-"""Language modeling: the training loop that reads packed text and tries the model on held-out problems."""
+"""Language modelling: the training loop that reads packed text and tries the model on held-out problems."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cognate_core.training.optimizers import optimizers_for
 from cognate_core.training.ponder_depth import PonderDepth
 
 PONDER_RAMP = 0.2  # the cost of a ponder step reaches its full value after this share of the pondering steps
-SHOWN_ANSWERS = 3  # the answers of a check that Monitor shows
+SHOWN_ANSWERS = 3  # how many answers of a check Monitor shows
 CHECK_TOKENS = 8192  # of each dataset's held-out text, at each check; the end of training reads all of it
 # Before the first step, a person is waiting. All tokens are equally hard for fresh weights, so a few suffice.
 FIRST_CHECK_TOKENS, FIRST_SAMPLE_TOKENS, FIRST_QUESTIONS = 1024, 16, 10

@@ -136,9 +136,7 @@ class Training:
             checkpoints = begin
             checkpoint = newest_checkpoint(begin, warnings.append)
             if checkpoint is None:
-                raise StorageError(
-                    "The checkpoint that this run should continue from is damaged. Derive a run from another."
-                )
+                raise StorageError("The checkpoint that this run should continue from is damaged. Branch from another.")
         log_path = folder / ARTIFACT_FILES["training_log"]
         rewind = _rewind(name, checkpoint)
         most_threads = torch.get_num_threads()
@@ -154,7 +152,7 @@ class Training:
                 self.record(rewind)
             with log_path.open("a", encoding="utf-8", buffering=1) as log:  # line-buffered: a crash loses no line
                 record = _tee(self.record, log)
-                taken = "An earlier one is used." if checkpoint else "There is no earlier one: training starts again."
+                taken = "An earlier one is used." if checkpoint else "There is no earlier one: it starts from step 0."
                 for warning in warnings:
                     record(Event("warning", f"{warning} {taken}", name, max(0, rewind.step)))
                 precision = (
@@ -207,7 +205,7 @@ class Training:
                 return _finish(name, config, data, folder, loop, status, closing, precision.name, group.size)
         except CancelRequested:
             if not (folder / ARTIFACT_FILES["weights"]).is_file():  # else a model was already finished here
-                shutil.rmtree(folder, ignore_errors=True)  # a canceled model is not kept
+                shutil.rmtree(folder, ignore_errors=True)  # a cancelled model is not kept
             raise
         except BaseException as error:
             if not (folder / ARTIFACT_FILES["weights"]).is_file():

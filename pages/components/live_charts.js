@@ -103,7 +103,7 @@ async function draw(root, { charts, findings }, all, component) {
     }
     const narrow = root.clientWidth < 620 && layout.annotations?.length
     if (narrow) {
-      layout.margin = { ...layout.margin, r: 112 }
+      layout.margin = { ...layout.margin, r: 126 }
       layout.annotations = layout.annotations.map((each) => ({ ...each, text: shortened(each) }))
     }
     Plotly.react(place, figure.data, layout, config)

@@ -19,7 +19,7 @@ def active_buttons(manager: RunManager, run: Run) -> None:
     """Buttons that end a queued or active run. A weaker action cannot follow a stronger one."""
     fixed = bool(manager.read_only)
     if run.status is RunStatus.QUEUED:
-        if st.button("Take out of the queue", icon=":material/cancel:", disabled=fixed):
+        if st.button("Remove from the queue", icon=":material/cancel:", disabled=fixed):
             act(manager.cancel, run.id)
         return
     ending = run.status in (RunStatus.STOPPING, RunStatus.CANCELLING)
@@ -124,14 +124,14 @@ def resume_button(manager: RunManager, run: Run) -> None:
     """A button that resumes the run from its last checkpoint."""
     step = manager.resume_step(run.id)
     if st.button(
-        f"Resume after step {step:,}" if step else "Start again",
+        f"Resume after step {step:,}" if step else "Start from the beginning",
         type="primary",
         icon=":material/resume:",
         key=f"resume-{run.id}",
         disabled=bool(manager.read_only),
         help="Continues exactly from the last checkpoint."
         if step
-        else "There is no checkpoint yet: training starts again.",
+        else "There is no checkpoint yet: training starts from the beginning.",
     ):
         act(manager.resume, run.id)
 

@@ -29,7 +29,7 @@ def part_of(record: Record) -> str | None:
     """What has been done once this is recorded."""
     match record:
         case DataReport():
-            return "the data are prepared"
+            return "the data is prepared"
         case Event(message=message) if message.startswith("Using"):
             return "the number format is chosen"
         case Evaluation():

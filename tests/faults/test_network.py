@@ -250,7 +250,7 @@ def test_being_reached_from_other_computers_without_a_token_is_refused(tmp_path:
         check=False,
     )
     assert ended.returncode != 0
-    assert "without a token" in ended.stderr + ended.stdout
+    assert "needs a token of your own" in ended.stderr + ended.stdout
 
 
 def test_from_elsewhere_everything_needs_the_token(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_start_pressed_twice_is_one_run(tmp_path: Path, chromium: Browser, tally
             )
             wait_until_idle(page)
             page.get_by_role("button", name="Start training").dblclick()
-            page.get_by_role("button", name="Stop and save").or_(page.get_by_text("Take out of the queue")).wait_for()
+            page.get_by_role("button", name="Stop and save").or_(page.get_by_text("Remove from the queue")).wait_for()
             page.context.close()
             assert len(reader.runs()) == number + 1
     tally("Start pressed twice", tried=rounds, survived=rounds)

@@ -50,7 +50,7 @@ def test_the_oldest_of_many_runs_can_go_on_and_is_seen_going(studio: RunManager,
     add_runs(studio, 1, RunStatus.INTERRUPTED, "oldest")
     add_runs(studio, 620, RunStatus.COMPLETED)
     page = open_page("home")
-    assert page.button(key="resume-oldest-0").label == "Start again"
+    assert page.button(key="resume-oldest-0").label == "Start from the beginning"
     assert studio.log.requeue("oldest-0")
     assert "queued" in texts(open_page("home"))
     assert studio.log.claim("oldest-0")

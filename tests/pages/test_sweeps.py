@@ -187,7 +187,7 @@ class TestHome:
         shown = links(page)
         assert shown.count("Sweep Seeds") == 1, "those that wait"
         assert "Sweep Seeds and 2 more" in shown, "those that have ended"
-        next(button for button in page.button if button.label == "Take all out").click().run()
+        next(button for button in page.button if button.label == "Remove all").click().run()
         assert {run.status for run in idle_studio.log.runs_of_group(group_id)[6:]} == {RunStatus.CANCELLED}
 
     def test_monitor_leads_to_the_sweep(self, idle_studio: RunManager, tiny_config: TrainingConfig) -> None:

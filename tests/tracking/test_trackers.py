@@ -345,7 +345,7 @@ def test_a_tracker_that_does_not_keep_up_is_given_up(monkeypatch: pytest.MonkeyP
     assert "tracker-Slow" in {thread.name for thread in threading.enumerate()}, "it hangs still"
     free.set()
     assert told == [
-        "Slow no longer records this run: it is 500 records behind. The run continues, and the studio has all."
+        "Slow no longer records this run: it is 500 records behind. The run continues; the studio has all figures."
     ]
     until(lambda: len(good) == 1000, "that the good one has all")
 

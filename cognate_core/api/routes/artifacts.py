@@ -1,4 +1,4 @@
-"""A model's files: each with its checksum, whole or in part, or all of them as a zip archive."""
+"""A model's files: each with its checksum, whole or in part, or all of them as one zip file."""
 
 from __future__ import annotations
 

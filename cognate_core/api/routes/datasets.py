@@ -26,7 +26,7 @@ OWN = "Own file"
 LONGEST_SHOWN = 2000  # characters of one side of a row
 USUAL = PRESETS["first-run"].config  # the default settings, as on the page
 Name = Annotated[str, Path(max_length=64, description="A dataset's name, or a file's name from /v1/files.")]
-_fetching = Slots(1, "Another dataset is being fetched. Try again when that is done.")
+_fetching = Slots(1, "A dataset is already being fetched. Try again when that is done.")
 
 
 class Dataset(BaseModel):
@@ -227,7 +227,7 @@ def lengths(name: Name, query: Annotated[LengthsQuery, Query()], manager: GetMan
 
         known = {folder.path.name: folder.path for folder in prepared_folders(manager.home / "cache")}
         if query.prepared is not None and query.prepared not in known:
-            raise NotFound("That run's data are gone. Leave out `prepared`, or name other data.")
+            raise NotFound("That run's data is gone. Leave out `prepared`, or name other data.")
         folder = None if query.prepared is None else known[query.prepared]
         train, heldout, vocabulary = lengths_of(choice, folder, config.vocab_size, config.train_seq_len)
     return LengthsResponse(training=_lengths(train), heldout=_lengths(heldout), vocabulary=vocabulary)

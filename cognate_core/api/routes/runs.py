@@ -117,7 +117,8 @@ def start(
     response: Response,
     idempotency_key: IdempotencyKey = None,
 ) -> RunDetails:
-    """Queue a run. It starts when the studio is free. Its settings come from `preset` or `config`, and `settings`."""
+    """Queue a run; it starts when there is room. Its settings come from `preset`, `config` or `copy_of`, changed by
+    `settings`."""
     source = None if body.copy_of is None else manager.log.run(body.copy_of)
     config = body.to_config(files, source.config if source else None)
     origin = Origin(source.id, "fix" if body.settings else "copy") if source else None
@@ -170,7 +171,7 @@ def cancel(run_id: RunId, manager: GetManager) -> RunDetails:
 
 @router.post("/runs/{run_id}/resume")
 def resume(run_id: RunId, manager: GetManager) -> RunDetails:
-    """Queue a paused, stopped or interrupted run again. It continues from its last checkpoint."""
+    """Queue a paused, stopped, interrupted, failed or crashed run again. It continues from its last checkpoint."""
     manager.resume(run_id)
     return details(manager, run_id)
 

@@ -46,8 +46,8 @@ class CheckingSettings(Settings):
     early_stopping_patience: int = _setting(
         0,
         title="Early stopping",
-        help="Training ends when this many checks in a row are no better than the best one before. Unless you stop it "
-        "yourself, the model of the best check is kept. 0: off.",
+        help="Training ends when this many checks in a row are no better than the best one before, and the model of "
+        "the best check is kept, unless you stop the run yourself. 0: off.",
         unit="checks",
         ge=0,
         le=10_000,

@@ -51,7 +51,7 @@ class PonderingSettings(Settings):
     )
     act_ponder_weight: float = _setting(
         0.003,
-        title="Price of a step",
+        title="Cost of a step",
         help="The cost of a ponder step in the loss (tau). Higher: the model thinks less. It grows from zero during "
         "the first fifth of the training with pondering.",
         ge=0,

@@ -79,7 +79,7 @@ def test_three_losses_that_are_no_number_end_the_training_with_sound_weights(
     spoil_losses(monkeypatch, lambda n: n > 2, value)
     with pytest.raises(
         Diverged,
-        match=r"^The loss stopped being a number at step 5\. Start again with a lower learning rate than 0\.01, or",
+        match=r"^The loss stopped being a number at step 5\. Start a new run with a lower learning rate than 0\.01, or",
     ):
         sound.run()
     assert [metrics.step for metrics in sound.steps] == [1, 2, 3, 4, 5]

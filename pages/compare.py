@@ -17,7 +17,7 @@ from pages.components.layout import keep_in_address, page_called, page_header, r
 from pages.components.live_charts import MOST_COMPARED, live_comparison
 from pages.components.run_actions import RELATION_WORDS
 from pages.components.step_dialog import step_dialog
-from pages.components.sweep_results import results_of, sweep_section
+from pages.components.sweep_results import UPDATE_SECONDS, results_of, sweep_section
 from pages.components.tables import table, time_column
 
 AT_FIRST = 3  # of the newest runs, if the address names none
@@ -84,9 +84,10 @@ def choose_runs(log: ProgressLog, runs: dict[str, Run], first: list[str]) -> lis
     return [log.run(run_id) for run_id in chosen]
 
 
-def best_values(log: ProgressLog, runs: list[Run]) -> None:
-    """Each run's best result, with its step."""
+def best_values(log: ProgressLog, chosen: list[Run]) -> None:
+    """Each run's best result so far, with its step."""
     st.subheader("Results", anchor=False)
+    runs = as_they_are(log, chosen)
     rows = []
     time, times = time_column("training time", [log.training_seconds(run) for run in runs])
     for run, worked in zip(runs, times, strict=True):
@@ -176,8 +177,15 @@ def family_tree(log: ProgressLog, runs: dict[str, Run], chosen: list[Run]) -> No
     if len(members) < 2:
         return
     st.subheader("Family", anchor=False)
+    now = {run.id: run for run in as_they_are(log, [runs[member.id] for member in members])}
     for member in members:
-        family_line(runs, member)
+        family_line(now, member)
+
+
+def as_they_are(log: ProgressLog, runs: list[Run]) -> list[Run]:
+    """These runs as the log has them now; one that was deleted meanwhile stays as it was."""
+    now = {run.id: run for run in log.runs()}
+    return [now.get(run.id, run) for run in runs]
 
 
 def family_line(runs: dict[str, Run], member: FamilyMember) -> None:
@@ -185,7 +193,7 @@ def family_line(runs: dict[str, Run], member: FamilyMember) -> None:
     run = runs[member.id]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if member.depth:
-            st.caption("\u2003" * (member.depth - 1) + "└")
+            st.caption("\u2003" * (member.depth - 1) + "└", width="content")
         run_link(run)
         status_badge(run.status)
         words = RELATION_WORDS.get(run.relation or "", "").lower()
@@ -232,8 +240,10 @@ else:
         if are_twins(chosen):
             st.caption("Same start, same data: only the gradient filter (GrokFast) differs. The gap is shaded.")
         clicked_step(chosen, live_comparison(manager, chosen).step)
-        best_values(manager.log, chosen)
+        going = any(not run.status.is_terminal for run in all_runs.values())
+        every = UPDATE_SECONDS if going else None
+        st.fragment(best_values, run_every=every)(manager.log, chosen)
         differences(chosen)
-        family_tree(manager.log, all_runs, chosen)
+        st.fragment(family_tree, run_every=every)(manager.log, all_runs, chosen)
     else:
         st.caption("Choose at least one run above.")

@@ -76,16 +76,16 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
             active_buttons(manager, run)
             more_actions(manager, run, model_name)
             quoted = time_estimate_line(manager.log, run)
-            how = "at most" if run.config.early_stopping_patience else "about"
+            how = "At most" if run.config.early_stopping_patience else "About"
             st.caption((f"{how} {duration(left)} left. " if left else "Time left: not known yet. ") + quoted)
         return
     seconds = run_seconds(run)
-    words = ["Paused" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"]
-    words += [f", after {duration(seconds)} of work"] * (seconds is not None)
-    words += [f". {shown(run.message)}"] * (run.error is None)  # an error has its own card
-    quoted = time_estimate_line(manager.log, run)
-    words += [f" {quoted}"] * bool(quoted)
-    st.caption("".join(words))
+    words = "Paused" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"
+    words += f", after {duration(seconds)} of work" if seconds is not None else ""
+    sentences = [words, time_estimate_line(manager.log, run)]
+    if run.error is None and run.message.lower() != run.status.value:  # an error has its own card
+        sentences.insert(1, shown(run.message))
+    st.caption(" ".join(f"{each.rstrip('.')}." for each in sentences if each))
     with st.container(horizontal=True, vertical_alignment="center"):
         if run.status.can_resume:
             resume_button(manager, run)

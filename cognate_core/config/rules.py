@@ -21,8 +21,8 @@ def refuse_contradictions(config: TrainingConfig) -> None:
     lab = config.task == "arithmetic"
     if lab and any(config.arithmetic_modulus % n == 0 for n in range(2, config.arithmetic_modulus)):
         raise ValueError(
-            f"arithmetic_modulus: Modulus {config.arithmetic_modulus} is not a prime number; division works only "
-            "modulo a prime. Use 59, 97 or 113, for example."
+            f"arithmetic_modulus: Modulus {config.arithmetic_modulus} is not a prime number, which the lab's problems "
+            "need. Use 59, 97 or 113, for example."
         )
     right_numbers = config.arithmetic_modulus - (config.arithmetic_operation in ("*", "/"))  # never by 0
     if lab and int(config.arithmetic_modulus * right_numbers * config.arithmetic_train_share) < 1:

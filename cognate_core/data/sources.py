@@ -137,7 +137,8 @@ def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
         skipped["the same text stands there twice"] += len(rows) - len(documents)
     if len(documents) < 2:
         raise DataError(
-            f"{path.name} has {len(documents)} usable row(s); at least two are needed: "
+            f"{path.name} has {len(documents) or 'no'} usable {'row' if len(documents) == 1 else 'rows'}"
+            f"{' (the others repeat it)' if len(rows) > 1 and documents else ''}; at least two are needed: "
             "one to train on and one to hold out."
         )
     documents.sort(key=lambda document: hashlib.sha256(document.text.encode()).digest())

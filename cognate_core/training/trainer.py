@@ -162,7 +162,7 @@ class Training:
                 )
                 begun = max(0, rewind.step)
                 record(Event("info", f"Number format {precision.reason}", name, begun))
-                threads = f"{torch.get_num_threads()} thread(s)"
+                threads = f"{torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''}"
                 means = threads if group.size == 1 else f"{group.size} workers, each of {threads}"
                 record(Event("info", f"Using {means}", name, begun))
                 from_where = str(checkpoint_path(checkpoints, checkpoint.state["step"])) if checkpoint else None

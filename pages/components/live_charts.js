@@ -101,6 +101,7 @@ async function draw(root, { charts, findings }, all, component) {
       hoverlabel: { ...figure.layout.hoverlabel, bgcolor: style.getPropertyValue("--st-secondary-background-color"), font: { color: style.color } },
       modebar: { bgcolor: "transparent", color: "#808080", activecolor: style.color },
     }
+    place.style.height = `${figure.layout.height}px` // else a chart that was redrawn collapses when the window is resized
     const narrow = root.clientWidth < 620 && layout.annotations?.length
     if (narrow) {
       layout.margin = { ...layout.margin, r: 126 }

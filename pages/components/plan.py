@@ -102,9 +102,9 @@ def time_estimate_of(manager: RunManager, config: TrainingConfig, models: int) -
 def _time_estimate_help(time_estimate: TimeEstimate) -> str:
     words = (
         f"{time_estimate.steps_measured} steps took {time_estimate.step_seconds:.2f} s each, with "
-        f"{time_estimate.threads} thread(s), and at most {size(time_estimate.memory_bytes)} of memory. Included: "
-        "checks, samples, checkpoints and the last check over all held-out text. Not included: downloading and "
-        "preparing data."
+        f"{time_estimate.threads} thread{'s' if time_estimate.threads > 1 else ''}, and at most "
+        f"{size(time_estimate.memory_bytes)} of memory. Included: checks, samples, checkpoints and the last check over "
+        "all held-out text. Not included: fetching and preparing data."
     )
     quickest = time_estimate.quickest_step_seconds
     if quickest is not None and quickest != time_estimate.step_seconds:

@@ -128,3 +128,19 @@ def test_a_page_that_turned_dark_while_it_was_made_has_its_lines_so(context: Bro
         colours = json.dumps({scheme: neutral(0, dark=scheme == "dark") for scheme in ("dark", "light")})
         scheme = "getComputedStyle(document.querySelector('[data-testid=stApp]')).colorScheme"
         page.wait_for_function(f"{UNSEEN} === {colours}[{scheme}]")
+
+
+def test_charts_keep_their_heights_when_the_window_is_resized_after_they_were_redrawn(page: Page) -> None:
+    def heights() -> list[int]:
+        found: list[int] = page.evaluate(
+            "[...document.querySelectorAll('.live-charts section')].map(s => s.clientHeight)"
+        )
+        return found
+
+    first, drawn, width = heights(), page.evaluate(f"JSON.stringify({PLOT}.data)"), f"{PLOT}._fullLayout.width"
+    page.get_by_label("Smoothing").select_option("none")
+    page.wait_for_function(f"drawn => JSON.stringify({PLOT}.data) !== drawn", arg=drawn)
+    before = page.evaluate(width)
+    page.set_viewport_size({"width": 1150, "height": 700})
+    page.wait_for_function(f"before => {width} !== before", arg=before)
+    assert heights() == first and min(first) > 200

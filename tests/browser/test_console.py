@@ -77,7 +77,7 @@ def test_no_page_advertises_and_the_console_is_silent(page: Page, studio: Studio
         for reloaded in (False, True):
             page.reload() if reloaded else page.goto(f"{studio.url}/{address}")
             if address == "api":
-                expect(page.get_by_role("heading", name="The API of Cognate Studio")).to_be_visible()
+                expect(page.get_by_role("heading", name="Cognate Studio 1")).to_be_visible()
             else:
                 wait_until_idle(page)
             trouble += foreign_words(page)

@@ -35,16 +35,17 @@ KEPT: dict[str, Any] = {
 
 
 def measuring_process() -> psutil.Process:
-    """In which the studio of this test measures: one that another test has closed may still be ending."""
-    return max(
-        (
+    """The process in which this test's studio measures: one that another test has closed may still be ending."""
+
+    def found() -> list[psutil.Process]:  # a process has no command line yet in the moment when it begins
+        return [
             process
             for process in psutil.process_iter(["ppid", "cmdline"])
             if process.info["ppid"] == os.getpid()
             and (process.info["cmdline"] or [])[-1:] == ["cognate_core.runs.accuracy_worker"]
-        ),
-        key=lambda process: process.create_time(),
-    )
+        ]
+
+    return max(until(found, "a measuring process"), key=lambda process: process.create_time())
 
 
 @pytest.fixture(scope="module")

@@ -141,7 +141,9 @@ def test_an_own_file_keeps_to_the_numbers_of_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("count", [1, 2])
 def test_an_own_file_needs_two_different_rows(tmp_path: Path, count: int) -> None:
     path = write_rows(tmp_path / "mine.jsonl", [{"text": "the same"}] * count)
-    with pytest.raises(DataError, match=r"^mine\.jsonl has 1 usable row( \(the others repeat it\))?; at least two are needed"):
+    with pytest.raises(
+        DataError, match=r"^mine\.jsonl has 1 usable row( \(the others repeat it\))?; at least two are needed"
+    ):
         own(path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 import unicodedata
@@ -34,6 +35,11 @@ def escape_streamlit(label: str) -> str:
 def escape_html(label: str) -> str:
     """`label` for a Plotly text, which interprets some HTML."""
     return label.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def policy_source(text: str) -> str:
+    """How a Content-Security-Policy names this exact script or style."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 def escape_csv(label: str) -> str:

@@ -184,8 +184,14 @@ def family_tree(log: ProgressLog, runs: dict[str, Run], chosen: list[Run]) -> No
 
 def as_they_are(log: ProgressLog, runs: list[Run]) -> list[Run]:
     """These runs as the log has them now; one that was deleted meanwhile stays as it was."""
-    now = {run.id: run for run in log.runs()}
-    return [now.get(run.id, run) for run in runs]
+
+    def now(run: Run) -> Run:
+        try:
+            return log.run(run.id)
+        except RunError:
+            return run
+
+    return [now(run) for run in runs]
 
 
 def family_line(runs: dict[str, Run], member: FamilyMember) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from importlib.resources import files
 
@@ -11,6 +9,8 @@ from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
+
+from cognate_core.labels import policy_source
 
 DESCRIPTION = """
 Programs send the studio's token, which `cognate token` prints: `Authorization: Bearer <token>`. On this page, press
@@ -78,10 +78,7 @@ def page(request: Request) -> Response:
     ).decode()
     for given, better in MENDED:
         html = html.replace(given, better)
-    hashes = " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
-        for script in re.findall("<script>(.*?)</script>", html, re.DOTALL)
-    )
+    hashes = " ".join(map(policy_source, re.findall("<script>(.*?)</script>", html, re.DOTALL)))
     policy = (
         f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"

@@ -6,8 +6,6 @@ as typed. Only the report's own two scripts run, and nothing is fetched.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -26,6 +24,7 @@ from cognate_core.contracts.heldout import heldout_checks
 from cognate_core.insight.charts import PLOTLY_SCRIPT
 from cognate_core.insight.run_charts import Look, run_charts
 from cognate_core.insight.words import compact, duration, size
+from cognate_core.labels import policy_source
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Run
 
@@ -88,8 +87,8 @@ def run_report(
     return _template().render(
         run=run,
         # Plotly writes style attributes. No text becomes markup, and no style can fetch anything.
-        policy=f"default-src 'none'; script-src {_source(plotly)} {_source(script)}; img-src data:; base-uri 'none'; "
-        "form-action 'none'; style-src 'unsafe-inline'",
+        policy=f"default-src 'none'; script-src {policy_source(plotly)} {policy_source(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'; style-src 'unsafe-inline'",
         style=_own("report.css"),
         sentences=sentences,
         figures=figures,
@@ -333,8 +332,3 @@ def _json_of(charts: Sequence[Mapping[str, Any]]) -> str:
 
 def _own(name: str) -> str:
     return (_HERE / name).read_text(encoding="utf-8")
-
-
-def _source(script: str) -> str:
-    """How a Content-Security-Policy names this script."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,6 +1,5 @@
 """The best check, and early stopping by it: when training ends, what is kept, and what survives a pause."""
 
-import asyncio
 import json
 import math
 from dataclasses import replace
@@ -15,7 +14,6 @@ from safetensors.torch import load_file
 
 from cognate_core.contracts import Event
 from cognate_core.contracts.heldout import HeldoutMeans
-from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.training.best import Best
 from cognate_core.training.checkpoint import load_checkpoint
@@ -23,6 +21,7 @@ from cognate_core.training.hardware import Precision
 from cognate_core.training.text_loop import TextLoop
 from tests.there import there
 from tests.training.group_in_threads import thread_peers, together
+from tests.training.preparing import prepared_folder
 from tests.training.resume.lives import TINY, Place, Trained
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -75,12 +74,7 @@ def test_the_best_by_another_metric_is_none() -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> str:
-    async def run() -> str:
-        loader = MixtureLoader(TINY, tmp_path_factory.mktemp("cache"), lambda record: None, lambda message: None)
-        await loader.download_dataset("Synthetic", "built in")
-        return await loader.create_mixed_training_data()
-
-    return asyncio.run(run())
+    return prepared_folder(TINY, tmp_path_factory.mktemp("cache"))
 
 
 def trained(prepared: str, folder: Path, **change: Any) -> Trained:

@@ -31,11 +31,11 @@ from cognate_core.contracts import (
     StepMetrics,
 )
 from cognate_core.contracts.json_lines import is_before, read_records
-from cognate_core.data.loader import MixtureLoader
 from cognate_core.errors import CancelRequested, PauseRequested, StopRequested, TrainingError
 from cognate_core.training import ray_trainer
 from cognate_core.training.ray_trainer import RayTrainer, cluster
 from cognate_core.training.trainer import TorchTrainer
+from tests.training.preparing import prepared_folder
 from tests.training.test_process_group import TEXT, WITHIN, steps_in
 
 pytestmark = [
@@ -57,12 +57,7 @@ CONFIG = TEXT.with_overrides(
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> str:
-    async def run() -> str:
-        loader = MixtureLoader(TEXT, tmp_path_factory.mktemp("cache"), lambda record: None, lambda message: None)
-        await loader.download_dataset("Synthetic", "built in")
-        return await loader.create_mixed_training_data()
-
-    return asyncio.run(run())
+    return prepared_folder(TEXT, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ from cognate_core.service import TrainingService
 from cognate_core.training import checkpoint as checkpoint_module
 from cognate_core.training.trainer import TorchTrainer, model_folder
 from tests.there import there
+from tests.training.preparing import prepared_folder
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],
@@ -65,13 +66,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    async def run() -> str:
-        cache = tmp_path_factory.mktemp("cache")
-        loader = MixtureLoader(TINY, cache, lambda record: None, lambda message: None)
-        await loader.download_dataset("Synthetic", "built in")
-        return await loader.create_mixed_training_data()
-
-    return Path(asyncio.run(run()))
+    return Path(prepared_folder(TINY, tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture

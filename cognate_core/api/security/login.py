@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import html
@@ -13,6 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from cognate_core.labels import policy_source
 
 PATH = "/login"
 MOST_BYTES = 8192  # of the form's body
@@ -66,7 +67,7 @@ def login_page(scope: Mapping[str, Any], sentence: str = "", wanted: str | None 
         path = scope["raw_path"].decode("latin-1").lstrip("/")
         wanted = "" if path == PATH[1:] else path + (f"?{query}" if query else "")
         wanted = wanted if len(wanted) <= MOST_WANTED else ""
-    policy = f"default-src 'none'; style-src '{_STYLE_HASH}'; form-action 'self'; frame-ancestors 'none'"
+    policy = f"default-src 'none'; style-src {policy_source(_STYLE)}; form-action 'self'; frame-ancestors 'none'"
     values = {"SENTENCE": sentence, "ACTION": root_of(scope) + PATH[1:], "WANTED": wanted}
     text = _PAGE
     for name, value in values.items():
@@ -113,7 +114,6 @@ button{background:var(--accent);color:var(--on-accent);border-color:var(--accent
 [role=alert]:not(:empty){border-left:4px solid var(--accent);padding-left:.75rem}
 @media(prefers-color-scheme:dark){:root{--accent:#56b4e9;--on-accent:#10151a}body{background:#10151a;color:#e8edf2}}
 """
-_STYLE_HASH = "sha256-" + base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 _PAGE = f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>Cognate Studio</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><link rel="icon" href="data:,">
 <style>{_STYLE}</style>

@@ -1,6 +1,5 @@
 """A tiny model, trained by the loop alone."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from cognate_core.contracts import (
     Record,
     StepMetrics,
 )
-from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
 from cognate_core.training.hardware import Precision
 from cognate_core.training.text_loop import TextLoop
 from cognate_core.training.threads import ThreadChoice
+from tests.training.preparing import prepared_folder
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],
@@ -47,12 +46,7 @@ BF16 = Precision("bf16", "bf16, as set")
 
 
 def prepare(config: TrainingConfig, cache: Path) -> PreparedData:
-    async def run() -> str:
-        loader = MixtureLoader(config, cache, lambda record: None, lambda message: None)
-        await loader.download_dataset("Synthetic", "built in")
-        return await loader.create_mixed_training_data()
-
-    return PreparedData(Path(asyncio.run(run())))
+    return PreparedData(Path(prepared_folder(config, cache)))
 
 
 class Trained:

@@ -1,11 +1,10 @@
 """Fixtures of these tests."""
 
-import asyncio
 from collections.abc import Callable
 
 import pytest
 
-from cognate_core.data.loader import MixtureLoader
+from tests.training.preparing import prepared_folder
 from tests.training.resume.lives import (
     TINY,
     Reference,
@@ -14,12 +13,7 @@ from tests.training.resume.lives import (
 
 @pytest.fixture(scope="package")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> str:
-    async def run() -> str:
-        loader = MixtureLoader(TINY, tmp_path_factory.mktemp("cache"), lambda record: None, lambda message: None)
-        await loader.download_dataset("Synthetic", "built in")
-        return await loader.create_mixed_training_data()
-
-    return asyncio.run(run())
+    return prepared_folder(TINY, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="package")

@@ -108,14 +108,15 @@ def test_a_double_click_resets_the_zoom_and_opens_no_step(page: Page) -> None:
     page.wait_for_function(f"{PLOT}.layout.xaxis.range[0] > 0")
     page.mouse.move(box["x"] + 450, box["y"] + 150)
     page.locator(".hoverlayer text").first.wait_for()
-    page.evaluate("window.clicks = 0")
-    page.evaluate(f"{PLOT}.on('plotly_click', () => {{ window.clicks += 1 }})")
     page.clock.install()  # its time stands still, so that the two clicks are one double click on a slow computer, too
     page.clock.pause_at(datetime.now() + timedelta(seconds=1))
     page.mouse.dblclick(box["x"] + 450, box["y"] + 150)
+    # Whether Plotly tells of a click depends on what it hovered over when the clock stopped; so it is told once more.
+    point = "points: [{ x: 20, curveNumber: 0 }]"
+    page.evaluate(f"for (const detail of [1, 2]) {PLOT}.emit('plotly_click', {{ {point}, event: {{ detail }} }})")
+    page.clock.run_for(1000)
     page.clock.resume()
     page.wait_for_function(f"{PLOT}.layout.xaxis.range[0] === 0")
-    assert page.evaluate("window.clicks") > 0, "Plotly tells of clicks all the same"
     page.get_by_role("button", name="Look at one step").click()
     expect(page.get_by_role("dialog")).to_have_count(1)
     expect(page.get_by_role("dialog").get_by_text("Which step?")).to_be_visible()

@@ -71,7 +71,10 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
         status_badge(run.status)
     if run.status.is_active or run.status is RunStatus.QUEUED:
         left = measured_seconds_left(manager.log, run)
-        st.progress(run.progress, text=f"{run.progress:.0%}, {shown(run.message)}")
+        # The run's own progress has a quarter for its preparation; beside the step of one model it would look wrong.
+        one = len(run.model_names) == 1
+        share = (run.step or 0) / (run.total_steps or run.config.max_steps) if one else run.progress
+        st.progress(min(1.0, share), text=shown(run.message))
         with st.container(horizontal=True, vertical_alignment="center"):
             active_buttons(manager, run)
             more_actions(manager, run, model_name)

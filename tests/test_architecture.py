@@ -19,6 +19,12 @@ LIBRARY = sorted((ROOT / "cognate_core").rglob("*.py"))
 PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py"))]
 
 
+def test_a_mark_stands_in_the_file_whose_tests_it_marks() -> None:
+    """A mark of another file would mark nothing."""
+    marking = [path for path in (ROOT / "tests").rglob("*.py") if re.search("^pytestmark =", path.read_text(), re.M)]
+    assert len(marking) > 10 and [path for path in marking if not path.name.startswith("test_")] == []
+
+
 # What is loaded
 
 HEAVY = ("torch", "datasets", "transformers", "tensorflow", "tensorboardX", "trackio")

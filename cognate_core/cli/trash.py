@@ -13,7 +13,7 @@ app = typer.Typer(
     name="trash", help="Deleted runs and models: put them back or remove them for good.", no_args_is_help=True
 )
 
-EntryArgument = Annotated[str, typer.Argument(help="Its id; `cognate trash list` shows it.")]
+EntryArgument = Annotated[str, typer.Argument(help="The id of the run or model; `cognate trash list` shows it.")]
 YesOption = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 

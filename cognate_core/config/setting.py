@@ -97,4 +97,5 @@ def field_range(info: FieldInfo) -> str:
     }
     low = f"{bounds['ge']:,}" if "ge" in bounds else f"above {bounds['gt']:,}" if "gt" in bounds else ""
     high = f"{bounds['le']:,}" if "le" in bounds else f"below {bounds['lt']:,}" if "lt" in bounds else ""
-    return f"{low} to {high}" if low and high else low or high
+    between = " to " if "gt" not in bounds else ", up to " if "le" in bounds else " and "
+    return f"{low}{between}{high}" if low and high else low or high

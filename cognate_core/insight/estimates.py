@@ -12,9 +12,9 @@ from cognate_core.config import TrainingConfig, field_extra, form_fields
 from cognate_core.contracts import spread_checkpoints
 
 BYTES = 4  # weights, gradients and optimizer state are fp32
-ASSUMED_PONDER_STEPS = 5  # of fresh weights; training reduces them
 CHECKPOINTS = 5  # the newest three, the best, and the one being written
 KEPT_OF_BLOCK, KEPT_OF_READ, KEPT_WITH_CHECKPOINTING = 30, 10, 8  # times the width
+OF_PONDER_STEP = 1.3  # what a later ponder step keeps of a layer, relative to the first
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +34,8 @@ class Estimate:
 def estimate(config: TrainingConfig) -> Estimate:
     """What training with `config` needs.
 
-    Activations follow a formula that was compared with six measured peaks of the full-size model (docs/experiments.md).
-    The actual need depends on how long the model ponders.
+    Activations follow a formula that was compared with measured peaks of the full-size model (docs/experiments.md), for
+    a batch that ponders to its limit, as the first ones do, in fp32 unless the settings say bf16.
     """
     parameters, activations, tokens = _of_the_lab(config) if config.task == "arithmetic" else _of_text(config)
     weights = parameters["total"] * BYTES
@@ -43,7 +43,7 @@ def estimate(config: TrainingConfig) -> Estimate:
         "weights and gradients": 2 * weights,
         "optimizer": 2 * weights,
         "GrokFast": _filter_copies(config) * weights,
-        "activations": activations * BYTES,
+        "activations": activations * (BYTES // 2 if config.precision == "bf16" else BYTES),
     }
     checkpoint = weights + memory["optimizer"] + memory["GrokFast"]
     kept = CHECKPOINTS + spread_checkpoints(checkpoint)
@@ -73,9 +73,9 @@ def _of_text(config: TrainingConfig) -> tuple[dict[str, int], int, int]:
     from cognate_core.model.head_loss import CHUNK_LOGITS
 
     positions = config.batch_size * config.train_seq_len
-    passes = config.n_layers  # layers that a token goes through
+    passes: float = config.n_layers  # layers that a token goes through
     if config.act_enabled:
-        passes += (min(ASSUMED_PONDER_STEPS, config.max_act_steps) - 1) * len(core_layers(config.n_layers))
+        passes += OF_PONDER_STEP * (config.max_act_steps - 1) * len(core_layers(config.n_layers))
     first = reading_layers(config).start
     behind_core = (
         first >= core_layers(config.n_layers).stop
@@ -91,7 +91,7 @@ def _of_text(config: TrainingConfig) -> tuple[dict[str, int], int, int]:
     # The head is computed in chunks; each segment keeps the gradient of its weights.
     head = 2 * min(positions * config.vocab_size, CHUNK_LOGITS) + segments * config.vocab_size * config.d_model
     activations = positions * kept * config.d_model + head + past
-    return count_parameters(config), activations, positions * config.gradient_accumulation_steps
+    return count_parameters(config), int(activations), positions * config.gradient_accumulation_steps
 
 
 def _of_the_lab(config: TrainingConfig) -> tuple[dict[str, int], int, int]:

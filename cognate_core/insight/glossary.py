@@ -43,6 +43,13 @@ GLOSSARY: dict[str, Term] = {
             ("held-out loss", "token", "tokenizer"),
         ),
         Term(
+            "branch",
+            "a run that continues another's checkpoint",
+            "It has the weights and optimizer of that step, and may have other settings from there on. The first run "
+            "stays as it is.",
+            ("checkpoint", "twin"),
+        ),
+        Term(
             "checkpoint",
             "a saved state to continue from",
             "Everything that training needs to continue exactly where it was, written to disk: weights, optimizer and "
@@ -223,6 +230,13 @@ GLOSSARY: dict[str, Term] = {
             "fp32 stores a number in 32 bits. bf16 stores it in 16: coarser, but faster on processors that support it.",
         ),
         Term(
+            "run archive",
+            "a run in one file",
+            "A run's settings, curves, models and the hashes of its data, for another studio. It contains no "
+            "checkpoints and no training data.",
+            ("checkpoint", "weights"),
+        ),
+        Term(
             "seed",
             "where chance begins",
             "The number that determines everything random: the first weights and the order of the text, or the words "
@@ -250,6 +264,12 @@ GLOSSARY: dict[str, Term] = {
             ("batch", "learning rate"),
         ),
         Term(
+            "sweep",
+            "the same run with different settings",
+            "Several runs that differ only in the settings that you vary. The results show which value is best.",
+            ("seed", "twin"),
+        ),
+        Term(
             "temperature",
             "adventure while it writes",
             "0: always the likeliest token. Higher: less likely tokens appear more often, and the text is more "
@@ -269,6 +289,13 @@ GLOSSARY: dict[str, Term] = {
             "It has a vocabulary of tokens and turns text into tokens and back. Each new mixture of text gets its own, "
             "trained on it (byte-level BPE).",
             ("token",),
+        ),
+        Term(
+            "twin",
+            "the same run, with or without GrokFast",
+            "A copy of a run with the same seed and data in which only GrokFast is switched on or off, for a fair "
+            "comparison.",
+            ("GrokFast", "seed"),
         ),
         Term(
             "warm-up",

@@ -85,8 +85,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
     charts += [
         _chart(
             "How wrong it is (loss)",
-            f"Lower is better. Unseen: on {'problems' if lab else 'text'} set aside from training, the honest measure. "
-            "Click a step to see what it read.",
+            f"Lower is better. Unseen: on {'problems' if lab else 'text'} set aside from training, the honest measure.",
             loss,
             wide=True,
         ),
@@ -228,8 +227,8 @@ def _accuracy(
         for run, curves, evaluations in runs
     ]
     return _chart(
-        "Right answers to problems that it never saw",
-        "Thick: held-out problems. Faint: problems that it learns from. From 95 % on, it has understood.",
+        "Right answers (thick: unseen problems, faint: those it learns from)",
+        "From 95 % on, it has understood.",
         accuracy_chart(drawn, marks, view),
         wide=True,
     )

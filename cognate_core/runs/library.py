@@ -228,7 +228,7 @@ class Library(Scheduler):
         self, kind: Literal["run", "model"], row_id: str, name: str, folder: Path, rows: Mapping[str, list[Row]]
     ) -> None:
         """Move both files and rows, or neither."""
-        entry = self._with_reserve(lambda: self.trash.put(kind, name, folder, rows))
+        entry = self._with_reserve(lambda: self.trash.put(kind, row_id, name, folder, rows))
         try:
             self._with_reserve(lambda: self.log.move_to_trash(kind, row_id, entry.id))
         except BaseException:

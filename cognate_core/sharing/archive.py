@@ -235,10 +235,10 @@ def open_archive(manager: RunManager, path: Path) -> str:
         except CognateError:
             raise
         except OSError as error:
-            raise _refused(error, f"The run archive {path.name} cannot be opened") from error
+            raise _refused(error, "The run archive cannot be opened") from error
         except Exception as error:  # a foreign file can break any reader
             why = f"{type(error).__name__}: {error}"[:200]
-            raise UnusableFile(f"{path.name} is not a complete run archive ({why}). Ask for it again.") from error
+            raise UnusableFile(f"This file is not a complete run archive ({why}). Ask for it again.") from error
         finally:
             shutil.rmtree(unpacked, ignore_errors=True)
 

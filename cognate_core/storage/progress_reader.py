@@ -44,7 +44,7 @@ class ProgressReader:
         """The run with this id. Raises NotFound if there is none."""
         rows = self._rows(f"SELECT * FROM runs WHERE id = ? AND {HERE}", run_id)
         if not rows:
-            raise NotFound("There is no run with this address. It may have been deleted.")
+            raise NotFound("There is no such run. It may have been deleted.")
         return run_of(rows[0])
 
     def runs(self, limit: int | None = None, *, statuses: Collection[RunStatus] | None = None) -> list[Run]:
@@ -88,7 +88,7 @@ class ProgressReader:
         """The runs of a sweep in the order in which they were queued. Raises NotFound if there are none."""
         rows = self._rows(f"SELECT * FROM runs WHERE group_id = ? AND {HERE} ORDER BY rowid", group_id)
         if not rows:
-            raise NotFound("There is no sweep with this address. Its runs may have been deleted.")
+            raise NotFound("There is no such sweep. Its runs may have been deleted.")
         return [run_of(row) for row in rows]
 
     def groups(self) -> list[RunGroup]:
@@ -308,7 +308,7 @@ class ProgressReader:
         rows = self._rows(f"SELECT models.*, runs.name AS run_name FROM {MODELS_HERE} WHERE models.id = ?", model_id)
         if rows:
             return model_of(rows[0])
-        raise NotFound("There is no model with this address. It may have been deleted.")
+        raise NotFound("There is no such model. It may have been deleted.")
 
     def training_seconds(self, run: Run) -> float | None:
         """Total training time of all models of a run, in seconds; None while unknown."""

@@ -42,8 +42,9 @@ class Trash:
         self._home = home.resolve()
         self._folder = self._home / "trash"
 
-    def put(self, kind: Literal["run", "model"], name: str, folder: Path, rows: Rows) -> TrashEntry:
+    def put(self, kind: Literal["run", "model"], own_id: str, name: str, folder: Path, rows: Rows) -> TrashEntry:
         """Move `folder` into the trash, whole or not at all. Even if the folder is already gone, an entry is made.
+        Its id is `own_id`, the run's or model's, unless that is taken.
 
         Raises:
             StorageError: it is outside the data folder, is a symbolic link, or cannot be moved.
@@ -52,7 +53,8 @@ class Trash:
         if folder.is_symlink() or not resolved.is_relative_to(self._home) or resolved == self._home:
             raise StorageError(f"{folder.name} is outside the studio's data folder and is not deleted.")
         origin = resolved.relative_to(self._home).as_posix()
-        entry = TrashEntry(uuid.uuid4().hex[:12], kind, name, origin, utc_now(), rows)
+        free = not (self._folder / own_id).exists()
+        entry = TrashEntry(own_id if free else uuid.uuid4().hex[:12], kind, name, origin, utc_now(), rows)
         place = self._folder / entry.id
         try:
             place.mkdir(parents=True)

@@ -59,7 +59,8 @@ def show_needs(place: DeltaGenerator, config: TrainingConfig, report: dict[str, 
 
 
 def _memory_help(needs: Estimate) -> str:
-    return "An estimate. " + ", ".join(f"{what}: {size(count)}" for what, count in needs.memory_bytes.items())
+    parts = ", ".join(f"{what}: {size(count)}" for what, count in needs.memory_bytes.items())
+    return f"An estimate. With bf16 numbers, activations take half. {parts}"
 
 
 def time_estimate_of(manager: RunManager, config: TrainingConfig, models: int) -> TimeEstimate | None:

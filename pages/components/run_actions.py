@@ -37,13 +37,11 @@ def active_buttons(manager: RunManager, run: Run) -> None:
         help="Ends training now and keeps the model as it is.",
     ):
         act(manager.stop, run.id)
-    if st.button(
-        "Cancel",
-        icon=":material/cancel:",
-        disabled=fixed or run.status is RunStatus.CANCELLING,
-        help="Ends training now, without saving the model in training.",
-    ):
-        act(manager.cancel, run.id)
+    # Not a dialog, which the next redraw would close: this part of the page is redrawn every few seconds.
+    with st.popover("Cancel", icon=":material/cancel:", disabled=fixed or run.status is RunStatus.CANCELLING):
+        st.write("Training ends now. The model in training is not saved, and the run cannot be resumed.")
+        if st.button("Cancel this run", type="primary", icon=":material/cancel:", disabled=fixed):
+            act(manager.cancel, run.id)
 
 
 RELATION_WORDS = {
@@ -104,7 +102,7 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
                 st.switch_page(page_called("compare"), query_params={"runs": f"{run.id},{twin}"})
         hand_on_buttons(manager, run, model_name)
         if run.status.is_active or run.status is RunStatus.QUEUED:
-            return  # this part of the page is redrawn every few seconds, which would close a dialog
+            return  # as above, no dialogs
         if st.button("Rename", icon=":material/edit:", disabled=fixed, type="tertiary"):
             rename(manager, run)
         if st.button("Delete this run", icon=":material/delete:", disabled=fixed, type="tertiary"):

@@ -106,7 +106,7 @@ def open_archive_field(manager: RunManager) -> None:
         if file is None:
             return
         with tempfile.TemporaryDirectory() as folder, st.spinner("Checking the archive"):
-            path = Path(folder) / f"{file_name(file.name.removesuffix('.zip'))}.zip"
+            path = Path(folder) / "run.zip"
             replace_durably(path, file.getbuffer().tobytes())
             try:
                 run_id = open_archive(manager, path)

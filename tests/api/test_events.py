@@ -344,7 +344,7 @@ def test_a_run_that_ended_long_ago_says_so_at_once(
 
 
 def test_refusals_are_sentences(studio: RunManager, client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    unknown = (4404, "There is no run with this address. It may have been deleted.")
+    unknown = (4404, "There is no such run. It may have been deleted.")
     assert refusal(client, "/v1/runs/none/events") == unknown
     assert refusal(client, "/v1/runs/none/events?after=5") == unknown
     for after in ("x", "-1", "1.5", "", "²", "9" * 50):

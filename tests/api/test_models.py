@@ -104,7 +104,7 @@ def test_a_deleted_model_is_gone_and_lies_in_the_trash(client: TestClient, text_
     for answer in (client.get(f"models/{text_model}"), client.delete(f"models/{text_model}")):
         assert answer.status_code == 404
         assert answer.headers["content-type"] == "application/problem+json"
-        assert "no model with this address" in answer.json()["detail"]
+        assert "no such model" in answer.json()["detail"]
     assert client.get("trash").json()["items"][0]["restored_id"] == text_model
 
 

@@ -222,7 +222,7 @@ def test_what_is_not_there_is_not_found(api: TestClient) -> None:
         body = {"PATCH": {"name": "n"}}.get(method, {"places": 1} if path == "/move" else None)
         answer = api.request(method, f"/v1/runs/nobody{path}", json=body)
         assert (answer.status_code, path) == (404, path)
-        assert answer.json()["detail"] == "There is no run with this address. It may have been deleted."
+        assert answer.json()["detail"] == "There is no such run. It may have been deleted."
     assert api.get("/v1/nothing").status_code == 404
 
 

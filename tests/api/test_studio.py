@@ -181,6 +181,16 @@ def test_the_schema_says_which_operations_need_the_token(whole: TestClient) -> N
     assert [each["url"] for each in schema["servers"]] == [".."]  # of its own address
 
 
+def test_the_examples_on_the_page_can_be_sent(api: TestClient, studio: RunManager) -> None:
+    schema = api.get("/v1/openapi.json").json()
+    bodies = {name: body["example"] for name, body in schema["components"]["schemas"].items() if "example" in body}
+    assert set(bodies) == {"NewRun", "NewSweep", "Settings", "TimeEstimateRequest"}
+    for path, name in (("estimates", "Settings"), ("runs", "NewRun"), ("sweeps", "NewSweep")):
+        assert api.post(f"/v1/{path}", json=bodies[name]).is_success
+    for run in studio.log.runs():
+        studio.cancel(run.id)
+
+
 # The token
 
 

@@ -13,7 +13,7 @@ from cognate_core.runs import database_path
 from cognate_core.storage.progress_reader import ProgressReader
 from tests.bench.pages import start_run, wait_for_status
 from tests.bench.timing import heading, line
-from tests.browser.studio import Studio, launch_chromium, let_in, running_studio, wait_until_idle
+from tests.browser.studio import Studio, cancel, launch_chromium, let_in, running_studio, wait_until_idle
 from tests.faults.large_home import LONG_RUN, LONG_RUN_NAME, make_large_home
 
 PAGES = {
@@ -63,7 +63,7 @@ def steps_to_the_screen(browser: Browser, folder: Path) -> None:
         start_run(page, studio, 100_000)
         wait_for_status(reader, "training")
         delays = sorted(delays_to_the_screen(page, studio, reader, SEEN_STEPS))
-        page.get_by_role("button", name="Cancel").click()
+        cancel(page)
         wait_for_status(reader, "cancelled")
     line("a trained step on the screen, median", f"{statistics.median(delays):.2f} s", f"{len(delays)} steps")
     line("a trained step on the screen, 19 of 20", f"{delays[int(0.95 * len(delays))]:.2f} s", "below 1.5 s")

@@ -10,9 +10,9 @@ import time
 import torch
 
 from cognate_core.config import TrainingConfig
-from cognate_core.data.recall import RecallTask
 from cognate_core.model import CognateModel
 from tests.bench.timing import heading, line
+from tests.recall_task import RecallTask
 
 TASK = RecallTask()
 STEPS, BATCH, LEARNING_RATE = 150, 16, 2e-3

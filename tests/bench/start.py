@@ -19,7 +19,7 @@ from cognate_core.runs import RunManager, database_path
 from cognate_core.storage.progress_reader import ProgressReader
 from tests.bench.pages import wait_for_status
 from tests.bench.timing import heading, line
-from tests.browser.studio import launch_chromium, let_in, running_studio, wait_until_idle
+from tests.browser.studio import cancel, launch_chromium, let_in, running_studio, wait_until_idle
 
 SETTLE_SECONDS = 20.0  # a spare worker has loaded its libraries, also on a busy machine
 STEPS = 1000  # more than there is time for
@@ -107,7 +107,7 @@ def on_the_page(folder: Path) -> None:
         page.wait_for_function("document.querySelector('.js-plotly-plot')?.data?.some(t => t.name === 'training')")
         seen = time.perf_counter() - start
         line("from pressing Start to the first point on the screen", f"{seen:.2f} s", "below 4 s on two idle cores")
-        page.get_by_role("button", name="Cancel").click()
+        cancel(page)
         wait_for_status(ProgressReader(database_path(studio.home)), "cancelled")
         browser.close()
 

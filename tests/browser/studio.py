@@ -142,6 +142,12 @@ def wait_until_idle(page: Page) -> None:
     expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
 
 
+def cancel(page: Page) -> None:
+    """Cancel the run that Monitor shows."""
+    page.get_by_role("button", name="Cancel").first.click()
+    page.get_by_role("button", name="Cancel this run").click()
+
+
 def choose_file(page: Page, file: Path | FilePayload, place: int = 0) -> None:
     """Choose a file in the page's field number `place`. A field that does not listen yet forgets what it is given."""
     field = page.locator("input[type=file]").nth(place)

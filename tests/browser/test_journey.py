@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from cognate_core.inference.playground import Playground
 from cognate_core.labels import WORD_JOINER
-from tests.browser.studio import Studio, choose_file, download, wait_until_idle
+from tests.browser.studio import Studio, cancel, choose_file, download, wait_until_idle
 
 pytestmark = pytest.mark.browser
 
@@ -168,7 +168,7 @@ def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: S
     page.get_by_role("button", name="Cancel").wait_for()
     assert page.locator("h1").inner_text().replace(WORD_JOINER, "") == name
 
-    page.get_by_role("button", name="Cancel").click()
+    cancel(page)
     expect(page.get_by_text(re.compile("Ended .* Cancelled"))).to_be_visible()
     page.goto(studio.url)
     wait_until_idle(page)

@@ -243,7 +243,7 @@ class TestResume:
         assert (result.exit_code, result.stdout) == (0, "[]\n")
 
     def test_a_run_that_is_not_there_is_told_as_a_sentence(self, cognate: Cognate) -> None:
-        assert_refused(cognate("resume", "gone"), "There is no run")
+        assert_refused(cognate("resume", "gone"), "There is no such run")
 
     def test_a_run_that_has_come_to_its_end_is_told_as_a_sentence(
         self, cognate: Cognate, ended_run: Callable[..., str]
@@ -288,11 +288,11 @@ class TestArchive:
     def test_what_cannot_be_done_is_told_as_a_sentence(
         self, cognate: Cognate, ended_run: Callable[..., str], home: Path, tmp_path: Path
     ) -> None:
-        assert_refused(cognate("archive", "save", "gone", tmp_path / "x.zip"), "There is no run with this address.")
+        assert_refused(cognate("archive", "save", "gone", tmp_path / "x.zip"), "There is no such run.")
         run_id = ended_run("done")
         assert_refused(cognate("archive", "save", run_id, tmp_path / "x.zip"), "The run has no finished model")
         assert_refused(cognate("archive", "open", tmp_path / "x.zip"), "The file x.zip cannot be opened")
-        assert_refused(cognate("archive", "verify", "gone"), "There is no run with this address.")
+        assert_refused(cognate("archive", "verify", "gone"), "There is no such run.")
         with contextlib.closing(sqlite3.connect(database_path(home))) as database, database:
             database.execute("UPDATE runs SET status = 'paused'")
         assert_refused(cognate("archive", "verify", run_id), "nothing to compare a repetition", "It is paused.")

@@ -104,11 +104,8 @@ class TestOneRun:
         assert there("rename", ended, "Called otherwise").exit_code == 0
         assert elsewhere.manager.log.run(ended).name == "Called otherwise"
         assert there("delete", ended).exit_code == 0
-        assert_refused(there("show", ended), "There is no run with this address.")
-        (entry,) = (
-            each for each in json.loads(there("trash", "list", "--json").stdout) if each["restored_id"] == ended
-        )
-        assert "Called otherwise is back." in there("trash", "put-back", entry["id"]).stderr
+        assert_refused(there("show", ended), "There is no such run.")
+        assert "Called otherwise is back." in there("trash", "put-back", ended).stderr
         assert there("delete", ended).exit_code == 0
         assert "Called otherwise" in there("trash", "list").stdout
         (entry,) = (
@@ -213,7 +210,7 @@ class TestOneModel:
     def test_is_deleted(self, there: Cognate, elsewhere: Studio, ended: str) -> None:
         (model,) = json.loads(there("models", "--run", ended, "--json").stdout)
         assert there("model", "delete", model["id"]).exit_code == 0
-        assert_refused(there("model", "show", model["id"]), "There is no model")
+        assert_refused(there("model", "show", model["id"]), "There is no such model")
 
 
 class TestData:

@@ -42,4 +42,4 @@ def test_a_model_that_is_not_there_is_not_published(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 30)
     answer = runner.invoke(app, ["model", "publish", "none", "somebody/model"])
     assert answer.exit_code == 2
-    assert "no model" in answer.stderr
+    assert "no such model" in answer.stderr

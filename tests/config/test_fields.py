@@ -41,7 +41,7 @@ def test_just_outside_the_range_is_refused(name: str) -> None:
     [
         ("max_steps", "1 to 10,000,000"),
         ("seed", "0 to 2,147,483,647"),
-        ("learning_rate", "above 0 to 1"),
+        ("learning_rate", "above 0, up to 1"),
         ("beta1", "0 to below 1"),
         ("max_grad_norm", "0 to 1,000"),
         ("precision", ""),

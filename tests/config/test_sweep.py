@@ -92,7 +92,7 @@ class TestGrid:
             ({"learning_rate": ""}, "learning_rate", "needs values"),
             ({"learning_rate": []}, "learning_rate", "needs values"),
             ({"learning_rate": "0.1, fast"}, "learning_rate", "must be a number"),
-            ({"learning_rate": [0.1, 7]}, "learning_rate", "above 0 to 1"),
+            ({"learning_rate": [0.1, 7]}, "learning_rate", "above 0, up to 1"),
             ({"learning_rate": "0.1, 1e-1"}, "learning_rate", "0.1 twice"),
             ({"output_dir": ["a", "b"]}, "output_dir", "does not affect training"),
             ({"save_steps": [1, 2]}, "save_steps", "does not affect training"),
@@ -195,7 +195,7 @@ class TestDraws:
         ("wanted", "draws", "field", "words"),
         [
             ({"learning_rate": "1e-3 to 1e-4"}, 2, "learning_rate", "must end above"),
-            ({"learning_rate": "1e-3 to 7"}, 2, "learning_rate", "above 0 to 1"),
+            ({"learning_rate": "1e-3 to 7"}, 2, "learning_rate", "above 0, up to 1"),
             ({"learning_rate": "low to high"}, 2, "learning_rate", "must be a number"),
             ({"weight_decay": Range(0, 1, log=True)}, 2, "weight_decay", "above 0"),
             ({"precision": "fp32 to bf16"}, 2, "precision", "is not a number"),

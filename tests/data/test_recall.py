@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cognate_core.data.recall import FACT, FIRST_FILLER, QUESTION, RecallTask
+from tests.recall_task import FACT, FIRST_FILLER, QUESTION, RecallTask
 
 
 @st.composite

@@ -19,7 +19,7 @@ from cognate_core.runs import database_path
 from cognate_core.storage.progress_reader import ProgressReader
 from tests.bench.pages import start_run
 from tests.bench.viewers import VIEWERS, ask_for_news
-from tests.browser.studio import Studio, let_in, new_context, running_studio
+from tests.browser.studio import Studio, cancel, let_in, new_context, running_studio
 from tests.faults.times import Tally, times
 from tests.waiting import LONG, until
 
@@ -56,6 +56,6 @@ def test_twenty_viewers_all_see_a_run_go_on(chromium: Browser, tmp_path: Path, t
             asked = [pool.submit(updates_of, studio, address) for _ in range(VIEWERS - 1)]
             heard = [each.result() for each in asked]
         until(lambda: points(page) > before, "a new point")
-        page.get_by_role("button", name="Cancel").click()
+        cancel(page)
     tally(f"{VIEWERS} viewers", tried=VIEWERS, survived=len(heard) + 1, lost=f"{sum(heard)} updates, no error")
     assert heard == [UPDATES] * (VIEWERS - 1)

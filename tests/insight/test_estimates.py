@@ -59,6 +59,19 @@ def test_pondering_and_memory_take_more_memory(tiny_config: TrainingConfig, part
     assert with_it.parameters["total"] > needs(plain).parameters["total"]
 
 
+def test_the_first_batches_ponder_to_the_limit_and_need_memory_for_it(tiny_config: TrainingConfig) -> None:
+    some = [
+        needs(tiny_config, act_enabled=True, max_act_steps=most, act_inference_steps=2).memory_bytes["activations"]
+        for most in (2, 8, 16)
+    ]
+    assert some[2] - some[1] > some[1] - some[0] > 0
+
+
+def test_activations_in_bf16_take_half(tiny_config: TrainingConfig) -> None:
+    whole, half = (needs(tiny_config, precision=each).memory_bytes for each in ("fp32", "bf16"))
+    assert 2 * half["activations"] == whole["activations"] and half["optimizer"] == whole["optimizer"]
+
+
 def test_computing_twice_takes_less_memory(tiny_config: TrainingConfig) -> None:
     less = needs(tiny_config, gradient_checkpointing=True)
     assert less.memory_bytes["activations"] < needs(tiny_config).memory_bytes["activations"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cognate_core.data.recall import RecallTask
 from tests.bench.recall import CONFIG, accuracy, trained
+from tests.recall_task import RecallTask
 
 TASK = RecallTask(facts=3)
 SMALL = CONFIG.with_overrides({"n_layers": 2})

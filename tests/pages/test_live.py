@@ -285,9 +285,7 @@ def test_an_unknown_run_is_told_in_a_sentence(run: str, name: str) -> None:
     for query in asked:
         refused = response("/live", OWN, **query)
         assert refused.status_code == 404
-        assert (
-            json.loads(bytes(refused.body))["problem"] == "There is no run with this address. It may have been deleted."
-        )
+        assert json.loads(bytes(refused.body))["problem"] == "There is no such run. It may have been deleted."
 
 
 def test_an_unknown_model_has_empty_charts(run: str) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from cognate_core.config import TrainingConfig
@@ -25,7 +27,7 @@ def test_without_a_run_it_says_what_to_do(studio: RunManager) -> None:
 
 
 def test_an_address_without_a_run_is_told(studio: RunManager) -> None:
-    assert "There is no run with this address" in texts(open_page("monitor", run="nonsense"))
+    assert "There is no such run" in texts(open_page("monitor", run="nonsense"))
 
 
 def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: RunManager) -> None:
@@ -129,8 +131,20 @@ def test_stop_and_cancel_reach_the_run(studio: RunManager, tiny_config: Training
     page = open_page("monitor", run=run_id)
     next(button for button in page.button if button.label == "Stop and save").click().run()
     assert studio.log.run(run_id).status is RunStatus.STOPPING
-    next(button for button in page.button if button.label == "Cancel").click().run()
+    next(button for button in page.button if button.label == "Cancel this run").click().run()
     assert studio.log.run(run_id).status is RunStatus.CANCELLING
+
+
+@pytest.mark.parametrize(("names", "shown"), [(["m"], 1), (["m", "n"], 26)])
+def test_the_bar_agrees_with_the_step_of_one_model(
+    studio: RunManager, tiny_config: TrainingConfig, names: list[str], shown: int
+) -> None:
+    run_id = studio.log.create_run("r1", "mine", tiny_config, names, studio.home, None)
+    studio.log.claim(run_id)
+    known: dict[str, Any] = {"progress": 0.26, "message": "Training m", "step": 4, "total_steps": 400}
+    studio.log.set_status(run_id, RunStatus.TRAINING, **known)
+    (bar,) = open_page("monitor", run=run_id).get("progress")
+    assert (bar.proto.value, bar.proto.text) == (shown, "Training m")
 
 
 # What a run was made of, and what was promised of it

@@ -225,8 +225,8 @@ def test_another_runs_settings_with_a_remedy(trained_studio: RunManager, monkeyp
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ({"from": "nonsense"}, "There is no run with this address"),
-        ({"from": "<b>"}, "There is no run with this address"),
+        ({"from": "nonsense"}, "There is no such run"),
+        ({"from": "<b>"}, "There is no such run"),
         ({"settings": "../../etc/passwd"}, "were not found"),
         ({"settings": "0123456789abcdef"}, "were not found"),
     ],

@@ -159,7 +159,7 @@ def test_cancelling_a_group_takes_out_what_waits_and_ends_what_goes(studio: RunM
     assert statuses(studio, group_id) == [RunStatus.CANCELLED] * 3
     assert RunStatus.CANCELLED not in statuses(studio, other_id)
     assert studio.cancel_group(group_id) == 0
-    with pytest.raises(RunError, match="no sweep"):
+    with pytest.raises(RunError, match="no such sweep"):
         studio.cancel_group("nowhere")
 
 

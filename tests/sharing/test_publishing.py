@@ -319,7 +319,7 @@ def test_a_changed_or_missing_file_is_not_published(published: Published, monkey
     (published.folder / "config.json").unlink()
     with pytest.raises(StorageError, match="no longer there"):
         publish_model(published.log, store, "model1", "ada/mine")
-    with pytest.raises(RunError, match="no model"):
+    with pytest.raises(RunError, match="no such model"):
         publish_model(published.log, store, "gone", "ada/mine")
 
 

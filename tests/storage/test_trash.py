@@ -73,7 +73,7 @@ def entry_file(home: Path, entry_id: str) -> Path:
 
 class TestPut:
     def test_moves_the_folder_byte_for_byte_and_says_what_it_was(self, trash: Trash, home: Path, run: Path) -> None:
-        entry = trash.put("run", "Mine", run, ROWS)
+        entry = trash.put("run", "r1", "Mine", run, ROWS)
         assert not run.exists()
         assert run.parent.is_dir()
         assert files_in(home / "trash" / entry.id / "content") == CONTENTS
@@ -82,7 +82,7 @@ class TestPut:
         assert json.loads(entry_file(home, entry.id).read_text())["rows"] == ROWS
 
     def test_of_a_folder_that_is_gone_is_none_the_less_an_entry(self, trash: Trash, home: Path) -> None:
-        entry = trash.put("run", "Mine", home / "runs" / "gone", ROWS)
+        entry = trash.put("run", "r1", "Mine", home / "runs" / "gone", ROWS)
         assert trash.entries() == [entry]
         assert not (home / "trash" / entry.id / "content").exists()
         assert trash.put_back(entry.id) == entry
@@ -90,12 +90,18 @@ class TestPut:
         trash.remove(entry.id)
         assert trash.entries() == []
 
+    def test_gives_the_entry_the_id_of_the_run_unless_it_is_taken(self, trash: Trash, home: Path, run: Path) -> None:
+        first = trash.put("run", "r1", "Mine", run, ROWS)
+        second = trash.put("run", "r1", "Mine", home / "runs" / "gone", ROWS)
+        assert first.id == "r1" != second.id
+        assert files_in(home / "trash" / "r1" / "content") == CONTENTS
+
     @pytest.mark.parametrize("name", HOSTILE)
     def test_takes_a_name_for_a_label_and_never_for_a_path(
         self, trash: Trash, home: Path, run: Path, tmp_path: Path, name: str
     ) -> None:
         rows = {"runs": [{"name": name}]}
-        entry = trash.put("run", name, run, rows)
+        entry = trash.put("run", "r1", name, run, rows)
         (found,) = trash.entries()
         assert (found.name, found.rows) == (name, rows)
         assert {path.name for path in tmp_path.iterdir()} == {"home"}
@@ -119,26 +125,26 @@ class TestPut:
             "a link out": home / "out",
         }[way]
         with pytest.raises(StorageError, match=r"is outside the studio's data folder and is not deleted\.$"):
-            trash.put("run", "Mine", folder, ROWS)
+            trash.put("run", "r1", "Mine", folder, ROWS)
         assert files_in(outside) == files_in(run) == CONTENTS
         assert trash.entries() == []
 
     @pytest.mark.parametrize("name", [".", "runs/..", "../home", "runs/../../home"])
     def test_refuses_the_data_folder_itself(self, trash: Trash, home: Path, name: str) -> None:
         with pytest.raises(StorageError, match="is not deleted"):
-            trash.put("run", "Mine", home / name, ROWS)
+            trash.put("run", "r1", "Mine", home / name, ROWS)
         assert (home / "studio.sqlite").read_text() == "everything"
 
     def test_refuses_a_folder_beside_home_that_begins_like_it(self, trash: Trash, home: Path) -> None:
         beside = a_folder(home.with_name("home-2"))
         with pytest.raises(StorageError, match="is not deleted"):
-            trash.put("run", "Mine", beside, ROWS)
+            trash.put("run", "r1", "Mine", beside, ROWS)
         assert files_in(beside) == CONTENTS
 
     def test_refuses_the_trash_itself_and_keeps_what_is_in_it(self, trash: Trash, home: Path, run: Path) -> None:
-        kept = trash.put("run", "Mine", run, ROWS)
+        kept = trash.put("run", "r1", "Mine", run, ROWS)
         with pytest.raises(StorageError, match="cannot be moved to the trash"):
-            trash.put("run", "All", home / "trash", ROWS)
+            trash.put("run", "r1", "All", home / "trash", ROWS)
         assert trash.entries() == [kept]
         assert files_in(home / "trash" / kept.id / "content") == CONTENTS
 
@@ -151,7 +157,7 @@ class TestPut:
 
         monkeypatch.setattr(trash_module, what, refuse)
         with pytest.raises(StorageError, match=r"^The files of Mine cannot be moved to the trash \(No space left"):
-            trash.put("run", "Mine", run, ROWS)
+            trash.put("run", "r1", "Mine", run, ROWS)
         assert files_in(run) == CONTENTS
         assert trash.entries() == []
         assert list((home / "trash").iterdir()) == []
@@ -159,7 +165,7 @@ class TestPut:
     def test_a_home_below_a_link_is_the_same_home(self, home: Path, run: Path, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").symlink_to(home)
         trash = Trash(tmp_path / "elsewhere")
-        entry = trash.put("run", "Mine", tmp_path / "elsewhere" / "runs" / "r1", ROWS)
+        entry = trash.put("run", "r1", "Mine", tmp_path / "elsewhere" / "runs" / "r1", ROWS)
         assert entry.origin == "runs/r1"
         assert Trash(home).put_back(entry.id) == entry
         assert files_in(run) == CONTENTS
@@ -169,7 +175,7 @@ class TestEntries:
     def test_are_the_newest_first(self, trash: Trash, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for day in (2, 9, 5):
             monkeypatch.setattr(trash_module, "utc_now", lambda day=day: f"2026-01-0{day}T00:00:00.000+00:00")
-            trash.put("model", f"of day {day}", home / "runs" / str(day), {})
+            trash.put("model", "m1", f"of day {day}", home / "runs" / str(day), {})
         assert [entry.name for entry in trash.entries()] == ["of day 9", "of day 5", "of day 2"]
 
     def test_of_a_trash_that_never_was_are_none(self, trash: Trash, home: Path) -> None:
@@ -197,7 +203,7 @@ class TestEntries:
     def test_that_cannot_be_read_are_left_out_and_harm_no_other(
         self, trash: Trash, home: Path, run: Path, content: bytes | None
     ) -> None:
-        entry = trash.put("run", "Mine", run, ROWS)
+        entry = trash.put("run", "r1", "Mine", run, ROWS)
         broken = home / "trash" / "x"
         broken.mkdir()
         if content is None:
@@ -217,7 +223,7 @@ class TestEntries:
         self, trash: Trash, home: Path, run: Path, outside: Path, name: str
     ) -> None:
         """A file that was tampered with, or copied with its folder, must not lead out of its place."""
-        entry = trash.put("run", "Mine", home / "runs" / "gone", ROWS)
+        entry = trash.put("run", "r1", "Mine", home / "runs" / "gone", ROWS)
         path = entry_file(home, entry.id)
         path.write_text(json.dumps({**json.loads(path.read_text()), "id": name}))
         for act in (trash.put_back, trash.remove):
@@ -233,7 +239,7 @@ class TestEntries:
 
 class TestPutBack:
     def test_moves_it_to_where_it_lay_byte_for_byte(self, trash: Trash, home: Path, run: Path) -> None:
-        entry = trash.put("model", "m", run / "model", ROWS)
+        entry = trash.put("model", "m1", "m", run / "model", ROWS)
         assert files_in(run) == {"log": b""}
         assert trash.put_back(entry.id) == entry
         assert files_in(run) == CONTENTS
@@ -243,8 +249,8 @@ class TestPutBack:
         assert files_in(run) == CONTENTS
 
     def test_makes_the_folders_above_it_again(self, trash: Trash, home: Path, run: Path) -> None:
-        model = trash.put("model", "m", run / "model", ROWS)
-        trash.put("run", "r", run, ROWS)
+        model = trash.put("model", "m1", "m", run / "model", ROWS)
+        trash.put("run", "r1", "r", run, ROWS)
         trash.put_back(model.id)
         assert files_in(run / "model") == {
             name.removeprefix("model/"): content for name, content in CONTENTS.items() if name.startswith("model/")
@@ -254,7 +260,7 @@ class TestPutBack:
     def test_refuses_a_place_that_is_taken_and_changes_nothing(
         self, trash: Trash, home: Path, run: Path, what: str
     ) -> None:
-        entry = trash.put("run", "Mine", run, ROWS)
+        entry = trash.put("run", "r1", "Mine", run, ROWS)
         if what == "a file":
             run.write_text("new")
         else:
@@ -270,7 +276,7 @@ class TestPutBack:
 
     @pytest.mark.parametrize("origin", ["../outside2", "/tmp/cognate-test-of-the-trash", "runs/../../x", "link/x"])
     def test_refuses_a_place_outside(self, trash: Trash, home: Path, run: Path, outside: Path, origin: str) -> None:
-        entry = trash.put("run", "Mine", run, ROWS)
+        entry = trash.put("run", "r1", "Mine", run, ROWS)
         (home / "link").symlink_to(outside)
         path = entry_file(home, entry.id)
         path.write_text(json.dumps({**json.loads(path.read_text()), "origin": origin}))
@@ -282,7 +288,7 @@ class TestPutBack:
     def test_that_the_disk_refuses_is_told_and_it_stays_in_the_trash(
         self, trash: Trash, home: Path, run: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        entry = trash.put("run", "Mine", run, ROWS)
+        entry = trash.put("run", "r1", "Mine", run, ROWS)
 
         def refuse(path: Path, target: Path) -> None:
             raise PermissionError("Permission denied")
@@ -296,7 +302,7 @@ class TestPutBack:
 
     @pytest.mark.parametrize("entry_id", ["", ".", "..", "../runs", "/", "gone", "a\0b", "*"])
     def test_and_remove_know_only_what_is_there(self, trash: Trash, home: Path, run: Path, entry_id: str) -> None:
-        kept = trash.put("run", "Mine", home / "runs" / "other", ROWS)
+        kept = trash.put("run", "r1", "Mine", home / "runs" / "other", ROWS)
         for act in (trash.put_back, trash.remove):
             with pytest.raises(RunError, match=r"^This is no longer in the trash\.$"):
                 act(entry_id)
@@ -306,8 +312,8 @@ class TestPutBack:
 
 class TestRemove:
     def test_removes_one_entry_for_good_and_no_other(self, trash: Trash, home: Path, run: Path) -> None:
-        first = trash.put("run", "Mine", run, ROWS)
-        second = trash.put("run", "Mine", a_folder(run), ROWS)
+        first = trash.put("run", "r1", "Mine", run, ROWS)
+        second = trash.put("run", "r1", "Mine", a_folder(run), ROWS)
         trash.remove(first.id)
         assert trash.entries() == [second]
         assert [path.name for path in (home / "trash").iterdir()] == [second.id]
@@ -317,7 +323,7 @@ class TestRemove:
     def test_does_not_follow_a_link_out_of_the_trash(self, trash: Trash, home: Path, run: Path, outside: Path) -> None:
         (run / "link").symlink_to(outside)
         os.link(outside / "log", run / "hard link")
-        entry = trash.put("run", "Mine", run, ROWS)
+        entry = trash.put("run", "r1", "Mine", run, ROWS)
         trash.remove(entry.id)
         assert not (home / "trash" / entry.id).exists()
         assert files_in(outside) == CONTENTS
@@ -340,7 +346,7 @@ def test_whatever_is_done_each_run_is_in_one_place_or_removed(
         who = str(number)
         if action == "put" and who in there:
             there.remove(who)
-            deleted[who] = trash.put("run", who, home / "runs" / who, {}).id
+            deleted[who] = trash.put("run", "r1", who, home / "runs" / who, {}).id
         elif action == "put back" and who in deleted:
             trash.put_back(deleted[who])
             trash.remove(deleted.pop(who))

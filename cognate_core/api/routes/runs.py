@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from cognate_core.api.requests import GetManager, GetUploads, Input, Items, Page, RunId, part
 from cognate_core.api.routes.settings import Settings
@@ -76,7 +76,9 @@ class RunsQuery(Page):
 class NewRun(Settings):
     """A run to start."""
 
-    name: str = Field(max_length=200, description="The run's name.", examples=["My first model"])
+    model_config = ConfigDict(json_schema_extra={"example": {"name": "My first model", "preset": "first-run"}})
+
+    name: str = Field(max_length=200, description="The run's name.")
     copy_of: str | None = Field(
         None, max_length=64, description="Instead of preset and config: the id of a run to copy the settings from."
     )

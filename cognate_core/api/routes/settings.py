@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from cognate_core.api.requests import GetManager, GetOwner, GetUploads, Input, Uploads
 from cognate_core.config import TrainingConfig
@@ -27,13 +27,13 @@ class Settings(Input):
     """The source of the settings: a preset or a config, plus single settings that replace theirs. All others take
     their defaults."""
 
-    preset: str | None = Field(None, max_length=80, description="The name of a preset.", examples=["first-run"])
+    model_config = ConfigDict(json_schema_extra={"example": {"preset": "first-run", "settings": {"max_steps": 100}}})
+
+    preset: str | None = Field(None, max_length=80, description="The name of a preset.")
     config: dict[str, Any] | str | None = Field(
         None, description="Instead of a preset: settings as an object, or as TOML (`cognate presets NAME` prints one)."
     )
-    settings: dict[str, Any] = Field(
-        {}, max_length=200, description="Single settings that replace the others.", examples=[{"max_steps": 100}]
-    )
+    settings: dict[str, Any] = Field({}, max_length=200, description="Single settings that replace the others.")
 
     def to_config(self, files: Uploads, base: TrainingConfig | None = None) -> TrainingConfig:
         """The complete settings. `base`: used if neither a preset nor a config is given.

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Response
 from fastapi import Path as InPath
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from cognate_core.api.requests import GetManager, GetUploads
 from cognate_core.api.routes.figures import Figure
@@ -26,10 +26,14 @@ Values = list[Any] | Annotated[str, Field(max_length=1000)]
 class NewSweep(Settings):
     """Settings to vary: each combination of the grid, with each draw from the ranges."""
 
-    name: str = Field(max_length=200, description="The sweep's name.", examples=["Which rate?"])
-    grid: dict[str, Values] = Field(
-        {}, max_length=20, description="The values of each setting.", examples=[{"learning_rate": [1e-3, 3e-4]}]
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"name": "Which rate?", "preset": "first-run", "grid": {"learning_rate": [1e-3, 3e-4]}}
+        }
     )
+
+    name: str = Field(max_length=200, description="The sweep's name.")
+    grid: dict[str, Values] = Field({}, max_length=20, description="The values of each setting.")
     ranges: dict[str, Values] = Field(
         {}, max_length=20, description='The range of each setting to draw from: "1e-4 to 1e-2", or values.'
     )

@@ -152,7 +152,7 @@ class TestEvents:
         assert len(tried) == 4
 
     def test_of_a_run_that_is_not_there(self, studio: Client) -> None:
-        with pytest.raises(NotFound, match="There is no run with this address"):
+        with pytest.raises(NotFound, match="There is no such run"):
             next(studio.events("gone"))
 
 

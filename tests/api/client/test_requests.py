@@ -30,7 +30,7 @@ class TestRuns:
         assert studio.rename(run["id"], "Second")["name"] == "Second"
         assert next(row["name"] for row in studio.runs(status="completed")) == "Second"
         studio.delete(run["id"])
-        with pytest.raises(NotFound, match="There is no run with this address"):
+        with pytest.raises(NotFound, match="There is no such run"):
             studio.run(run["id"])
         (entry,) = [each for each in studio.trash() if each["name"] == "Second"]
         assert studio.restore(entry["id"])["restored_id"] == run["id"]

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import pytest
 from playwright.sync_api import BrowserContext, Dialog, Locator, Page, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
@@ -38,9 +37,6 @@ from cognate_core.training.trainer import model_folder
 from tests.browser.studio import wait_until_idle
 from tests.faults.hostile import NAMES
 from tests.faults.times import Tally, times
-
-pytestmark = pytest.mark.slow
-
 
 HARMLESS = "Harmless"
 
@@ -228,7 +224,7 @@ def fill(home: Path, names: Sequence[str]) -> list[Kept]:
             progress=1.0,
         )
         if name != HARMLESS:
-            trash.put("run", name, home / "runs" / "was-deleted", {})  # whose files are gone, as can be
+            trash.put("run", "r1", name, home / "runs" / "was-deleted", {})  # whose files are gone, as can be
     log.close()
     return kept
 

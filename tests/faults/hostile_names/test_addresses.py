@@ -24,6 +24,8 @@ from tests.faults.hostile_names.naming import (
 from tests.faults.times import SOAK, Tally, times
 from tests.waiting import LONG
 
+pytestmark = pytest.mark.slow
+
 PAGES = (
     "/monitor?run={name}",
     "/compare?runs={name}",
@@ -111,7 +113,7 @@ def test_names_in_addresses_opened_by_a_browser(
     names = [name for name in NAMES if 0 < len(percent(name)) < 2000][: times(2, len(NAMES))]
     for name in names:
         for path, sentence in (
-            ("monitor?run", "There is no run with this address. It may have been deleted."),
+            ("monitor?run", "There is no such run. It may have been deleted."),
             ("compare?runs", "A run in this address does not exist. It may have been deleted."),
             ("models?model", "The model in this address does not exist. It may have been deleted."),
         ):

@@ -43,6 +43,8 @@ from tests.faults.hostile_names.naming import (
 from tests.faults.times import Tally, times
 from tests.waiting import LONG
 
+pytestmark = pytest.mark.slow
+
 
 class FolderTrainer(ModelTrainer):
     """Learns nothing, but makes a model's folder as TorchTrainer does, with a file for each artifact."""

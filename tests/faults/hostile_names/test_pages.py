@@ -27,6 +27,8 @@ from tests.faults.hostile_names.naming import (
 )
 from tests.faults.times import Tally, times
 
+pytestmark = pytest.mark.slow
+
 """Elements that no page of the studio has by itself."""
 
 

@@ -60,7 +60,7 @@ class TestDeleteModel:
         model_id = studio.log.models(run.id)[0].id
         studio.delete_model(model_id)
         for gone in (model_id, "never"):
-            with pytest.raises(RunError, match="There is no model with this address"):
+            with pytest.raises(RunError, match="There is no such model"):
                 studio.delete_model(gone)
 
     def test_a_model_whose_files_are_gone_can_be_deleted(
@@ -134,7 +134,7 @@ class TestDeleteRun:
         run, other = (end_of(studio, start(studio, name)) for name in "ab")
         kept = studio.log.export_run(other.id)
         studio.delete_run(run.id)
-        with pytest.raises(RunError, match="There is no run with this address"):
+        with pytest.raises(RunError, match="There is no such run"):
             studio.log.run(run.id)
         assert [model.name for model in studio.log.models()] == ["b"]
         assert studio.log.export_run(run.id) == {"runs": [], "models": [], "artifacts": []}
@@ -143,7 +143,7 @@ class TestDeleteRun:
         assert (entry.kind, entry.name, entry.origin) == ("run", "a", f"runs/{run.id}")
         assert (home / "trash" / entry.id / "content" / "a" / "weights.bin").read_bytes() == b"a" * 1000
         assert studio.log.export_run(other.id) == kept
-        with pytest.raises(RunError, match="There is no run with this address"):
+        with pytest.raises(RunError, match="There is no such run"):
             studio.delete_run(run.id)
 
     def test_put_back_it_is_there_again_with_its_models_files_and_curves(
@@ -366,7 +366,7 @@ class TestDeleteRun:
         studio.delete_model(model.id)
         studio.delete_run(run.id)
         entries = {entry.kind: entry for entry in studio.trash.entries()}
-        with pytest.raises(RunError, match="There is no run with this address"):
+        with pytest.raises(RunError, match="There is no such run"):
             studio.put_back(entries["model"].id)
         assert {entry.kind for entry in studio.trash.entries()} == {"run", "model"}
         assert studio.log.models() == []

@@ -169,7 +169,7 @@ class TestStopAndCancel:
 
     def test_an_unknown_run_is_told_as_a_sentence(self, studio: RunManager) -> None:
         for ask in (studio.pause, studio.stop, studio.cancel, studio.resume, studio.delete_run):
-            with pytest.raises(RunError, match="There is no run with this address"):
+            with pytest.raises(RunError, match="There is no such run"):
                 ask("gone")
 
     def test_asked_from_a_coroutine(

@@ -20,9 +20,6 @@ from cognate_core.runs.recovery import RUN_FILE
 from cognate_core.sharing.archive import MANIFEST_FILE, open_archive
 from cognate_core.storage.progress_reader import ProgressReader
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
 NAMES = ["small *one*", "b"]
 
 

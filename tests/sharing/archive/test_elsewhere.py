@@ -27,6 +27,8 @@ from tests.sharing.archive.archives import (
 )
 from tests.surgery import change_database
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_a_run_is_the_same_in_another_studio(trained: Trained, here: RunManager) -> None:
     run_id = open_archive(here, trained.archive)
@@ -169,7 +171,7 @@ def test_an_id_of_another_run_is_left_to_it(trained: Trained, here: RunManager, 
 
 def test_what_has_no_archive_is_told_why(trained: Trained, tmp_path: Path, here: RunManager) -> None:
     target = tmp_path / "x.zip"
-    with pytest.raises(RunError, match="There is no run"):
+    with pytest.raises(RunError, match="There is no such run"):
         write_archive(trained.log, here.store, "gone", target)
     run_id = open_archive(here, trained.archive)
     for model in here.log.models(run_id):

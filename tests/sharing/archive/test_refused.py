@@ -29,6 +29,8 @@ from tests.sharing.archive.archives import (
     packed,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def test_a_studio_that_only_looks_takes_nothing_up(trained: Trained) -> None:
     with pytest.raises(RunError, match="already running"):

@@ -24,6 +24,8 @@ from tests.sharing.archive.archives import (
 )
 from tests.surgery import change_database
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def verdict(trained: Trained, name: str) -> Verification:
     return compare_runs(trained.log, ArtifactStore(trained.home), trained.run_id, trained.runs[name])
@@ -102,7 +104,7 @@ def test_rounding_an_end_that_is_missing_and_weights_that_are_gone(trained: Trai
         )
     finally:
         studio.close()
-    with pytest.raises(RunError, match="There is no run"):
+    with pytest.raises(RunError, match="There is no such run"):
         compare_runs(trained.log, studio.store, trained.run_id, "gone")
 
 

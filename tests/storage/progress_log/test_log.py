@@ -61,7 +61,7 @@ def test_interrupts_what_no_process_owns_any_more(log: ProgressLog, tiny_config:
 
 
 def test_an_unknown_run_is_told_as_a_sentence(log: ProgressLog) -> None:
-    with pytest.raises(RunError, match=r"There is no run with this address\. It may have been deleted"):
+    with pytest.raises(RunError, match=r"There is no such run\. It may have been deleted"):
         log.run("' OR 1=1 --")
     assert log.metrics("gone") == log.evaluations("gone") == log.samples("gone") == log.events("gone") == []
 

@@ -54,7 +54,7 @@ class TestModels:
         assert [model.id for model in log.models()] == ["m2"]
         assert log.artifacts("m1") == []
         assert len(log.artifacts("m2")) == 1
-        with pytest.raises(RunError, match=r"There is no model with this address\. It may have been deleted"):
+        with pytest.raises(RunError, match=r"There is no such model\. It may have been deleted"):
             log.model("m1")
 
 
@@ -144,7 +144,7 @@ class TestExport:
         before = measured(log, "other"), self.everything(log, "other")
         log.remove_run(whole)
         log.remove_run(whole)  # once more changes nothing
-        with pytest.raises(RunError, match="There is no run"):
+        with pytest.raises(RunError, match="There is no such run"):
             log.run(whole)
         connection = sqlite3.connect(path)
         tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]

@@ -107,6 +107,7 @@ async function draw(root, { charts, findings }, all, component) {
       layout.margin = { ...layout.margin, r: 126 }
       layout.annotations = layout.annotations.map((each) => ({ ...each, text: shortened(each) }))
     }
+    place.style.setProperty("--names", `${layout.margin.r}px`)
     Plotly.react(place, figure.data, layout, config)
     const clickable = wide && component.data.clickable
     place.classList.toggle("clickable", clickable)

@@ -7,6 +7,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const probe = parentElement.querySelector("span")
   // A transition reports each change of colour by an event.
   Object.assign(probe.style, { color: "var(--st-text-color)", transition: "color 1ms", position: "absolute" })
+  probe.dataset.drawn = data.dark ? "dark" : "light"
   let timer = null
   function tell() {
     clearTimeout(timer)

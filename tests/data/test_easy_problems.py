@@ -61,6 +61,18 @@ def test_a_level_has_its_signs_and_steps(level: str, signs: str, steps: set[int]
     assert {sign for problem in problems for _, sign, _, _ in sums(problem)} == set(signs)
 
 
+@pytest.mark.parametrize(("asking", "sign"), [("in all|altogether|total", "+"), ("left|remain|still|fewer", "-")])
+def test_the_question_fits_the_sum(asking: str, sign: str) -> None:
+    problems = word_problems(2000, 3, "sums-to-20")
+    questions = [re.split("(?i)(?=how many|what|count all|find the)", problem.question)[-1] for problem in problems]
+    signs = [
+        sums(problem)[0][1]
+        for problem, question in zip(problems, questions, strict=True)
+        if re.search(rf"\b({asking})\b", question, re.IGNORECASE)
+    ]
+    assert len(signs) > 200 and set(signs) == {sign}
+
+
 @settings(max_examples=10, deadline=None)
 @given(seed=SEEDS, short=st.integers(0, 40), more=st.integers(0, 40))
 def test_a_longer_list_begins_with_the_shorter_one(seed: int, short: int, more: int) -> None:

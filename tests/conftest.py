@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cognate_core.config import TrainingConfig
 from cognate_core.runs.execution import BuildService, build_real_service
@@ -18,6 +19,9 @@ from tests.threads import with_one_thread
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
+
+settings.register_profile("no clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no clock")
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ READABLE = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=40)
 SIGNS = st.text(st.sampled_from("\\`*_{}[]()#+-.!|<>~$&:;'\"/=@^ \n1ax"), max_size=40)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(label=READABLE | SIGNS)
 @example(label="# not a heading")
 @example(label="1. not a list")

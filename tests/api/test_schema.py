@@ -94,7 +94,6 @@ def known(path: str, parameters: dict[str, Any]) -> dict[str, Any]:
 def test_nothing_breaks_and_all_is_as_promised(label: str) -> None:
     @settings(
         max_examples=EXAMPLES,
-        deadline=None,
         derandomize=not SOAK,
         phases=[Phase.generate],
         database=None,

@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig, fields_that, form_fields, used_fields
 from tests.config.values import sentence, valid_widths
 
 
-@settings(deadline=None)
 @given(d_model=st.integers(8, 4096), n_heads=st.integers(1, 64))
 @example(d_model=216, n_heads=7)  # not divisible
 @example(d_model=210, n_heads=2)  # divisible, but each head has an odd number

@@ -32,7 +32,7 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(config=configs())
 def test_the_rate_stays_between_zero_and_its_peak(config: TrainingConfig) -> None:
     peak = peak_learning_rate(config)
@@ -40,7 +40,7 @@ def test_the_rate_stays_between_zero_and_its_peak(config: TrainingConfig) -> Non
         assert 0 <= rate <= peak * (1 + 1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(config=configs())
 def test_up_in_a_straight_line_flat_then_down_along_a_cosine(config: TrainingConfig) -> None:
     found, peak, steps = rates(config), peak_learning_rate(config), config.max_steps

@@ -38,7 +38,7 @@ class TestGrid:
         st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=8, unique=True),
         st.lists(st.booleans(), min_size=1, max_size=1),
     )
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     def test_is_the_product_of_its_values(self, rates: list[float], seeds: list[int], flags: list[bool]) -> None:
         sweep = Sweep(BASE, {"learning_rate": rates, "seed": seeds, "loss_on_answer_only": flags})
         expected = list(itertools.product(rates, seeds, flags))
@@ -46,7 +46,7 @@ class TestGrid:
         assert len({repr(config) for _, config in sweep.configs()}) == len(expected)
 
     @given(st.data())
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_a_value_as_text_is_what_the_command_line_makes_of_it(self, data: st.DataObject) -> None:
         values = {
             "learning_rate": st.floats(1e-6, 1).map(repr),
@@ -157,7 +157,7 @@ class TestContradictions:
 
 class TestDraws:
     @given(st.integers(0, 10**6), st.integers(2, 12))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_are_distinct_within_their_ranges_and_the_same_again(self, seed: int, draws: int) -> None:
         ranges: dict[str, Any] = {
             "learning_rate": Range(1.2345e-4, 1.2346e-2),
@@ -225,7 +225,7 @@ class TestNames:
         st.lists(st.floats(1e-6, 1), min_size=2, max_size=12, unique=True),
         st.booleans(),
     )
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_fit_and_differ(self, name: str, longest: int, rates: list[float], long: bool) -> None:
         more: dict[str, Any] = (
             {"mixture_weights": ["GSM8K=0.125, SVAMP=2.5, HotpotQA=17.25"], "weight_decay": [0.1]} if long else {}

@@ -75,7 +75,7 @@ def configs(draw: st.DrawFn) -> TrainingConfig:
     return TrainingConfig(**values)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(config=configs())
 def test_toml_round_trip(config: TrainingConfig) -> None:
     assert TrainingConfig.from_toml(config.to_toml()) == config
@@ -108,7 +108,7 @@ def test_nobody_but_the_service_names_the_prepared_folder() -> None:
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_a_setting_as_text_reads_back_as_the_same(data: st.DataObject) -> None:
     """So that a run's settings are the same after a way through the form, a command or a sweep's name."""
     name = data.draw(st.sampled_from(list(DECIMALS)))
@@ -117,7 +117,6 @@ def test_a_setting_as_text_reads_back_as_the_same(data: st.DataObject) -> None:
 
 
 @given(st.dictionaries(st.sampled_from(list(DATASETS)), st.floats(0, 1000)))
-@settings(deadline=None)
 def test_weights_as_text_read_back_as_the_same(weights: dict[str, float]) -> None:
     assert parse_setting("mixture_weights", as_text(weights)) == ("mixture_weights", weights)
 

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cognate_core.contracts import bits_per_byte
@@ -20,7 +20,6 @@ def test_of_nothing_nothing_is_known() -> None:
     assert heldout_means([]) == HeldoutMeans(None, None, None)
 
 
-@settings(deadline=None)
 @given(loss=st.floats(0, 20), tokens=st.integers(1, 10_000), bytes=st.integers(1, 100_000))
 def test_of_one_dataset_it_is_that_of_the_dataset(loss: float, tokens: int, bytes: int) -> None:
     found = heldout_means([row(loss, tokens, bytes)])
@@ -55,7 +54,6 @@ def test_what_is_not_learned_from_does_not_count() -> None:
     assert heldout_means([row(3.0, weight=0.0)]) == HeldoutMeans(None, None, None)
 
 
-@settings(deadline=None)
 @given(
     weighted=st.lists(st.tuples(st.floats(1e-6, 20), st.floats(0.01, 1)), min_size=1, max_size=5),
     scale=st.floats(0.1, 9),

@@ -32,7 +32,7 @@ def numbers(question: str) -> set[int]:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=SEEDS, heldout=st.booleans())
 def test_every_line_is_right_and_uses_what_was_told(level: str, seed: int, heldout: bool) -> None:
     top = LEVELS[level].top
@@ -73,7 +73,7 @@ def test_the_question_fits_the_sum(asking: str, sign: str) -> None:
     assert len(signs) > 200 and set(signs) == {sign}
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seed=SEEDS, short=st.integers(0, 40), more=st.integers(0, 40))
 def test_a_longer_list_begins_with_the_shorter_one(seed: int, short: int, more: int) -> None:
     longer = word_problems(short + more, seed, "two-steps")
@@ -96,7 +96,7 @@ def test_what_is_held_out_is_in_no_other_problem() -> None:
         assert {is_held_out(first, second) for each in problems for first, _, second, _ in sums(each)} == {held}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=SEEDS, count=st.integers(4, 40))
 def test_wordings_are_held_out_too(seed: int, count: int) -> None:
     options = [str(number) for number in range(count)]

@@ -95,7 +95,7 @@ QUESTIONS = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(train=QUESTIONS, heldout=QUESTIONS)
 def test_it_finds_what_comparing_every_pair_finds(train: list[Document], heldout: list[Document]) -> None:
     found = overlap(train, heldout)

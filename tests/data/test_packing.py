@@ -37,7 +37,7 @@ def documents_in(packed: Packed, *, whole: bool = True) -> Counter[tuple[int, ..
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     length=st.integers(2, 40),
     documents=st.lists(problems(longest=45), max_size=40),
@@ -59,7 +59,7 @@ def test_each_document_that_fits_is_there_once_and_whole(
     assert not packed.counted[:, 0].any()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=st.integers(2, 40), documents=st.lists(problems(longest=39), max_size=40))
 def test_text_counts_and_padding_does_not(length: int, documents: list[EncodedDocument]) -> None:
     packed = pack(documents, length, answers_only=False)
@@ -72,7 +72,7 @@ def test_text_counts_and_padding_does_not(length: int, documents: list[EncodedDo
         assert not counted[filled + 1 :].any(), "padding counts"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(length=st.integers(2, 40), documents=st.lists(problems(longest=39), min_size=1, max_size=40))
 def test_answers_only_counts_each_answer_and_its_end(length: int, documents: list[EncodedDocument]) -> None:
     # mark each id: below 1000 in a prompt, above it in an answer
@@ -99,7 +99,7 @@ def test_every_token_counts_in_plain_text_even_with_answers_only() -> None:
     assert packed.counted.tolist() == [[0, 1, 1, 1, 1, 0, 0]]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(length=st.integers(2, 30), texts=st.lists(st.lists(IDS, min_size=1, max_size=200), max_size=8))
 def test_plain_text_is_cut_but_complete(length: int, texts: list[list[int]]) -> None:
     # number the tokens, so that a piece tells where it comes from

@@ -44,7 +44,7 @@ SIZES = st.lists(st.integers(1, 12), min_size=1, max_size=4)
 SEEDS = st.integers(0, 2**31 - 1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(size=st.integers(1, 30), seed=SEEDS, epochs=st.integers(1, 4))
 def test_each_epoch_passes_each_sequence_once(size: int, seed: int, epochs: int) -> None:
     batches = Batches({"a": numbered(0, size)}, {}, batch_size=1, seed=seed)
@@ -61,7 +61,7 @@ def test_each_epoch_has_an_order_of_its_own() -> None:
     assert first != sorted(first)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=SIZES, seed=SEEDS, rounds=st.integers(1, 3))
 def test_without_weights_all_sources_end_their_epoch_together(sizes: list[int], seed: int, rounds: int) -> None:
     sources = {str(n): numbered(n, size) for n, size in enumerate(sizes)}
@@ -70,7 +70,7 @@ def test_without_weights_all_sources_end_their_epoch_together(sizes: list[int], 
     assert found == {(source, n): rounds for source, size in enumerate(sizes) for n in range(size)}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     sizes=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     raw_weights=st.lists(st.floats(0.01, 1000), min_size=4, max_size=4),
@@ -126,7 +126,7 @@ def test_a_batch_holds_tokens_and_what_counts() -> None:
     assert tokens.dtype == counted.dtype == np.int64
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(sizes=SIZES, seed=SEEDS, before=st.integers(0, 40), batch_size=st.integers(1, 4), weighted=st.booleans())
 def test_training_continues_where_it_was(
     sizes: list[int], seed: int, before: int, batch_size: int, weighted: bool

@@ -28,7 +28,7 @@ def first_batch(task: RecallTask, size: int = 4, seed: int = 0) -> tuple[np.ndar
     return next(task.batches(size, seed))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(task=tasks(), seed=st.integers(0, 1000))
 def test_facts_are_told_then_asked_in_another_order(task: RecallTask, seed: int) -> None:
     tokens, answers = first_batch(task, 3, seed)
@@ -49,7 +49,7 @@ def test_facts_are_told_then_asked_in_another_order(task: RecallTask, seed: int)
         assert sequence[is_answer].tolist() == asked[:, 2].tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(task=tasks(), seed=st.integers(0, 1000))
 def test_every_kind_of_token_has_ids_of_its_own(task: RecallTask, seed: int) -> None:
     first_key = FIRST_FILLER + task.fillers
@@ -63,7 +63,7 @@ def test_every_kind_of_token_has_ids_of_its_own(task: RecallTask, seed: int) -> 
     assert ((filler >= FIRST_FILLER) & (filler < first_key)).all()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(task=tasks(), seed=st.integers(0, 1000))
 def test_at_least_the_distance_stands_between_telling_and_asking(task: RecallTask, seed: int) -> None:
     tokens, answers = first_batch(task, 3, seed)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
@@ -23,7 +23,6 @@ def packed(rows: int, first: int) -> Packed:
     return Packed(tokens, np.ones((rows, 3), dtype=np.uint8), 0)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 9), min_size=1, max_size=4),
     st.lists(st.integers(0, 5), min_size=4, max_size=4),

@@ -84,7 +84,7 @@ def test_a_bad_json_line_is_named_and_the_others_are_read(tmp_path: Path, line: 
     assert good(path) == [{"text": "before"}, {"text": "after"}]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.lists(st.dictionaries(ANY_TEXT, ANY_TEXT | st.integers() | st.none(), max_size=4), min_size=1))
 def test_json_rows_come_back_as_they_were(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +107,7 @@ def test_quoted_csv_fields_hold_commas_quotes_and_line_ends(tmp_path: Path) -> N
     ]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=st.lists(st.tuples(ANY_TEXT, ANY_TEXT), min_size=1, max_size=10))
 def test_csv_rows_come_back_as_they_were(rows: list[tuple[str, str]]) -> None:
     buffer = io.StringIO()
@@ -209,7 +209,7 @@ PARAGRAPHS = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(paragraphs=PARAGRAPHS)
 def test_text_blocks_lose_nothing_but_the_blank_lines_between_them(paragraphs: list[str]) -> None:
     text = "\n\n".join(paragraphs) or "\n"
@@ -227,7 +227,7 @@ def test_text_blocks_lose_nothing_but_the_blank_lines_between_them(paragraphs: l
         assert rest.startswith(row["text"]), "the block stands in another line"
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(sizes=st.lists(st.integers(1, 900), min_size=1, max_size=30))
 def test_text_blocks_are_cut_between_paragraphs_once_they_are_long_enough(sizes: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -19,7 +19,7 @@ def tokenizer() -> Tokenizer:
     return train_tokenizer(TEXTS, 400)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text())
 def test_any_text_comes_back_as_it_was(tokenizer: Tokenizer, text: str) -> None:
     ids = tokenizer.encode(text).ids
@@ -34,7 +34,7 @@ def test_odd_text_comes_back_as_it_was(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(number=st.integers(0, 10**12), before=st.sampled_from(["", " ", "$", "x", "a "]))
 def test_each_digit_is_a_token(tokenizer: Tokenizer, number: int, before: str) -> None:
     pieces = [tokenizer.decode([token]) for token in tokenizer.encode(f"{before}{number} apples").ids]
@@ -72,7 +72,7 @@ def test_a_saved_tokenizer_reads_alike(tokenizer: Tokenizer, tmp_path: Path) -> 
         assert again.encode(text).ids == tokenizer.encode(text).ids
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(text=st.text() | st.lists(st.sampled_from([*TEXTS[:2], END_OF_TEXT, "🎉", "é", " "])).map("".join))
 def test_the_bytes_of_the_tokens_are_those_of_the_text(tokenizer: Tokenizer, text: str) -> None:
     spelled = token_bytes(tokenizer)
@@ -80,7 +80,7 @@ def test_the_bytes_of_the_tokens_are_those_of_the_text(tokenizer: Tokenizer, tex
     assert spelled[END_OF_TEXT_ID] == 0 and spelled.shape == (tokenizer.get_vocab_size(),)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(text=st.text(min_size=1), nats=st.floats(0.01, 10))
 def test_bits_per_byte_see_the_likelihood_of_a_text_and_not_its_tokens(
     tokenizer: Tokenizer, text: str, nats: float

@@ -98,7 +98,7 @@ def shapes(problems: list[WordProblem]) -> list[str]:
     return [shape(problem.question) for problem in problems]
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=SEEDS, short=st.integers(0, 60), more=st.integers(0, 60))
 def test_a_longer_list_begins_with_the_shorter_one(seed: int, short: int, more: int) -> None:
     longer = word_problems(short + more, seed)
@@ -124,7 +124,7 @@ def test_another_seed_tells_other_problems() -> None:
     assert len(first & second) < 10
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=SEEDS)
 def test_no_question_comes_twice(seed: int) -> None:
     assert len({problem.question for problem in word_problems(400, seed)}) == 400
@@ -144,7 +144,7 @@ def test_a_negative_count_is_refused_in_plain_words(count: int) -> None:
         word_problems(count, seed=0)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=SEEDS)
 def test_every_line_is_right_and_the_last_one_is_the_answer(seed: int) -> None:
     for problem in word_problems(100, seed):

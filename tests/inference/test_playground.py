@@ -79,7 +79,7 @@ def playing(tokens: list[int], tokenizer: Tokenizer) -> tuple[Playground, Writes
     return Playground(writes, tokenizer), writes  # type: ignore[arg-type]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(text=st.text(min_size=1, max_size=30))
 def test_any_text_arrives_whole_and_in_whole_letters(tokenizer: Tokenizer, text: str) -> None:
     playground, _ = playing(tokenizer.encode(text).ids, tokenizer)
@@ -94,7 +94,7 @@ def test_letters_of_several_tokens_come_in_one_piece(tokenizer: Tokenizer) -> No
     assert texts(playground.stream("x")) == ["é", "🎉", " ", "o", "k"]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tokens=st.lists(st.integers(1, 299), max_size=40))
 def test_the_pieces_are_the_whole_even_of_nonsense(tokenizer: Tokenizer, tokens: list[int]) -> None:
     playground, _ = playing(tokens, tokenizer)

@@ -24,7 +24,7 @@ CHANGES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(changes=st.lists(CHANGES, min_size=1, max_size=5))
 def test_exactly_the_settings_that_are_not_the_same_are_told(changes: list[dict[str, Any]]) -> None:
     configs = [BASE.with_overrides(change) for change in changes]

@@ -21,7 +21,7 @@ def rows(trace: dict[str, Any]) -> int:
     return sum(count for _, count in trace["customdata"])
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(train=LENGTHS, heldout=LENGTHS, training_length=st.integers(16, 6000))
 def test_every_row_is_in_one_column(
     train: npt.NDArray[np.int64], heldout: npt.NDArray[np.int64], training_length: int

@@ -78,7 +78,7 @@ def kinds(found: list[Finding]) -> list[str]:
     power=st.sampled_from([0.2, 0.4, 0.8]),
     share=st.sampled_from([0.1, 0.5, 1.0]),
 )
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=150, derandomize=True)
 def test_a_noisy_power_law_has_nothing_to_say(seed: int, steps: int, size: float, power: float, share: float) -> None:
     """At its end, and on its way there: still warming up, half done."""
     values = decay(steps, power=power) + noise(steps, seed, size)
@@ -382,7 +382,7 @@ def test_a_further_point_does_not_move_what_was_said_earlier(until: int) -> None
 
 
 @given(values=st.lists(st.floats(0, 1e6) | st.just(math.nan), max_size=60), steps=st.integers(1, 100))
-@settings(max_examples=100, deadline=None, derandomize=True)
+@settings(max_examples=100, derandomize=True)
 def test_whatever_the_losses_it_answers_and_each_change_is_valid(values: list[float], steps: int) -> None:
     """`said` holds the bands and settings to what they must be."""
     losses = np.array(values, dtype=np.float64)

@@ -34,7 +34,7 @@ def small_configs(draw: st.DrawFn) -> TrainingConfig:
 # Size
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(config=small_configs())
 def test_parameters_are_counted_by_component(config: TrainingConfig) -> None:
     counts = count_parameters(config)
@@ -99,7 +99,7 @@ def reference_logits(model: CognateModel, ids: np.ndarray) -> np.ndarray:
     return rms_norm(x, weights["final_norm.weight"]) @ weights["head.weight"].T
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(config=small_configs(), seed=st.integers(0, 100), time=st.integers(1, 16))
 def test_the_logits_are_those_of_the_reference(config: TrainingConfig, seed: int, time: int) -> None:
     model = lively(config, seed)
@@ -129,7 +129,7 @@ def test_the_first_weights_are_spread_as_in_gpt2() -> None:
             assert weight.std().item() == pytest.approx(0.02, rel=0.05)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 100), changed=st.integers(1, 15))
 def test_no_token_sees_a_later_one(seed: int, changed: int) -> None:
     model = lively(config_of(), seed)
@@ -216,7 +216,7 @@ def test_a_text_that_is_too_long_is_refused_in_plain_words(cache: int) -> None:
     assert model(token_ids(1, 32 - cache), state=state).logits.shape[1] == 32 - cache
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(pieces=st.lists(st.integers(1, 9), min_size=1, max_size=6), seed=st.integers(0, 50))
 def test_reading_piece_by_piece_gives_the_same_logits(pieces: list[int], seed: int) -> None:
     model = lively(config_of(max_seq_len=64), seed)

@@ -44,7 +44,7 @@ def greedy_without_cache(model: CognateModel, ids: Tensor, count: int) -> list[i
     return chosen
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(length=st.integers(1, 2 * LIMIT), count=st.integers(0, 3 * LIMIT), seed=st.integers(0, 1000))
 def test_greedy_writing_with_the_cache_is_greedy_writing_without(
     model: CognateModel, length: int, count: int, seed: int
@@ -155,7 +155,7 @@ def test_writing_keeps_no_gradients_and_leaves_them_on_for_others(model: Cognate
     assert torch.is_grad_enabled()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 10_000), top_p=st.floats(0.01, 0.999999), sharpness=st.floats(0.1, 30.0))
 def test_sorting_only_likely_tokens_draws_the_same_as_sorting_all(seed: int, top_p: float, sharpness: float) -> None:
     logits = torch.randn(2000, generator=torch.Generator().manual_seed(seed)) * sharpness

@@ -242,7 +242,7 @@ def test_what_was_used_least_goes() -> None:
     assert again.usage[0][again.positions[0] == read_often].item() == pytest.approx(6 * 0.9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 100), writes=st.integers(1, 9), capacity=st.integers(1, 9), times=st.lists(st.integers(1, 6))
 )
@@ -386,7 +386,7 @@ def test_cleared_notes_are_not_read_and_give_what_an_empty_memory_gives() -> Non
     assert (read.null == 1).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 100), topk=st.integers(1, 6), data=st.data())
 def test_some_rows_read_what_they_read_among_all(seed: int, topk: int, data: st.DataObject) -> None:
     reader, x, chunk = reader_and_rows(2, 4, seed)

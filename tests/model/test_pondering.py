@@ -101,7 +101,7 @@ def run(pondering: Pondering, core: ToyCore, e: Tensor, limit: int) -> Pondered:
         return pondering(e, core, limit)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     tokens=st.integers(1, 9),
     seed=st.integers(0, 1000),
@@ -121,7 +121,7 @@ def test_pondering_is_that_of_the_paper(tokens: int, seed: int, limit: int, thre
         assert sum(token.shares) == pytest.approx(1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(tokens=st.integers(1, 9), seed=st.integers(0, 1000), limit=st.integers(1, 9), bias=st.floats(-3, 3))
 def test_only_tokens_that_still_ponder_are_computed(tokens: int, seed: int, limit: int, bias: float) -> None:
     pondering, core, e = toy(tokens, seed, 9, 0.9, bias)
@@ -198,7 +198,7 @@ def test_it_begins_with_about_the_same_halting_for_every_token() -> None:
 # All tokens together, as in training
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tokens=st.integers(1, 9),
     seed=st.integers(0, 1000),
@@ -288,7 +288,7 @@ def chosen(draw: st.DrawFn, chunk: Chunk) -> Tensor | None:
     return torch.tensor(sorted(draw(flat)))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), chunk=chunks())
 def test_rows_come_back_from_where_they_were_spread(data: Any, chunk: Chunk) -> None:
     index = data.draw(chosen(chunk))
@@ -304,7 +304,7 @@ def test_rows_come_back_from_where_they_were_spread(data: Any, chunk: Chunk) -> 
         assert (spread[row, len(own) :] == 0).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data(), chunk=chunks())
 def test_each_row_sees_what_lies_within_its_window_and_document(data: Any, chunk: Chunk) -> None:
     index = data.draw(chosen(chunk))
@@ -326,7 +326,7 @@ def test_each_row_sees_what_lies_within_its_window_and_document(data: Any, chunk
     assert rows.mask.any(-1).all(), "a place that sees nothing would be no number"
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data(), chunk=chunks())
 def test_rows_are_taken_from_all_tokens_and_put_back(data: Any, chunk: Chunk) -> None:
     index = data.draw(chosen(chunk))
@@ -339,7 +339,7 @@ def test_rows_are_taken_from_all_tokens_and_put_back(data: Any, chunk: Chunk) ->
         assert back[place] == (-place - 1 if of_rows else place)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data(), chunk=chunks())
 def test_rows_keep_the_angles_of_their_place_in_the_text(data: Any, chunk: Chunk) -> None:
     index = data.draw(chosen(chunk))

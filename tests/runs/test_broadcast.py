@@ -415,7 +415,7 @@ acts = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(acts=acts, places=st.lists(st.integers(0, 60), max_size=5), run_id=st.sampled_from([None, "a", "b"]))
 def test_whoever_connects_again_anywhere_has_in_the_end_what_who_never_left_has(
     acts: list[tuple[str, str, float]], places: list[int], run_id: str | None

@@ -325,7 +325,5 @@ def pick(choices: list[str], which: int) -> str:
     return choices[which % len(choices)]
 
 
-Histories.TestCase.settings = settings(
-    max_examples=15, stateful_step_count=12, deadline=None, suppress_health_check=list(HealthCheck)
-)
+Histories.TestCase.settings = settings(max_examples=15, stateful_step_count=12, suppress_health_check=list(HealthCheck))
 TestHistories = cast(Any, Histories.TestCase)

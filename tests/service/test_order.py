@@ -54,7 +54,7 @@ def test_models_share_the_training_evenly(count: int) -> None:
         assert all((p.total_steps, p.learning_rate) == (5, 2e-4) for p in told[1:])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     calls=st.lists(st.tuples(st.integers(-3, 9), st.integers(0, 6), st.floats()), max_size=8),
     count=st.integers(1, 8),

@@ -176,7 +176,7 @@ def test_no_text_becomes_markup(text: str) -> None:
     assert [tag for tag, _ in read.tags].count("section") == 8
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.text(st.characters(codec="utf-8")))
 def test_the_figures_come_through_and_nothing_ends_their_script(text: str) -> None:
     charts = [{"title": text, "help": text, "figure": {"data": [{"name": text}], "layout": {"a": [1, 2.5, None]}}}]

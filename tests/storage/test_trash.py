@@ -329,7 +329,7 @@ class TestRemove:
         assert files_in(outside) == CONTENTS
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     actions=st.lists(st.tuples(st.sampled_from(["put", "put back", "remove"]), st.integers(0, 3)), max_size=20),
 )

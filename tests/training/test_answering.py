@@ -33,7 +33,7 @@ def model_of(parts: dict[str, Any], seed: int = 0) -> CognateModel:
 
 
 @pytest.mark.parametrize("parts", PARTS)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(prompts=st.lists(st.lists(st.integers(1, 299), min_size=1, max_size=20), max_size=5), seed=st.integers(0, 3))
 def test_each_is_what_the_model_writes_alone(parts: dict[str, Any], prompts: list[list[int]], seed: int) -> None:
     model = model_of(parts, seed)

@@ -183,7 +183,7 @@ def test_checkpoints_come_by_number_not_with_each_better_loss(tmp_path: Path) ->
 # What a step read
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     operation=st.sampled_from("*+-/"),
     modulus=st.sampled_from([3, 5, 7, 11]),

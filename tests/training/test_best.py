@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
@@ -39,7 +39,6 @@ def script(monkeypatch: pytest.MonkeyPatch, values: dict[int, float], metric: st
     monkeypatch.setattr(TextLoop, "_check_heldout", lambda loop: of(metric, values[loop.step]))
 
 
-@settings(deadline=None)
 @given(
     values=st.lists(VALUES, max_size=12),
     metric=st.sampled_from(["loss", "bits_per_byte", "accuracy"]),

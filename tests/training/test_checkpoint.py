@@ -94,7 +94,7 @@ def test_saving_takes_weights_that_learn(tmp_path: Path) -> None:
     assert torch.equal(load_checkpoint(path).model["w"], torch.arange(3.0))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data(), name=st.sampled_from(FILES))
 def test_a_single_flipped_bit_is_noticed(saved: Path, data: st.DataObject, name: str) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -71,7 +71,7 @@ def assert_close(found: list[list[Tensor]], expected: list[list[Tensor]], tolera
             assert (tensor.double() - reference).abs().max().item() <= tolerance * scale, f"step {number}"
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), alpha=st.floats(0, 0.999), lamb=st.floats(0, 10))
 def test_the_average_follows_the_published_rule(seed: int, alpha: float, lamb: float) -> None:
     tensors, steps = parameters(), gradients(seed, 30)
@@ -79,7 +79,7 @@ def test_the_average_follows_the_published_rule(seed: int, alpha: float, lamb: f
     assert_close(found, published_ema(steps, alpha, lamb), 1e-6 * (1 + lamb))  # what it adds is rounded, too
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 1000), window_size=st.integers(1, 40), lamb=st.floats(0, 10))
 def test_the_window_follows_the_published_rule(seed: int, window_size: int, lamb: float) -> None:
     tensors, steps = parameters(), gradients(seed, 30)

@@ -401,7 +401,7 @@ def test_hostile_names_stay_inside_and_do_not_collide(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(names=st.lists(st.text(max_size=60), min_size=1, max_size=5))
 def test_any_names_get_folders_of_their_own(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
     parent = tmp_path_factory.mktemp("runs")

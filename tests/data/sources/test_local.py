@@ -180,7 +180,7 @@ def test_half_a_letter_makes_one_bad_row(tmp_path: Path) -> None:
     assert sum(source.skipped.values()) == 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data(), texts=st.lists(st.text("abcdef", min_size=1), min_size=2, max_size=60, unique=True))
 def test_which_rows_are_held_out_depends_on_their_text_alone(data: st.DataObject, texts: list[str]) -> None:
     shuffled = data.draw(st.permutations(texts))

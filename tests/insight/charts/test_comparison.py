@@ -8,7 +8,7 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cognate_core.insight import drawing
@@ -80,7 +80,6 @@ def test_names_that_begin_alike_stay_apart_beside_the_lines_and_the_pointer(ends
     assert figure.layout.hoverlabel.namelength == -1, "else Plotly cuts them after 15 letters"
 
 
-@settings(deadline=None)
 @given(names=st.lists(st.text("ab, ", min_size=1, max_size=80), min_size=1, max_size=6))
 def test_other_names_have_other_words(names: list[str]) -> None:
     figure = comparison_chart([run_line(name, [5.0]) for name in names])

@@ -39,7 +39,7 @@ from tests.insight.charts.figures import (
 SEEDS, COUNTS, LIMITS = st.integers(0, 2**32 - 1), st.integers(1, 400), st.integers(6, 50)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(seed=SEEDS, count=COUNTS, limit=LIMITS)
 @example(seed=1, count=200, limit=20)
 def test_downsampling_keeps_the_highest_and_the_lowest(seed: int, count: int, limit: int) -> None:
@@ -57,7 +57,7 @@ def test_downsampling_keeps_a_peak_beside_a_dip(place: int) -> None:
     assert (max(y), min(y)) == (99.0, -99.0)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(seed=SEEDS, count=COUNTS, limit=LIMITS)
 def test_downsampling_gives_points_of_the_curve_in_order_with_both_ends(seed: int, count: int, limit: int) -> None:
     values = noise(seed, count)
@@ -75,7 +75,7 @@ def test_short_curve_is_left_as_it_is() -> None:
 SHARES = st.sampled_from([0.0, 0.02, 0.06, 0.15, 1.0])
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=SEEDS, count=COUNTS, share=SHARES)
 def test_smoothing_is_a_mean_whose_weights_fade_into_the_past(seed: int, count: int, share: float) -> None:
     values = noise(seed, count)

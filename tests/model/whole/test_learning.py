@@ -91,7 +91,7 @@ def test_bf16_stays_finite(words: int) -> None:
     assert output.loss.item() == pytest.approx(exact.loss.item(), rel=0.02)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(config=whole_configs(), seed=st.integers(0, 1000), weight=st.sampled_from([None, 0.0, 0.5, 3.0]))
 def test_the_loss_is_that_of_the_words_and_the_price_of_pondering(
     config: TrainingConfig, seed: int, weight: float | None

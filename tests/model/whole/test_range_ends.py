@@ -70,7 +70,7 @@ def test_the_ends_of_every_range_learn_and_write(name: str, value: Any) -> None:
     learns_and_writes(whole_config(n_layers=1 if value == 4096 else 2, max_seq_len=64, **{name: value}), words=300)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     values=st.fixed_dictionaries({name: st.sampled_from(ends) for name, ends in EXTREMES.items() if name != "d_mem"}),
     layers=st.integers(1, 3),

@@ -134,7 +134,7 @@ def test_some_tokens_ponder_long_and_some_short_there() -> None:
     assert set(steps.flatten().tolist()) == {3, 4, 5}
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(config=whole_configs(), seed=st.integers(0, 1000), words=st.sampled_from([5, 30, 300]), time=st.integers(1, 40))
 def test_any_small_model_is_as_in_the_reference(config: TrainingConfig, seed: int, words: int, time: int) -> None:
     ids = token_ids(1, time, seed, vocab_size=words)

@@ -20,7 +20,7 @@ from tests.there import there
 DEPTHS = st.sampled_from([None, 1, 4])  # each token halts by itself, or all go as many steps
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     config=whole_configs(), seed=st.integers(0, 1000), changed=st.integers(1, 39), training=st.booleans(), depth=DEPTHS
 )
@@ -49,7 +49,7 @@ def configs_of_any_kind(draw: st.DrawFn) -> TrainingConfig:
     return draw(whole_configs() | st.just(plain))
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(
     config=configs_of_any_kind(),
     seed=st.integers(0, 1000),
@@ -82,7 +82,7 @@ def test_a_packed_document_says_nothing_to_the_next(
         assert torch.equal(first, second)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(config=configs_of_any_kind(), seed=st.integers(0, 1000), segments=st.integers(1, 3))
 def test_a_packed_document_is_read_as_it_is_alone(config: TrainingConfig, seed: int, segments: int) -> None:
     """Memory is written at every so many tokens, so the documents before it are as long as some segments."""
@@ -96,7 +96,7 @@ def test_a_packed_document_is_read_as_it_is_alone(config: TrainingConfig, seed: 
     assert largest_difference(packed.logits[:, before:], alone.logits) < 1e-4
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(config=whole_configs(), seed=st.integers(0, 1000), depth=st.integers(1, 5))
 def test_a_depth_for_all_is_a_limit_that_all_reach(config: TrainingConfig, seed: int, depth: int) -> None:
     model = lively(config.with_overrides({"act_threshold": 1.0}), seed)
@@ -112,7 +112,7 @@ def test_a_depth_for_all_is_a_limit_that_all_reach(config: TrainingConfig, seed:
     same_reads(together, limited)
 
 
-@settings(max_examples=9, deadline=None)
+@settings(max_examples=9)
 @given(config=whole_configs(), seed=st.integers(0, 1000), training=st.booleans())
 def test_a_row_alone_is_a_row_of_a_batch(config: TrainingConfig, seed: int, training: bool) -> None:
     """Each row has its own memory, its own ends of text and its own ponder steps."""
@@ -133,7 +133,7 @@ def test_a_row_alone_is_a_row_of_a_batch(config: TrainingConfig, seed: int, trai
             assert torch.equal(reads(together).positions[row : row + 1], reads(alone).positions)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(config=whole_configs(), seed=st.integers(0, 1000), data=st.data())
 def test_reading_piece_by_piece_is_reading_at_once(config: TrainingConfig, seed: int, data: Any) -> None:
     model = lively(config, seed)
@@ -174,7 +174,7 @@ def test_a_step_at_a_time_ponders_as_the_whole_text() -> None:
     assert largest_difference(torch.cat([step.logits for step in steps], dim=1), whole.logits) < 1e-4
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(config=whole_configs(), seed=st.integers(0, 1000), end=st.integers(1, 38))
 def test_after_an_end_of_text_nothing_is_remembered_of_before(config: TrainingConfig, seed: int, end: int) -> None:
     """With attention shut, memory is the only way to the text before."""
@@ -208,7 +208,7 @@ def test_the_first_token_opens_no_text_where_a_memory_was_given() -> None:
         assert (model(ids).memory_reads.null[0, 0] == 1).all()
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(config=whole_configs(), seed=st.integers(0, 1000), tail=st.integers(1, 25))
 def test_a_tail_of_padding_changes_nothing_before_it(config: TrainingConfig, seed: int, tail: int) -> None:
     model = lively(config, seed)
@@ -238,7 +238,7 @@ def test_padding_does_not_change_what_counts_as_surprising() -> None:
     assert means[2] == pytest.approx(means[0], abs=1e-6) or means[2] == pytest.approx(means[1], abs=1e-6)
 
 
-@settings(max_examples=7, deadline=None)
+@settings(max_examples=7)
 @given(config=whole_configs(), seed=st.integers(0, 1000))
 def test_targets_change_no_logits(config: TrainingConfig, seed: int) -> None:
     """Surprise is the same whether the targets are given, left out of the loss or unknown."""

@@ -260,7 +260,7 @@ def test_when_the_rows_cannot_be_written_nothing_remains(
     assert open_archive(here, trained.archive) == trained.run_id
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(changes=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255), st.booleans()), min_size=1, max_size=8))
 def test_no_change_of_its_bytes_leaves_anything_half(
     trained: Trained, here: RunManager, tmp_path: Path, changes: list[tuple[float, int, bool]]

@@ -150,7 +150,7 @@ class TestSetDamagedAside:
         set_damaged_aside(path)
         assert not open_files(path)
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(place=st.floats(0, 1), noise=st.binary(max_size=300), cut_off=st.booleans())
     def test_whatever_happened_to_it_not_a_byte_is_lost(
         self, sound_file: Path, place: float, noise: bytes, cut_off: bool

@@ -270,7 +270,7 @@ class TestEvaluations:
 
 
 class TestFillGaps:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(
         known=st.integers(0, len(a_life())),
         last=st.integers(0, 12),

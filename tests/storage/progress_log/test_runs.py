@@ -305,7 +305,7 @@ class TestResume:
 
 
 class TestQueue:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(
         actions=st.lists(
             st.tuples(st.sampled_from(["add", "move", "move", "move", "claim", "resume"]), st.integers(0, 9)).flatmap(

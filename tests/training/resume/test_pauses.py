@@ -56,7 +56,7 @@ def test_a_check_that_is_broken_off_anywhere_is_made_once(
     assert_same_end(paused, alone)
 
 
-@settings(max_examples=6, deadline=None, phases=[Phase.explicit, Phase.generate])  # a life takes a while
+@settings(max_examples=6, phases=[Phase.explicit, Phase.generate])  # a life takes a while
 @given(data=st.data())
 def test_any_pauses_leave_each_step_once(
     references: Callable[[str], Reference],

@@ -64,6 +64,6 @@ def folder_name(label: str) -> str:
     """A folder name made from `label`: only its harmless characters."""
     slug = re.sub(r"[^a-z0-9]+", "-", label.lower()).strip("-")[:40]
     # A hash distinguishes names with the same slug, and a name that looks like such a folder.
-    if slug != label or slug in WINDOWS_DEVICES or re.search(r"-[0-9a-f]{6}$", slug):
+    if not slug or slug != label or slug in WINDOWS_DEVICES or re.search(r"-[0-9a-f]{6}$", slug):
         slug = f"{slug or 'model'}-{hashlib.sha256(label.encode('utf-8', 'surrogatepass')).hexdigest()[:6]}"
     return slug

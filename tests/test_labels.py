@@ -18,6 +18,7 @@ from cognate_core.labels import (
     escape_markdown,
     escape_streamlit,
     file_name,
+    folder_name,
 )
 
 MARKDOWN = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
@@ -114,3 +115,19 @@ def test_a_files_name_is_one_on_every_system(label: str) -> None:
     name = file_name(label)
     assert name and len(name.encode()) <= 255 - len(".cognate.zip") and name.lower() not in WINDOWS_DEVICES
     assert not set(name) & set('<>:"/\\|?*. \0') and name.isprintable()
+
+
+@pytest.mark.parametrize(("label", "folder"), [("small", "small"), ("small-2", "small-2"), ("a" * 40, "a" * 40)])
+def test_a_harmless_name_is_its_own_folder(label: str, folder: str) -> None:
+    assert folder_name(label) == folder
+
+
+@given(labels=st.lists(st.text(max_size=60), min_size=2, max_size=5, unique=True))
+@example(labels=["con", "CON", "Con"])
+@example(labels=["a" * 41, "a" * 40, "A" * 40])
+@example(labels=["b-c", folder_name("B c"), "B c"])
+def test_folders_are_harmless_and_different_everywhere(labels: list[str]) -> None:
+    folders = [folder_name(label) for label in labels]
+    assert len({folder.lower() for folder in folders}) == len(labels)
+    for folder in folders:
+        assert folder not in WINDOWS_DEVICES and re.fullmatch("[a-z0-9][a-z0-9-]{0,46}", folder)

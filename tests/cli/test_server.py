@@ -70,6 +70,8 @@ class TestStarting:
         result = there("race", "grokfast", "control", "--set", "max_steps=3")
         names = [elsewhere.manager.log.run(run_id).name for run_id in result.stdout.split()]
         assert [name.split(",")[0] for name in names] == ["GrokFast", "No filter"]
+        assert there("race", "muon", "--set", "max_steps=3").stdout.count("\n") == 1
+        assert there("race", "--set", "max_steps=3").stdout.count("\n") == 2  # with the filter and without
         assert_refused(there("race", "snail"), "There is no variant 'snail'. Choose from grokfast, control")
 
     def test_what_it_needs_is_told_before(self, there: Cognate, settings: Path) -> None:

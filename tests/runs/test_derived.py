@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import DataReport, RunStatus
+from cognate_core.contracts import DataReport, Origin, RunStatus
 from cognate_core.data import loader
 from cognate_core.errors import ConfigError, RunError, StorageError
 from cognate_core.model import read_shape
@@ -110,6 +110,17 @@ def test_runs_made_of_one_that_an_earlier_studio_began_have_its_data_and_its_wid
     made = there(of[new].data_report)["vocabulary"]
     assert widths == {parent: 3000, branch: 3000, twin: 3000, new: made} and made < 3000
     assert {run: of[run].as_trained.choices for run in of} == widths
+
+
+def test_a_copy_with_other_rows_prepares_them_and_does_not_train_on_those_of_its_parent(
+    trained: tuple[RunManager, str],
+) -> None:
+    manager, parent = trained
+    config = manager.log.run(parent).config.with_overrides({"max_train_samples": 30})
+    copy = manager.start(config, "Copy", ["Copy"], origin=Origin(parent, "fix"))
+    assert ended(manager, copy) is RunStatus.COMPLETED
+    first, other = (there(manager.log.run(each).data_report) for each in (parent, copy))
+    assert first["content_hash"] != other["content_hash"]
 
 
 def test_a_branch_from_where_there_is_no_checkpoint_is_refused(trained: tuple[RunManager, str]) -> None:

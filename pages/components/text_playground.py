@@ -62,7 +62,7 @@ def playground(manager: RunManager, model: TrainedModel) -> None:
         + ", ".join(f"{share:.0%} of {shown(name)}" for name, share in shares.items())
         + "."
         if shares
-        else "It has learned the style of its text. How often it is right can be measured below."
+        else "It has learned the style of its text. Below you can measure how often it is right."
     )
     sides = choose_sides(manager, model)
     form(model, alone=len(sides) == 1 and sides[0].step is None)

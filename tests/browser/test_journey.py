@@ -170,6 +170,7 @@ def test_a_hostile_name_is_shown_as_typed_and_runs_nothing(page: Page, studio: S
 
     cancel(page)
     expect(page.get_by_text(re.compile("Ended .* of work"))).to_be_visible()
+    expect(page.locator(".stMarkdownBadge").filter(has_text="cancelled")).to_be_visible()
     page.goto(studio.url)
     wait_until_idle(page)
     expect(page.get_by_test_id("stMain").get_by_text("onerror")).to_be_visible()  # links get their text a moment later

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from cognate_core.config import TrainingConfig
+from cognate_core.runs import close_manager
 from cognate_core.runs.execution import BuildService, build_real_service
 from cognate_core.runs.manager import RunManager
 from cognate_core.runs.scheduler import Executor
@@ -25,11 +26,13 @@ settings.load_profile("no clock")
 
 
 @pytest.fixture(autouse=True)
-def _no_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The hub refuses at once, and nothing of the person's own settings or data is seen."""
+def _no_outside(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """The hub refuses at once, nothing of the person's own settings or data is seen, and no studio is left open."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COGNATE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("COGNATE_DATASETS_DIR", raising=False)
+    yield
+    close_manager()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import streamlit as st
 import app
 from cognate_core.api import Policy
 from cognate_core.errors import ConfigError, RunError
-from cognate_core.runs import close_manager
 
 TOKEN = "a-token-of-the-test"
 
@@ -29,11 +28,8 @@ def test_at_home_all_need_the_token_of_the_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, address: str
 ) -> None:
     monkeypatch.delenv("COGNATE_TOKEN", raising=False)
-    try:
-        asked = policy(monkeypatch, address, "LocalHost")
-        assert asked == Policy((tmp_path / "home" / "token").read_text(), frozenset({"localhost"}))
-    finally:
-        close_manager()
+    asked = policy(monkeypatch, address, "LocalHost")
+    assert asked == Policy((tmp_path / "home" / "token").read_text(), frozenset({"localhost"}))
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.5", "studio.lan", "", None])

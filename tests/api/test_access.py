@@ -23,7 +23,6 @@ from cognate_core.api import Guard, Links
 from cognate_core.api.security import guard
 from cognate_core.api.security.login import session_cookie
 from cognate_core.errors import RunError
-from cognate_core.runs import close_manager
 from tests.api.guard.asking import SERVER
 from tests.waiting import LONG, until
 
@@ -88,10 +87,7 @@ def started(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     monkeypatch.setattr(st, "get_option", options.__getitem__)
     monkeypatch.setenv("COGNATE_TOKEN", TOKEN)
     monkeypatch.setenv("COGNATE_OPEN", str(int(opened.open)))
-    try:
-        policy = app.policy()
-    finally:
-        close_manager()
+    policy = app.policy()
     server = uvicorn.Server(uvicorn.Config(Guard(SERVER, lambda: policy, Links()), log_config=None, access_log=False))
     with socket.create_server((opened.bind, 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)

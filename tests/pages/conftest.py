@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from streamlit.testing.v1 import AppTest
 from cognate_core import runs
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import RunStatus
-from cognate_core.runs import RunManager, close_manager, current_manager
+from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.rows import NewRun
 from tests.tiny import TINY
 from tests.waiting import LONG
@@ -36,20 +35,18 @@ def trained_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunManager]:
-    """The studio of the pages, with nothing in it. It is closed at the end. No worker loads torch in advance."""
+def studio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunManager:
+    """The studio of the pages, with nothing in it. No worker loads torch in advance."""
     monkeypatch.setattr(RunManager, "prepare_worker", lambda _: None)
-    yield current_manager()
-    close_manager()
+    return current_manager()
 
 
 @pytest.fixture
-def trained_studio(tmp_path: Path, trained_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[RunManager]:
+def trained_studio(tmp_path: Path, trained_home: Path, monkeypatch: pytest.MonkeyPatch) -> RunManager:
     """The studio of the pages, with one completed run and its model. No page sees that its runs train in a thread."""
     monkeypatch.setattr(runs, "RunManager", partial(RunManager, executor="thread"))
     shutil.copytree(trained_home, tmp_path / "home")
-    yield current_manager()
-    close_manager()
+    return current_manager()
 
 
 def open_page(name: str, **query: str) -> AppTest:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.config.presets import PRESETS, VARIANTS
 from cognate_core.contracts import ARITHMETIC, DataReport, Evaluation, RunStatus, StepMetrics
 from cognate_core.labels import WORD_JOINER
-from cognate_core.runs import RunManager, close_manager, current_manager, known_report
+from cognate_core.runs import RunManager, current_manager, known_report
 from cognate_core.sharing.report import report_of_run
 from tests.arithmetic.tiny import config_of
 from tests.pages.conftest import add_runs, charts, open_page, texts
@@ -46,10 +45,9 @@ def lab_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def lab_studio(tmp_path: Path, lab_home: Path) -> Iterator[RunManager]:
+def lab_studio(tmp_path: Path, lab_home: Path) -> RunManager:
     shutil.copytree(lab_home, tmp_path / "home")
-    yield current_manager()
-    close_manager()
+    return current_manager()
 
 
 def field(page: AppTest, label: str) -> Any:
@@ -276,7 +274,6 @@ def test_who_only_looks_starts_and_stops_nothing(tmp_path: Path) -> None:
         assert "grokked at step 50" in texts(page)
         assert all(button.disabled for button in page.button if button.label in ("Start the race", "Stop and save"))
     finally:
-        close_manager()
         owner.close()
 
 

@@ -75,5 +75,4 @@ def test_a_studio_that_only_looks_shows_no_guide(tmp_path: Path) -> None:
         assert THREE_STEPS not in texts(open_page("home"))
         assert owner.log.coordination(KEY) is None
     finally:
-        close_manager()
         owner.close()

@@ -90,23 +90,20 @@ class TestReadOnlyManager:
     def test_this_processs_manager_only_looks_while_another_has_the_folder(
         self, studio: RunManager, patient: PatientTrainer
     ) -> None:
-        try:
-            looking = runs.current_manager()
-            assert isinstance(looking, ReadOnlyManager)
-            assert runs.current_manager() is looking
-            assert looking.read_only is not None
-            with pytest.raises(RunError, match="already running with the data folder"):
-                looking.cancel(studio.log.runs()[1].id)
-            runs.close_manager()
-            patient.let_all_go()
-            for run in studio.log.runs():
-                end_of(studio, run.id)  # the next one has nothing to take up
-            studio.close()
-            manager = runs.current_manager()
-            assert type(manager) is RunManager
-            assert manager.read_only is None
-        finally:
-            runs.close_manager()
+        looking = runs.current_manager()
+        assert isinstance(looking, ReadOnlyManager)
+        assert runs.current_manager() is looking
+        assert looking.read_only is not None
+        with pytest.raises(RunError, match="already running with the data folder"):
+            looking.cancel(studio.log.runs()[1].id)
+        runs.close_manager()
+        patient.let_all_go()
+        for run in studio.log.runs():
+            end_of(studio, run.id)  # the next one has nothing to take up
+        studio.close()
+        manager = runs.current_manager()
+        assert type(manager) is RunManager
+        assert manager.read_only is None
 
     def test_a_folder_without_a_database_yet_is_told_and_no_traceback(self, home: Path) -> None:
         home.mkdir()

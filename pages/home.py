@@ -146,8 +146,8 @@ def trash(manager: RunManager) -> None:
             with st.container(horizontal=True, vertical_alignment="center"):
                 st.write(shown(entry.name))
                 st.caption(f"{entry.kind}, deleted {ago(entry.deleted_at)}")
-                if st.button("Put back", icon=":material/undo:", key=f"back-{entry.id}", disabled=fixed):
-                    act(manager.put_back, entry.id)
+                if st.button("Restore", icon=":material/undo:", key=f"back-{entry.id}", disabled=fixed):
+                    act(manager.restore, entry.id)
                 if st.button(
                     "Remove for good", icon=":material/delete_forever:", key=f"gone-{entry.id}", disabled=fixed
                 ):

@@ -1,4 +1,4 @@
-"""`cognate trash`: deleted runs and models, until they are put back or removed for good."""
+"""`cognate trash`: deleted runs and models, until they are restored or removed for good."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cognate_core.cli.connection import changing, looking
 from cognate_core.cli.output import JsonOption, moment, print_json, print_rows, say
 
 app = typer.Typer(
-    name="trash", help="Deleted runs and models: put them back or remove them for good.", no_args_is_help=True
+    name="trash", help="Deleted runs and models: restore them or remove them for good.", no_args_is_help=True
 )
 
 EntryArgument = Annotated[str, typer.Argument(help="The id of the run or model; `cognate trash list` shows it.")]
@@ -27,12 +27,12 @@ def list_entries(as_json: JsonOption = False) -> None:
     print_rows(("id", "kind", "name", "deleted_at"), rows, as_json, "The trash is empty.")
 
 
-@app.command("put-back")
-def put_back(entry_id: EntryArgument, as_json: JsonOption = False) -> None:
-    """Put a run or model back."""
+@app.command("restore")
+def restore(entry_id: EntryArgument, as_json: JsonOption = False) -> None:
+    """Restore a run or model."""
     with changing() as studio:
         entry = studio.restore(entry_id)
-    print_json(entry) if as_json else say(f"{entry['name']} is back.")
+    print_json(entry) if as_json else say(f"{entry['name']} is restored.")
 
 
 @app.command()

@@ -56,7 +56,7 @@ class Library(Scheduler):
                 self._require_unmeasured(model.id)
             self._move_to_trash("run", run_id, run.name, self._folder(run_id), self.log.export_run(run_id))
 
-    def put_back(self, entry_id: str) -> TrashEntry:
+    def restore(self, entry_id: str) -> TrashEntry:
         """Restore a run or model from the trash.
 
         Raises:
@@ -67,9 +67,9 @@ class Library(Scheduler):
             if entry.kind == "model":
                 for row in entry.rows["models"]:
                     self.log.run(row["run_id"])
-            entry = self.trash.put_back(entry_id)
+            entry = self.trash.restore(entry_id)
             (own,) = entry.rows[f"{entry.kind}s"]
-            known = self._with_reserve(lambda: self.log.put_back(entry_id))
+            known = self._with_reserve(lambda: self.log.restore(entry_id))
             if not known and not self.log.is_taken("runs" if entry.kind == "run" else "models", own["id"]):
                 self.log.import_rows(entry.rows)  # from an earlier version, or the database was lost since
                 if entry.kind == "run":
@@ -102,7 +102,7 @@ class Library(Scheduler):
                 self.remove_for_good(entry.id)
                 removed += 1
             except NotFound:
-                continue  # another request removed it or put it back
+                continue  # another request removed it or restored it
             except StorageError as error:
                 refused.append(error)
         if refused:
@@ -232,7 +232,7 @@ class Library(Scheduler):
         try:
             self._with_reserve(lambda: self.log.move_to_trash(kind, row_id, entry.id))
         except BaseException:
-            self.trash.put_back(entry.id)
+            self.trash.restore(entry.id)
             self.trash.remove(entry.id)
             raise
 

@@ -39,9 +39,7 @@ class ReadOnlyManager(RunManager):
     start = start_twin = start_branch = start_verification = start_sweep = cancel_group = _refuse
     pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
     measure_accuracy = cancel_measurement = _refuse
-    remove_upload = delete_model = delete_run = put_back = remove_for_good = empty_trash = forget_recovery_note = (
-        _refuse
-    )
+    remove_upload = delete_model = delete_run = restore = remove_for_good = empty_trash = forget_recovery_note = _refuse
 
     def say_address(self, address: str) -> None:
         """Does nothing: the record describes the other process."""

@@ -274,14 +274,14 @@ class ProgressLog(ProgressReader):
         self._writer.call(lambda db: _remove_run(db, run_id))
 
     def move_to_trash(self, kind: Literal["run", "model"], row_id: str, entry_id: str) -> None:
-        """Hide a run or model. Its rows stay unchanged until they are put back or forgotten."""
+        """Hide a run or model. Its rows stay unchanged until they are restored or forgotten."""
         statement = f"UPDATE {kind}s SET trash_id = ? WHERE id = ?"
         self._writer.call(lambda db: db.execute(statement, [entry_id, row_id]))
 
-    def put_back(self, entry_id: str) -> bool:
+    def restore(self, entry_id: str) -> bool:
         """Restore what is in the trash under this entry; False if it has no rows."""
 
-        def put_back(db: Database) -> bool:
+        def restore(db: Database) -> bool:
             db.execute(
                 "UPDATE runs SET start_key = NULL WHERE trash_id = ? AND start_key IN "
                 f"(SELECT start_key FROM runs WHERE {HERE})",  # a run started since then keeps the key
@@ -293,7 +293,7 @@ class ProgressLog(ProgressReader):
             ]
             return any(back)
 
-        return self._writer.call(put_back)
+        return self._writer.call(restore)
 
     def forget(self, entry_id: str) -> None:
         """Remove what is in the trash under this entry for good."""

@@ -247,7 +247,7 @@ def groups_of_runs(db: Database) -> None:
 
 @migrations()
 def rows_of_the_trash(db: Database) -> None:
-    """Deleted runs and models keep their rows, marked with the trash entry: putting them back restores all."""
+    """Deleted runs and models keep their rows, marked with the trash entry: restoring brings all back."""
     for table in ("runs", "models"):
         db.table(table).add_column("trash_id", str)
     db.execute("DROP INDEX idx_runs_start_key")

@@ -1,4 +1,4 @@
-"""The trash: deleted runs and models, which can be put back until a person empties it.
+"""The trash: deleted runs and models, which can be restored until a person empties it.
 
 trash/<entry>/
     entry.json    what it was, where it was, its rows of the database
@@ -72,7 +72,7 @@ class Trash:
         found = filter(None, map(_read, self._folder.glob("*/entry.json")))
         return sorted(found, key=lambda entry: entry.deleted_at, reverse=True)
 
-    def put_back(self, entry_id: str) -> TrashEntry:
+    def restore(self, entry_id: str) -> TrashEntry:
         """Move an entry's folder back to its place. The caller restores its database rows, then calls `remove`.
 
         Raises:
@@ -82,22 +82,22 @@ class Trash:
         entry = self.entry(entry_id)
         content, target = self._folder / entry.id / "content", (self._home / entry.origin).resolve()
         if self._removing(entry.id).exists():
-            raise RunError(f"{entry.name} cannot be put back: some of its files are already removed.")
+            raise RunError(f"{entry.name} cannot be restored: some of its files are already removed.")
         if not target.is_relative_to(self._home):
-            raise StorageError(f"{entry.name} was outside the studio's data folder and is not put back.")
+            raise StorageError(f"{entry.name} was outside the studio's data folder and is not restored.")
         if content.is_dir():
             if target.exists():
-                raise RunError(f"{entry.name} cannot be put back: something else is in its place.")
+                raise RunError(f"{entry.name} cannot be restored: something else is in its place.")
             try:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 content.rename(target)
             except OSError as error:
-                raise _refused(error, f"The files of {entry.name} cannot be put back") from error
+                raise _refused(error, f"The files of {entry.name} cannot be restored") from error
         return entry
 
     @contextmanager
     def given_up(self, entry_id: str) -> Iterator[None]:
-        """From here on, the entry cannot be put back, unless the block raises. The caller removes its rows, then it.
+        """From here on, the entry cannot be restored, unless the block raises. The caller removes its rows, then it.
 
         Raises:
             NotFound: there is no such entry.
@@ -130,7 +130,7 @@ class Trash:
         place = self._folder / entry.id
         try:
             for part in (each for each in place.iterdir() if each.is_dir()):
-                for inner in part.iterdir():  # the folder itself shows that it can no longer be put back
+                for inner in part.iterdir():  # the folder itself shows that it can no longer be restored
                     shutil.rmtree(inner) if inner.is_dir() and not inner.is_symlink() else inner.unlink()
             (place / "entry.json").unlink()  # from here on it is no longer in the trash
         except OSError as error:

@@ -203,7 +203,7 @@ def test_a_download_while_deleting_is_whole_or_not_at_all(
                 assert (
                     "no longer there" in answer.json()["detail"] or "may have been deleted" in answer.json()["detail"]
                 )
-        trained.put_back(trained.trash.entries()[0].id)
+        trained.restore(trained.trash.entries()[0].id)
     assert sum(counts.values()) == 12
 
 

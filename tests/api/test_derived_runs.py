@@ -201,12 +201,12 @@ def test_a_run_without_a_model_has_no_archive(api: TestClient, studio: RunManage
     )
 
 
-def test_a_run_is_put_back_when_its_key_was_used_again(api: TestClient, studio: RunManager, real: str) -> None:
+def test_a_run_is_restored_when_its_key_was_used_again(api: TestClient, studio: RunManager, real: str) -> None:
     first = api.post(f"/v1/runs/{real}/twin").json()["id"]
     studio.wait(first, LONG)
     api.delete(f"/v1/runs/{first}")
     second = api.post(f"/v1/runs/{real}/twin").json()["id"]
     assert second != first
-    studio.put_back(studio.trash.entries()[0].id)
+    studio.restore(studio.trash.entries()[0].id)
     assert {run.id for run in studio.log.runs()} >= {first, second}
     assert api.post(f"/v1/runs/{real}/twin").json()["id"] == second

@@ -1,4 +1,4 @@
-"""What was deleted, put back and removed through the API."""
+"""What was deleted, restored and removed through the API."""
 
 from __future__ import annotations
 

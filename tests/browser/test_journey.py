@@ -196,7 +196,7 @@ def test_stop_keeps_a_model_and_delete_asks_first(page: Page, studio: Studio) ->
 
     page.goto(studio.url)
     page.get_by_text("Trash (1)").click()
-    page.get_by_role("button", name="Put back").click()
+    page.get_by_role("button", name="Restore").click()
     expect(page.get_by_text("Trash (1)")).to_have_count(0)
     page.goto(f"{studio.url}/models")
     expect(page.get_by_role("heading", name="Stopped early")).to_be_visible()

@@ -102,12 +102,12 @@ class TestOneRun:
         monkeypatch.setattr(lists, "_print_events", press)
         assert there("watch").exit_code == 0
 
-    def test_is_renamed_deleted_and_put_back(self, there: Cognate, elsewhere: Studio, ended: str) -> None:
+    def test_is_renamed_deleted_and_restored(self, there: Cognate, elsewhere: Studio, ended: str) -> None:
         assert there("rename", ended, "Called otherwise").exit_code == 0
         assert elsewhere.manager.log.run(ended).name == "Called otherwise"
         assert there("delete", ended).exit_code == 0
         assert_refused(there("show", ended), "There is no such run.")
-        assert "Called otherwise is back." in there("trash", "put-back", ended).stderr
+        assert "Called otherwise is restored." in there("trash", "restore", ended).stderr
         assert there("delete", ended).exit_code == 0
         assert "Called otherwise" in there("trash", "list").stdout
         (entry,) = (

@@ -96,9 +96,9 @@ def test_a_full_trash_is_drawn_in_part_and_emptied_at_once(studio: RunManager) -
         studio.delete_run(run.id)
     page = open_page("home")
     assert [each.label for each in page.expander] == ["Open a run from another studio (run archive)", "Trash (100)"]
-    assert sum(each.label == "Put back" for each in page.button) == 20
+    assert sum(each.label == "Restore" for each in page.button) == 20
     button(page, "Show more").click().run()
-    assert sum(each.label == "Put back" for each in page.button) == 40
+    assert sum(each.label == "Restore" for each in page.button) == 40
     button(page, "Empty the trash").click().run()
     assert "This deletes everything in the trash (100 items). You cannot undo it." in texts(page)
     assert len(studio.trash.entries()) == 100, "it asks first"

@@ -178,7 +178,7 @@ def test_each_run_has_a_colour_of_its_own_that_outlives_the_trash(trained: tuple
     assert [manager.log.run(each).colour for each in (parent, twin)] == [0, 1]
     manager.delete_run(parent)
     (entry,) = manager.trash.entries()
-    manager.put_back(entry.id)
+    manager.restore(entry.id)
     assert [manager.log.run(each).colour for each in (parent, twin)] == [0, 1]
 
 

@@ -206,13 +206,13 @@ def test_its_number_format_is_what_it_is_trained_in(studio: Studio) -> None:
     assert learned(studio.manager, run_id, "Format") == learned(studio.manager, studio.parent, "One")
 
 
-def test_it_is_renamed_and_deleted_and_put_back(studio: Studio) -> None:
+def test_it_is_renamed_and_deleted_and_restored(studio: Studio) -> None:
     manager = studio.manager
     manager.rename_run(studio.parent, "Another name")
     rows = studio.log.evaluations(studio.parent)
     manager.delete_run(studio.parent)
     assert studio.log.runs() == []
-    manager.put_back(manager.trash.entries()[0].id)
+    manager.restore(manager.trash.entries()[0].id)
     assert studio.log.run(studio.parent).name == "Another name"
     assert [row["accuracy"] for row in studio.log.evaluations(studio.parent)] == [row["accuracy"] for row in rows]
     assert Calculator.from_folder(studio.folder())

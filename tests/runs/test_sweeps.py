@@ -204,7 +204,7 @@ def test_the_group_outlives_trash_and_a_lost_database(
     studio.delete_run(run_ids[1])
     assert len(studio.log.runs_of_group(group_id)) == 2
     (entry,) = studio.trash.entries()
-    studio.put_back(entry.id)
+    studio.restore(entry.id)
     assert {run.id for run in studio.log.runs_of_group(group_id)} == set(run_ids)
     studio.close()
     for path in studio.home.glob("studio.sqlite*"):

@@ -85,7 +85,7 @@ class TestPut:
         entry = trash.put("run", "r1", "Mine", home / "runs" / "gone", ROWS)
         assert trash.entries() == [entry]
         assert not (home / "trash" / entry.id / "content").exists()
-        assert trash.put_back(entry.id) == entry
+        assert trash.restore(entry.id) == entry
         assert not (home / "runs" / "gone").exists()
         trash.remove(entry.id)
         assert trash.entries() == []
@@ -107,7 +107,7 @@ class TestPut:
         assert {path.name for path in tmp_path.iterdir()} == {"home"}
         assert {path.name for path in home.iterdir()} == {"runs", "studio.sqlite", "trash"}
         assert [path.name for path in (home / "trash").iterdir()] == [entry.id]
-        trash.put_back(entry.id)
+        trash.restore(entry.id)
         assert files_in(run) == CONTENTS
 
     @pytest.mark.parametrize("way", ["relative", "absolute", "through a folder link", "a link inside", "a link out"])
@@ -167,7 +167,7 @@ class TestPut:
         trash = Trash(tmp_path / "elsewhere")
         entry = trash.put("run", "r1", "Mine", tmp_path / "elsewhere" / "runs" / "r1", ROWS)
         assert entry.origin == "runs/r1"
-        assert Trash(home).put_back(entry.id) == entry
+        assert Trash(home).restore(entry.id) == entry
         assert files_in(run) == CONTENTS
 
 
@@ -213,8 +213,8 @@ class TestEntries:
         (home / "trash" / "a file").write_text("of a person")
         assert trash.entries() == [entry]
         with pytest.raises(RunError, match=r"^This is no longer in the trash\.$"):
-            trash.put_back("x")
-        trash.put_back(entry.id)
+            trash.restore("x")
+        trash.restore(entry.id)
         assert files_in(run) == CONTENTS
         assert broken.is_dir(), "what cannot be read is not removed either"
 
@@ -226,7 +226,7 @@ class TestEntries:
         entry = trash.put("run", "r1", "Mine", home / "runs" / "gone", ROWS)
         path = entry_file(home, entry.id)
         path.write_text(json.dumps({**json.loads(path.read_text()), "id": name}))
-        for act in (trash.put_back, trash.remove):
+        for act in (trash.restore, trash.remove):
             try:
                 act(name)
             except (RunError, StorageError):
@@ -237,11 +237,11 @@ class TestEntries:
         assert path.is_file()
 
 
-class TestPutBack:
+class TestRestore:
     def test_moves_it_to_where_it_lay_byte_for_byte(self, trash: Trash, home: Path, run: Path) -> None:
         entry = trash.put("model", "m1", "m", run / "model", ROWS)
         assert files_in(run) == {"log": b""}
-        assert trash.put_back(entry.id) == entry
+        assert trash.restore(entry.id) == entry
         assert files_in(run) == CONTENTS
         assert trash.entries() == [entry], "until the rows are back too, it stays named"
         trash.remove(entry.id)
@@ -251,7 +251,7 @@ class TestPutBack:
     def test_makes_the_folders_above_it_again(self, trash: Trash, home: Path, run: Path) -> None:
         model = trash.put("model", "m1", "m", run / "model", ROWS)
         trash.put("run", "r1", "r", run, ROWS)
-        trash.put_back(model.id)
+        trash.restore(model.id)
         assert files_in(run / "model") == {
             name.removeprefix("model/"): content for name, content in CONTENTS.items() if name.startswith("model/")
         }
@@ -268,8 +268,8 @@ class TestPutBack:
             if what == "a folder":
                 (run / "new").write_text("new")
         there = files_in(run.parent)
-        with pytest.raises(RunError, match=r"^Mine cannot be put back: something else is in its place\.$"):
-            trash.put_back(entry.id)
+        with pytest.raises(RunError, match=r"^Mine cannot be restored: something else is in its place\.$"):
+            trash.restore(entry.id)
         assert files_in(run.parent) == there
         assert files_in(home / "trash" / entry.id / "content") == CONTENTS
         assert trash.entries() == [entry]
@@ -280,8 +280,8 @@ class TestPutBack:
         (home / "link").symlink_to(outside)
         path = entry_file(home, entry.id)
         path.write_text(json.dumps({**json.loads(path.read_text()), "origin": origin}))
-        with pytest.raises(StorageError, match=r"^Mine was outside the studio's data folder and is not put back\.$"):
-            trash.put_back(entry.id)
+        with pytest.raises(StorageError, match=r"^Mine was outside the studio's data folder and is not restored\.$"):
+            trash.restore(entry.id)
         assert files_in(home / "trash" / entry.id / "content") == CONTENTS
         assert not (home / origin).exists()
 
@@ -294,16 +294,16 @@ class TestPutBack:
             raise PermissionError("Permission denied")
 
         monkeypatch.setattr(Path, "rename", refuse)
-        with pytest.raises(StorageError, match=r"^The files of Mine cannot be put back \(Permission denied\)\.$"):
-            trash.put_back(entry.id)
+        with pytest.raises(StorageError, match=r"^The files of Mine cannot be restored \(Permission denied\)\.$"):
+            trash.restore(entry.id)
         monkeypatch.undo()
-        trash.put_back(entry.id)
+        trash.restore(entry.id)
         assert files_in(run) == CONTENTS
 
     @pytest.mark.parametrize("entry_id", ["", ".", "..", "../runs", "/", "gone", "a\0b", "*"])
     def test_and_remove_know_only_what_is_there(self, trash: Trash, home: Path, run: Path, entry_id: str) -> None:
         kept = trash.put("run", "r1", "Mine", home / "runs" / "other", ROWS)
-        for act in (trash.put_back, trash.remove):
+        for act in (trash.restore, trash.remove):
             with pytest.raises(RunError, match=r"^This is no longer in the trash\.$"):
                 act(entry_id)
         assert trash.entries() == [kept]
@@ -331,7 +331,7 @@ class TestRemove:
 
 @settings(max_examples=25)
 @given(
-    actions=st.lists(st.tuples(st.sampled_from(["put", "put back", "remove"]), st.integers(0, 3)), max_size=20),
+    actions=st.lists(st.tuples(st.sampled_from(["put", "restore", "remove"]), st.integers(0, 3)), max_size=20),
 )
 def test_whatever_is_done_each_run_is_in_one_place_or_removed(
     tmp_path_factory: pytest.TempPathFactory, actions: list[tuple[str, int]]
@@ -347,8 +347,8 @@ def test_whatever_is_done_each_run_is_in_one_place_or_removed(
         if action == "put" and who in there:
             there.remove(who)
             deleted[who] = trash.put("run", "r1", who, home / "runs" / who, {}).id
-        elif action == "put back" and who in deleted:
-            trash.put_back(deleted[who])
+        elif action == "restore" and who in deleted:
+            trash.restore(deleted[who])
             trash.remove(deleted.pop(who))
             there.add(who)
         elif action == "remove" and who in deleted:

@@ -50,7 +50,7 @@ def empty(manager: GetManager) -> Emptied:
 @router.post("/{entry_id}/restore")
 def restore(entry_id: EntryId, manager: GetManager) -> Entry:
     """Restore a run or model."""
-    return _entry(manager.put_back(entry_id))
+    return _entry(manager.restore(entry_id))
 
 
 @router.delete("/{entry_id}", status_code=HTTPStatus.NO_CONTENT)

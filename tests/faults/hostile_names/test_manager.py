@@ -218,7 +218,7 @@ def test_names_through_the_manager(deep_home: Path, tmp_path: Path, tiny_config:
 
 
 def test_names_through_the_trash(deep_home: Path, tmp_path: Path, tiny_config: TrainingConfig, tally: Tally) -> None:
-    """Runs and models of hostile names are deleted and put back, whole and nothing else with them."""
+    """Runs and models of hostile names are deleted and restored, whole and nothing else with them."""
     names = accepted_names()[: times(60, len(NAMES))]
     manager = double_manager(deep_home)
     try:
@@ -240,11 +240,11 @@ def test_names_through_the_trash(deep_home: Path, tmp_path: Path, tiny_config: T
         assert {run.id for run in manager.log.runs(10_000)} == {harmless, *list(ids.values())[::2]}
         assert [model.run_id for model in manager.log.models()] == [harmless]
         for entry in in_trash:
-            manager.put_back(entry.id)
+            manager.restore(entry.id)
         check_ended(manager, ids, problems)
         for name, run_id in ids.items():
             if not files[name] or whole(deep_home / "runs" / run_id) != files[name]:
-                problems.setdefault(name, "is not put back as it was")
+                problems.setdefault(name, "is not restored as it was")
         assert manager.trash.entries() == []
         found = around.problems({harmless, *ids.values()})
     finally:

@@ -146,7 +146,7 @@ class TestDeleteRun:
         with pytest.raises(RunError, match="There is no such run"):
             studio.delete_run(run.id)
 
-    def test_put_back_it_is_there_again_with_its_models_files_and_curves(
+    def test_restored_it_is_there_again_with_its_models_files_and_curves(
         self, open_manager: OpenManager, start: Callable[..., str]
     ) -> None:
         studio = open_manager(build_service=recording_service)
@@ -160,7 +160,7 @@ class TestDeleteRun:
         studio.delete_run(run.id)
         assert [each.id for each in studio.log.runs()] == [other.id]
         (entry,) = studio.trash.entries()
-        assert studio.put_back(entry.id) == entry
+        assert studio.restore(entry.id) == entry
         assert studio.log.export_run(run.id) == rows
         assert measured(studio.log, run.id) == figures
         assert measured(studio.log, other.id) == others
@@ -170,7 +170,7 @@ class TestDeleteRun:
                 assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"])
         assert studio.trash.entries() == []
         with pytest.raises(RunError, match="no longer in the trash"):
-            studio.put_back(entry.id)
+            studio.restore(entry.id)
 
     def test_removed_for_good_nothing_of_it_is_left(
         self, open_manager: OpenManager, start: Callable[..., str], home: Path
@@ -210,8 +210,8 @@ class TestDeleteRun:
             with pytest.raises(StorageError, match=r"^Not all files of a could be removed \(.*Permission denied"):
                 studio.remove_for_good(entry.id)
         assert studio.trash.entries() == [entry], "what could not be removed is still there, and shown"
-        with pytest.raises(RunError, match=r"^a cannot be put back: some of its files are already removed\.$"):
-            studio.put_back(entry.id)
+        with pytest.raises(RunError, match=r"^a cannot be restored: some of its files are already removed\.$"):
+            studio.restore(entry.id)
         assert studio.log.runs() == []
         studio.remove_for_good(entry.id)
         assert list((home / "trash").iterdir()) == []
@@ -220,14 +220,14 @@ class TestDeleteRun:
     def test_that_was_deleted_leaves_no_folder_when_it_is_told_of_late(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str], home: Path
     ) -> None:
-        """What is written beside a run's files would stand where they are to be put back."""
+        """What is written beside a run's files would stand where they are to be restored."""
         trainer.let_all_go()
         run = end_of(studio, start(studio, "a"))
         studio.delete_run(run.id)
         write_run_file(studio.log, run.id, Path(run.folder))
         assert not Path(run.folder).exists()
         (entry,) = studio.trash.entries()
-        studio.put_back(entry.id)
+        studio.restore(entry.id)
         assert studio.log.run(run.id) == run
 
     def test_of_which_the_rows_cannot_be_forgotten_stays_whole(
@@ -246,7 +246,7 @@ class TestDeleteRun:
             locked.setattr(studio.log, "forget", refuse)
             with pytest.raises(StorageError, match="locked"):
                 studio.remove_for_good(entry.id)
-        studio.put_back(entry.id)
+        studio.restore(entry.id)
         assert sorted(Path(run.folder).rglob("*")) == files and files
 
     def test_is_emptied_though_somebody_else_empties_it_too(
@@ -331,7 +331,7 @@ class TestDeleteRun:
         assert reserve.stat().st_size == RESERVE_BYTES
         assert studio.trash.entries() == []
 
-    def test_a_model_that_has_no_files_is_put_back_too(
+    def test_a_model_that_has_no_files_is_restored_too(
         self, open_manager: OpenManager, start: Callable[..., str]
     ) -> None:
         studio = open_manager(build_service=services_with(MockModelTrainer()))
@@ -340,23 +340,23 @@ class TestDeleteRun:
         studio.delete_model(studio.log.models(run.id)[0].id)
         assert studio.log.models() == []
         (entry,) = studio.trash.entries()
-        studio.put_back(entry.id)
+        studio.restore(entry.id)
         assert studio.log.export_run(run.id) == before
 
-    def test_a_paused_run_that_was_put_back_goes_on(
+    def test_a_paused_run_that_was_restored_goes_on(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str]
     ) -> None:
         run_id = start(studio, "a")
         begin(trainer, "a")
         paused(studio, run_id)
         studio.delete_run(run_id)
-        studio.put_back(studio.trash.entries()[0].id)
+        studio.restore(studio.trash.entries()[0].id)
         assert studio.resume_step(run_id) == 5
         studio.resume(run_id)
         trainer.let_all_go()
         assert end_of(studio, run_id).status is RunStatus.COMPLETED
 
-    def test_a_model_whose_run_is_gone_is_not_put_back_until_its_run_is(
+    def test_a_model_whose_run_is_gone_is_not_restored_until_its_run_is(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str]
     ) -> None:
         trainer.let_all_go()
@@ -367,16 +367,16 @@ class TestDeleteRun:
         studio.delete_run(run.id)
         entries = {entry.kind: entry for entry in studio.trash.entries()}
         with pytest.raises(RunError, match="There is no such run"):
-            studio.put_back(entries["model"].id)
+            studio.restore(entries["model"].id)
         assert {entry.kind for entry in studio.trash.entries()} == {"run", "model"}
         assert studio.log.models() == []
-        studio.put_back(entries["run"].id)
+        studio.restore(entries["run"].id)
         assert [model.name for model in studio.log.models()] == ["a"]
-        studio.put_back(entries["model"].id)
+        studio.restore(entries["model"].id)
         assert studio.log.export_run(run.id) == before
         assert studio.store.path(studio.log.artifacts(model.id)[0]["path"]).read_bytes() == b"b" * 1000
 
-    def test_a_model_is_not_put_back_over_one_that_was_trained_meanwhile(
+    def test_a_model_is_not_restored_over_one_that_was_trained_meanwhile(
         self, studio: RunManager, trainer: PatientTrainer, start: Callable[..., str]
     ) -> None:
         run_id = start(studio, "a")
@@ -389,14 +389,14 @@ class TestDeleteRun:
         assert end_of(studio, run_id).status is RunStatus.COMPLETED
         now = studio.log.export_run(run_id)
         with pytest.raises(RunError, match="something else is in its place"):
-            studio.put_back(studio.trash.entries()[0].id)
+            studio.restore(studio.trash.entries()[0].id)
         assert studio.log.export_run(run_id) == now
         assert len(studio.trash.entries()) == 1
 
     def test_what_was_never_in_the_trash_is_told_as_a_sentence(self, studio: RunManager) -> None:
         for entry_id in ("gone", "../runs", ""):
             with pytest.raises(RunError, match="no longer in the trash"):
-                studio.put_back(entry_id)
+                studio.restore(entry_id)
 
     def test_a_run_that_is_resumed_while_it_is_deleted_does_one_of_both(
         self,

@@ -93,7 +93,7 @@ class TestRunFile:
         studio.close()
         assert kept(run_id)["runs"][0]["status"] == RunStatus.INTERRUPTED
 
-    def test_knows_what_was_deleted_and_put_back(
+    def test_knows_what_was_deleted_and_restored(
         self,
         studio: RunManager,
         trainer: PatientTrainer,
@@ -106,7 +106,7 @@ class TestRunFile:
         studio.delete_model(model_id)
         assert [row["name"] for row in kept(run.id)["models"]] == ["a"]
         (entry,) = studio.trash.entries()
-        studio.put_back(entry.id)
+        studio.restore(entry.id)
         assert sorted(row["name"] for row in kept(run.id)["models"]) == ["a", "b"]
 
     @pytest.mark.parametrize("refusal", [OSError(28, "No space left on device"), StorageError("It cannot be read.")])

@@ -102,7 +102,7 @@ CHANGES: dict[str, tuple[Any, ...]] = {
     "move_in_queue": ("run", 1),
     "delete_model": ("model",),
     "delete_run": ("run",),
-    "put_back": ("entry",),
+    "restore": ("entry",),
     "forget_recovery_note": (),
     "remove_for_good": ("x",),
     "empty_trash": (),

@@ -117,7 +117,7 @@ class TestLostDatabase:
         assert all(measured(again.log, again.log.runs()[0].id).values())
         assert again.recovery_note() == "1 run was rebuilt from its folder."
 
-    def test_what_was_deleted_does_not_come_back_and_can_still_be_put_back(
+    def test_what_was_deleted_does_not_come_back_and_can_still_be_restored(
         self, worked_in: list[dict[str, Any]], open_studio: Callable[[], RunManager], home: Path
     ) -> None:
         studio = open_studio()
@@ -130,7 +130,7 @@ class TestLostDatabase:
         assert "third" not in [run.name for run in again.log.runs()]
         assert [model.name for model in again.log.models()] == ["slow and stopped", "first"]
         for entry in again.trash.entries():
-            again.put_back(entry.id)
+            again.restore(entry.id)
         assert {model.name: model for model in again.log.models()} == ids
         assert all(
             again.store.path(file["path"]) for model in again.log.models() for file in again.log.artifacts(model.id)

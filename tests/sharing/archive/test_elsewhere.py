@@ -65,19 +65,19 @@ def test_its_models_open_and_write_the_same(trained: Trained, here: RunManager) 
         assert [row | {"model_id": model.id} for row in described] == here.log.artifacts(model.id)
 
 
-def test_it_can_be_deleted_put_back_and_handed_on(trained: Trained, here: RunManager, tmp_path: Path) -> None:
+def test_it_can_be_deleted_restored_and_handed_on(trained: Trained, here: RunManager, tmp_path: Path) -> None:
     run_id = open_archive(here, trained.archive)
     here.delete_model(here.log.models(run_id)[0].id)
     here.delete_run(run_id)
     assert here.log.runs() == []
     entry = next(entry for entry in here.trash.entries() if entry.kind == "run")
-    here.put_back(entry.id)
+    here.restore(entry.id)
     assert len(here.log.models(run_id)) == 1
     write_archive(here.log, here.store, run_id, tmp_path / "again.zip")
     here.delete_run(run_id)
     again = open_archive(here, tmp_path / "again.zip")
-    assert again != run_id, "that one lies in the trash, and can still be put back"
-    here.put_back(next(entry for entry in here.trash.entries() if entry.kind == "run").id)
+    assert again != run_id, "that one lies in the trash, and can still be restored"
+    here.restore(next(entry for entry in here.trash.entries() if entry.kind == "run").id)
     assert {run.id for run in here.log.runs()} == {run_id, again}
     assert len(here.log.models(run_id)) == 1
 

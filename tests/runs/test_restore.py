@@ -1,4 +1,4 @@
-"""Deleting and putting back is the identity: on every table, file, order and colour, after whatever was done before."""
+"""Deleting and restoring is the identity: on every table, file, order and colour, after whatever was done before."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class ActingTrainer(MockModelTrainer):
 
 
 class Histories(RuleBasedStateMachine):
-    """A studio in which runs are started, ended, deleted and put back in any order.
+    """A studio in which runs are started, ended, deleted and restored in any order.
 
     What there was of a run is noted when it was last worked on; from then on nothing may differ while it is there.
     """
@@ -175,7 +175,7 @@ class Histories(RuleBasedStateMachine):
 
     @precondition(lambda self: self.entries)
     @rule(which=WHICH)
-    def put_back(self, which: int) -> None:
+    def restore(self, which: int) -> None:
         self.have_again(pick(list(self.entries), which))
 
     @precondition(lambda self: self.entries)
@@ -254,10 +254,10 @@ class Histories(RuleBasedStateMachine):
         ]
 
     def have_again(self, gone: str) -> None:
-        """Put it back, where that can be."""
+        """Restore it, where that can be."""
         run_id = self.models.get(gone, gone)
         try:
-            self.studio.put_back(self.entries[gone])
+            self.studio.restore(self.entries[gone])
         except RunError as error:
             taken = "something else is in its place" in str(error)  # the model was trained again since
             assert gone in self.models and (taken or run_id not in self.here()), error

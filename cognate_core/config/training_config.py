@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
 from pydantic.json_schema import SkipJsonSchema
 
@@ -56,10 +56,23 @@ class TrainingConfig(  # in the order of the form: pydantic starts with the last
 
     @field_validator("*", mode="before")
     @classmethod
-    def _thousands_commas(cls, value: Any) -> Any:
-        """Accept 5,000: the form itself writes numbers like this."""
-        is_grouped = isinstance(value, str) and re.fullmatch(r"\s*\d{1,3}(,\d{3})+\s*", value)
-        return value.replace(",", "") if is_grouped else value
+    def _commas(cls, value: Any, info: ValidationInfo) -> Any:
+        """Accept 5,000, as the form itself writes whole numbers, and 0,001, as people in many countries write it.
+
+        Raises:
+            ValueError: 1,500 in a field for any number could be either.
+        """
+        if not isinstance(value, str) or "," not in value:
+            return value
+        field, text = cls.model_fields[str(info.field_name)], value.strip()
+        kinds = (field.annotation, *get_args(field.annotation))
+        grouped = re.fullmatch(r"[+-]?[1-9]\d{0,2}(,\d{3})+", text)
+        if float in kinds and re.fullmatch(r"[+-]?\d*,\d+(e[+-]?\d+)?", text, re.IGNORECASE):
+            if grouped:
+                one, other = text.replace(",", ""), text.replace(",", ".")
+                raise ValueError(f"{field.title}: does {text} mean {one} or {other}? Write it without a comma.")
+            return text.replace(",", ".")
+        return text.replace(",", "") if grouped and {int, float} & set(kinds) else value
 
     @field_validator("dataset_sources", "trackers", mode="before")
     @classmethod
@@ -136,7 +149,7 @@ class TrainingConfig(  # in the order of the form: pydantic starts with the last
             ConfigError: the text is not TOML, or a setting is invalid.
         """
         try:
-            values = tomllib.loads(text)
+            values = tomllib.loads(text.removeprefix("\ufeff"))  # Windows Notepad's byte order mark
         except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
             raise ConfigError({"toml": f"This is not a readable TOML file: {error}."}) from error
         return cls.from_values(values)

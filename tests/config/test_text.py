@@ -34,6 +34,40 @@ def test_text_values_become_typed_ones() -> None:
     assert (config.precision, config.dataset_path) == ("bf16", None)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("learning_rate", "0,001", 0.001),
+        ("learning_rate", " ,002 ", 0.002),
+        ("learning_rate", "1,5e-3", 0.0015),
+        ("weight_decay", "0,05", 0.05),
+        ("grokfast_alpha", "0,98", 0.98),
+        ("grokfast_lamb", "0,5", 0.5),
+        ("dataset_path", "1,500", "1,500"),
+        ("max_steps", "1,500", 1500),
+        ("max_steps", "1,500,000", 1_500_000),
+    ],
+)
+def test_a_comma_is_read_as_its_writer_means_it(name: str, text: str, value: float | str) -> None:
+    assert parse_setting(name, text) == (name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("grokfast_lamb", "1,500", r"does 1,500 mean 1500 or 1\.500\? Write it without a comma\."),
+        ("grokfast_lamb", "+1,500", r"does \+1,500 mean \+1500 or \+1\.500\? Write it without a comma\."),
+        ("learning_rate", "1e-3,", "must be a number.*got '1e-3,'"),
+        ("max_steps", "1,5", "must be a whole number"),
+        ("max_steps", "0,100", "must be a whole number"),
+        ("learning_rate", "1,2,3", "must be a number"),
+    ],
+)
+def test_a_comma_that_may_mean_two_things_is_refused(name: str, text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_setting(name, text)
+
+
 @pytest.mark.parametrize("name", [n for n, info in form_fields().items() if field_extra(info)["example"] != "None"])
 def test_the_example_of_each_field_is_a_valid_text(name: str) -> None:
     example_text = field_extra(TrainingConfig.model_fields[name])["example"]
@@ -143,6 +177,7 @@ def test_part_of_a_toml_takes_defaults_for_the_rest() -> None:
     config = TrainingConfig.from_toml('max_steps = 7\nmixture_weights = { GSM8K = 2, "SVAMP" = 1.5 }\n')
     assert config == TrainingConfig(max_steps=7, mixture_weights={"GSM8K": 2, "SVAMP": 1.5})
     assert TrainingConfig.from_toml("") == TrainingConfig()
+    assert TrainingConfig.from_toml("\ufeffmax_steps = 7\n").max_steps == 7  # as Windows Notepad saves it
 
 
 @pytest.mark.parametrize(

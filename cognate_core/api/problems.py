@@ -93,7 +93,7 @@ def _invalid(_: Request, error: Exception) -> JSONResponse:
 
 
 def _sentence(detail: dict[str, Any]) -> str:
-    return f"{str(detail['msg']).rstrip('.')}."
+    return f"{str(detail['msg']).removeprefix('Value error, ').rstrip('.')}."
 
 
 def _refused(_: Request, error: Exception) -> JSONResponse:

@@ -133,6 +133,7 @@ def write(
 ) -> None:
     """Let a model write, word by word. Ctrl-C ends it."""
     text, as_problem, ids = sys.stdin.read() if prompt == "-" else prompt, not plain_text, list[int]()
+    piece: Row = {}
     with looking() as studio:
         pieces = studio.generate(
             model_id,
@@ -152,6 +153,8 @@ def write(
                 write_piece(piece["text"])
         if not as_json:
             write_piece("\n")
+        if piece.get("unread_tokens"):  # the last piece
+            say("Only the end of the prompt was read: it is longer than the model reads at once.")
         if explain:
             found = studio.explain(model_id, text, ids, as_problem=as_problem, checkpoint_step=step)
             print_json(found) if as_json else _print_explanation(found)

@@ -216,6 +216,10 @@ class Playground:
         ]
         return Explanation(words, len(ids) < len(whole), None if state.bank is None else state.bank.carried())
 
+    def unread(self, prompt: str) -> int:
+        """How many tokens at the beginning of a prompt are not read, because the model reads only so many at once."""
+        return max(0, len(self.tokenizer.encode(prompt).ids) - self.model.config.max_seq_len)
+
     def _ids(self, prompt: str) -> list[int]:
         return [END_OF_TEXT_ID, *self.tokenizer.encode(prompt).ids]
 

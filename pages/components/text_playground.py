@@ -38,6 +38,7 @@ class Written:
 
     text: str
     explanation: Any
+    unread: int  # tokens at the beginning of the prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,11 @@ def answer(manager: RunManager, side: Side, asked: Prompt, texts: dict[Any, Writ
         except CognateError as error:
             show_refusal(error)
             return
+    if texts[known].unread:
+        st.warning(
+            "Only the end of your text was read: it is longer than the model reads at once.",
+            icon=":material/content_cut:",
+        )
     explanation = texts[known].explanation
     if side.model.details["ltm_enabled"] or side.model.details["act_enabled"]:
         st.subheader("How it found each word", anchor=False)
@@ -222,7 +228,7 @@ def write(folder: Path, weights_sha256: str, step: int | None, asked: Prompt, *,
         explanation = player.explain(asked.prompt, [token for piece in pieces for token in piece.ids], bank)
     if remember and explanation.bank is not None:
         keep_bank(folder, explanation.bank)
-    return Written("".join(piece.text for piece in pieces), explanation)
+    return Written("".join(piece.text for piece in pieces), explanation, player.unread(asked.prompt))
 
 
 def kept_bank(folder: Path) -> Any:

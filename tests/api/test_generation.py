@@ -117,6 +117,19 @@ def test_no_memory_is_read_or_kept(client: TestClient, trained: RunManager, text
 def test_what_is_asked_has_bounds(client: TestClient, write: str, wrong: dict[str, Any]) -> None:
     answer = client.post(write, json={"prompt": PROMPT, **wrong})
     assert answer.status_code == 422 and next(iter(wrong)) in answer.json()["problems"]
+    assert "Value error" not in answer.text
+
+
+@pytest.mark.parametrize("more", [0, 1, 50])
+def test_what_is_not_read_of_a_long_prompt_is_told(
+    client: TestClient, trained: RunManager, text_model: str, write: str, more: int
+) -> None:
+    player = Playground.from_folder(trained.weights(text_model)[0])
+    limit = player.model.config.max_seq_len
+    prompt = next(text for n in range(1, 4000) if len(player.tokenizer.encode(text := "7 " * n).ids) >= limit + more)
+    longer = len(player.tokenizer.encode(prompt).ids) - limit
+    told = events(client.post(write, json={"prompt": prompt, "max_tokens": 1}).text)
+    assert told[-1]["unread_tokens"] == longer >= more
 
 
 @pytest.mark.parametrize("edge", [{"temperature": 0}, {"temperature": 0.01}, {"temperature": 2}, {"top_p": 0}])

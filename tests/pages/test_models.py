@@ -117,6 +117,15 @@ def test_an_empty_prompt_gets_a_sentence(trained_studio: RunManager) -> None:
     assert "The box is empty" in texts(page)
 
 
+def test_what_is_not_read_of_a_long_text_is_told(trained_studio: RunManager) -> None:
+    page = open_page("models")
+    write(page)
+    assert "Only the end" not in texts(page)
+    page.text_area[0].set_value("7" * 3000)
+    write(page)
+    assert "Only the end of your text was read" in texts(page)
+
+
 def test_a_missing_file_gets_a_sentence(trained_studio: RunManager) -> None:
     model = trained_studio.log.models()[0]
     weights = next(row for row in trained_studio.log.artifacts(model.id) if row["kind"] == "weights")

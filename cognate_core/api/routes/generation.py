@@ -84,6 +84,7 @@ class TextEnd(BaseModel):
     tokens: int
     seconds: float = Field(description="Since the model began to read the prompt.")
     ended_by: Literal["model", "max_tokens"]
+    unread_tokens: int = Field(description="At the beginning of the prompt, because the model reads only so much.")
 
 
 class TextProblem(BaseModel):
@@ -181,14 +182,15 @@ def generate(model_id: ModelId, body: TextRequest, manager: GetManager) -> Strea
     with working.taken() as slot:
         from cognate_core.inference.playground import opened
 
-        pieces = opened(*sought).stream(
-            _prompt(body),
+        player, prompt = opened(*sought), _prompt(body)
+        pieces = player.stream(
+            prompt,
             max_new_tokens=body.max_tokens,
             temperature=body.temperature,
             top_p=body.top_p,
             seed=body.seed,
         )
-        events = _events(pieces, body.max_tokens)
+        events = _events(pieces, body.max_tokens, player.unread(prompt))
         slot.callback(events.close)  # frees the state of the text when its reader goes
         headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
         return Stream(
@@ -273,7 +275,7 @@ def _prompt(body: TextRequest | ExplanationRequest) -> str:
     return problem_prompt(body.prompt) if body.as_problem else body.prompt
 
 
-def _events(pieces: Iterator[Piece], most: int) -> Generator[bytes]:
+def _events(pieces: Iterator[Piece], most: int, unread: int) -> Generator[bytes]:
     """The events of a text while it is written."""
     began, tokens = time.monotonic(), 0
     try:
@@ -285,7 +287,8 @@ def _events(pieces: Iterator[Piece], most: int) -> Generator[bytes]:
         yield _event(TextProblem(problem=plain_sentence(error)))
         return
     seconds = round(time.monotonic() - began, 3)
-    yield _event(TextEnd(tokens=tokens, seconds=seconds, ended_by="max_tokens" if tokens >= most else "model"))
+    ended_by: Literal["model", "max_tokens"] = "max_tokens" if tokens >= most else "model"
+    yield _event(TextEnd(tokens=tokens, seconds=seconds, ended_by=ended_by, unread_tokens=unread))
 
 
 def _event(told: BaseModel) -> bytes:

@@ -1,4 +1,4 @@
-"""Files that survive a power loss, and full disks: for every part that writes."""
+"""Files that survive a power loss, full disks, and paths as people write them."""
 
 from __future__ import annotations
 
@@ -88,3 +88,9 @@ def is_disk_full(error: BaseException) -> bool:
 
 def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
+
+
+def found_path(written: str | Path) -> Path | None:
+    """The file or folder that a person's text names, with ~ for the home folder; None if there is none."""
+    path = os.path.expanduser(written)  # noqa: PTH111  (Path raises for an unknown user and for too long a name)
+    return Path(path) if os.path.exists(path) else None  # noqa: PTH110

@@ -72,8 +72,8 @@ def choose_upload(manager: RunManager) -> Upload | None:
     uploads = st.session_state.setdefault("uploads", 0)  # each upload gets a fresh field
     uploaded = file_field(
         "Add a file",
-        help="JSONL, CSV or Parquet with the columns question and answer (or text), or a plain text file. It stays on "
-        "this computer.",
+        help="JSON, CSV or Parquet with columns question and answer, a chat (messages) or text; or a plain text file. "
+        "It stays on this computer.",
         key=f"upload-{uploads}",
         disabled=bool(manager.read_only),
     )

@@ -33,8 +33,8 @@ def upload(home: Path, top: DeltaGenerator) -> str | None:
     """
     uploaded = file_field(
         "Or a file of your own (optional)",
-        help="Used instead of the datasets above. JSONL, CSV or Parquet with the columns question and answer "
-        "(or text), or a plain text file.",
+        help="Used instead of the datasets above. JSON, CSV or Parquet with columns question and answer, a chat "
+        "(messages) or text; or a plain text file.",
     )
     named = st.query_params.get("upload")
     if uploaded is not None:

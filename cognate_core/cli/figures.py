@@ -106,7 +106,7 @@ def data_report(run_id: RunIdArgument, as_json: JsonOption = False) -> None:
     if as_json:
         print_json(found)
         return
-    columns = ("name", "asked_for", "origin", "train_rows", "heldout_rows", "train_tokens", "reason")
+    columns = ("name", "asked_for", "origin", "train_rows", "heldout_rows", "train_tokens", "skipped", "reason")
     print_rows(columns, found["sources"], as_json=False, nothing=NOTHING)
 
 

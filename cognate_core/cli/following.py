@@ -30,13 +30,22 @@ def progress_bar() -> Iterator[Callable[[float, str], None]]:
 
 
 def follow_run(client: Client, run_id: str) -> Row:
-    """Wait until the run is paused or has ended, and return it. Ctrl-C stops and saves it, a second one cancels it."""
-    interrupts = 0
+    """Wait until the run is paused or has ended, and return it. Ctrl-C stops and saves it, a second one cancels it.
+
+    Its warnings are printed when the training of its first model begins, and at the end.
+    """
+    interrupts, trains, told = 0, False, set[str]()
     with progress_bar() as show:
         while True:
             try:
                 run = client.run(run_id)
                 show(run["progress"], describe(run))
+                if rests(run) or (run["step"] and not trains):
+                    trains = True
+                    for event in client.logged(run_id):
+                        if event["level"] == "warning" and event["message"] not in told:
+                            told.add(event["message"])
+                            output.say(f"Warning: {event['message']}")
                 if rests(run):
                     return run
                 time.sleep(POLL_SECONDS)

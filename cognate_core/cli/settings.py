@@ -12,6 +12,7 @@ from cognate_core.client import Client
 from cognate_core.config import TrainingConfig
 from cognate_core.config.presets import get_preset
 from cognate_core.errors import ConfigError
+from cognate_core.files import found_path
 
 SetOption = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting. May be repeated.")
@@ -23,16 +24,22 @@ PresetOption = Annotated[str | None, typer.Option(help="Use a preset instead of 
 
 
 def read_config(path: Path) -> TrainingConfig:
-    """The settings of a file. Raises ConfigError."""
+    """The settings of a file. A dataset file is named from the folder of the settings. Raises ConfigError."""
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise ConfigError(
             {"file": f"There is no file {path}. `cognate presets first-run > {path}` creates one."}
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError({"file": f"{path} cannot be read as text ({error})."}) from error
-    return TrainingConfig.from_toml(text)
+    except UnicodeDecodeError as error:
+        raise ConfigError({"file": f"{path} is not UTF-8 text. Save it as UTF-8 and try again."}) from error
+    except OSError as error:
+        raise ConfigError({"file": f"{path} cannot be read ({error.strerror or error})."}) from error
+    config = TrainingConfig.from_toml(text)
+    if config.dataset_path is None:
+        return config
+    own = found_path(path.absolute().parent / config.dataset_path) or found_path(config.dataset_path)
+    return config.with_overrides({"dataset_path": str(own)}) if own else config
 
 
 def parse_changes(pairs: list[str] | None) -> dict[str, str]:
@@ -54,8 +61,8 @@ def chosen_config(file: Path | None, preset: str | None, changes: list[str] | No
 def sent(studio: Client, config: TrainingConfig) -> dict[str, Any]:
     """Settings for the API. A local dataset file is uploaded first if the studio is another process."""
     settings = config.model_dump(mode="json")
-    path = Path(config.dataset_path or "")
-    if config.dataset_path is None or not path.exists():  # a name for the studio to check
+    path = None if config.dataset_path is None else found_path(config.dataset_path)
+    if path is None:  # or a name for the studio to check
         return settings
     if chosen_server() is None:
         return {**settings, "dataset_path": str(path.resolve())}

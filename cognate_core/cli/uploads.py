@@ -25,7 +25,7 @@ def list_files(as_json: JsonOption = False) -> None:
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="JSONL, CSV, Parquet or plain text.")], as_json: JsonOption = False
+    file: Annotated[Path, typer.Argument(help="JSON, CSV, Parquet or plain text.")], as_json: JsonOption = False
 ) -> None:
     """Upload a file and print its name, to use with `cognate data` and as dataset_path."""
     with changing() as studio:

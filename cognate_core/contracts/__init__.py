@@ -18,6 +18,7 @@ from cognate_core.contracts.lifecycle import RunStatus
 from cognate_core.contracts.metrics import StepMetrics
 from cognate_core.contracts.progress import Origin, Phase, Relation, TimeEstimate, TrainingProgress, utc_now
 from cognate_core.contracts.records import (
+    BEYOND_LIMIT,
     RARE,
     BatchSequence,
     DataReport,
@@ -35,6 +36,7 @@ from cognate_core.contracts.tasks import ARITHMETIC, END_OF_TEXT_ID, GROKKED_ACC
 __all__ = [
     "ARITHMETIC",
     "ARTIFACT_FILES",
+    "BEYOND_LIMIT",
     "CHECKPOINT_MANIFEST",
     "END_OF_TEXT_ID",
     "GROKKED_ACCURACY",

@@ -64,6 +64,13 @@ class Event:
     created_at: str = field(default_factory=utc_now, compare=False)
 
 
+BEYOND_LIMIT = "beyond the limit of "
+"""So begins the reason for rows that are left out because a setting limits their number."""
+
+MANY = 0.1
+"""A larger share of rows left out for other reasons deserves a warning."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceReport:
     """What one data source contributed. Rows are counted, never estimated."""
@@ -78,6 +85,18 @@ class SourceReport:
     skipped: dict[str, int] = field(default_factory=dict)  # reason -> rows
     train_tokens: int = 0
     train_sequences: int = 0
+
+    def warnings(self) -> list[str]:
+        """Sentences about rows that are left out, if they are many or all that were held out."""
+        left_out = {why: count for why, count in self.skipped.items() if not why.startswith(BEYOND_LIMIT)}
+        count, found = sum(left_out.values()), []
+        total = self.train_rows + self.heldout_rows + count
+        if count > MANY * total:
+            reasons = "; ".join(f"{number:,}: {why}" for why, number in left_out.items())
+            found.append(f"Rows of {self.name} that are left out: {count:,} of {total:,} ({reasons}).")
+        if self.train_rows and not self.heldout_rows:
+            found.append(f"{self.name}: no held-out row is left, so nothing can be measured on unseen text.")
+        return found
 
 
 RARE = 5
@@ -98,13 +117,14 @@ class DataReport:
 
     def warnings(self) -> list[str]:
         """Sentences about data that is usable but probably not as intended."""
-        if self.rare_tokens is None or self.rare_tokens <= self.vocabulary / 2:
-            return []
-        enough = -(-(self.vocabulary - self.rare_tokens) // 100) * 100
-        return [
-            f"The vocabulary is too large for this text: {self.rare_tokens:,} of its {self.vocabulary:,} tokens occur "
-            f"fewer than {RARE} times. About {enough:,} would be enough."
-        ]
+        found = [sentence for source in self.sources if source.loaded for sentence in source.warnings()]
+        if self.rare_tokens is not None and self.rare_tokens > self.vocabulary / 2:
+            enough = -(-(self.vocabulary - self.rare_tokens) // 100) * 100
+            found.append(
+                f"The vocabulary is too large for this text: {self.rare_tokens:,} of its {self.vocabulary:,} tokens "
+                f"occur fewer than {RARE} times. About {enough:,} would be enough."
+            )
+        return found
 
 
 @dataclass(frozen=True, slots=True)

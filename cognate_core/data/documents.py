@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from cognate_core.config import TrainingConfig
@@ -81,20 +82,99 @@ OWN_FILE_COLUMNS = (
     ("prompt", "completion"),
     ("prompt", "response"),
     ("instruction", "output"),
+    ("instruction", "response"),
+    ("input", "output"),
 )
-"""Column pairs accepted in a person's own file, besides a single column "text"."""
+"""Column pairs accepted in a person's own file. Columns "context" and "input" are read with the question."""
+
+CHAT_COLUMNS = ("messages", "conversations")
+"""Columns of a person's own file that hold a chat: a list of turns with role and content, or from and value."""
+
+_ROLES = {"human": "user", "gpt": "assistant"}  # ShareGPT's words
+
+
+def own_file_columns(names: Iterable[object]) -> tuple[str, ...]:
+    """The columns, in small letters, from which a row of a person's own file is made; none if it cannot be used."""
+    there = _by_plain_name(names)
+    for pair in OWN_FILE_COLUMNS:
+        if there.keys() >= set(pair):
+            return (*pair, *(name for name in ("context", "input") if name in there and name not in pair))
+    return next(((name,) for name in (*CHAT_COLUMNS, "text") if name in there), ())
+
+
+def unused_columns(names: Iterable[object]) -> list[str]:
+    """The columns of a person's own file that own_file_document does not read."""
+    there = _by_plain_name(names := list(names))
+    used = [there[name] for name in own_file_columns(names)]
+    return [str(name) for name in names if name not in used]
 
 
 def own_file_document(row: Row, config: TrainingConfig) -> Document:
-    """A row of a person's own file."""
-    for question, answer in OWN_FILE_COLUMNS:
-        if question in row and answer in row:
-            return _problem(_text(row, question), _text(row, answer))
-    if "text" in row:
-        return Document("", _text(row, "text"))
-    pairs = ", ".join(f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)
-    found = ", ".join(map(str, row))[:200].encode(errors="replace").decode()  # a name may hold half a letter, too
-    raise UnusableRow(f"none of the columns text, {pairs} is there (found: {found or 'none'})")
+    """A row of a person's own file. Capitals in the names of columns and blanks around them do not matter."""
+    plain = {plain: row[name] for plain, name in _by_plain_name(row).items()}
+    for name in CHAT_COLUMNS:
+        if plain.get(name, "") is None:
+            del plain[name]
+    columns = own_file_columns(plain)
+    if not columns:
+        pairs = (f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)
+        found = ", ".join(map(str, row))[:200].encode(errors="replace").decode()  # a name may hold half a letter, too
+        raise UnusableRow(
+            f"none of the columns {', '.join(('text', *CHAT_COLUMNS, *pairs))} is there (found: {found or 'none'})"
+        )
+    if columns == ("text",):
+        _text(plain, "text")
+        return Document("", _whole(str(plain["text"])))  # as written: blanks matter in a program
+    if columns[0] in CHAT_COLUMNS:
+        return _chat(plain, columns[0])
+    question, answer, *others = columns
+    read = {name: _text(plain, name) for name in others if not _is_blank(plain[name])}
+    asked = "\n".join(filter(None, (_text(plain, question), read.get("input"))))
+    document = _problem(asked, _text(plain, answer))
+    return Document(f"{read['context']}\n{document.prompt}", document.answer) if "context" in read else document
+
+
+def _by_plain_name(names: Iterable[Any]) -> dict[str, Any]:
+    """The names of columns by their names in small letters. Of "Text" and "text" it is the second."""
+    there: dict[str, Any] = {}
+    for name in names:
+        plain = str(name).strip().lower()
+        if plain not in there or name == plain:
+            there[plain] = name
+    return there
+
+
+def _is_blank(value: object) -> bool:
+    return value is None or value != value or not str(value).strip()
+
+
+def _chat(row: Row, column: str) -> Document:
+    """A chat, whose last answer is the one to learn; what was said before is its prompt."""
+    turns = row[column]
+    if not isinstance(turns, list) or not all(isinstance(turn, dict) for turn in turns) or not turns:
+        raise UnusableRow(f"the column {column!r} holds no chat")
+    said: list[tuple[str, str]] = []
+    for turn in turns:
+        role = str(turn.get("role", turn.get("from", ""))).lower()
+        role, text = _ROLES.get(role, role), _text(turn, "value" if "value" in turn else "content")
+        if said and said[-1][0] == role:
+            text = f"{said.pop()[1]}\n{text}"
+        said.append((role, text))
+    *before, (role, answer) = said
+    if role != "assistant":
+        raise UnusableRow("the chat does not end with an answer")
+    prompt = ""
+    for role, text in before:
+        match role:
+            case "system":
+                prompt += f"{text}\n"
+            case "user":
+                prompt += f"{QUESTION_MARK}{text}{SOLUTION_MARK}"
+            case "assistant":
+                prompt += f" {text}\n"
+            case _:
+                raise UnusableRow(f"a turn of the chat has the role {role[:50]!r}")
+    return Document(prompt, f" {answer}")
 
 
 def _in_one_text(body: str, question: str) -> str:
@@ -122,9 +202,11 @@ def _text(row: Row, column: str) -> str:
     if column not in row:
         raise UnusableRow(f"the column {column!r} is missing")
     value = row[column]
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, UnusableRow):
+        raise value
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
         raise UnusableRow(f"the column {column!r} holds no text")
-    if isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float | Decimal) and not math.isfinite(value):
         raise UnusableRow(f"the column {column!r} holds no number")
     text = str(value).strip()
     if not text:

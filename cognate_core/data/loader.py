@@ -19,7 +19,14 @@ from cognate_core.contracts import RARE, DataReport, DatasetLoader, Event, Recor
 from cognate_core.data import hub
 from cognate_core.data.documents import Document
 from cognate_core.data.packing import EncodedDocument, Packed, pack
-from cognate_core.data.prepared import HeldoutPrompt, prepared_before, put_in_place, write_prepared, write_report
+from cognate_core.data.prepared import (
+    DATA_CHANGED,
+    HeldoutPrompt,
+    prepared_before,
+    put_in_place,
+    write_prepared,
+    write_report,
+)
 from cognate_core.data.sources import (
     SourceDocuments,
     Tell,
@@ -41,18 +48,28 @@ class MixtureLoader(DatasetLoader):
     """Fetches what the config asks for, packs it and caches it by content hash. Warns before using synthetic text.
 
     `earlier_hash`: the hash of the data that the run, or the parent of a twin or branch, trained on before. If that
-    data is still there, it is used again and nothing is fetched.
+    data is still there, it is used again and nothing is fetched. `goes_on`: whether it continues from a checkpoint, so
+    that other data are refused.
     """
 
     def __init__(
-        self, config: TrainingConfig, cache: Path, record: RecordSink, tell: Tell, earlier_hash: str | None = None
+        self,
+        config: TrainingConfig,
+        cache: Path,
+        record: RecordSink,
+        tell: Tell,
+        earlier_hash: str | None = None,
+        *,
+        goes_on: bool = False,
     ) -> None:
         self._config, self._cache = config, cache
         self._record, self._tell = record, tell
+        self._needed = earlier_hash if goes_on else None
         self._earlier = prepared_before(cache / "prepared" / earlier_hash) if earlier_hash else None
         self._loaded: dict[str, SourceDocuments] = {}
         self._unavailable: dict[str, SourceReport] = {}
         self._hub_problem = functools.cache(hub.hub_problem)  # checked once, for all datasets
+        self._warnings: list[str] = []  # recorded once it is certain that the run continues
         self._cut_off: list[str] = []  # datasets that need the hub, which cannot be reached
 
     async def download_dataset(self, dataset_name: str, dataset_id: str) -> bool:
@@ -67,7 +84,7 @@ class MixtureLoader(DatasetLoader):
             if isinstance(error, HubUnreachable):
                 self._cut_off.append(dataset_name)
             else:
-                self._record(Event("warning", f"{error} The run continues without {dataset_name}."))
+                self._warnings.append(f"{error} The run continues without {dataset_name}.")
             return False
         self._loaded[dataset_name] = source
         return True
@@ -94,19 +111,21 @@ class MixtureLoader(DatasetLoader):
             names = " and ".join(filter(None, [", ".join(self._cut_off[:-1]), self._cut_off[-1]]))
             why, them = self._hub_problem(), "them" if len(self._cut_off) > 1 else "it"
             sentence = f"{names} could not be fetched from the hub: {why}. The run continues without {them}."
-            self._record(Event("warning", sentence))
+            self._warnings.append(sentence)
         sources = list(self._loaded.values())
         fallback = not sources
         if fallback:
-            self._record(
-                Event("warning", "No dataset is available: the run uses built-in synthetic word problems instead.")
-            )
+            self._warnings.append("No dataset is available: the run uses built-in synthetic word problems instead.")
             sources = [synthetic_source(self._config)]
         for source in sources:
             remove_overlap(source)
         if self._config.word_problems != "all" and any(source.name == "Synthetic" for source in sources):
             sources.append(new_wording_source(self._config))
         key = self._content_hash(sources)
+        if self._needed is not None and key != self._needed:
+            raise DataError(DATA_CHANGED)  # before it is recorded: once the data are as before, the run can go on
+        for warning in self._warnings:
+            self._record(Event("warning", warning))
         folder = self._cache / "prepared" / key
         cached = prepared_before(folder)
         if cached is None:
@@ -124,6 +143,9 @@ class MixtureLoader(DatasetLoader):
         report = dataclasses.replace(report, sources=[*report.sources, *self._unavailable.values()])
         write_report(folder, report)  # the model card is made from it
         self._record(report)
+        for source in sources:
+            if source.unused:
+                self._record(Event("info", f"{source.name}: these columns are not read: {', '.join(source.unused)}."))
         for warning in report.warnings():
             self._record(Event("warning", warning))
         _keep_newest(folder.parent, CACHED_PREPARATIONS)
@@ -184,8 +206,8 @@ class MixtureLoader(DatasetLoader):
 
 def remove_overlap(source: SourceDocuments) -> None:
     """Remove from the training text what is also held out."""
-    held_out = {document.text for document in source.heldout}
-    kept = [document for document in source.train if document.text not in held_out]
+    held_out = {document.text.strip() for document in source.heldout}
+    kept = [document for document in source.train if document.text.strip() not in held_out]
     if len(kept) < len(source.train):
         source.skipped["also in the held-out text"] += len(source.train) - len(kept)
         source.train = kept

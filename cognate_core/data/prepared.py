@@ -24,6 +24,10 @@ from cognate_core.errors import DataError
 from cognate_core.files import replace_durably, require_space, sync_folder, write_durably
 
 MANIFEST = "manifest.json"
+DATA_CHANGED = (
+    "The training text is no longer what this run began with (a dataset or file has changed or is gone). Restore it "
+    "and resume, or start a new run."
+)
 
 
 @dataclass(frozen=True, slots=True)

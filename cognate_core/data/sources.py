@@ -22,6 +22,7 @@ from time import monotonic, sleep
 from typing import Any
 
 from cognate_core.config import DATASETS, Dataset, TrainingConfig
+from cognate_core.contracts import BEYOND_LIMIT
 from cognate_core.data import hub
 from cognate_core.data.documents import (
     ROW_FORMATS,
@@ -29,9 +30,10 @@ from cognate_core.data.documents import (
     RowFormat,
     UnusableRow,
     own_file_document,
+    unused_columns,
     word_problem_document,
 )
-from cognate_core.data.row_files import MAX_ROW_BYTES, TOO_LONG, NumberedRow, read_rows
+from cognate_core.data.row_files import MAX_ROW_BYTES, TOO_LONG, NumberedRow, data_files, is_heldout, read_rows
 from cognate_core.data.word_problems import word_problems
 from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable, Interruption
 from cognate_core.files import is_disk_full, sync_folder
@@ -51,6 +53,7 @@ TRAIN_SPLIT = "train"
 OWN_FILE_HELDOUT_SHARE = 0.05
 MOST_MADE = 50_000  # built-in problems
 MOST_NEW_WORDING = 1000
+UNUSED_SHOWN = 20  # names of columns
 NEW_WORDING = "New wording"
 """Easy built-in problems whose names, pairs of numbers and wordings are never trained on."""
 
@@ -65,6 +68,7 @@ class SourceDocuments:
     train: list[Document]
     heldout: list[Document]
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> rows
+    unused: list[str] = field(default_factory=list)  # some columns of a person's own file that are not read
 
 
 def load_source(
@@ -123,7 +127,9 @@ def source_here(name: str, config: TrainingConfig, cache: Path) -> SourceDocumen
 
 
 def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
-    """The documents of `config.dataset_path`. Which rows are held out depends only on their text.
+    """The documents of `config.dataset_path`.
+
+    Which rows are held out depends only on their text; in a dataset's folder, on the names of its files.
 
     Raises:
         DataError: the file is missing, empty, malformed, or too small to hold out a row.
@@ -131,26 +137,66 @@ def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
     path = Path(config.dataset_path or "")
     tell(f"Reading {path.name}")
     skipped: Counter[str] = Counter()
-    rows = list(_documents(read_rows(path), own_file_document, config, skipped))
-    documents = list({document.text: document for document in rows}.values())
-    if len(rows) > len(documents):
-        skipped["the same text stands there twice"] += len(rows) - len(documents)
-    if len(documents) < 2:
+    unused = _UnusedColumns()
+
+    def read(files: Iterable[Path]) -> tuple[list[Document], int]:
+        """Distinct documents, and how many rows they came from."""
+        rows = map(unused.noted, itertools.chain.from_iterable(map(read_rows, files)))
+        found = list(_documents(rows, own_file_document, config, skipped))
+        distinct = list({document.text.strip(): document for document in found}.values())
+        if len(found) > len(distinct):
+            skipped["the same text appears twice"] += len(found) - len(distinct)
+        return sorted(distinct, key=lambda document: hashlib.sha256(document.text.encode()).digest()), len(found)
+
+    files = data_files(path)
+    apart = {file for file in files if path.is_dir() and is_heldout(file, path)}
+    if len(apart) == len(files):
+        apart.clear()  # all are called so: then it says nothing
+    documents, rows = read(file for file in files if file not in apart)
+    if len(documents) < 2 - bool(apart):
         raise DataError(
             f"{path.name} has {len(documents) or 'no'} usable {'row' if len(documents) == 1 else 'rows'}"
-            f"{' (the others repeat it)' if len(rows) > 1 and documents else ''}; at least two are needed: "
+            f"{' (the others repeat it)' if rows > 1 and documents else ''}; at least two are needed: "
             "one to train on and one to hold out."
         )
-    documents.sort(key=lambda document: hashlib.sha256(document.text.encode()).digest())
-    kept_apart = min(config.max_eval_samples, max(1, round(len(documents) * OWN_FILE_HELDOUT_SHARE)))
+    if apart:
+        heldout, _ = read(sorted(apart))
+    else:
+        share = min(config.max_eval_samples, max(1, round(len(documents) * OWN_FILE_HELDOUT_SHARE)))
+        heldout, documents = documents[:share], documents[share:]
+    for kind, found, limit in (
+        ("training", documents, config.max_train_samples),
+        ("held-out", heldout, config.max_eval_samples),
+    ):
+        if len(found) > limit:
+            skipped[f"{BEYOND_LIMIT}{limit:,} {kind} rows"] += len(found) - limit
+            del found[limit:]
+    held_out = f"; held out: {', '.join(sorted(file.name for file in apart)[:3])}" if apart else ""
     return SourceDocuments(
         name="Own file",
         asked_for=path.name,
-        origin=f"own file, {path.name}",
-        train=documents[kept_apart:][: config.max_train_samples],
-        heldout=documents[:kept_apart],
+        origin=f"own file, {path.name}{held_out}",
+        train=documents,
+        heldout=heldout,
         skipped=skipped,
+        unused=unused.names,
     )
+
+
+class _UnusedColumns:
+    """Collects the names of columns that are not read: the first few, shortened, because a file may have any number."""
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._last: tuple[object, ...] = ()
+
+    def noted(self, row: NumberedRow) -> NumberedRow:
+        """The row, unchanged."""
+        if not isinstance(row[1], UnusableRow) and tuple(row[1]) != self._last and len(self.names) < UNUSED_SHOWN:
+            self._last = tuple(row[1])
+            names = (name[:40].encode(errors="replace").decode() for name in unused_columns(self._last))
+            self.names = sorted({*self.names, *names})[:UNUSED_SHOWN]
+        return row
 
 
 def synthetic_source(config: TrainingConfig) -> SourceDocuments:

@@ -67,7 +67,7 @@ def keep(label: str, content: Iterable[bytes], home: Path) -> Upload:
             sync_folder(folder)
         try:
             rows = usable_rows(str(path))
-        except DataError:
+        except BaseException:
             if is_new:
                 path.unlink(missing_ok=True)
             raise

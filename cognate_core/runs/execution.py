@@ -122,7 +122,9 @@ def build_real_service(context: RunContext) -> TrainingService:
         progress_emitter=context.emitter,
         dataset_loader=ArithmeticLoader(context.config, cache, context.record)
         if context.config.task == "arithmetic"  # `loop_for` knows only this and text
-        else MixtureLoader(context.config, cache, context.record, context.tell, context.data_hash),
+        else MixtureLoader(
+            context.config, cache, context.record, context.tell, context.data_hash, goes_on=_goes_on(context, begin)
+        ),
         model_trainer=trainer(
             context.record,
             resume=True,
@@ -131,6 +133,12 @@ def build_real_service(context: RunContext) -> TrainingService:
         ),
         config=context.config,
     )
+
+
+def _goes_on(context: RunContext, begin: Path) -> bool:
+    """Whether one of the run's models continues from a checkpoint."""
+    folder = Path(context.config.output_dir)
+    return begin.is_dir() or any(checkpoint_steps(folder, name) for name in context.model_names)
 
 
 def run_pipeline(context: RunContext, build_service: BuildService) -> Outcome:

@@ -24,7 +24,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.config.schedule import learning_rate_at, peak_learning_rate
 from cognate_core.contracts import Evaluation, Event, ProgressCallback, Record, RecordSink, StepMetrics
 from cognate_core.contracts.heldout import HeldoutMeans
-from cognate_core.data.prepared import PreparedData
+from cognate_core.data.prepared import DATA_CHANGED, PreparedData
 from cognate_core.errors import DataError, Diverged, Interruption, StorageError
 from cognate_core.model import CognateModel
 from cognate_core.training.best import Best
@@ -168,10 +168,7 @@ class TrainingLoop(ABC):
         """
         state = checkpoint.state
         if state["data"] != self._data.report.content_hash:
-            raise DataError(
-                "The training text is no longer what this run began with (a dataset or file has changed or is gone). "
-                "Restore it and resume, or start a new run."
-            )
+            raise DataError(DATA_CHANGED)
         self.model.load_state_dict(dict(checkpoint.model))
         # What a branch may change (rates, betas, weight decay) comes from this run's config.
         for optimizer, values in zip(

@@ -56,7 +56,10 @@ def model_card(
                 "token, but has no bytes. This figure does not depend on the vocabulary.",
             ]
     else:
-        lines.append("Unknown: training was stopped before the final measurement.")
+        why = "training was stopped before the final measurement"
+        if not any(source.heldout_rows for source in data.sources):
+            why = f"no held-out row fits into {config.train_seq_len:,} tokens"
+        lines.append(f"Unknown: {why}.")
     lines += [
         "",
         "## Training data",

@@ -10,6 +10,7 @@ import streamlit as st
 
 from cognate_core.config import TrainingConfig, as_text, field_extra, form_fields
 from cognate_core.config.presets import PRESETS
+from cognate_core.contracts import BEYOND_LIMIT
 from cognate_core.data.uploads import usable_rows
 from cognate_core.errors import ConfigError
 from cognate_core.insight.data_charts import length_chart
@@ -57,12 +58,12 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
         f"{ROWS.max_eval_samples:,} held-out rows, as a run does by default.{all_rows} "
         "Held-out rows are set aside to measure the model on text it never saw."
     )
-    if source.skipped:
-        st.warning(f"{source.skipped.total():,} rows were skipped.", icon=":material/filter_alt:")
-        table(
-            [{"why": why, "rows": count} for why, count in source.skipped.most_common()],
-            width="content",
-        )
+    left_out = {why: count for why, count in source.skipped.most_common() if not why.startswith(BEYOND_LIMIT)}
+    if left_out:
+        st.warning(f"Rows that are left out: {sum(left_out.values()):,}", icon=":material/filter_alt:")
+        table([{"why": why, "rows": count} for why, count in left_out.items()], width="content")
+    if source.unused:
+        st.info(f"These columns are not read: {shown(', '.join(source.unused))}.", icon=":material/view_column:")
     split = st.segmented_control(
         "Rows to show", list(splits), default="training", required=True, key="split", bind="query-params"
     )

@@ -8,7 +8,7 @@ import io
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from starlette.testclient import TestClient
@@ -41,6 +41,11 @@ def test_a_file_is_kept_listed_looked_at_and_removed(api: TestClient, studio: Ru
     assert api.delete(f"{FILES}/{file['name']}").status_code == 204
     assert api.delete(f"{FILES}/{file['name']}").status_code == 404
     assert api.get(FILES).json()["items"] == [] and list((studio.home / "uploads").iterdir()) == []
+
+
+def test_columns_that_are_not_read_are_named(api: TestClient) -> None:
+    name = send(api, b'[{"id": 1, "text": "one"}, {"id": 2, "text": "two"}]', "a.json").json()["name"]
+    assert api.get(f"/v1/datasets/{name}/rows").json()["unused_columns"] == ["id"]
 
 
 def test_it_comes_in_pieces_and_the_same_content_is_one_file(api: TestClient) -> None:
@@ -98,6 +103,16 @@ def test_what_is_too_large_is_refused_before_it_is_whole(
 
     answer = send(api, endless())
     assert answer.status_code == 422 and "larger than 2 MB" in answer.json()["detail"]
+    assert list((studio.home / "uploads").iterdir()) == []
+
+
+def test_a_file_whose_reading_breaks_is_not_kept(studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(*_: object, **__: object) -> NoReturn:
+        raise OverflowError("as a reader may, unexpectedly")
+
+    monkeypatch.setattr(uploads, "own_file_source", break_off)
+    with pytest.raises(OverflowError):
+        uploads.keep("a.jsonl", [b"rows"], studio.home)
     assert list((studio.home / "uploads").iterdir()) == []
 
 

@@ -169,7 +169,7 @@ class TestTrain:
         ("content", "why"),
         [
             (b"max_steps = ", "This is not a readable TOML file"),
-            (b"\xff\xfe", "cannot be read as text"),
+            (b"\xff\xfe", "is not UTF-8 text. Save it as UTF-8"),
             (b"max_stops = 3", "There is no setting called 'max_stops'"),
             (b"max_steps = -3", "must be 1 to"),
         ],
@@ -198,6 +198,42 @@ class TestTrain:
     ) -> None:
         assert_refused(cognate("train", settings, "--set", pair), why)
         assert not home.exists()
+
+    @pytest.mark.parametrize("command", ["train", "start"])
+    @pytest.mark.parametrize("name", ["gone.csv", "~nobody-of-this-name/a.csv", "a" * 300])
+    def test_a_dataset_that_is_not_there_is_refused_at_once(
+        self, cognate: Cognate, settings: Path, command: str, name: str
+    ) -> None:
+        settings.write_text(f"dataset_path = '{name}'\n{settings.read_text()}", encoding="utf-8")
+        assert_refused(cognate(command, settings), f"There is no file {name}. Check its name, or choose another.")
+        assert json.loads(cognate("runs", "--json").stdout) == []
+
+    def test_a_dataset_is_named_from_the_folder_of_the_settings(
+        self, cognate: Cognate, settings: Path, home: Path
+    ) -> None:
+        own = settings.parent / "mine" / "rows.txt"
+        own.parent.mkdir()
+        own.write_text("one\n\ntwo", encoding="utf-8")
+        settings.write_text(f"dataset_path = 'mine/rows.txt'\n{settings.read_text()}", encoding="utf-8")
+        assert cognate("start", settings).exit_code == 0
+        (run,) = ProgressReader(database_path(home)).runs()
+        assert run.config.dataset_path == str(own)
+
+    def test_warnings_are_told_once(
+        self, cognate: Cognate, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        play(
+            monkeypatch,
+            tmp_path,
+            """
+            for level, message in [("info", "Quiet."), ("warning", "Nothing [red] could be fetched.")]:
+                say({"record": {"type": "Event", "level": level, "message": message}})
+            end()
+            """,
+        )
+        result = cognate("train", settings)
+        assert result.stderr.count("Warning: Nothing [red] could be fetched.") == 1
+        assert "Quiet." not in result.stderr
 
     def test_a_name_that_cannot_be_used_is_told_why(self, cognate: Cognate, settings: Path) -> None:
         assert_refused(cognate("train", settings, "--name", " "), "Give the run a name")

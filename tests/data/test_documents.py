@@ -225,7 +225,7 @@ def test_each_pair_of_columns_of_an_own_file_is_understood(question: str, answer
 
 
 def test_plain_text_of_an_own_file_has_no_prompt() -> None:
-    assert own_file_document({"text": " Once upon a time.\n"}, CONFIG) == Document("", "Once upon a time.")
+    assert own_file_document({"text": " Once upon a time.\n"}, CONFIG) == Document("", " Once upon a time.\n")
 
 
 def test_a_pair_of_columns_goes_before_plain_text() -> None:

@@ -114,6 +114,12 @@ def test_a_stopped_model_says_so_and_guesses_no_loss() -> None:
     assert "perplexity" not in text
 
 
+def test_a_model_without_held_out_rows_says_so() -> None:
+    text = card(heldout_loss={}, sources=[source(heldout_rows=0)])
+    assert "Unknown: no held-out row fits into" in text
+    assert "stopped" not in text
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

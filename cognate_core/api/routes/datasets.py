@@ -59,7 +59,8 @@ class Rows(Items[DatasetRow]):
     origin: str
     training_rows: int
     heldout_rows: int
-    skipped: dict[str, int] = Field(description="Rows that cannot be used, by reason.")
+    skipped: dict[str, int] = Field(description="Rows that are left out, by reason.")
+    unused_columns: list[str] = Field(description="Columns of your own file that are not read.")
 
 
 class LengthsQuery(Input):
@@ -213,6 +214,7 @@ def rows(name: Name, query: Annotated[RowsQuery, Query()], manager: GetManager) 
         training_rows=len(source.train),
         heldout_rows=len(source.heldout),
         skipped=dict(source.skipped),
+        unused_columns=source.unused,
     )
 
 

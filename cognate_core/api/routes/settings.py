@@ -15,6 +15,7 @@ from cognate_core.config.presets import get_preset
 from cognate_core.contracts import TimeEstimate
 from cognate_core.contracts.json_lines import report_from_json
 from cognate_core.errors import ConfigError
+from cognate_core.files import found_path
 from cognate_core.runs import MAX_MODELS, known_report
 
 router = APIRouter(tags=["settings"])
@@ -123,11 +124,15 @@ def _with_upload(config: TrainingConfig, files: Uploads) -> TrainingConfig:
     Raises:
         ConfigError: there is no such upload.
     """
-    given = config.dataset_path or ""
+    given = config.dataset_path
+    if given is None:
+        return config
     path = files.folder / Path(given).name
     if given not in (path.name, str(path)) or not path.is_file():
-        if files.any_other:
+        if files.any_other and found_path(given):
             return config
+        if files.any_other:
+            raise ConfigError({"dataset_path": f"There is no file {given}. Check its name, or choose another."})
         raise ConfigError(
             {"dataset_path": "You have no such file. Upload it to /v1/files, then use the name in the answer."}
         )

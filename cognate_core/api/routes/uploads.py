@@ -58,7 +58,7 @@ def keep(
     manager: GetOwner,
     name: Annotated[str, Query(min_length=1, max_length=200, description="Its ending decides how it is read.")],
 ) -> File:
-    """Upload a file: JSONL, CSV or Parquet with the columns question and answer (or text), or plain text."""
+    """Upload a JSON, CSV or Parquet file with columns question and answer, a chat (messages) or text; or plain text."""
     from cognate_core.data.uploads import keep
 
     with _coming.taken():

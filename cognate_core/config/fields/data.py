@@ -27,7 +27,7 @@ class DataSettings(Settings):
     dataset_path: str | None = _setting(
         None,
         title="Own file",
-        help="A JSONL, CSV, Parquet or text file, or a folder of them, used instead of the datasets.",
+        help="A JSON, CSV, Parquet or text file, or a dataset's folder, used instead of the datasets.",
         example="my_texts.jsonl",
         sweepable=False,
         personal=True,

@@ -9,6 +9,7 @@ import pytest
 from tokenizers import Tokenizer
 
 from cognate_core.config import TrainingConfig
+from cognate_core.contracts import Event
 from cognate_core.data import loader as loader_module
 from cognate_core.data.documents import word_problem_document
 from cognate_core.data.loader import PROMPTS_PER_SOURCE
@@ -126,8 +127,37 @@ def test_a_vocabulary_that_the_text_cannot_teach_is_told_with_one_that_it_can(tm
         f"The vocabulary is too large for this text: {rare:,} of its {large.report.vocabulary:,} tokens occur "
         f"fewer than 5 times. About {enough:,} would be enough."
     ]
-    assert small.warnings == []
+    assert not any("vocabulary" in warning for warning in small.warnings)
     assert prepare(SMALL.with_overrides({"vocab_size": 4000}), tmp_path).warnings == large.warnings, "cached, too"
+
+
+def test_rows_that_are_left_out_and_columns_that_are_not_read_are_told(tmp_path: Path) -> None:
+    rows = [{"text": f"{n} {'longer ' * 60 * (n % 10 > 0)}", "id": n} for n in range(100)]
+    config = SMALL.with_overrides({"dataset_path": str(write_rows(tmp_path / "a.jsonl", rows)), "vocab_size": 300})
+    assert prepare(config, tmp_path / "cache").warnings == []  # long plain text is cut, not left out
+    asked = [{"question": row["text"], "answer": "1", "id": row["id"]} for row in rows]
+    write_rows(tmp_path / "a.jsonl", [*asked, *asked[:40]])
+    outcome = prepare(config.with_overrides({"train_seq_len": 64, "max_train_samples": 100}), tmp_path / "cache")
+    (report,) = outcome.report.sources
+    assert report.train_rows + report.heldout_rows == 10
+    assert outcome.warnings == [
+        "Rows of Own file that are left out: 130 of 140 (40: the same text appears twice; 90: longer than 64 tokens)."
+    ]
+    said = [record.message for record in outcome.records if isinstance(record, Event) and record.level == "info"]
+    assert said == ["Own file: these columns are not read: id."]
+
+
+def test_held_out_rows_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    rows = [{"question": "Why? " * count, "answer": "So."} for count in (1, 400)]
+    config = SMALL.with_overrides({"dataset_path": str(write_rows(tmp_path / "a.jsonl", rows)), "vocab_size": 300})
+    for question in range(20):  # which of the two is held out depends on their text
+        write_rows(tmp_path / "a.jsonl", [{**rows[0], "question": f"Why {question}?"}, rows[1]])
+        try:
+            outcome = prepare(config, tmp_path / "cache")
+            break
+        except DataError:
+            continue
+    assert "Own file: no held-out row is left, so nothing can be measured on unseen text." in outcome.warnings
 
 
 @pytest.mark.parametrize("vocab_size", [300, 700])
@@ -163,4 +193,4 @@ def test_an_own_file_of_plain_text_is_prepared_and_tried(tmp_path: Path) -> None
     assert outcome.results == {"Own file": True}
     for prompt in data.prompts:
         assert len(prompt.prompt) == 80
-        assert any(row["text"].strip().startswith(prompt.prompt + prompt.expected) for row in story)
+        assert any(row["text"].startswith(prompt.prompt + prompt.expected) for row in story)

@@ -161,8 +161,8 @@ def test_two_rows_are_enough(tmp_path: Path) -> None:
 def test_rows_that_stand_twice_are_counted(tmp_path: Path) -> None:
     path = write_rows(tmp_path / "mine.jsonl", [{"text": text} for text in ("a", "b", "a", "c", " a ", "b")])
     source = own(path)
-    assert sorted(d.text for d in source.train + source.heldout) == ["a", "b", "c"]
-    assert dict(source.skipped) == {"the same text stands there twice": 3}
+    assert sorted(d.text.strip() for d in source.train + source.heldout) == ["a", "b", "c"]
+    assert dict(source.skipped) == {"the same text appears twice": 3}
 
 
 def test_a_bad_row_of_an_own_file_is_named(tmp_path: Path) -> None:

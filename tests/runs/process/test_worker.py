@@ -190,7 +190,7 @@ class TestWorker:
             assert process.stdout is not None
             for line in process.stdout:
                 said.append(json.loads(line))
-                if not asked and said[-1].get("record", {}).get("step", 0) >= 3:
+                if not asked and (said[-1].get("record", {}).get("step") or 0) >= 3:
                     asked = True
                     process.stdin.close() if how == "the studio is gone" else process.terminate()
             assert process.wait(LONG) == 0, (tmp_path / "errors").read_text()  # it was not ended by force

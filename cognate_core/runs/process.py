@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 WORKER_MODULE = "cognate_core.runs.worker"
 LOG_LINES_SHOWN = 30
-_WISH_WORDS = {kind: word for word, kind in COMMANDS.items()}
+_COMMAND_WORDS = {kind: word for word, kind in COMMANDS.items()}
 
 
 class ProcessExecution(Execution):
@@ -115,7 +115,7 @@ class ProcessExecution(Execution):
     def _pass_on(self) -> None:
         kind = self._context.interruption
         if kind is not None and self._process is not None:
-            self._write(_WISH_WORDS[kind])
+            self._write(_COMMAND_WORDS[kind])
 
     def _write(self, line: str) -> None:
         with self._lock:
@@ -139,14 +139,14 @@ class ProcessExecution(Execution):
                     outcome = Outcome(**{**value, "status": RunStatus(value["status"])})
                 elif refused is None:
                     try:
-                        self._hand_on(what, value, runner)
+                        self._received(what, value, runner)
                     except Exception as error:  # noqa: BLE001  (the run's outcome reports any error)
                         sentence = plain_sentence(error)
                         refused = Outcome(RunStatus.FAILED, sentence, sentence, lacking=lacking(error))
                         self.interrupt(PauseRequested)
         return refused or outcome
 
-    def _hand_on(self, what: str, value: Any, runner: asyncio.Runner) -> None:
+    def _received(self, what: str, value: Any, runner: asyncio.Runner) -> None:
         context = self._context
         match what:
             case "record":

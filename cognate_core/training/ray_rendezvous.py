@@ -27,7 +27,7 @@ class FileRendezvous(TorchConfig):  # type: ignore[misc]  # Ray has no types
 class _FileBackend(Backend):  # type: ignore[misc]  # as above
     def on_start(self, worker_group: Any, backend_config: FileRendezvous) -> None:
         """Uses a new file each time: one that a lost worker wrote to is out of date."""
-        file, size = f"{backend_config.folder}/meeting-{uuid.uuid4().hex}", len(worker_group)
+        file, size = f"{backend_config.folder}/rendezvous-{uuid.uuid4().hex}", len(worker_group)
         started = [
             worker_group.execute_single_async(rank, _join, file, rank, size, backend_config.timeout_s)
             for rank in range(size)

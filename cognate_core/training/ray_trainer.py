@@ -134,12 +134,12 @@ class _Hearing:
                 if kind == "end":
                     wait([fitting], ENDING_SECONDS)
                     return
-                command = self._hand_on(kind, value) or command
+                command = self._received(kind, value) or command
             if command is not None and command is not self._commanded:
                 self._commanded = command
                 ray.get(mailbox.command.remote(command.__name__))
 
-    def _hand_on(self, kind: Literal["record", "progress"], value: Any) -> type[Interruption] | None:
+    def _received(self, kind: Literal["record", "progress"], value: Any) -> type[Interruption] | None:
         if self.error is not None:
             return PauseRequested  # nobody listens any more: save a checkpoint and end
         try:

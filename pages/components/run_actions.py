@@ -12,7 +12,7 @@ from cognate_core.errors import CognateError, RunError
 from cognate_core.runs import RunManager
 from cognate_core.storage.rows import Run
 from pages.components.layout import ask_first, page_called, run_link, show_refusal, shown
-from pages.components.sharing import hand_on_buttons
+from pages.components.sharing import share_buttons
 
 
 def active_buttons(manager: RunManager, run: Run) -> None:
@@ -100,7 +100,7 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
                 show_refusal(error)
             else:
                 st.switch_page(page_called("compare"), query_params={"runs": f"{run.id},{twin}"})
-        hand_on_buttons(manager, run, model_name)
+        share_buttons(manager, run, model_name)
         if run.status.is_active or run.status is RunStatus.QUEUED:
             return  # as above, no dialogs
         if st.button("Rename", icon=":material/edit:", disabled=fixed, type="tertiary"):

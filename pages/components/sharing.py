@@ -28,7 +28,7 @@ VERDICT_LOOK = {
 }
 
 
-def hand_on_buttons(manager: RunManager, run: Run, model_name: str) -> None:
+def share_buttons(manager: RunManager, run: Run, model_name: str) -> None:
     """Save the report, figures or run archive, or repeat the run."""
     from cognate_core.sharing.archive import open_written_archive
 

@@ -1,4 +1,4 @@
-"""Runs made of runs, runs beside runs, and runs handed on, with a model that was really trained."""
+"""Runs made of runs, runs beside runs, and runs shared, with a model that was really trained."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_runs_are_compared(api: TestClient, studio: RunManager, real: str) -> No
     assert api.get("/v1/comparison", params={"runs": ","}).json() == {"differing_settings": {}, "runs": []}
 
 
-# Handing on
+# Sharing
 
 
 def test_the_report_is_saved_and_never_shown_here(api: TestClient, real: str) -> None:

@@ -137,9 +137,7 @@ def test_a_caption_offers_its_remedy_for_a_new_run(page: Page, known: Studio, id
 
 
 @pytest.mark.slow
-def test_a_run_is_handed_on_and_repeated_to_verify(
-    page: Page, known: Studio, ids: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_run_is_shared_and_repeated_to_verify(page: Page, known: Studio, ids: dict[str, str], tmp_path: Path) -> None:
     open_run(page, known, ids["Trained"])
     page.get_by_role("button", name="More").click()
     report = download(page, "Save its report (HTML)", tmp_path / "report.html")

@@ -122,7 +122,7 @@ class TestTrain:
         assert result.stdout == ""
         assert json.loads(cognate("runs", "--json").stdout)[0]["name"] == "Mine"
 
-    @pytest.mark.parametrize(("presses", "wish", "code"), [(1, "stop", 0), (2, "cancel", 1)])
+    @pytest.mark.parametrize(("presses", "command", "code"), [(1, "stop", 0), (2, "cancel", 1)])
     def test_ctrl_c_stops_and_a_second_one_cancels(
         self,
         cognate: Cognate,
@@ -131,16 +131,16 @@ class TestTrain:
         tmp_path: Path,
         monkeypatch: pytest.MonkeyPatch,
         presses: int,
-        wish: str,
+        command: str,
         code: int,
     ) -> None:
         play(
             monkeypatch,
             tmp_path,
             f"""
-            while (wish := sys.stdin.readline().strip()) != {wish!r}:
+            while (command := sys.stdin.readline().strip()) != {command!r}:
                 pass
-            end({{"stop": "stopped", "cancel": "cancelled"}}[wish])
+            end({{"stop": "stopped", "cancel": "cancelled"}}[command])
             """,
         )
         ask, pressed = Client.run, list[str]()
@@ -288,7 +288,7 @@ class TestResume:
 
 
 class TestArchive:
-    def test_a_run_is_handed_on_and_repeated_to_the_last_bit(
+    def test_a_run_is_shared_and_repeated_to_the_last_bit(
         self, cognate: Cognate, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert cognate("train", settings, "--set", "max_steps=2").exit_code == 0

@@ -157,7 +157,7 @@ class TestOneRun:
         assert "learning_rate" in compared
         assert f"The text run from step {step}" in compared
 
-    def test_is_handed_on(self, there: Cognate, elsewhere: Studio, tmp_path: Path) -> None:
+    def test_is_shared(self, there: Cognate, elsewhere: Studio, tmp_path: Path) -> None:
         run_id = elsewhere.run("The lab run")
         assert there("archive", "save", run_id, tmp_path / "lab.cognate.zip").exit_code == 0
         assert_refused(there("archive", "open", tmp_path / "lab.cognate.zip"), "This run is already here")

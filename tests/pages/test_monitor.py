@@ -151,7 +151,7 @@ def test_the_bar_agrees_with_the_step_of_one_model(
 
 
 def test_a_run_says_what_it_was_made_of(studio: RunManager, tiny_config: TrainingConfig) -> None:
-    studio.log.create_run("parent", "Mother", tiny_config, ["m"], studio.home, None)
+    studio.log.create_run("parent", "Parent", tiny_config, ["m"], studio.home, None)
     studio.log.create_run("child", "Child", tiny_config, ["m"], studio.home, None, Origin("parent", "branch", 1200))
     studio.log.create_run("orphan", "Orphan", tiny_config, ["m"], studio.home, None, Origin("gone", "twin"))
     assert "Branched from" in texts(open_page("monitor", run="child"))

@@ -43,7 +43,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
     """A data folder with one completed run of two models."""
     home = tmp_path_factory.mktemp("lab") / "home"
     manager = RunManager(home, executor="thread")
-    run_id = manager.start(CONFIG, "Mother", NAMES)
+    run_id = manager.start(CONFIG, "Parent", NAMES)
     assert ended(manager, run_id).status is RunStatus.COMPLETED
     manager.close()
     return home
@@ -409,7 +409,7 @@ def test_a_lane_waits_for_a_language_model(
     monkeypatch.setattr(scheduler, "usable_cores", lambda: 4)
     manager = open_manager()
     text = manager.start(tiny_config.with_overrides({"max_steps": 10_000}), "Text", ["m"])
-    variant = manager.start(CONFIG, "Lane", ["m"])
+    variant = manager.start(CONFIG, "Variant", ["m"])
     wait_for_step(manager, text, 1)
     assert manager.log.run(variant).status is RunStatus.QUEUED
     manager.cancel(text)

@@ -73,7 +73,7 @@ class Published:
         return self.home / "runs" / "run1" / "tiny"
 
     def publish(self, address: str, *asked: tuple[str, dict[str, Any]], **environment: str) -> list[dict[str, Any]]:
-        """What came of each wish, (repository, options), from one process."""
+        """What came of each request, (repository, options), from one process."""
         done = subprocess.run(
             [sys.executable, "-c", SCRIPT, str(self.home), str(self.home.parent / "debug.log"), json.dumps(asked)],
             env={
@@ -170,7 +170,7 @@ class Outcome:
         }
 
 
-WISHES: dict[str, dict[str, Any]] = {
+REQUESTS: dict[str, dict[str, Any]] = {
     "ada/whole": {"license_name": "apache-2.0"},
     "ada/in-parts": {"private": False},
     "tiny": {},
@@ -183,8 +183,8 @@ WISHES: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Outcome]:
     with one_model(tmp_path_factory.mktemp("publishing")) as published, publishing_hub() as hub:
-        found = published.publish(hub.address, *WISHES.items())
-        yield Outcome(published, hub, dict(zip(WISHES, found, strict=True)))
+        found = published.publish(hub.address, *REQUESTS.items())
+        yield Outcome(published, hub, dict(zip(REQUESTS, found, strict=True)))
 
 
 def test_the_hub_gets_exactly_the_known_files(outcome: Outcome) -> None:

@@ -40,9 +40,9 @@ def life(run_id, loss, steps, rewind):
             tracking.record(Evaluation("m", number, "GSM8K", loss - number, 5))
     tracking.close(NEVER)
 
-lanes = [threading.Thread(target=life, args=(f"r{n}", 1000.0 * n, range(1, 51), Rewind("m", -1, -1))) for n in (1, 2)]
-[lane.start() for lane in lanes]
-[lane.join() for lane in lanes]
+threads = [threading.Thread(target=life, args=(f"r{n}", 1000.0 * n, range(1, 51), Rewind("m", -1, -1))) for n in (1, 2)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
 life("r1", 5000.0, range(31, 41), Rewind("m", 30, 28))
 log.raise_refused("r1")
 import psutil

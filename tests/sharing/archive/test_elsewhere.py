@@ -65,7 +65,7 @@ def test_its_models_open_and_write_the_same(trained: Trained, here: RunManager) 
         assert [row | {"model_id": model.id} for row in described] == here.log.artifacts(model.id)
 
 
-def test_it_can_be_deleted_restored_and_handed_on(trained: Trained, here: RunManager, tmp_path: Path) -> None:
+def test_it_can_be_deleted_restored_and_shared(trained: Trained, here: RunManager, tmp_path: Path) -> None:
     run_id = open_archive(here, trained.archive)
     here.delete_model(here.log.models(run_id)[0].id)
     here.delete_run(run_id)
@@ -184,7 +184,7 @@ def test_what_has_no_archive_is_told_why(trained: Trained, tmp_path: Path, here:
     assert not target.exists()
 
 
-def test_a_damaged_model_is_not_handed_on(trained: Trained, tmp_path: Path, here: RunManager) -> None:
+def test_a_damaged_model_is_not_shared(trained: Trained, tmp_path: Path, here: RunManager) -> None:
     run_id = open_archive(here, trained.archive)
     weights = Path(here.log.models(run_id)[0].details["artifacts"]["weights"])
     content = bytearray(weights.read_bytes())

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
 from cognate_core.client import Client
-from cognate_core.errors import RunError
+from cognate_core.errors import RunError, StorageError
 from cognate_core.runs import ReadOnlyManager, RunManager, database_path, default_home, running_address
 from cognate_core.storage.progress_log import ProgressLog
 
@@ -29,7 +29,10 @@ def chosen_server() -> str | None:
 
 @contextmanager
 def looking() -> Iterator[Client]:
-    """To read: without a studio, it starts no run, changes nothing and creates no data directory."""
+    """To read: without a studio, it starts no run and creates no data directory.
+
+    It changes nothing, except that a run whose studio was killed becomes interrupted.
+    """
     with tempfile.TemporaryDirectory() as nothing, _client(lambda: _reader(Path(nothing))) as client:
         yield client
 
@@ -80,4 +83,8 @@ def _reader(nothing: Path) -> RunManager:
     if not database_path(home).is_file():
         ProgressLog(database_path(nothing)).close()
         home = nothing
-    return ReadOnlyManager(home, _LOOKS)
+    reader = ReadOnlyManager(home, _LOOKS)
+    if reader.log.is_busy():
+        with suppress(RunError, StorageError):  # its studio is open, or nothing can be written here
+            RunManager(home, max_parallel=0).close()
+    return reader

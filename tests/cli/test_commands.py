@@ -278,6 +278,16 @@ class TestResume:
         result = cognate("resume", run_id, "--json")
         assert (result.exit_code, result.stdout) == (0, "[]\n")
 
+    def test_a_run_whose_studio_was_killed_is_interrupted_and_one_of_an_open_studio_is_not(
+        self, cognate: Cognate, open_manager: OpenManager, tiny_config: TrainingConfig, home: Path
+    ) -> None:
+        studio = open_manager(max_parallel=0)
+        run_id = studio.start(tiny_config, "Killed", ["model"])
+        assert studio.log.claim(run_id)
+        assert json.loads(cognate("runs", "--json").stdout)[0]["status"] == "preparing"
+        studio.close()
+        assert json.loads(cognate("runs", "--json").stdout)[0]["status"] == "interrupted"
+
     def test_a_run_that_is_not_there_is_told_as_a_sentence(self, cognate: Cognate) -> None:
         assert_refused(cognate("resume", "gone"), "There is no such run")
 

@@ -3,7 +3,8 @@
 `python -m tests.bench.time_to_quality --reference cognate-25m --candidate cognate-25m optimizer=muon learning_rate=2e-3
 --updates 200 --seconds 3600 --seeds 0 1 2`: after a preset's name settings may follow.
 
-Each turn trains one of the two for some seconds, then reads the held-out rows, which takes no part of its time. It ends
+Each turn trains one of the two for some seconds, then reads the held-out rows, which takes no part of its time. Turns
+grow to their full length: most is learned at the beginning, and between two checks a straight line is drawn. It ends
 when the reference has made its updates, the candidate is as good as the reference was then, and both have trained for
 `--seconds`, if given. For a learning rate that falls to its end in that time, give the candidate a fitting `max_steps`.
 Without arguments it is a short trial.
@@ -114,10 +115,10 @@ def compete(reference: Contestant, candidate: Contestant, updates: int, seconds:
     """Train both in turns; the quality that the reference had after its updates."""
     target: float | None = None
     while True:
-        reference.turn(turn, updates if target is None else None)
+        reference.turn(_growing(turn, reference), updates if target is None else None)
         if target is None and (reference.updates >= updates or reference.ended):
             target = reference.quality
-        candidate.turn(turn)
+        candidate.turn(_growing(turn, candidate))
         for name, each in (("reference", reference), ("candidate", candidate)):
             line(f"  {name}: {each.updates:,} updates, {each.seconds:,.0f} s", f"{each.quality:.4f}", "bits per byte")
         reached = target is not None and (candidate.quality <= target or candidate.ended)
@@ -129,6 +130,11 @@ def compete(reference: Contestant, candidate: Contestant, updates: int, seconds:
             return target
 
 
+def _growing(turn: float, contestant: Contestant) -> float:
+    """The seconds of the next turn: a tenth of a full one at first, then as long as all before together."""
+    return min(turn, max(turn / 10, contestant.seconds))
+
+
 def main(arguments: Sequence[str] = tuple(SHORT)) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.time_to_quality")
     for name in ("reference", "candidate"):
@@ -136,7 +142,7 @@ def main(arguments: Sequence[str] = tuple(SHORT)) -> None:
     parser.add_argument("--updates", type=int, default=200, help="of the reference, which set the quality to reach")
     parser.add_argument("--seconds", type=float, default=0.0, help="of training that both have at least")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--turn", type=float, default=60.0, help="seconds of training between two checks")
+    parser.add_argument("--turn", type=float, default=60.0, help="most seconds between two checks")
     parser.add_argument("--rows", type=int, default=100, help="held-out rows of each dataset")
     asked = parser.parse_args(arguments)
     heading(f"Time to quality: {' '.join(asked.candidate)} against {' '.join(asked.reference)}")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROWS_ON_A_PAGE = 5
 LONGEST_SHOWN = 2000  # characters of one side of a row
 EXAMPLES = 5
+REASONS_SHOWN = 10
 NEW_TOKENIZER = "new"
 USUAL = PRESETS["first-run"].config  # the defaults of this page
 KINDS: dict[Kind, str] = {
@@ -58,10 +59,10 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
         f"{ROWS.max_eval_samples:,} held-out rows, as a run does by default.{all_rows} "
         "Held-out rows are set aside to measure the model on text it never saw."
     )
-    left_out = {why: count for why, count in source.skipped.most_common() if not why.startswith(BEYOND_LIMIT)}
+    left_out = [(why, count) for why, count in source.skipped.most_common() if not why.startswith(BEYOND_LIMIT)]
     if left_out:
-        st.warning(f"Rows that are left out: {sum(left_out.values()):,}", icon=":material/filter_alt:")
-        table([{"why": why, "rows": count} for why, count in left_out.items()], width="content")
+        reasons = "".join(f"\n- {count:,}: {shown(why)}" for why, count in left_out[:REASONS_SHOWN])
+        st.warning(f"Rows that are left out:{reasons}", icon=":material/filter_alt:")
     if source.unused:
         st.info(f"These columns are not read: {shown(', '.join(source.unused))}.", icon=":material/view_column:")
     split = st.segmented_control(

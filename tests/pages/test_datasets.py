@@ -144,7 +144,8 @@ def test_what_is_not_read_of_an_own_file_is_told(studio: RunManager) -> None:
     rows = b"".join(b"%d;What is %d + 1?;%d\n" % (n, n, n + 1) for n in range(200))
     page = upload(b"id;Question;Answer\n" + rows + b"1;1;1;1\n;;\n", "mine.csv")
     assert "These columns are not read: id." in plain(page)
-    assert "Rows that are left out: 1" in plain(page) and "Problem: What is" in plain(page)
+    assert "Rows that are left out:\n- 1: the row has more cells than there are columns" in plain(page)
+    assert "Problem: What is" in plain(page)
 
 
 def test_an_own_file_is_kept_shown_and_named_as_its_owner_calls_it(studio: RunManager) -> None:

@@ -219,22 +219,6 @@ class TestTrain:
         (run,) = ProgressReader(database_path(home)).runs()
         assert run.config.dataset_path == str(own)
 
-    def test_warnings_are_told_once(
-        self, cognate: Cognate, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        play(
-            monkeypatch,
-            tmp_path,
-            """
-            for level, message in [("info", "Quiet."), ("warning", "Nothing [red] could be fetched.")]:
-                say({"record": {"type": "Event", "level": level, "message": message}})
-            end()
-            """,
-        )
-        result = cognate("train", settings)
-        assert result.stderr.count("Warning: Nothing [red] could be fetched.") == 1
-        assert "Quiet." not in result.stderr
-
     def test_a_name_that_cannot_be_used_is_told_why(self, cognate: Cognate, settings: Path) -> None:
         assert_refused(cognate("train", settings, "--name", " "), "Give the run a name")
         assert json.loads(cognate("runs", "--json").stdout) == []

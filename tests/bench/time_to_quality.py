@@ -7,6 +7,7 @@ Each turn trains one of the two for some seconds, then reads the held-out rows, 
 grow to their full length: most is learned at the beginning, and between two checks a straight line is drawn. It ends
 when the reference has made its updates, the candidate is as good as the reference was then, and both have trained for
 `--seconds`, if given. For a learning rate that falls to its end in that time, give the candidate a fitting `max_steps`.
+With `--questions`, the candidate then answers held-out questions, and may end before the reference.
 Without arguments it is a short trial.
 """
 
@@ -28,9 +29,12 @@ import torch
 
 from cognate_core.config import TrainingConfig
 from cognate_core.config.presets import get_preset
-from cognate_core.contracts import bits_per_byte
+from cognate_core.contracts import END_OF_TEXT_ID, bits_per_byte
+from cognate_core.contracts.answers import is_right, wilson_interval
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import PreparedData
+from cognate_core.data.questions import examination
+from cognate_core.training.answering import answers
 from cognate_core.training.hardware import keep_freed_memory, precision_for
 from cognate_core.training.text_loop import TextLoop
 from tests.bench.timing import heading, line
@@ -99,6 +103,25 @@ class Contestant:
             self.seconds += time.perf_counter() - start
         self._check()
 
+    def ask(self, limit: int) -> None:
+        """Print how many held-out questions of each dataset it has right, and how many one fixed answer would."""
+        tokenizer = self._data.tokenizer()
+        for name in self._data.sources:
+            asked = examination(self._data, name, limit, seed=0)
+            if asked is None:
+                line(f"  {name}", "nothing", "that can be marked")
+                continue
+            prompts = [[END_OF_TEXT_ID, *tokenizer.encode(each.prompt).ids] for each in asked.questions]
+            texts = tokenizer.decode_batch(answers(self._loop.model.eval(), prompts, asked.longest))
+            right, fixed = (
+                sum(is_right(text, each.answer, name) for text, each in zip(given, asked.questions, strict=True))
+                for given in (texts, [f"#### {asked.commonest}"] * len(texts))
+            )
+            low, high = wilson_interval(right, len(texts))
+            line(f"  {name}: {right} of {len(texts)} right", f"{low:.0%} to {high:.0%}")
+            line("    always the commonest answer", f"{fixed} of {len(texts)}")
+            print(f"    {asked.questions[0].prompt}{texts[0]}\n    ({asked.questions[0].answer} is right)")
+
     def _check(self) -> None:
         self.curve.append((self.seconds, self.updates, quality_of(self._loop)))
 
@@ -143,6 +166,7 @@ def main(arguments: Sequence[str] = tuple(SHORT)) -> None:
     parser.add_argument("--seconds", type=float, default=0.0, help="of training that both have at least")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--turn", type=float, default=60.0, help="most seconds between two checks")
+    parser.add_argument("--questions", type=int, default=0, help="of each dataset, for the candidate at the end")
     parser.add_argument("--rows", type=int, default=100, help="held-out rows of each dataset")
     asked = parser.parse_args(arguments)
     heading(f"Time to quality: {' '.join(asked.candidate)} against {' '.join(asked.reference)}")
@@ -155,6 +179,8 @@ def main(arguments: Sequence[str] = tuple(SHORT)) -> None:
                 for asked_for in (asked.reference, asked.candidate)
             )
             target = compete(reference, candidate, asked.updates, asked.seconds, asked.turn)
+            if asked.questions:
+                candidate.ask(asked.questions)
         its, other = (seconds_to(target, each.curve) for each in (reference, candidate))
         line(f"seed {seed}: the reference after {asked.updates:,} updates", f"{target:.4f}", "bits per byte")
         for name, took in (("reference", its), ("candidate", other)):

@@ -94,3 +94,8 @@ def found_path(written: str | Path) -> Path | None:
     """The file or folder that a person's text names, with ~ for the home folder; None if there is none."""
     path = os.path.expanduser(written)  # noqa: PTH111  (Path raises for an unknown user and for too long a name)
     return Path(path) if os.path.exists(path) else None  # noqa: PTH110
+
+
+def plain_name(name: str) -> str:
+    """A file's name as text that can be shown and sent: bytes that are no UTF-8 become question marks."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")

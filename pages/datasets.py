@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cognate_core.config import DATASETS
-from cognate_core.data.uploads import Upload, find_upload, list_uploads
+from cognate_core.data.uploads import Upload, find_upload, list_uploads, pasted
 from cognate_core.errors import CognateError, DataError, NotFound
 from cognate_core.runs import RunManager, current_manager
 from pages.components.data_sources import source_rows
@@ -18,7 +18,7 @@ from pages.components.dataset_cache import rows_of
 from pages.components.dataset_views import lengths_view, mixture_view, overlap_view, rows_view
 from pages.components.layout import ask_first, keep_in_address, page_called, page_header, show_refusal, shown
 from pages.components.tables import table
-from pages.components.uploads import file_field, keep_uploaded, summary
+from pages.components.uploads import file_field, keep_named, keep_uploaded, reading_form, summary
 
 if TYPE_CHECKING:
     from cognate_core.data.inspection_cache import Choice
@@ -68,18 +68,22 @@ def not_here(manager: RunManager, name: str) -> None:
 
 
 def choose_upload(manager: RunManager) -> Upload | None:
-    """Upload a file, or choose an earlier upload; the address names it."""
+    """Add files or a text, or choose an earlier one; the address names it."""
     uploads = st.session_state.setdefault("uploads", 0)  # each upload gets a fresh field
-    uploaded = file_field(
-        "Add a file",
-        help="JSON, CSV or Parquet with columns question and answer, a chat (messages) or text; or a plain text file. "
-        "It stays on this computer.",
-        key=f"upload-{uploads}",
-        disabled=bool(manager.read_only),
-    )
-    if uploaded is not None:
+    read_only = bool(manager.read_only)
+    added: Callable[[], Upload] | None = None
+    files_place, paste_place = st.columns([3, 1], vertical_alignment="bottom")
+    with files_place:
+        uploaded = file_field("Add files", key=f"upload-{uploads}", disabled=read_only)
+        if uploaded:
+            added = partial(keep_uploaded, uploaded, manager.home, ask=True)
+    with paste_place, st.popover("Paste text", icon=":material/content_paste:", disabled=read_only, width="stretch"):
+        text = st.text_area("Text", height=200, key=f"paste-{uploads}", placeholder="Text, a table or JSON")
+        if st.button("Keep it", type="primary") and text.strip():
+            added = partial(keep_named, *pasted(text), manager.home, ask=True)
+    if added is not None:
         try:
-            st.query_params["file"] = keep_uploaded(uploaded, manager.home).path.name
+            st.query_params["file"] = added().path.name
         except CognateError as error:
             show_refusal(error)
         else:
@@ -170,11 +174,28 @@ def prepared_before(cache: Path) -> None:
         st.caption(f"{damaged} more cannot be read. A run that needs one prepares it again.")
 
 
-def choice_of(name: str, path: Path | None = None) -> "Choice | None":
+def choice_of(name: str) -> "Choice | None":
     """The dataset in its current state; None if it is not on this computer."""
     from cognate_core.data.inspection_cache import choice_of
 
-    return choice_of(name, cache, path)
+    return choice_of(name, cache)
+
+
+def show_file(manager: RunManager, file: Upload) -> None:
+    """A file of one's own: how it is read, its rows, and what can be done with it."""
+    from cognate_core.data.inspection_cache import choice_of_file
+
+    choice = choice_of_file(file, cache)
+    usable = file.rows is not None
+    try:
+        if usable:
+            rows_of(choice)
+    except DataError:
+        usable = False  # the section says why
+    upload_buttons(manager, file, usable=usable)
+    reading_form(file, disabled=bool(manager.read_only))
+    if file.rows is not None:
+        look_at(choice, here, manager)
 
 
 manager = current_manager()
@@ -184,14 +205,8 @@ here = {name: choice for name in DATASETS if (choice := choice_of(name)) is not 
 name = choose_dataset(here)
 if name == OWN:
     file = choose_upload(manager)
-    if file is not None and (choice := choice_of(OWN, file.path)) is not None:
-        usable = True
-        try:
-            rows_of(choice)
-        except DataError:
-            usable = False  # the section says why
-        upload_buttons(manager, file, usable=usable)
-        look_at(choice, here, manager)
+    if file is not None:
+        show_file(manager, file)
 else:
     st.caption(f"{DATASETS[name].description.capitalize()}.")
     if name in here:

@@ -12,7 +12,7 @@ from cognate_core.config.presets import PRESETS, Preset
 from cognate_core.config.sweep import Sweep
 from cognate_core.contracts import Origin, TimeEstimate
 from cognate_core.contracts.json_lines import report_from_json
-from cognate_core.data.uploads import find_upload, usable_rows
+from cognate_core.data.uploads import Upload, find_upload, usable_rows
 from cognate_core.errors import CognateError, ConfigError
 from cognate_core.extras import require_installed
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, known_report, numbered_names
@@ -25,30 +25,26 @@ from pages.components.sweep_form import sweep_form, sweep_time
 from pages.components.uploads import file_field, keep_uploaded
 
 
-def upload(home: Path, top: DeltaGenerator) -> str | None:
-    """The path of a file uploaded here or named in the address (noted at the top of the form); None without one.
+def upload(home: Path, top: DeltaGenerator) -> Upload | None:
+    """A file uploaded here or named in the address (noted at the top of the form); None without one.
 
     Raises:
         CognateError: the file cannot be used or saved, or is missing.
     """
-    uploaded = file_field(
-        "Or a file of your own (optional)",
-        help="Used instead of the datasets above. JSON, CSV or Parquet with columns question and answer, a chat "
-        "(messages) or text; or a plain text file.",
-    )
+    uploaded = file_field("Or files of your own (optional)")
     named = st.query_params.get("upload")
-    if uploaded is not None:
+    if uploaded:
         file, place = keep_uploaded(uploaded, home), st.container()
     elif named is not None:
         file, place = find_upload(home, named), top
     else:
         return None
-    rows = usable_rows(str(file.path))
+    rows = usable_rows(file) if file.rows is None else file.rows
     place.info(
         f"{shown(file.label)}: {rows:,} usable rows, used instead of the datasets.",
         icon=":material/description:",
     )
-    return str(file.path)
+    return file
 
 
 def command(preset: Preset, config: TrainingConfig, name: str, model_count: int) -> str:
@@ -125,9 +121,10 @@ with form_column:
     )
     top = st.container()
     form.simple()
-    file_problem = None
+    own, file_problem = None, None
     try:
-        form.values["dataset_path"] = upload(manager.home, top)
+        own = upload(manager.home, top)
+        form.values["dataset_path"] = str(own.path) if own else None
     except CognateError as error:
         file_problem = str(error)
         (top if "upload" in st.query_params else st).error(shown(file_problem), icon=":material/error:")
@@ -140,6 +137,7 @@ with form_column:
 config = None
 try:
     typed = TrainingConfig.from_values(form.values)
+    typed = own.read_by_run(typed) if own else typed
     require_installed(typed)
     config = typed
 except ConfigError as error:

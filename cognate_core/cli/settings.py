@@ -9,7 +9,7 @@ import typer
 
 from cognate_core.cli.connection import chosen_server
 from cognate_core.client import Client
-from cognate_core.config import TrainingConfig
+from cognate_core.config import READ_BY, TrainingConfig
 from cognate_core.config.presets import get_preset
 from cognate_core.errors import ConfigError
 from cognate_core.files import found_path
@@ -68,4 +68,5 @@ def sent(studio: Client, config: TrainingConfig) -> dict[str, Any]:
         return {**settings, "dataset_path": str(path.resolve())}
     if path.is_dir():
         raise ConfigError({"dataset_path": f"{path} is a folder. To upload it, put its rows into one file."})
-    return {**settings, "dataset_path": studio.add_file(path)["name"]}
+    read_by = {name: getattr(config, name) for name in READ_BY}
+    return {**settings, "dataset_path": studio.add_file(path, read_by)["name"]}

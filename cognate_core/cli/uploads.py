@@ -9,6 +9,7 @@ import typer
 
 from cognate_core.cli.connection import changing, looking
 from cognate_core.cli.output import JsonOption, moment, print_json, print_line, print_rows, say
+from cognate_core.cli.settings import SetOption, parse_changes
 
 app = typer.Typer(name="files", help="Your own files: add, list or remove them.", no_args_is_help=True)
 
@@ -20,16 +21,22 @@ def list_files(as_json: JsonOption = False) -> None:
         rows = list(studio.files())
     if not as_json:
         rows = [{**row, "kept_at": moment(row["kept_at"])} for row in rows]
-    print_rows(("name", "label", "bytes", "rows", "kept_at"), rows, as_json, "You have added no files yet.")
+    print_rows(("name", "label", "bytes", "rows", "licence", "kept_at"), rows, as_json, "You have added no files yet.")
 
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="JSON, CSV, Parquet or plain text.")], as_json: JsonOption = False
+    file: Annotated[Path, typer.Argument(help="A table, JSON, Parquet or plain text, also packed.")],
+    changes: SetOption = None,
+    licence: Annotated[str, typer.Option(help="Its origin and licence, if you wish to note them.")] = "",
+    as_json: JsonOption = False,
 ) -> None:
-    """Upload a file and print its name, to use with `cognate data` and as dataset_path."""
+    """Upload a file and print its name, to use with `cognate data` and as dataset_path.
+
+    With --set dataset_columns=..., text_rows=... or text_encoding=... you say how it is read.
+    """
     with changing() as studio:
-        kept = studio.add_file(file)
+        kept = studio.add_file(file, parse_changes(changes), licence)
     if as_json:
         print_json(kept)
     else:

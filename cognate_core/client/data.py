@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from cognate_core.client.connection import FETCH_SECONDS, WORK_SECONDS, Connection, Row, given
+from cognate_core.config import as_text
+from cognate_core.files import plain_name
 
 
 class DataRoutes(Connection):
@@ -50,9 +52,16 @@ class DataRoutes(Connection):
         """The uploaded files, the newest first."""
         return self._pages("/files")
 
-    def add_file(self, file: Path) -> Row:
-        """Upload a local file for inspection and training. `name` in the answer is its name at the studio."""
-        return self._send_file("/files", file, {"name": file.name})
+    def add_file(self, file: Path, read_by: Mapping[str, object] | None = None, licence: str = "") -> Row:
+        """Upload a local file for inspection and training. `name` in the answer is its name at the studio.
+
+        Args:
+            read_by: the settings dataset_columns, text_rows and text_encoding, if it is not to be read by itself.
+            licence: its origin and licence, if you wish to note them.
+        """
+        settings = [f"{name}={as_text(value)}" for name, value in (read_by or {}).items()]
+        query = {"name": plain_name(file.name), "read_by": settings, "licence": licence}
+        return self._send_file("/files", file, query)
 
     def remove_file(self, name: str) -> None:
         """Remove an uploaded file for good."""

@@ -9,6 +9,7 @@ text.py             TOML, settings as typed, and the sentences for invalid setti
 
 from cognate_core.config.datasets import DATASETS, Dataset, dataset_id
 from cognate_core.config.fields.checking import TRACKERS, TrackerName
+from cognate_core.config.fields.data import READ_BY
 from cognate_core.config.fields.model import SMALLEST_VOCABULARY
 from cognate_core.config.fields.training import OPTIMIZERS
 from cognate_core.config.setting import field_extra, field_range
@@ -18,6 +19,7 @@ from cognate_core.config.training_config import TrainingConfig, fields_that, for
 __all__ = [
     "DATASETS",
     "OPTIMIZERS",
+    "READ_BY",
     "SMALLEST_VOCABULARY",
     "TRACKERS",
     "Dataset",

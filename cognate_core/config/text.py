@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
@@ -46,6 +47,8 @@ def as_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, dict):
+        if any(sign in str(weight) for weight in value.values() for sign in ",="):
+            return json.dumps(value)
         return ", ".join(f"{name}={as_text(weight)}" for name, weight in value.items())
     if isinstance(value, bool):
         return "on" if value else "off"

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from cognate_core.config import TrainingConfig
@@ -95,6 +96,11 @@ _ROLES = {"human": "user", "gpt": "assistant"}  # ShareGPT's words
 
 def own_file_columns(names: Iterable[object]) -> tuple[str, ...]:
     """The columns, in small letters, from which a row of a person's own file is made; none if it cannot be used."""
+    return _own_file_columns(tuple(names))
+
+
+@lru_cache(maxsize=64)  # most rows have the columns of the one before
+def _own_file_columns(names: tuple[object, ...]) -> tuple[str, ...]:
     there = _by_plain_name(names)
     for pair in OWN_FILE_COLUMNS:
         if there.keys() >= set(pair):
@@ -102,16 +108,23 @@ def own_file_columns(names: Iterable[object]) -> tuple[str, ...]:
     return next(((name,) for name in (*CHAT_COLUMNS, "text") if name in there), ())
 
 
-def unused_columns(names: Iterable[object]) -> list[str]:
-    """The columns of a person's own file that own_file_document does not read."""
-    there = _by_plain_name(names := list(names))
-    used = [there[name] for name in own_file_columns(names)]
+def unused_columns(names: Iterable[object], chosen: Mapping[str, str]) -> list[str]:
+    """The columns of a person's own file that own_file_document does not read. `chosen`: `dataset_columns`."""
+    there = _by_plain_name(names := tuple(names))
+    read = map(_plain, chosen.values()) if chosen else own_file_columns(names)
+    used = [there.get(name) for name in read]
     return [str(name) for name in names if name not in used]
 
 
 def own_file_document(row: Row, config: TrainingConfig) -> Document:
     """A row of a person's own file. Capitals in the names of columns and blanks around them do not matter."""
-    plain = {plain: row[name] for plain, name in _by_plain_name(row).items()}
+    plain = {plain: row[name] for plain, name in _by_plain_name(tuple(row)).items()}
+    if config.dataset_columns:
+        chosen = [(use, name) for use, name in config.dataset_columns.items() if _plain(name) in plain]
+        if len(chosen) < len(config.dataset_columns):
+            missing = next(name for name in config.dataset_columns.values() if _plain(name) not in plain)
+            raise UnusableRow(f"the column {missing!r} is missing")
+        plain = {use: plain[_plain(name)] for use, name in chosen}
     for name in CHAT_COLUMNS:
         if plain.get(name, "") is None:
             del plain[name]
@@ -134,14 +147,19 @@ def own_file_document(row: Row, config: TrainingConfig) -> Document:
     return Document(f"{read['context']}\n{document.prompt}", document.answer) if "context" in read else document
 
 
-def _by_plain_name(names: Iterable[Any]) -> dict[str, Any]:
+@lru_cache(maxsize=64)
+def _by_plain_name(names: tuple[Any, ...]) -> Mapping[str, Any]:
     """The names of columns by their names in small letters. Of "Text" and "text" it is the second."""
     there: dict[str, Any] = {}
     for name in names:
-        plain = str(name).strip().lower()
+        plain = _plain(name)
         if plain not in there or name == plain:
             there[plain] = name
     return there
+
+
+def _plain(name: object) -> str:
+    return str(name).strip().lower()
 
 
 def _is_blank(value: object) -> bool:
@@ -204,10 +222,11 @@ def _text(row: Row, column: str) -> str:
     value = row[column]
     if isinstance(value, UnusableRow):
         raise value
-    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
-        raise UnusableRow(f"the column {column!r} holds no text")
-    if isinstance(value, float | Decimal) and not math.isfinite(value):
-        raise UnusableRow(f"the column {column!r} holds no number")
+    if type(value) is not str:
+        if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+            raise UnusableRow(f"the column {column!r} holds no text")
+        if isinstance(value, float | Decimal) and not math.isfinite(value):
+            raise UnusableRow(f"the column {column!r} holds no number")
     text = str(value).strip()
     if not text:
         raise UnusableRow(f"the column {column!r} is empty")

@@ -17,9 +17,10 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import DataReport
 from cognate_core.data.documents import Document
 from cognate_core.data.loader import encode
+from cognate_core.data.own_file import own_file_source
 from cognate_core.data.packing import EncodedDocument, pack
 from cognate_core.data.prepared import PreparedData, read_report
-from cognate_core.data.sources import SourceDocuments, Tell, load_source, own_file_source, source_here, splits_here
+from cognate_core.data.sources import SourceDocuments, Tell, load_source, source_here, splits_here
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable
 

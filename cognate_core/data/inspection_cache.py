@@ -6,9 +6,11 @@ Pages and API requests share rows and packed text, and must not change them.
 from __future__ import annotations
 
 import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from cognate_core.config import TrainingConfig
 from cognate_core.data.inspection import (
@@ -26,7 +28,7 @@ from cognate_core.data.mixture import Mixture, mix
 from cognate_core.data.overlap import Overlap, overlap
 from cognate_core.data.packing import EncodedDocument
 from cognate_core.data.sources import SourceDocuments
-from cognate_core.data.uploads import without_path
+from cognate_core.data.uploads import Upload, without_path
 from cognate_core.errors import DataError
 
 ROWS = TrainingConfig(dataset_sources=["Synthetic"])  # how many rows a run reads by default
@@ -38,7 +40,8 @@ MOST_SEQUENCES = 64  # of a batch
 class Choice:
     """A dataset or an uploaded file, in its current state. Equal choices have equal rows.
 
-    `word_problems`: the setting of that name; it affects only Synthetic.
+    `word_problems`: the setting of that name; it affects only Synthetic. `read_by`: the settings that say how a file
+    is read, as JSON.
     """
 
     name: str
@@ -46,12 +49,22 @@ class Choice:
     path: str | None
     state: tuple[FileState, ...]
     word_problems: str = ROWS.word_problems
+    read_by: str = "{}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings with which a run reads it."""
+        return {**json.loads(self.read_by), "dataset_path": self.path, "word_problems": self.word_problems}
 
 
-def choice_of(name: str, cache: Path, path: Path | None = None) -> Choice | None:
+def choice_of_file(file: Upload, cache: Path) -> Choice:
+    """A kept file in its current state."""
+    state = (file_state(file.path),)
+    return Choice("Own file", str(cache), str(file.path), state, read_by=json.dumps(dict(file.read_by)))
+
+
+def choice_of(name: str, cache: Path) -> Choice | None:
     """The choice in its current state; None if the dataset is not on this computer."""
-    if path is not None:
-        return Choice(name, str(cache), str(path), (file_state(path),))
     state = dataset_state(name, cache)
     return None if state is None else Choice(name, str(cache), None, state)
 
@@ -59,7 +72,7 @@ def choice_of(name: str, cache: Path, path: Path | None = None) -> Choice | None
 @functools.lru_cache(maxsize=8)
 def rows_of(choice: Choice) -> SourceDocuments:
     """Its rows, at most as many as a run reads by default. Raises DataError if it cannot be used."""
-    config = ROWS.with_overrides({"dataset_path": choice.path, "word_problems": choice.word_problems})
+    config = ROWS.with_overrides(choice.settings)
     try:
         return open_source(choice.name, config, Path(choice.cache))
     except DataError as error:

@@ -18,6 +18,7 @@ from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig, field_extra
 from cognate_core.contracts import RARE, DataReport, DatasetLoader, Event, RecordSink, SourceReport
 from cognate_core.data import hub
 from cognate_core.data.documents import Document
+from cognate_core.data.own_file import own_file_source
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import (
     DATA_CHANGED,
@@ -32,7 +33,6 @@ from cognate_core.data.sources import (
     Tell,
     load_source,
     new_wording_source,
-    own_file_source,
     synthetic_source,
 )
 from cognate_core.data.tokenizer import train_tokenizer

@@ -6,7 +6,6 @@ if they are more than one in a hundred, an error names the first.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import os
@@ -22,18 +21,16 @@ from time import monotonic, sleep
 from typing import Any
 
 from cognate_core.config import DATASETS, Dataset, TrainingConfig
-from cognate_core.contracts import BEYOND_LIMIT
 from cognate_core.data import hub
 from cognate_core.data.documents import (
     ROW_FORMATS,
     Document,
     RowFormat,
     UnusableRow,
-    own_file_document,
-    unused_columns,
     word_problem_document,
 )
-from cognate_core.data.row_files import MAX_ROW_BYTES, TOO_LONG, NumberedRow, data_files, is_heldout, read_rows
+from cognate_core.data.row_files import read_rows
+from cognate_core.data.row_files.rows import MAX_ROW_BYTES, TOO_LONG, NumberedRow
 from cognate_core.data.word_problems import word_problems
 from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable, Interruption
 from cognate_core.files import is_disk_full, sync_folder
@@ -50,10 +47,8 @@ WAIT_SECONDS = 1.0  # for a row, before the person sees how long it takes
 HUB_SILENCE_SECONDS = 60.0  # without a row, a try is given up: the hub's client would continue for half an hour
 MAX_BAD_SHARE = 0.01
 TRAIN_SPLIT = "train"
-OWN_FILE_HELDOUT_SHARE = 0.05
 MOST_MADE = 50_000  # built-in problems
 MOST_NEW_WORDING = 1000
-UNUSED_SHOWN = 20  # names of columns
 NEW_WORDING = "New wording"
 """Easy built-in problems whose names, pairs of numbers and wordings are never trained on."""
 
@@ -69,6 +64,7 @@ class SourceDocuments:
     heldout: list[Document]
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> rows
     unused: list[str] = field(default_factory=list)  # some columns of a person's own file that are not read
+    told: list[str] = field(default_factory=list)  # sentences on how a person's own file was read
 
 
 def load_source(
@@ -126,79 +122,6 @@ def source_here(name: str, config: TrainingConfig, cache: Path) -> SourceDocumen
     return _read_splits(name, config, DATASETS[name], *splits) if splits else None
 
 
-def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
-    """The documents of `config.dataset_path`.
-
-    Which rows are held out depends only on their text; in a dataset's folder, on the names of its files.
-
-    Raises:
-        DataError: the file is missing, empty, malformed, or too small to hold out a row.
-    """
-    path = Path(config.dataset_path or "")
-    tell(f"Reading {path.name}")
-    skipped: Counter[str] = Counter()
-    unused = _UnusedColumns()
-
-    def read(files: Iterable[Path]) -> tuple[list[Document], int]:
-        """Distinct documents, and how many rows they came from."""
-        rows = map(unused.noted, itertools.chain.from_iterable(map(read_rows, files)))
-        found = list(_documents(rows, own_file_document, config, skipped))
-        distinct = list({document.text.strip(): document for document in found}.values())
-        if len(found) > len(distinct):
-            skipped["the same text appears twice"] += len(found) - len(distinct)
-        return sorted(distinct, key=lambda document: hashlib.sha256(document.text.encode()).digest()), len(found)
-
-    files = data_files(path)
-    apart = {file for file in files if path.is_dir() and is_heldout(file, path)}
-    if len(apart) == len(files):
-        apart.clear()  # all are called so: then it says nothing
-    documents, rows = read(file for file in files if file not in apart)
-    if len(documents) < 2 - bool(apart):
-        raise DataError(
-            f"{path.name} has {len(documents) or 'no'} usable {'row' if len(documents) == 1 else 'rows'}"
-            f"{' (the others repeat it)' if rows > 1 and documents else ''}; at least two are needed: "
-            "one to train on and one to hold out."
-        )
-    if apart:
-        heldout, _ = read(sorted(apart))
-    else:
-        share = min(config.max_eval_samples, max(1, round(len(documents) * OWN_FILE_HELDOUT_SHARE)))
-        heldout, documents = documents[:share], documents[share:]
-    for kind, found, limit in (
-        ("training", documents, config.max_train_samples),
-        ("held-out", heldout, config.max_eval_samples),
-    ):
-        if len(found) > limit:
-            skipped[f"{BEYOND_LIMIT}{limit:,} {kind} rows"] += len(found) - limit
-            del found[limit:]
-    held_out = f"; held out: {', '.join(sorted(file.name for file in apart)[:3])}" if apart else ""
-    return SourceDocuments(
-        name="Own file",
-        asked_for=path.name,
-        origin=f"own file, {path.name}{held_out}",
-        train=documents,
-        heldout=heldout,
-        skipped=skipped,
-        unused=unused.names,
-    )
-
-
-class _UnusedColumns:
-    """Collects the names of columns that are not read: the first few, shortened, because a file may have any number."""
-
-    def __init__(self) -> None:
-        self.names: list[str] = []
-        self._last: tuple[object, ...] = ()
-
-    def noted(self, row: NumberedRow) -> NumberedRow:
-        """The row, unchanged."""
-        if not isinstance(row[1], UnusableRow) and tuple(row[1]) != self._last and len(self.names) < UNUSED_SHOWN:
-            self._last = tuple(row[1])
-            names = (name[:40].encode(errors="replace").decode() for name in unused_columns(self._last))
-            self.names = sorted({*self.names, *names})[:UNUSED_SHOWN]
-        return row
-
-
 def synthetic_source(config: TrainingConfig) -> SourceDocuments:
     """Word problems made here: the same settings always give the same problems."""
     wanted = min(config.max_eval_samples + config.max_train_samples, MOST_MADE)
@@ -252,7 +175,9 @@ def _read_splits(
     """The documents of both splits: only as many of the first rows as the config asks for."""
     skipped: Counter[str] = Counter()
     heldout_documents, train_documents = (
-        list(_documents(itertools.islice(read_rows(path), limit), ROW_FORMATS[dataset.row_format], config, skipped))
+        list(
+            usable_documents(itertools.islice(read_rows(path), limit), ROW_FORMATS[dataset.row_format], config, skipped)
+        )
         for path, limit in ((heldout, config.max_eval_samples), (train, config.max_train_samples))
     )
     for path, documents in ((train, train_documents), (heldout, heldout_documents)):
@@ -261,12 +186,17 @@ def _read_splits(
     return SourceDocuments(name, DATASETS[name].id, origin, train_documents, heldout_documents, skipped)
 
 
-def _documents(
+def usable_documents(
     rows: Iterable[NumberedRow],
     row_format: RowFormat,
     config: TrainingConfig,
     skipped: Counter[str],
 ) -> Iterator[Document]:
+    """The documents of the rows that can be used; the others are counted in `skipped`, by what is wrong with them.
+
+    Raises:
+        DataError: more than one in a hundred cannot be used. The sentence names the first.
+    """
     good = bad = 0
     first_bad = ""
     for place, row in rows:

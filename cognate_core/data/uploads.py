@@ -5,48 +5,87 @@ A file's name is only a label, stored in a note beside the file. Only its ending
 
 from __future__ import annotations
 
-import functools
 import hashlib
+import io
 import json
 import re
 import uuid
-from collections.abc import Iterable
-from dataclasses import dataclass
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from cognate_core.config import TrainingConfig
-from cognate_core.data.row_files import SUFFIXES
-from cognate_core.data.sources import own_file_source
+from cognate_core.config import READ_BY, TrainingConfig
+from cognate_core.contracts import BEYOND_LIMIT
+from cognate_core.data.documents import own_file_columns
+from cognate_core.data.own_file import columns_of, own_file_source
+from cognate_core.data.row_files.opening import READABLE, SUFFIXES, suffix_of
+from cognate_core.data.row_files.tables import SEPARATORS
+from cognate_core.data.sources import Tell
 from cognate_core.errors import DataError, DiskFull, NotFound, StorageError
-from cognate_core.files import is_disk_full, replace_durably, sync_file, sync_folder
+from cognate_core.files import is_disk_full, plain_name, replace_durably, sync_file, sync_folder
 
 UPLOADS = "uploads"  # below the data folder
-MOST_BYTES = 200 * 2**20  # its rows are read into memory
+MOST_BYTES = 4 * 2**30
+_USUAL = TrainingConfig()
 NOTE_SUFFIX = ".about"
 _NAME = re.compile("[0-9a-f]{32}(" + "|".join(map(re.escape, SUFFIXES)) + ")")
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A kept file. `label` is its owner's name for it; `rows` is None if they were not counted on upload."""
+    """A kept file, and its card.
+
+    Attributes:
+        label: its owner's name for it.
+        rows: usable ones; None if they were not counted, or if nobody has said which columns to use.
+        kept_at: seconds since 1970.
+        read_by: settings that say how it is read, where they differ from the defaults.
+        licence: what its owner said of its origin and licence.
+    """
 
     path: Path
     label: str
     bytes: int
     rows: int | None
-    kept_at: float  # seconds since 1970
+    kept_at: float
+    read_by: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings with which a run reads it."""
+        return {**self.read_by, "dataset_path": str(self.path)}
+
+    def read_by_run(self, config: TrainingConfig) -> TrainingConfig:
+        """`config` with this file as its data, read as its owner said, where `config` says nothing else."""
+        unsaid = {name: value for name, value in self.read_by.items() if getattr(config, name) == getattr(_USUAL, name)}
+        return config.model_copy(update={**unsaid, "dataset_path": str(self.path)})
 
 
-def keep(label: str, content: Iterable[bytes], home: Path) -> Upload:
+def keep(
+    label: str,
+    content: Iterable[bytes],
+    home: Path,
+    tell: Tell = lambda _: None,
+    read_by: Mapping[str, Any] | None = None,
+    licence: str = "",
+    *,
+    ask: bool = False,
+) -> Upload:
     """Keep a file that arrives in pieces, once it has been read without error.
+
+    `ask`: also keep one whose columns nobody knows how to use: its owner will be asked.
 
     Raises:
         DataError: it is too large, or cannot be trained on.
         DiskFull: the disk has no room for it.
     """
-    suffix = Path(label).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise DataError(f"The file cannot be read: its name must end in {', '.join(SUFFIXES)}.")
+    suffix = suffix_of(label)
+    if not suffix:
+        raise DataError(f"The file cannot be read: its name must end in {READABLE}.")
     folder = home / UPLOADS
     folder.mkdir(exist_ok=True)
     coming = folder / f"{uuid.uuid4().hex}.coming"
@@ -56,7 +95,7 @@ def keep(label: str, content: Iterable[bytes], home: Path) -> Upload:
             for piece in content:
                 size += len(piece)
                 if size > MOST_BYTES:
-                    raise DataError(f"The file is larger than {MOST_BYTES >> 20:,} MB. Upload fewer rows.")
+                    raise DataError(f"The file is larger than {MOST_BYTES >> 20:,} MB. Add fewer rows.")
                 digest.update(piece)
                 file.write(piece)
         path = folder / (digest.hexdigest()[:32] + suffix)
@@ -65,20 +104,62 @@ def keep(label: str, content: Iterable[bytes], home: Path) -> Upload:
             sync_file(coming)
             coming.replace(path)
             sync_folder(folder)
+        kept = _upload(path)
         try:
-            rows = usable_rows(str(path))
+            return describe(
+                replace(kept, label=plain_name(label)[:200]),
+                kept.read_by if read_by is None else read_by,
+                licence or kept.licence,
+                tell,
+                ask=ask,
+            )
         except BaseException:
             if is_new:
-                path.unlink(missing_ok=True)
+                remove(kept)
             raise
-        replace_durably(_note(path), json.dumps({"label": label[:200], "rows": rows}).encode())
     except OSError as error:
         if is_disk_full(error):
             raise DiskFull("The disk is full: the file was not kept. Free some space, then upload it again.") from error
         raise
     finally:
         coming.unlink(missing_ok=True)
-    return _upload(path)
+
+
+def describe(
+    file: Upload, read_by: Mapping[str, Any], licence: str, tell: Tell = lambda _: None, *, ask: bool = False
+) -> Upload:
+    """Change how a kept file is read, and what is said of its licence. `ask`: as for `keep`.
+
+    Raises:
+        ConfigError: a setting cannot be used.
+        DataError: read so, the file cannot be trained on. Nothing is changed.
+    """
+    config = TrainingConfig.from_values({**read_by, "dataset_path": str(file.path)})
+    changed = {name: value for name in READ_BY if (value := getattr(config, name)) != getattr(_USUAL, name)}
+    file = replace(file, read_by=changed)
+    try:
+        rows = usable_rows(file, tell)
+    except DataError:
+        if not (ask and _columns_are_unknown(file)):
+            raise
+        rows = None
+    note = {"label": file.label, "rows": rows, "read_by": changed, "licence": licence[:500]}
+    replace_durably(_note(file.path), json.dumps(note).encode())
+    return _upload(file.path)
+
+
+def _columns_are_unknown(file: Upload) -> bool:
+    """Whether it has rows, and nobody has said what their columns are for."""
+    try:
+        return bool(there := columns(file)) and not file.read_by.get("dataset_columns") and not own_file_columns(there)
+    except DataError:
+        return False
+
+
+def columns(file: Upload) -> list[str]:
+    """The columns of its first row. Raises DataError if it cannot be read."""
+    with _without_path(file.path):
+        return columns_of(TrainingConfig.from_values(file.settings))
 
 
 def list_uploads(home: Path) -> list[Upload]:
@@ -107,14 +188,42 @@ def remove(file: Upload) -> None:
         raise StorageError(f"{file.label} could not be removed ({error.strerror or error}).") from error
 
 
-@functools.lru_cache(maxsize=20)
-def usable_rows(path: str) -> int:
+def usable_rows(file: Upload, tell: Tell = lambda _: None) -> int:
     """How many rows of a kept file can be used. Raises DataError if it cannot be trained on."""
+    with _without_path(file.path):
+        source = own_file_source(TrainingConfig.from_values(file.settings), tell)
+    beyond = sum(count for why, count in source.skipped.items() if why.startswith(BEYOND_LIMIT))
+    return len(source.train) + len(source.heldout) + beyond
+
+
+def as_one(files: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
+    """Several files as one archive, with a name: the same files always make the same archive."""
+    buffer, names = io.BytesIO(), set[str]()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for number, (name, content) in enumerate(sorted(files), start=1):
+            inside = f"{number}/{name}" if name in names else name
+            names.add(inside)
+            archive.writestr(zipfile.ZipInfo(inside), content)
+    return f"{len(files)} files.zip", buffer.getvalue()
+
+
+def pasted(text: str) -> tuple[str, bytes]:
+    """A pasted text as a file; its name says what it looks like: JSON, a table with columns that are known, or text."""
+    begin, _, more = text.strip().partition("\n")
+    suffix = ".txt"
+    if begin.startswith(("{", "[")):
+        suffix = ".jsonl" if begin.startswith("{") and begin.endswith("}") else ".json"
+    elif more and any(own_file_columns(begin.split(separator)) for separator in SEPARATORS):
+        suffix = ".csv"
+    return f"pasted text{suffix}", text.encode(errors="replace")
+
+
+@contextmanager
+def _without_path(path: Path) -> Iterator[None]:
     try:
-        source = own_file_source(TrainingConfig(dataset_path=path, max_train_samples=1_000_000), tell=lambda _: None)
+        yield
     except DataError as error:
-        raise DataError(without_path(error, path)) from error
-    return len(source.train) + len(source.heldout)
+        raise DataError(without_path(error, str(path))) from error
 
 
 def without_path(error: DataError, path: str) -> str:
@@ -124,13 +233,14 @@ def without_path(error: DataError, path: str) -> str:
 
 def _upload(path: Path) -> Upload:
     stat = path.stat()
-    label, rows = f"a {path.suffix.removeprefix('.')} file", None
+    file = Upload(path, f"a {path.suffix.removeprefix('.')} file", stat.st_size, None, stat.st_mtime)
     try:
         note = json.loads(_note(path).read_text(encoding="utf-8"))
-        label, rows = str(note["label"]), int(note["rows"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # kept by an earlier version, or the note is damaged: list the file all the same
-    return Upload(path, label, stat.st_size, rows, stat.st_mtime)
+        rows = None if note["rows"] is None else int(note["rows"])
+        read_by = {name: note.get("read_by", {})[name] for name in READ_BY if name in note.get("read_by", {})}
+        return replace(file, label=str(note["label"]), rows=rows, read_by=read_by, licence=str(note.get("licence", "")))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return file  # kept by an earlier version, or the note is damaged: list the file all the same
 
 
 def _note(path: Path) -> Path:

@@ -11,7 +11,6 @@ import streamlit as st
 from cognate_core.config import TrainingConfig, as_text, field_extra, form_fields
 from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import BEYOND_LIMIT
-from cognate_core.data.uploads import usable_rows
 from cognate_core.errors import ConfigError
 from cognate_core.insight.data_charts import length_chart
 from cognate_core.insight.glossary import explained
@@ -52,7 +51,9 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
         characters = [len(document.text) for documents in splits.values() for document in documents]
         st.metric("Characters in a row, mean", f"{sum(characters) / len(characters):,.0f}", width="content")
         st.metric("Characters together", compact(sum(characters)), width="content")
-    all_rows = f" The file has {usable_rows(choice.path):,} usable rows." if choice.path else ""
+    beyond = sum(count for why, count in source.skipped.items() if why.startswith(BEYOND_LIMIT))
+    there = len(source.train) + len(source.heldout) + beyond
+    all_rows = f" The file has {there:,} usable rows." if choice.path else ""
     where = "your own file" if choice.path else source.origin
     st.caption(
         f"From: {shown(where)}. This page reads at most {ROWS.max_train_samples:,} training rows and "
@@ -63,6 +64,8 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
     if left_out:
         reasons = "".join(f"\n- {count:,}: {shown(why)}" for why, count in left_out[:REASONS_SHOWN])
         st.warning(f"Rows that are left out:{reasons}", icon=":material/filter_alt:")
+    for sentence in source.told:
+        st.info(shown(sentence), icon=":material/translate:")
     if source.unused:
         st.info(f"These columns are not read: {shown(', '.join(source.unused))}.", icon=":material/view_column:")
     split = st.segmented_control(
@@ -262,7 +265,7 @@ def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
 def _mixed(choice: Choice, here: Here) -> tuple[list[Choice], dict[str, Any]] | None:
     """The datasets to mix and their settings; None if none is chosen. An uploaded file is read alone."""
     if choice.path:
-        return [choice], {"dataset_path": choice.path}
+        return [choice], choice.settings
     names = st.pills(
         "Datasets",
         list(here),

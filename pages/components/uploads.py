@@ -1,30 +1,154 @@
-"""How pages accept and name uploaded files."""
+"""How pages accept, describe and name files of one's own."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from cognate_core.data.row_files import SUFFIXES
-from cognate_core.data.uploads import MOST_BYTES, Upload, keep
+from cognate_core.config import field_extra, form_fields
+from cognate_core.data.row_files.opening import ARCHIVE, COMPRESSIONS, FORMATS
+from cognate_core.data.uploads import Upload, as_one, columns, describe, keep
+from cognate_core.errors import CognateError
 from cognate_core.insight.words import size
+from pages.components.layout import show_refusal, shown
+
+MOST_MEGABYTES = 200  # a browser's file is held in memory
+NOT_USED = "(none)"
+WAYS = {"Questions and answers": ("question", "answer", "context"), "Texts": ("text",), "Chats": ("messages",)}
+HELP = (
+    "Tables (CSV, Excel, Parquet) and JSON with columns question and answer, a chat (messages) or text; plain text; "
+    "also packed (gz, zst, zip). Several files become one. For a file over 200 MB use `cognate files add`."
+)
 
 
-def file_field(label: str, *, help: str, key: str | None = None, disabled: bool = False) -> UploadedFile | None:
-    """An upload field for the file types that can be read."""
-    types = [suffix.removeprefix(".") for suffix in SUFFIXES]
-    return st.file_uploader(label, type=types, help=help, key=key, disabled=disabled, max_upload_size=MOST_BYTES >> 20)
+def file_field(label: str, *, key: str | None = None, disabled: bool = False) -> list[UploadedFile]:
+    """An upload field for files that can be read."""
+    types = [kind.removeprefix(".") for kind in (*FORMATS, *COMPRESSIONS, ARCHIVE)]
+    return st.file_uploader(
+        label,
+        type=types,
+        help=HELP,
+        key=key,
+        disabled=disabled,
+        accept_multiple_files=True,
+        max_upload_size=MOST_MEGABYTES,
+    )
 
 
-def keep_uploaded(file: UploadedFile, home: Path) -> Upload:
-    """Save an uploaded file if it can be read. Raises DataError or DiskFull."""
-    with st.spinner("Reading the file"):
-        return keep(file.name, [file.getvalue()], home)
+def keep_uploaded(files: Sequence[UploadedFile], home: Path, *, ask: bool = False) -> Upload:
+    """Save uploaded files if they can be read, several as one. `ask`: as for `keep`. Raises DataError or DiskFull."""
+    if len(files) == 1:
+        return keep_named(files[0].name, files[0].getvalue(), home, ask=ask)
+    return keep_named(*as_one([(file.name, file.getvalue()) for file in files]), home, ask=ask)
+
+
+def keep_named(name: str, content: bytes, home: Path, *, ask: bool = False) -> Upload:
+    """Save a file under its name. `ask`, errors: as for `keep`."""
+    with _progress() as tell:
+        return keep(name, [content], home, tell, ask=ask)
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], object]]:
+    """A bar that shows how much of a file has been read."""
+    bar = st.progress(0, "Reading the file")
+
+    def tell(message: str) -> None:
+        percent = re.search(r"(\d+)%$", message)
+        bar.progress(int(percent[1]) if percent else 0, "Reading the file")
+
+    try:
+        yield tell
+    finally:
+        bar.empty()
 
 
 def summary(file: Upload) -> str:
     """Name, size and rows, for a list."""
     rows = "rows not counted" if file.rows is None else f"{file.rows:,} rows"
     return f"{file.label}, {size(file.bytes)}, {rows}"
+
+
+def reading_form(file: Upload, *, disabled: bool) -> None:
+    """How a file is read and what is known of it, to change both."""
+    try:
+        there = columns(file)
+    except CognateError:
+        there = []
+    with st.expander("How it is read, and its licence", expanded=file.rows is None):
+        chosen: dict[str, Any] = {}
+        if there and there != ["text"]:
+            chosen["dataset_columns"] = _columns(file, there)
+        left, right = st.columns(2)
+        fields = form_fields()
+        with left:
+            ways = ["auto", "blocks", "paragraphs", "lines"]
+            chosen["text_rows"] = st.selectbox(
+                str(fields["text_rows"].title),
+                ways,
+                ways.index(file.read_by.get("text_rows", "auto")),
+                help=fields["text_rows"].description,
+                key=f"text_rows-{file.path.name}",
+            )
+        with right:
+            chosen["text_encoding"] = st.text_input(
+                str(fields["text_encoding"].title),
+                file.read_by.get("text_encoding", ""),
+                placeholder=f"such as {field_extra(fields['text_encoding'])['example']}",
+                help=fields["text_encoding"].description,
+                key=f"text_encoding-{file.path.name}",
+            )
+        licence = st.text_input(
+            "Origin and licence",
+            file.licence,
+            placeholder="such as: my own notes, CC BY 4.0",
+            max_chars=500,
+            key=f"licence-{file.path.name}",
+        )
+        st.caption(f"SHA-256 begins with {file.path.name.partition('.')[0]}.")
+        if st.button("Apply", disabled=disabled):
+            try:
+                with _progress() as tell:
+                    describe(file, chosen, licence, tell)
+            except CognateError as error:
+                show_refusal(error)
+            else:
+                st.rerun()
+
+
+def _columns(file: Upload, there: Sequence[str]) -> dict[str, str]:
+    """Fields that say which column is what; {} if the names say it."""
+    noted = file.read_by.get("dataset_columns", {})
+    ways = ["By their names", *WAYS]
+    if file.rows is None:
+        st.info(
+            f"Which columns are to be learned? There are: {shown(', '.join(there))}.", icon=":material/view_column:"
+        )
+    way = st.selectbox(
+        "Columns",
+        ways,
+        next((number for number, uses in enumerate(WAYS.values(), start=1) if noted.keys() & set(uses)), 0),
+        key=f"way-{file.path.name}",
+    )
+    if way not in WAYS:
+        return {}
+    found = {}
+    for use, place in zip(WAYS[way], st.columns(len(WAYS[way])), strict=True):
+        options = [NOT_USED, *there] if use == "context" else list(there)
+        with place:
+            name = st.selectbox(
+                use.capitalize(),
+                options,
+                options.index(noted[use]) if noted.get(use) in options else 0,
+                format_func=shown,
+                key=f"{use}-{file.path.name}",
+            )
+        if name != NOT_USED:
+            found[use] = name
+    return found

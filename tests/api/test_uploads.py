@@ -116,9 +116,9 @@ def test_a_file_whose_reading_breaks_is_not_kept(studio: RunManager, monkeypatch
     assert list((studio.home / "uploads").iterdir()) == []
 
 
-def test_pages_and_the_api_take_files_of_one_size() -> None:
+def test_the_api_takes_what_pages_take_and_more() -> None:
     config = tomllib.loads((Path(__file__).parents[2] / ".streamlit/config.toml").read_text(encoding="utf-8"))
-    assert config["server"]["maxUploadSize"] == guard.MOST_FILE_BYTES >> 20, "Streamlit counts in MiB"
+    assert config["server"]["maxUploadSize"] <= guard.MOST_FILE_BYTES >> 20, "Streamlit counts in MiB"
     assert uploads.MOST_BYTES <= guard.MOST_FILE_BYTES
 
 

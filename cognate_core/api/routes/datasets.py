@@ -61,6 +61,7 @@ class Rows(Items[DatasetRow]):
     heldout_rows: int
     skipped: dict[str, int] = Field(description="Rows that are left out, by reason.")
     unused_columns: list[str] = Field(description="Columns of your own file that are not read.")
+    told: list[str] = Field(description="How your own file was understood, such as its encoding.")
 
 
 class LengthsQuery(Input):
@@ -215,6 +216,7 @@ def rows(name: Name, query: Annotated[RowsQuery, Query()], manager: GetManager) 
         heldout_rows=len(source.heldout),
         skipped=dict(source.skipped),
         unused_columns=source.unused,
+        told=source.told,
     )
 
 
@@ -306,7 +308,7 @@ def _choice(manager: RunManager, name: str) -> Choice:
     Raises:
         NotFound: it does not exist, or is not on this computer.
     """
-    from cognate_core.data.inspection_cache import choice_of
+    from cognate_core.data.inspection_cache import choice_of, choice_of_file
     from cognate_core.data.uploads import find_upload
 
     cache = manager.home / "cache"
@@ -316,12 +318,9 @@ def _choice(manager: RunManager, name: str) -> Choice:
             raise NotFound(f"{name} is not on this computer. Fetch it, or choose another.")
         return choice
     try:
-        file = find_upload(manager.home, name)
+        return choice_of_file(find_upload(manager.home, name), cache)
     except NotFound as error:
         raise NotFound(_UNKNOWN) from error
-    choice = choice_of(OWN, cache, file.path)
-    assert choice is not None  # noqa: S101  (for the type checker: a file is here)
-    return choice
 
 
 def _config(settings: dict[str, Any]) -> TrainingConfig:

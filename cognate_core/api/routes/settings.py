@@ -121,6 +121,8 @@ def time_estimates(body: TimeEstimateRequest, manager: GetOwner, files: GetUploa
 def _with_upload(config: TrainingConfig, files: Uploads) -> TrainingConfig:
     """`config` with its `dataset_path` resolved to an upload: requests may not name other files of this computer.
 
+    The file is read as was said when it was kept, where `config` says nothing else.
+
     Raises:
         ConfigError: there is no such upload.
     """
@@ -136,4 +138,6 @@ def _with_upload(config: TrainingConfig, files: Uploads) -> TrainingConfig:
         raise ConfigError(
             {"dataset_path": "You have no such file. Upload it to /v1/files, then use the name in the answer."}
         )
-    return config.model_copy(update={"dataset_path": str(path)})
+    from cognate_core.data.uploads import find_upload
+
+    return find_upload(files.folder.parent, path.name).read_by_run(config)

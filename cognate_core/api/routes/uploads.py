@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.from_thread
 from fastapi import APIRouter, Path, Query, Request
@@ -14,7 +14,8 @@ from starlette.requests import ClientDisconnect
 
 from cognate_core.api.requests import GetManager, GetOwner, Items, Page, part, place_in_time
 from cognate_core.api.streams import Slots
-from cognate_core.errors import DataError
+from cognate_core.config import READ_BY
+from cognate_core.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from cognate_core.data.uploads import Upload
@@ -32,6 +33,8 @@ class File(BaseModel):
     bytes: int
     rows: int | None = Field(description="Usable rows. Null: they were not counted at the upload.")
     kept_at: str
+    read_by: dict[str, Any] = Field(description="Settings with which a run reads it: columns, rows, encoding.")
+    licence: str = Field(description="What its owner said of its origin and licence.")
 
 
 @router.get("")
@@ -57,12 +60,21 @@ def keep(
     request: Request,
     manager: GetOwner,
     name: Annotated[str, Query(min_length=1, max_length=200, description="Its ending decides how it is read.")],
+    read_by: Annotated[
+        list[str], Query(max_length=3, description='Settings that say how, such as "dataset_columns=text=Body".')
+    ] = [],  # noqa: B006  (FastAPI copies it)
+    licence: Annotated[
+        str, Query(max_length=500, description="Its origin and licence, if you wish to note them.")
+    ] = "",
 ) -> File:
-    """Upload a JSON, CSV or Parquet file with columns question and answer, a chat (messages) or text; or plain text."""
+    """Upload a table, JSON or Parquet with columns question and answer, a chat (messages) or text; or plain text."""
     from cognate_core.data.uploads import keep
 
+    settings = dict(pair.partition("=")[::2] for pair in read_by)
+    if unknown := settings.keys() - set(READ_BY):
+        raise ConfigError({name: f"Only {', '.join(READ_BY)} say how a file is read." for name in unknown})
     with _coming.taken():
-        return _file(keep(name, _pieces(request), manager.home))
+        return _file(keep(name, _pieces(request), manager.home, read_by=settings or None, licence=licence))
 
 
 @router.delete("/{name}", status_code=HTTPStatus.NO_CONTENT)
@@ -95,4 +107,12 @@ def _place(file: Upload) -> int:
 
 def _file(file: Upload) -> File:
     kept_at = datetime.fromtimestamp(file.kept_at, UTC).isoformat(timespec="milliseconds")
-    return File(name=file.path.name, label=file.label, bytes=file.bytes, rows=file.rows, kept_at=kept_at)
+    return File(
+        name=file.path.name,
+        label=file.label,
+        bytes=file.bytes,
+        rows=file.rows,
+        kept_at=kept_at,
+        read_by=dict(file.read_by),
+        licence=file.licence,
+    )

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import codecs
 from functools import partial
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, TypeAdapter, field_validator
 
 from cognate_core.config.datasets import DATASETS
 from cognate_core.config.setting import TEXT, Settings, setting
 
 _setting = partial(setting, section="Data", tasks=TEXT, branchable=False, prepares_data="rows")
+
+_ANY = TypeAdapter(dict[str, str])
+ColumnName = Annotated[str, Field(min_length=1, max_length=200)]
+WAYS = ({"question", "answer"}, {"question", "answer", "context"}, {"text"}, {"messages"})
+"""What the columns of an own file may be used for."""
+
+READ_BY = ("dataset_columns", "text_rows", "text_encoding")
+"""The settings that say how an own file is read."""
+
+
+def _encoding(name: str) -> str:
+    "".encode(name)  # refuses codecs that are no encoding of text
+    return codecs.lookup(name).name
+
+
+def _pairs(text: str, looks: str) -> list[tuple[str, str]]:
+    """The pairs of "a=1, b=2". Raises ValueError with what they look like."""
+    pairs = [part.split("=") for part in text.split(",") if part.strip()]
+    if any(len(pair) != 2 for pair in pairs):
+        raise ValueError(f"{looks}; got {text!r}.")
+    return [(name.strip(), value.strip()) for name, value in pairs]
 
 
 class DataSettings(Settings):
@@ -31,6 +53,27 @@ class DataSettings(Settings):
         example="my_texts.jsonl",
         sweepable=False,
         personal=True,
+    )
+    dataset_columns: dict[str, ColumnName] = _setting(
+        {},
+        title="Columns of the own file",
+        help="Which column holds the question and answer (and context), the text, or the messages of a chat, such as "
+        "question=Frage, answer=Antwort. Empty: found by their names.",
+        example="question=Frage, answer=Antwort",
+        sweepable=False,
+    )
+    text_rows: Literal["auto", "blocks", "paragraphs", "lines"] = _setting(
+        "auto",
+        title="Rows of a plain text",
+        help="How a text file of your own is cut into rows. lines, paragraphs: each is a row. blocks: paragraphs "
+        "together, about 1,500 characters. auto: lines for a list, such as one of names; otherwise blocks.",
+    )
+    text_encoding: str | None = _setting(
+        None,
+        title="Encoding of the own file",
+        help="How its letters are stored, such as utf-8 or cp1252. Empty: found out.",
+        example="cp1252",
+        sweepable=False,
     )
     mixture_weights: dict[str, Annotated[float, Field(ge=0, le=1000)]] = _setting(
         {},
@@ -106,9 +149,30 @@ class DataSettings(Settings):
     def _split_weights(cls, value: Any) -> Any:
         if not isinstance(value, str):
             return value
-        pairs = [part.split("=") for part in value.split(",") if part.strip()]
-        if any(len(pair) != 2 for pair in pairs):
-            raise ValueError(f"Mixture weights look like GSM8K=2, SVAMP=1; got {value!r}.")
         spelling = {name.lower(): name for name in DATASETS}
-        names = [spelling.get(name.strip().lower(), name.strip()) for name, _ in pairs]
-        return {name: weight.strip() for name, (_, weight) in zip(names, pairs, strict=True)}
+        pairs = _pairs(value, "Mixture weights look like GSM8K=2, SVAMP=1")
+        return {spelling.get(name.lower(), name): weight for name, weight in pairs}
+
+    @field_validator("dataset_columns", mode="before")
+    @classmethod
+    def _split_columns(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        if value.startswith("{"):  # names with commas
+            return _ANY.validate_json(value)
+        return {use.lower(): name for use, name in _pairs(value, "Columns look like question=Frage, answer=Antwort")}
+
+    @field_validator("dataset_columns")
+    @classmethod
+    def _whole_rows(cls, columns: dict[str, str]) -> dict[str, str]:
+        if columns and columns.keys() not in WAYS:
+            raise ValueError("Choose columns for question and answer (and context), or for text, or for messages.")
+        return columns
+
+    @field_validator("text_encoding")
+    @classmethod
+    def _known_encoding(cls, name: str | None) -> str | None:
+        try:
+            return _encoding(name) if name else None
+        except (LookupError, UnicodeError) as error:
+            raise ValueError(f"There is no encoding {name!r}. Examples: utf-8, utf-16, cp1252, shift_jis.") from error

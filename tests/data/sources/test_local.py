@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
-from cognate_core.data.row_files import TOO_LONG
-from cognate_core.data.sources import SourceDocuments, load_source, own_file_source, synthetic_source
+from cognate_core.data.own_file import own_file_source
+from cognate_core.data.row_files.rows import TOO_LONG
+from cognate_core.data.sources import SourceDocuments, load_source, synthetic_source
 from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable
 from tests.data.sources.hubs import CONFIG, FakeHub, answers, problem, quiet, write_rows
 

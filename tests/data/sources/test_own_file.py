@@ -19,8 +19,10 @@ from hypothesis import strategies as st
 
 from cognate_core.config import TrainingConfig
 from cognate_core.data.documents import Document, UnusableRow, own_file_document
-from cognate_core.data.row_files import NO_JSON, read_rows
-from cognate_core.data.sources import SourceDocuments, own_file_source
+from cognate_core.data.own_file import own_file_source
+from cognate_core.data.row_files import read_rows
+from cognate_core.data.row_files.json_rows import NO_JSON
+from cognate_core.data.sources import SourceDocuments
 from cognate_core.errors import DataError
 
 CONFIG = TrainingConfig()
@@ -100,13 +102,48 @@ def test_damaged_utf16_gets_a_sentence(tmp_path: Path, name: str) -> None:
     text = '[{"text": "half"}]' if name == "a.json" else '{"text": "half"}\ntext'
     with pytest.raises(DataError, match=r"is damaged: it is not complete UTF-16 text\.$"):
         documents(write(tmp_path, name, text.encode("utf-16")[:-1]))
-    with pytest.raises((DataError, UnusableRow), match="not UTF-8 text"):
+    with pytest.raises((DataError, UnusableRow), match=r"not UTF-8 text|half a letter"):
         documents(write(tmp_path, name, text.replace("half", "\ud83d").encode("utf-16", "surrogatepass")))
 
 
 def test_a_list_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+    damaged = '[{"text": "Größe"} '.encode() + b"\xff]"
     with pytest.raises(DataError, match=r"^a\.json is not UTF-8 text\. Save the file as UTF-8 and try again\.$"):
-        documents(write(tmp_path, "a.json", '[{"text": "Größe"}]'.encode("latin-1")))
+        documents(write(tmp_path, "a.json", damaged))
+
+
+LANGUAGES = {
+    "cp1252": "Die Äpfel kosten fünf Euro. Wie viele Äpfel kauft Jürgen für zwölf? Er kauft größere Stücke.",
+    "cp1250": "Ile jabłek ma Łukasz? Wziął pięć jabłek i oddał trzy siostrze, więc ma ich dwa.",
+    "cp1251": "Сколько яблок у Ивана? Он купил пять яблок и отдал три сестре, у него осталось два.",
+    "cp932": "りんごはいくつありますか。五つ買って、三つを妹にあげました。残りは二つです。",
+    "gb18030": "小明有几个苹果？他买了五个苹果，给了妹妹三个，还剩两个。",
+}
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
+@pytest.mark.parametrize("coding", LANGUAGES)
+def test_an_encoding_of_earlier_times_is_found_and_told(tmp_path: Path, name: str, coding: str) -> None:
+    texts = [f"{LANGUAGES[coding]} {n}" for n in range(3)]
+    content = {
+        "a.csv": "text\n" + "\n".join(f'"{text}"' for text in texts),
+        "a.jsonl": "\n".join(json.dumps({"text": text}, ensure_ascii=False) for text in texts),
+        "a.txt": "\n".join(texts),
+    }[name]
+    path = write(tmp_path, name, content.encode(coding))
+    found = source(path, text_rows="lines")
+    if not (coding == "cp1252" and found.told == [f"{name} is not UTF-8: it is read as cp1250."]):
+        assert found.told == [f"{name} is not UTF-8: it is read as {coding}."]
+    assert {document.text for document in (*found.train, *found.heldout)} == set(texts)
+
+
+def test_an_encoding_may_be_chosen(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.txt", "elması\nkalmış\n".encode("cp1254"))
+    found = source(path, text_rows="lines", text_encoding="cp1254")
+    assert {document.text for document in (*found.train, *found.heldout)} == {"elması", "kalmış"}
+    assert found.told == []
+    with pytest.raises(DataError, match=r"^a\.txt is damaged: it is not complete ASCII text\.$"):
+        source(path, text_encoding="ascii")
 
 
 @pytest.mark.parametrize("header", ["answer,question,answer", "Answer,question,answer"])

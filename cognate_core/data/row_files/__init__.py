@@ -1,0 +1,52 @@
+"""Read rows from a person's files, each with its place, whatever format, compression or encoding they have.
+
+A bad row is passed on as an UnusableRow that says what is wrong: the caller counts them. (`datasets` reads some of
+these formats, but rejects a whole file at its first bad line, without saying which.) Nothing is read whole that can be
+read in pieces.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from cognate_core.data.row_files.json_rows import json_rows
+from cognate_core.data.row_files.opening import DataFile, data_files
+from cognate_core.data.row_files.plain_text import text_rows
+from cognate_core.data.row_files.rows import NumberedRow, Reading
+from cognate_core.data.row_files.tables import csv_rows, excel_rows, parquet_rows
+from cognate_core.errors import DataError
+
+_READERS: dict[str, Callable[[DataFile, Reading], Iterator[NumberedRow]]] = {
+    ".jsonl": json_rows,
+    ".ndjson": json_rows,
+    ".json": json_rows,
+    ".csv": csv_rows,
+    ".tsv": csv_rows,
+    ".xlsx": excel_rows,
+    ".parquet": parquet_rows,
+}
+
+
+def read_rows(path: Path, reading: Reading | None = None) -> Iterator[NumberedRow]:
+    """All rows of a file, or of every file of a folder or archive that holds data.
+
+    Raises:
+        DataError: there is no such file, or it cannot be read.
+    """
+    for file in data_files(path):
+        yield from rows_of(file, reading or Reading())
+
+
+def rows_of(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
+    """All rows of a file. Raises DataError if it cannot be read."""
+    try:
+        yield from _READERS.get(file.kind, text_rows)(file, reading)
+    except UnicodeError as error:
+        encoding = getattr(error, "encoding", "").upper().removesuffix("-LE").removesuffix("-BE")
+        raise DataError(f"{file.name} is damaged: it is not complete {encoding} text.") from error
+    except (EOFError, zlib.error, OSError) as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise DataError(f"{file.name} cannot be unpacked: it is damaged ({error}).") from error

@@ -86,7 +86,10 @@ OWN_FILE_COLUMNS = (
     ("instruction", "response"),
     ("input", "output"),
 )
-"""Column pairs accepted in a person's own file. Columns "context" and "input" are read with the question."""
+"""Column pairs accepted in a person's own file."""
+
+BESIDE = ("context", "input")
+"""Columns of a person's own file that are read with the question."""
 
 CHAT_COLUMNS = ("messages", "conversations")
 """Columns of a person's own file that hold a chat: a list of turns with role and content, or from and value."""
@@ -96,15 +99,10 @@ _ROLES = {"human": "user", "gpt": "assistant"}  # ShareGPT's words
 
 def own_file_columns(names: Iterable[object]) -> tuple[str, ...]:
     """The columns, in small letters, from which a row of a person's own file is made; none if it cannot be used."""
-    return _own_file_columns(tuple(names))
-
-
-@lru_cache(maxsize=64)  # most rows have the columns of the one before
-def _own_file_columns(names: tuple[object, ...]) -> tuple[str, ...]:
     there = _by_plain_name(names)
     for pair in OWN_FILE_COLUMNS:
         if there.keys() >= set(pair):
-            return (*pair, *(name for name in ("context", "input") if name in there and name not in pair))
+            return (*pair, *(name for name in BESIDE if name in there and name not in pair))
     return next(((name,) for name in (*CHAT_COLUMNS, "text") if name in there), ())
 
 
@@ -118,37 +116,51 @@ def unused_columns(names: Iterable[object], chosen: Mapping[str, str]) -> list[s
 
 def own_file_document(row: Row, config: TrainingConfig) -> Document:
     """A row of a person's own file. Capitals in the names of columns and blanks around them do not matter."""
-    plain = {plain: row[name] for plain, name in _by_plain_name(tuple(row)).items()}
-    if config.dataset_columns:
-        chosen = [(use, name) for use, name in config.dataset_columns.items() if _plain(name) in plain]
-        if len(chosen) < len(config.dataset_columns):
-            missing = next(name for name in config.dataset_columns.values() if _plain(name) not in plain)
-            raise UnusableRow(f"the column {missing!r} is missing")
-        plain = {use: plain[_plain(name)] for use, name in chosen}
-    for name in CHAT_COLUMNS:
-        if plain.get(name, "") is None:
-            del plain[name]
-    columns = own_file_columns(plain)
-    if not columns:
+    names = tuple(row)
+    uses = _uses(names, _in_order(config.dataset_columns))
+    first, *more = uses.values()
+    if not more and row[first] is None and not (config.dataset_columns or "text" in uses):  # a chat, beside a text
+        (first, *more) = (uses := _uses(tuple(name for name in names if name != first), ())).values()
+    if "text" in uses:
+        _text(row, first)
+        return Document("", _whole(str(row[first])))  # as written: blanks matter in a program
+    if not more:
+        return _chat(row, first)
+    context, asked, answer = "", _text(row, first), _text(row, more[0])
+    if more[1:]:
+        beside = {use: _text(row, uses[use]) for use in BESIDE if use in uses and not _is_blank(row[uses[use]])}
+        context = f"{beside['context']}\n" if "context" in beside else ""
+        asked += f"\n{beside['input']}" if uses.get("input") in more and "input" in beside else ""
+    return Document(f"{context}{QUESTION_MARK}{asked}{SOLUTION_MARK}", f" {answer}")
+
+
+def _in_order(columns: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """`dataset_columns`, the question first, then the answer."""
+    return tuple((use, columns[use]) for use in ("question", "answer", *columns) if use in columns) if columns else ()
+
+
+@lru_cache(maxsize=64)  # most rows have the columns of the one before
+def _uses(names: tuple[Any, ...], chosen: tuple[tuple[str, str], ...]) -> Mapping[str, Any]:
+    """What the columns of a row are used for: a text, a chat, or first the question, then the answer.
+
+    Raises:
+        UnusableRow: the row lacks what it needs.
+    """
+    there = _by_plain_name(names)
+    read = chosen or [(name, name) for name in own_file_columns(names)]
+    if not read:
         pairs = (f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)
-        found = ", ".join(map(str, row))[:200].encode(errors="replace").decode()  # a name may hold half a letter, too
+        found = ", ".join(map(str, names))[:200].encode(errors="replace").decode()  # a name may hold half a letter, too
         raise UnusableRow(
             f"none of the columns {', '.join(('text', *CHAT_COLUMNS, *pairs))} is there (found: {found or 'none'})"
         )
-    if columns == ("text",):
-        _text(plain, "text")
-        return Document("", _whole(str(plain["text"])))  # as written: blanks matter in a program
-    if columns[0] in CHAT_COLUMNS:
-        return _chat(plain, columns[0])
-    question, answer, *others = columns
-    read = {name: _text(plain, name) for name in others if not _is_blank(plain[name])}
-    asked = "\n".join(filter(None, (_text(plain, question), read.get("input"))))
-    document = _problem(asked, _text(plain, answer))
-    return Document(f"{read['context']}\n{document.prompt}", document.answer) if "context" in read else document
+    missing = [name for _, name in read if _plain(name) not in there]
+    if missing:
+        raise UnusableRow(f"the column {missing[0]!r} is missing")
+    return {use: there[_plain(name)] for use, name in read}
 
 
-@lru_cache(maxsize=64)
-def _by_plain_name(names: tuple[Any, ...]) -> Mapping[str, Any]:
+def _by_plain_name(names: Iterable[Any]) -> Mapping[str, Any]:
     """The names of columns by their names in small letters. Of "Text" and "text" it is the second."""
     there: dict[str, Any] = {}
     for name in names:
@@ -227,7 +239,8 @@ def _text(row: Row, column: str) -> str:
             raise UnusableRow(f"the column {column!r} holds no text")
         if isinstance(value, float | Decimal) and not math.isfinite(value):
             raise UnusableRow(f"the column {column!r} holds no number")
-    text = str(value).strip()
+        value = str(value)
+    text: str = value.strip()
     if not text:
         raise UnusableRow(f"the column {column!r} is empty")
     return _whole(text)
@@ -236,7 +249,8 @@ def _text(row: Row, column: str) -> str:
 def _whole(text: str) -> str:
     """`text`; raises UnusableRow if it holds half a letter (a lone surrogate: valid in JSON, not in UTF-8)."""
     try:
-        text.encode()
+        if not text.isascii():
+            text.encode()
     except UnicodeEncodeError as error:
         raise UnusableRow("the row holds half a letter, which is no valid text") from error
     return text

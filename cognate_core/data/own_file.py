@@ -5,6 +5,7 @@ However large a file is, it is read once, row by row, and only the rows that a r
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import heapq
 import itertools
@@ -137,10 +138,11 @@ class _Selection:
             return
         self._kept[key] = place, document
 
-    @property
+    @functools.cached_property
     def distinct(self) -> int:
         """How many different texts there were. (Two of a million share their 64 bits once in 37 million files.)"""
-        return len(np.unique(np.frombuffer(self._keys, np.uint64)))
+        keys = np.sort(np.frombuffer(self._keys, np.uint64))
+        return int(np.count_nonzero(keys[1:] != keys[:-1])) + bool(len(keys))
 
     def documents(self) -> list[Document]:
         """Those that were kept, in the order of their digests."""
@@ -171,8 +173,10 @@ class _UnusedColumns:
 
     def noted(self, row: NumberedRow) -> NumberedRow:
         """The row, unchanged."""
-        if not isinstance(row[1], UnusableRow) and tuple(row[1]) != self._last and len(self.names) < UNUSED_SHOWN:
-            self._last = tuple(row[1])
-            names = (name[:40].encode(errors="replace").decode() for name in unused_columns(self._last, self._chosen))
-            self.names = sorted({*self.names, *names})[:UNUSED_SHOWN]
+        if isinstance(row[1], UnusableRow) or (names := tuple(row[1])) == self._last:
+            return row
+        self._last = names
+        if len(self.names) < UNUSED_SHOWN:
+            unused = (name[:40].encode(errors="replace").decode() for name in unused_columns(names, self._chosen))
+            self.names = sorted({*self.names, *unused})[:UNUSED_SHOWN]
         return row

@@ -204,7 +204,7 @@ def usable_documents(
             if isinstance(row, UnusableRow):
                 raise row
             document = row_format(row, config)
-            if len(document.text) > MAX_ROW_BYTES:
+            if len(document.prompt) + len(document.answer) > MAX_ROW_BYTES:
                 raise UnusableRow(TOO_LONG)
         except UnusableRow as error:
             bad += 1

@@ -17,7 +17,6 @@ from cognate_core.data.row_files.rows import (
     NumberedRow,
     Reading,
     is_utf8,
-    line_of,
 )
 from cognate_core.errors import DataError
 
@@ -34,7 +33,7 @@ def json_rows(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     with open_text(file, reading) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.isspace():
-                yield line_of(file.name, number), _json_row(line)
+                yield f"{file.name}, line {number}", _json_row(line)
 
 
 def _is_one_value(file: DataFile, reading: Reading) -> bool:
@@ -121,6 +120,7 @@ class _Text:
 
 _BLANKS = re.compile(r"[ \t\r\n]*")
 _decode = json.JSONDecoder().raw_decode
+_loads = json.JSONDecoder().decode
 
 
 def _values(text: _Text) -> Iterator[tuple[Any, int]]:
@@ -156,7 +156,9 @@ def _json_row(line: str) -> Row | UnusableRow:
     if not is_utf8(line):
         return UnusableRow(NOT_UTF8)
     try:
-        return _object(json.loads(line.strip().removesuffix(",")))  # as in a list without its brackets
+        return _object(
+            _loads(line if line.endswith("}\n") else line.strip().removesuffix(","))
+        )  # as in a list without its brackets
     except (ValueError, RecursionError):
         return UnusableRow(NO_JSON)
 

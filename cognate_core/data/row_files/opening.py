@@ -201,6 +201,8 @@ def _encoding_of(file: DataFile, reading: Reading) -> str:
 
 def _earlier_encoding(content: bytes) -> str | None:
     """What a text that is not UTF-8 is written in; None if it is, if only some of it is damaged, or if nobody knows."""
+    if content.isascii():
+        return None
     letters = "".join(re.findall(r"[^\x00-\x7f]+", content.decode(errors="surrogateescape")))
     undecoded = len(re.findall("[\udc80-\udcff]", letters))
     if undecoded <= len(letters) - undecoded:

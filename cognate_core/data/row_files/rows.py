@@ -44,7 +44,6 @@ def line_of(name: str, number: int) -> str:
 def is_utf8(text: str) -> bool:
     """False if the file's bytes were no text: undecodable ones stay in it as characters that UTF-8 cannot hold."""
     try:
-        text.encode()
+        return text.isascii() or bool(text.encode())
     except UnicodeEncodeError:
         return False
-    return True

@@ -17,7 +17,7 @@ from cognate_core.insight.data_charts import length_chart
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact
 from pages.components.batch_view import show_sequence
-from pages.components.dataset_cache import lengths_of, mixture_of, overlap_of, rows_of, tokenizer_of
+from pages.components.dataset_cache import lengths_of, mixture_of, overlap_of, rows_of
 from pages.components.fitting_length import fitting_button
 from pages.components.layout import shown
 from pages.components.tables import table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from cognate_core.data.documents import Document
     from cognate_core.data.inspection_cache import Choice
 
+Theme = Literal["light", "dark"]
+
 MOST_TOKENS = 500  # of one row
-GRADED = ("blue-background", "green-background")
-ONLY_READ = ("gray-background", "gray")
+GRADED = {"light": ("#cfe3ff", "#ffe3b3"), "dark": ("#1d3f6e", "#54400f")}
+ONLY_READ = {"light": ("#e3e5e9", "#f1f2f4"), "dark": ("#343a42", "#22272d")}
 END = ":blue-badge[end of row]"
 PART = "◌"  # stands for a token that ends inside a letter
 SIGNS = {"\n": "↵", "\t": "⇥"}
@@ -38,24 +40,30 @@ def rows_as_tokens(choice: Choice, rows: Mapping[str, Document], config: Trainin
     )
     for title, row in zip(rows, tokens_of(list(rows.values()), tokenizer), strict=True):
         with st.container(border=True):
-            too_long = f" :orange-badge[does not fit {length:,} tokens]" if len(row.ids) + 1 > length else ""
-            st.caption(f"{title}, {len(row.ids):,} tokens{too_long}")
+            with st.container(horizontal=True):
+                st.caption(f"{title}, {len(row.ids):,} tokens", width="content")
+                if len(row.ids) + 1 > length:
+                    st.badge(f"does not fit {length:,} tokens", icon=":material/content_cut:", color="orange")
             _show(texts_of_tokens(row.ids, tokenizer), row.prompt_length if config.loss_on_answer_only else 0)
 
 
 def _show(texts: Sequence[str], only_read: int) -> None:
-    st.markdown(tokens_markdown(texts[:MOST_TOKENS], only_read) + (f" {END}" if len(texts) <= MOST_TOKENS else ""))
+    theme: Theme = "dark" if st.context.theme.type == "dark" else "light"
+    st.markdown(
+        tokens_markdown(texts[:MOST_TOKENS], only_read, theme) + (f" {END}" if len(texts) <= MOST_TOKENS else "")
+    )
     if len(texts) > MOST_TOKENS:
         st.caption(f"The first {MOST_TOKENS:,} of {len(texts):,} tokens.")
 
 
-def tokens_markdown(texts: Sequence[str], only_read: int) -> str:
+def tokens_markdown(texts: Sequence[str], only_read: int, theme: Theme) -> str:
     """The tokens as Streamlit's Markdown, in alternating colours. Their text is escaped; a line ends after its ↵."""
     parts = []
     for number, text in enumerate(texts):
-        colour = (ONLY_READ if number < only_read else GRADED)[number % 2]
-        before = MAY_BREAK if text[:1].isspace() else ""
-        parts.append(f"{before}:{colour}[{_as_typed(text) or PART}]" + "  \n" * ("\n" in text))
+        colour = (ONLY_READ if number < only_read else GRADED)[theme][number % 2]
+        lines = re.findall(r"[^\n]*\n|[^\n]+", text) or [PART]
+        blocks = [f':color[{_as_typed(line)}]{{background="{colour}"}}' + "  \n" * ("\n" in line) for line in lines]
+        parts += [MAY_BREAK if text[:1].isspace() else "", *blocks]
     return "".join(parts)
 
 

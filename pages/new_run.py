@@ -17,6 +17,7 @@ from cognate_core.errors import CognateError, ConfigError
 from cognate_core.extras import require_installed
 from cognate_core.runs import MAX_MODELS, RunManager, current_manager, known_report, numbered_names
 from pages.components.config_form import HIDDEN_FIELDS, ConfigForm
+from pages.components.fitting_length import warn_of_long_rows
 from pages.components.layout import page_called, page_header, show_refusal, shown
 from pages.components.plan import show_needs, show_plan, time_estimate_of
 from pages.components.rate_finder import rate_finder
@@ -182,6 +183,8 @@ with summary_column, st.container(border=True):
     if config is not None:
         for warning in [*config.warnings(), *(report_from_json(report).warnings() if report else [])]:
             st.warning(warning, icon=":material/warning:")
+        if config.dataset_path:
+            warn_of_long_rows(config, manager.home, preset.name)
     time_estimate = time_estimate_of(manager, config.fitted(report), model_count) if config is not None else None
     if sweep:
         st.caption(sweep_time(sweep, time_estimate))

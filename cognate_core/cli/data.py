@@ -59,6 +59,7 @@ def lengths(
     name: NameArgument,
     training_length: Annotated[int | None, typer.Option(help="Tokens in a sequence.")] = None,
     vocabulary: Annotated[int | None, typer.Option(help="The most word pieces for a new tokenizer.")] = None,
+    cut: Annotated[bool, typer.Option("--cut", help="Cut rows that are too long instead of leaving them out.")] = False,
     prepared: Annotated[
         str | None, typer.Option(help="The content hash of a run's data, to use its tokenizer.")
     ] = None,
@@ -66,7 +67,13 @@ def lengths(
 ) -> None:
     """Show how long rows are in tokens, and what does not fit."""
     with looking() as studio:
-        found = studio.lengths(name, train_seq_len=training_length, vocab_size=vocabulary, prepared=prepared)
+        found = studio.lengths(
+            name,
+            train_seq_len=training_length,
+            vocab_size=vocabulary,
+            long_rows="cut" if cut else None,
+            prepared=prepared,
+        )
     if as_json:
         print_json(found)
         return

@@ -32,11 +32,17 @@ class DataRoutes(Connection):
         *,
         train_seq_len: int | None = None,
         vocab_size: int | None = None,
+        long_rows: str | None = None,
         prepared: str | None = None,
     ) -> Row:
         """How long rows are in tokens, and how they fit a training length. `prepared`: the content hash of a run's
         data, to use its tokenizer."""
-        asked = {"train_seq_len": train_seq_len, "vocab_size": vocab_size, "prepared": prepared}
+        asked = {
+            "train_seq_len": train_seq_len,
+            "vocab_size": vocab_size,
+            "long_rows": long_rows,
+            "prepared": prepared,
+        }
         return self._ask("GET", "/datasets/{}/lengths", name, params=given(asked), seconds=WORK_SECONDS)
 
     def overlap(self, name: str, train: str | None = None, limit: int = 50) -> Row:

@@ -85,6 +85,7 @@ class SourceReport:
     skipped: dict[str, int] = field(default_factory=dict)  # reason -> rows
     train_tokens: int = 0
     train_sequences: int = 0
+    cut_rows: int | None = None  # rows that continue in further sequences; not counted in earlier versions
 
     def warnings(self) -> list[str]:
         """Sentences about rows that are left out, if they are many or all that were held out."""

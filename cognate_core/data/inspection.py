@@ -24,6 +24,9 @@ from cognate_core.data.sources import SourceDocuments, Tell, load_source, source
 from cognate_core.data.tokenizer import train_tokenizer
 from cognate_core.errors import DataError, DatasetUnavailable
 
+LONGEST_LENGTH = 16384  # allows any training length
+MOST_FIT = 95  # percent of the rows: a longer length costs all rows time for the sake of a few
+
 FileState = tuple[str, int, int]
 """Path, size, time of the last change: a changed file has a different state."""
 
@@ -90,9 +93,15 @@ class Lengths:
     percentile_95: float
     longest: int
     left_out: int  # rows that do not fit
-    cut: int  # rows of plain text that do not fit and continue in further sequences
+    cut: int  # rows that do not fit and continue in further sequences
     sequences: int
     padding: float
+
+    def fitting(self) -> int | None:
+        """The shortest training length that MOST_FIT percent of the rows fit, in steps of 16; None if none does."""
+        count = -(-len(self.tokens) * MOST_FIT // 100)
+        length = -(-(int(np.sort(self.tokens)[count - 1]) + 1) // 16) * 16  # each row has its end
+        return length if length <= LONGEST_LENGTH else None
 
 
 def tokens_of(documents: Sequence[Document], tokenizer: Tokenizer) -> list[EncodedDocument]:
@@ -100,10 +109,10 @@ def tokens_of(documents: Sequence[Document], tokenizer: Tokenizer) -> list[Encod
     return encode(list(documents), tokenizer)
 
 
-def measure_lengths(rows: Sequence[EncodedDocument], training_length: int) -> Lengths:
+def measure_lengths(rows: Sequence[EncodedDocument], training_length: int, *, cut_rows: bool = False) -> Lengths:
     """Measure at least one row, packed as in training."""
     tokens = np.array([len(row.ids) for row in rows], dtype=np.int64)
-    packed = pack(rows, training_length, answers_only=False)
+    packed = pack(rows, training_length, answers_only=False, cut_rows=cut_rows)
     places = len(packed.tokens) * training_length  # the first end-of-text of a sequence is given, not predicted
     return Lengths(
         tokens=tokens,
@@ -112,7 +121,7 @@ def measure_lengths(rows: Sequence[EncodedDocument], training_length: int) -> Le
         percentile_95=float(np.percentile(tokens, 95)),
         longest=int(tokens.max()),
         left_out=packed.skipped,
-        cut=sum(_is_cut(row, training_length) for row in rows),
+        cut=packed.cut,
         sequences=len(packed.tokens),
         padding=1 - int(packed.counted.sum()) / places if places else 0.0,
     )
@@ -142,10 +151,6 @@ def prepared_folders(cache: Path) -> list[PreparedFolder]:
             report = None
         folders.append(PreparedFolder(path, path.stat().st_mtime, report))
     return sorted(folders, key=lambda folder: folder.used, reverse=True)
-
-
-def _is_cut(row: EncodedDocument, training_length: int) -> bool:
-    return not row.prompt_length and len(row.ids) + 1 > training_length
 
 
 def _say_nothing(_: str) -> None:

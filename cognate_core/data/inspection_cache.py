@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from tokenizers import Tokenizer
+
 from cognate_core.config import TrainingConfig
 from cognate_core.data.inspection import (
+    LONGEST_LENGTH,
     FileState,
     Lengths,
     dataset_state,
@@ -32,7 +35,6 @@ from cognate_core.data.uploads import Upload, without_path
 from cognate_core.errors import DataError
 
 ROWS = TrainingConfig(dataset_sources=["Synthetic"])  # how many rows a run reads by default
-LONGEST_LENGTH = 16384  # allows any training length
 MOST_SEQUENCES = 64  # of a batch
 
 
@@ -81,14 +83,21 @@ def rows_of(choice: Choice) -> SourceDocuments:
 
 @functools.lru_cache(maxsize=16)
 def lengths_of(
-    choice: Choice, tokenizer_folder: Path | None, vocab_size: int, training_length: int
+    choice: Choice, tokenizer_folder: Path | None, vocab_size: int, training_length: int, *, cut_rows: bool = False
 ) -> tuple[Lengths, Lengths, int]:
     """(training lengths, held-out lengths, the tokenizer's number of word pieces).
 
     The tokenizer is that of a prepared folder, or a new one with at most `vocab_size` word pieces.
     """
     train, heldout, vocabulary = _tokens(choice, tokenizer_folder, vocab_size)
-    return measure_lengths(train, training_length), measure_lengths(heldout, training_length), vocabulary
+    of_train, of_heldout = (measure_lengths(rows, training_length, cut_rows=cut_rows) for rows in (train, heldout))
+    return of_train, of_heldout, vocabulary
+
+
+@functools.lru_cache(maxsize=3)
+def tokenizer_of(choice: Choice, vocab_size: int) -> Tokenizer:
+    """A new tokenizer, trained on its training rows."""
+    return new_tokenizer(rows_of(choice), vocab_size)
 
 
 @functools.lru_cache(maxsize=3)
@@ -96,7 +105,7 @@ def _tokens(
     choice: Choice, tokenizer_folder: Path | None, vocab_size: int
 ) -> tuple[list[EncodedDocument], list[EncodedDocument], int]:
     source = rows_of(choice)
-    tokenizer = prepared_tokenizer(tokenizer_folder) if tokenizer_folder else new_tokenizer(source, vocab_size)
+    tokenizer = prepared_tokenizer(tokenizer_folder) if tokenizer_folder else tokenizer_of(choice, vocab_size)
     return tokens_of(source.train, tokenizer), tokens_of(source.heldout, tokenizer), tokenizer.get_vocab_size()
 
 
@@ -110,15 +119,11 @@ def mixture_of(choices: Sequence[Choice], config: TrainingConfig) -> Mixture:
     """The training rows of several datasets, packed as a run would."""
     level = config.word_problems
     asked = (replace(each, word_problems=level) if each.name == "Synthetic" else each for each in choices)
-    return _mixture(tuple(asked), config.vocab_size, config.train_seq_len, config.loss_on_answer_only)
+    names = ("vocab_size", "train_seq_len", "loss_on_answer_only", "long_rows")
+    return _mixture(tuple(asked), tuple((name, getattr(config, name)) for name in names))
 
 
 @functools.lru_cache(maxsize=2)
-def _mixture(choices: tuple[Choice, ...], vocab_size: int, training_length: int, loss_on_answer_only: bool) -> Mixture:
-    settings = {
-        "vocab_size": vocab_size,
-        "max_seq_len": LONGEST_LENGTH,
-        "train_seq_len": training_length,
-        "loss_on_answer_only": loss_on_answer_only,
-    }
-    return mix([rows_of(choice) for choice in choices], ROWS.with_overrides(settings))
+def _mixture(choices: tuple[Choice, ...], settings: tuple[tuple[str, int | str], ...]) -> Mixture:
+    config = ROWS.with_overrides({"max_seq_len": LONGEST_LENGTH, **dict(settings)})
+    return mix([rows_of(choice) for choice in choices], config)

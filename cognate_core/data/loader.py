@@ -42,6 +42,7 @@ LAYOUT_VERSION = 4  # of the prepared folder: raise it when the same text must b
 PROMPTS_PER_SOURCE = 4
 LEFTOVER_SECONDS = 24 * 3600.0  # an incomplete folder older than this was left by a studio that was killed
 CACHED_PREPARATIONS = 8  # the newest stay
+ALWAYS_HASHED = ("vocab_size", "train_seq_len", "loss_on_answer_only")  # others only once they are changed
 
 
 class MixtureLoader(DatasetLoader):
@@ -146,6 +147,11 @@ class MixtureLoader(DatasetLoader):
         for source in sources:
             if source.unused:
                 self._record(Event("info", f"{source.name}: these columns are not read: {', '.join(source.unused)}."))
+        for prepared in report.sources:
+            if prepared.cut_rows:
+                rows = f"{prepared.cut_rows:,} rows are" if prepared.cut_rows > 1 else "1 row is"
+                sentence = f"{rows} longer than {self._config.train_seq_len:,} tokens and cut over several sequences."
+                self._record(Event("info", f"{prepared.name}: {sentence}"))
         for warning in report.warnings():
             self._record(Event("warning", warning))
         _keep_newest(folder.parent, CACHED_PREPARATIONS)
@@ -153,9 +159,16 @@ class MixtureLoader(DatasetLoader):
 
     def _content_hash(self, sources: list[SourceDocuments]) -> str:
         config = self._config
-        of_tokens = [name for name, info in form_fields().items() if field_extra(info)["prepares_data"] == "tokens"]
-        settings = [getattr(config, name) for name in sorted(of_tokens, reverse=True)]  # as existing hashes were made
-        digest = hashlib.sha256(json.dumps([LAYOUT_VERSION, tokenizers.__version__, *settings]).encode())
+        settings = [getattr(config, name) for name in ALWAYS_HASHED]
+        changed = {
+            name: getattr(config, name)
+            for name, info in form_fields().items()
+            if field_extra(info)["prepares_data"] == "tokens"
+            and name not in ALWAYS_HASHED
+            and getattr(config, name) != info.get_default(call_default_factory=True)
+        }  # a new setting leaves the hashes of existing data as they are
+        more = [changed] if changed else []
+        digest = hashlib.sha256(json.dumps([LAYOUT_VERSION, tokenizers.__version__, *settings, *more]).encode())
         for source in sources:
             digest.update(json.dumps([source.name, source.skipped]).encode())  # both are in the cached report
             for documents in (source.train, source.heldout):
@@ -178,6 +191,7 @@ class MixtureLoader(DatasetLoader):
                     encode(documents, tokenizer),
                     config.train_seq_len,
                     answers_only=config.loss_on_answer_only,
+                    cut_rows=config.long_rows == "cut",
                 )
                 for documents in (source.train, source.heldout)
             )
@@ -189,7 +203,7 @@ class MixtureLoader(DatasetLoader):
         if not any(len(splits["train"].tokens) for splits in packed.values()):
             raise DataError(
                 f"Every row is longer than the training length of {config.train_seq_len} tokens. "
-                "Raise the training length."
+                "Raise the training length, or have long rows cut."
             )
         report = DataReport(
             reports,
@@ -248,6 +262,7 @@ def _report(source: SourceDocuments, train: Packed, heldout: Packed, length: int
         skipped=skipped,
         train_tokens=int(train.counted.sum()),
         train_sequences=len(train.tokens),
+        cut_rows=train.cut + heldout.cut,
     )
 
 

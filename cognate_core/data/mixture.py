@@ -40,7 +40,7 @@ class DatasetShare:
     of_sequences: float
     of_tokens: float  # of the tokens that count as targets
     passes: float  # how often the run goes through the dataset (epochs)
-    left_out: int  # rows that do not fit the training length
+    left_out: int  # rows that do not fit the training length and are not cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,10 @@ def mix(sources: Sequence[SourceDocuments], config: TrainingConfig) -> Mixture:
         tokenizer,
         {
             source.name: pack(
-                encode(source.train, tokenizer), config.train_seq_len, answers_only=config.loss_on_answer_only
+                encode(source.train, tokenizer),
+                config.train_seq_len,
+                answers_only=config.loss_on_answer_only,
+                cut_rows=config.long_rows == "cut",
             )
             for source in copies
         },

@@ -1,4 +1,4 @@
-"""Pack documents into sequences of one length, without cutting a row inside its answer."""
+"""Pack documents into sequences of one length. A row with an answer is never cut, unless that is asked for."""
 
 from __future__ import annotations
 
@@ -27,21 +27,23 @@ class Packed:
 
     tokens: npt.NDArray[np.uint16]
     counted: npt.NDArray[np.uint8]
-    skipped: int  # documents with a prompt that do not fit into a sequence
+    skipped: int  # documents that do not fit into a sequence and are left out
+    cut: int = 0  # documents that do not fit into a sequence and continue in further ones
 
 
-def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: bool) -> Packed:
+def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: bool, cut_rows: bool = False) -> Packed:
     """Put documents one after the other into sequences of length + 1 tokens.
 
     A sequence begins with end-of-text, each document ends with it, and the rest is padding that does not count. A
-    document goes into the fullest open sequence that has room. One that is too long is skipped, except plain text (no
-    prompt), which is cut over several sequences. All but the first begin with the token before the cut. Every token
-    then counts once, and end-of-text appears only where the text ends.
+    document goes into the fullest open sequence that has room. One that is too long is cut over several sequences if it
+    is plain text (no prompt) or `cut_rows` is on, else it is skipped. All pieces but the first begin with the token
+    before the cut. Every token then counts once, and end-of-text appears only where the text ends. With `answers_only`,
+    a piece that lies wholly in a prompt is left out: nothing in it counts.
     """
     room = length  # after the token that a sequence begins with
     open_sequences: list[_Sequence] = []
     closed: list[_Sequence] = []
-    skipped = 0
+    skipped = cut = 0
 
     def take_in(sequence: _Sequence) -> None:
         """Keep a new sequence open while it has room."""
@@ -61,13 +63,16 @@ def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: boo
                 max(fits, key=lambda sequence: sequence.used).add(document)
             else:
                 take_in(_Sequence(END_OF_TEXT_ID, [document], size))
-        elif document.prompt_length:
+        elif document.prompt_length and not cut_rows:
             skipped += 1
         else:
+            cut += 1
             for start in range(0, size, room):
                 piece = document.ids[start : start + room]
                 before = document.ids[start - 1] if start else END_OF_TEXT_ID
-                take_in(_Sequence(before, [EncodedDocument(piece, 0)], len(piece) + 1))
+                given = min(max(document.prompt_length - start, 0), len(piece))
+                if not answers_only or given < room:
+                    take_in(_Sequence(before, [EncodedDocument(piece, given)], len(piece) + 1))
     sequences = closed + open_sequences
     tokens = np.full((len(sequences), length + 1), END_OF_TEXT_ID, dtype=np.uint16)
     counted = np.zeros((len(sequences), length + 1), dtype=np.uint8)
@@ -79,7 +84,7 @@ def pack(documents: Iterable[EncodedDocument], length: int, *, answers_only: boo
             tokens[n, start:end] = document.ids
             counted[n, start + (document.prompt_length if answers_only else 0) : end + 1] = 1
             start = end + 1
-    return Packed(tokens, counted, skipped)
+    return Packed(tokens, counted, skipped, cut)
 
 
 @dataclass(slots=True)
@@ -117,3 +122,10 @@ def documents_in(tokens: Iterable[int]) -> list[list[int]]:
         else:
             documents[-1].append(token)
     return documents
+
+
+def whole_documents_in(tokens: Sequence[int]) -> list[list[int]]:
+    """The documents of a packed sequence, without the pieces of one that was cut."""
+    documents = documents_in(tokens)
+    continues = tokens[-1] != END_OF_TEXT_ID
+    return documents[int(tokens[0] != END_OF_TEXT_ID) : len(documents) - continues]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tokenizers import Tokenizer
 
 from cognate_core.contracts.answers import SOLUTION_MARK, answer_of, commonest
-from cognate_core.data.packing import documents_in
+from cognate_core.data.packing import whole_documents_in
 from cognate_core.data.prepared import PreparedData
 
 
@@ -62,9 +62,10 @@ def longest_solution(tokenizer: Tokenizer, questions: Sequence[Question]) -> int
 
 
 def _solved(data: PreparedData, source: str, split: str) -> Iterator[Question]:
-    """The documents that have an answer."""
+    """The documents that have an answer. A cut one asks nothing: a piece of it lacks its question or its answer."""
     tokenizer = data.tokenizer()
-    documents = [each for sequence in data.packed(source, split).tokens.tolist() for each in documents_in(sequence)]
+    sequences = data.packed(source, split).tokens.tolist()
+    documents = [each for sequence in sequences for each in whole_documents_in(sequence)]
     for text in tokenizer.decode_batch(documents):
         prompt, mark, solution = text.partition(SOLUTION_MARK)  # the first mark: the prompt shows nothing of a solution
         answer = answer_of(solution)

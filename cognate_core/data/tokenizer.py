@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import codecs
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from cognate_core.contracts import END_OF_TEXT_ID
 
 END_OF_TEXT = "<|endoftext|>"
+_ALPHABET = set(pre_tokenizers.ByteLevel.alphabet())
+# The byte-level alphabet: a byte is spelled by its own character if that is printable, the others by those from 256 on.
+_OTHERS = [byte for byte in range(256) if chr(byte) not in _ALPHABET]
+_BYTES = {chr(byte): byte for byte in range(256) if chr(byte) in _ALPHABET} | {
+    chr(256 + place): byte for place, byte in enumerate(_OTHERS)
+}
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
@@ -49,6 +56,12 @@ def token_bytes(tokenizer: Tokenizer) -> npt.NDArray[np.int64]:
         spelled[token] = len(word)
     spelled[END_OF_TEXT_ID] = 0
     return spelled
+
+
+def texts_of_tokens(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
+    """What each token adds to the text. A letter of several tokens is added by its last one, the others add ""."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    return [decoder.decode(bytes(_BYTES[sign] for sign in tokenizer.id_to_token(each) or "")) for each in ids]
 
 
 def _without_special_spelling(tokenizer: Tokenizer) -> Tokenizer:

@@ -13,7 +13,7 @@ def show_sequence(sequence: Any, title: str) -> None:
     """Show a SampleSequence. Its text is shown literally."""
     ends = sum(piece.kind == "end" for piece in sequence.pieces)
     rows = f"{ends:,} row{'s' * (ends != 1)}"
-    if sequence.pieces[-1].kind == "target":
+    if sequence.pieces[-1].kind in ("target", "given"):
         rows += " and part of one that continues"
     st.markdown(f"**{title}**, from {shown(sequence.dataset)}")
     st.caption(

@@ -13,6 +13,8 @@ import streamlit as st
 from cognate_core.config import TrainingConfig
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
     from cognate_core.data.inspection import Lengths
     from cognate_core.data.inspection_cache import Choice
     from cognate_core.data.mixture import Mixture
@@ -29,13 +31,21 @@ def rows_of(choice: Choice) -> SourceDocuments:
 
 
 def lengths_of(
-    choice: Choice, tokenizer_folder: Path | None, vocab_size: int, training_length: int
+    choice: Choice, tokenizer_folder: Path | None, vocab_size: int, training_length: int, *, cut_rows: bool = False
 ) -> tuple[Lengths, Lengths, int]:
     """(training lengths, held-out lengths, how many word pieces the tokenizer knows)."""
     from cognate_core.data.inspection_cache import lengths_of
 
     with st.spinner("Measuring the rows"):
-        return lengths_of(choice, tokenizer_folder, vocab_size, training_length)
+        return lengths_of(choice, tokenizer_folder, vocab_size, training_length, cut_rows=cut_rows)
+
+
+def tokenizer_of(choice: Choice, vocab_size: int) -> Tokenizer:
+    """A new tokenizer, trained on the dataset's training rows."""
+    from cognate_core.data.inspection_cache import tokenizer_of
+
+    with st.spinner("Training a tokenizer on the rows"):
+        return tokenizer_of(choice, vocab_size)
 
 
 def overlap_of(train: Choice, heldout: Choice) -> Overlap:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import streamlit as st
 
@@ -17,8 +17,10 @@ from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact
 from pages.components.batch_view import show_sequence
 from pages.components.dataset_cache import lengths_of, mixture_of, overlap_of, rows_of
+from pages.components.fitting_length import fitting_button
 from pages.components.layout import shown
 from pages.components.tables import table
+from pages.components.token_view import rows_as_tokens
 
 if TYPE_CHECKING:
     from cognate_core.data.inspection_cache import Choice
@@ -72,16 +74,36 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
         "Rows to show", list(splits), default="training", required=True, key="split", bind="query-params"
     )
     documents = splits[split or "training"]
+    as_tokens = st.toggle("Show tokens", help=explained("tokenizer"), key="tokens", bind="query-params")
+    config = _token_settings() if as_tokens else None
     pages = -(-len(documents) // ROWS_ON_A_PAGE)
     place = st.empty()
     page = st.pagination(pages, key=f"page-{choice.path or choice.name}-{split}") if pages > 1 else 1
     first = (page - 1) * ROWS_ON_A_PAGE
+    on_page = documents[first : first + ROWS_ON_A_PAGE]
+    titles = [
+        f"Row {number:,} of {len(documents):,}, {len(document.text):,} characters"
+        for number, document in enumerate(on_page, start=first + 1)
+    ]
     with place.container():
-        for number, document in enumerate(documents[first : first + ROWS_ON_A_PAGE], start=first + 1):
-            with st.container(border=True):
-                st.caption(f"Row {number:,} of {len(documents):,}, {len(document.text):,} characters")
-                _text(document.prompt)
-                _text(document.answer)
+        if config is not None:
+            rows_as_tokens(choice, dict(zip(titles, on_page, strict=True)), config)
+        else:
+            for title, document in zip(titles, on_page, strict=True):
+                with st.container(border=True):
+                    st.caption(title)
+                    _text(document.prompt)
+                    _text(document.answer)
+
+
+def _token_settings() -> TrainingConfig | None:
+    """What decides how rows become tokens; None if it cannot be used."""
+    left, right = st.columns(2, vertical_alignment="bottom")
+    with left:
+        typed_length = _setting("train_seq_len")
+    with right:
+        answers_only = _answers_only()
+    return _config({"train_seq_len": typed_length, "loss_on_answer_only": answers_only})
 
 
 def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
@@ -92,6 +114,7 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
     left, middle, right = st.columns(3)
     with left:
         typed_length = _setting("train_seq_len")
+        long_rows = _one_of("long_rows")
     with middle:
         tokenizer = st.selectbox(
             "Tokenizer",
@@ -101,11 +124,13 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
         )
     with right:
         vocab_size = _setting("vocab_size", disabled=tokenizer != NEW_TOKENIZER)
-    config = _config({"train_seq_len": typed_length, "vocab_size": vocab_size})
+    config = _config({"train_seq_len": typed_length, "vocab_size": vocab_size, "long_rows": long_rows})
     if config is None:
         return
     folder, training_length = None if tokenizer == NEW_TOKENIZER else Path(tokenizer), config.train_seq_len
-    train, heldout, vocabulary = lengths_of(choice, folder, config.vocab_size, training_length)
+    train, heldout, vocabulary = lengths_of(
+        choice, folder, config.vocab_size, training_length, cut_rows=config.long_rows == "cut"
+    )
     with st.container(horizontal=True):
         st.metric("Tokens in a row, mean", f"{train.mean:,.0f}", width="content")
         st.metric("Half are shorter than (median)", f"{train.median:,.0f}", width="content")
@@ -147,6 +172,9 @@ def _fit(train: Any, training_length: int) -> None:
         st.warning(f"{text} Raise the training length to learn from all of them.", icon=":material/content_cut:")
     else:
         st.markdown(text)
+    length = train.fitting()
+    if length is not None and length > training_length:
+        fitting_button(length, ["look.train_seq_len"])
 
 
 def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
@@ -229,10 +257,8 @@ def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
         for number, field in enumerate(fields):
             with columns[number % 2]:
                 overrides[field] = _setting(field)
-        info = form_fields()["loss_on_answer_only"]
-        overrides["loss_on_answer_only"] = st.toggle(
-            str(info.title), help=info.description, key="look.loss_on_answer_only", bind="query-params"
-        )
+        overrides["loss_on_answer_only"] = _answers_only()
+        overrides["long_rows"] = _one_of("long_rows")
     config = _config(overrides)
     if config is None:
         return
@@ -309,9 +335,31 @@ def _setting(field: str, *, disabled: bool = False) -> str:
     return typed.strip()
 
 
+def _answers_only() -> bool:
+    info = form_fields()["loss_on_answer_only"]
+    return st.toggle(str(info.title), help=info.description, key="look.loss_on_answer_only", bind="query-params")
+
+
+def _one_of(field: str) -> str:
+    """The choices of a setting, as on New run; the address keeps what is chosen."""
+    info = form_fields()[field]
+    default = str(getattr(USUAL, field))
+    chosen = st.segmented_control(
+        str(info.title),
+        get_args(info.annotation),
+        default=default,
+        required=True,
+        help=info.description,
+        key=f"look.{field}",
+        bind="query-params",
+        persist_state="session",
+    )
+    return chosen or default
+
+
 def _config(overrides: Mapping[str, Any]) -> TrainingConfig | None:
     """The typed settings as a config; None, and an error for each invalid field, if they cannot be used."""
-    from cognate_core.data.inspection_cache import LONGEST_LENGTH
+    from cognate_core.data.inspection import LONGEST_LENGTH
 
     try:
         return USUAL.with_overrides({"max_seq_len": LONGEST_LENGTH, **overrides})

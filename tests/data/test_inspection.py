@@ -139,6 +139,34 @@ def test_plain_text_goes_on_and_is_not_left_out() -> None:
     assert found.padding == pytest.approx(1 - (100 + 1 + 11) / (4 * 32))  # 32 + 32 + 32 + 4, and one end
 
 
+def test_long_rows_are_cut_if_that_is_asked_for() -> None:
+    rows = [EncodedDocument(range(1, 101), 5), EncodedDocument(range(1, 11), 5)]
+    left_out, cut = measure_lengths(rows, 32), measure_lengths(rows, 32, cut_rows=True)
+    assert (left_out.left_out, left_out.cut, left_out.sequences) == (1, 0, 1)
+    assert (cut.left_out, cut.cut, cut.sequences) == (0, 1, 4)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "length"),
+    [
+        ([10], 16),
+        ([15] * 20, 16),
+        ([16] * 20, 32),  # each row has its end
+        ([10] * 19 + [5_000], 16),
+        ([10] * 18 + [40, 5_000], 48),
+        ([10] * 18 + [5_000] * 2, 5_008),
+        ([16_383] * 20, 16_384),
+        ([16_384] * 20, None),  # a training length ends there
+    ],
+)
+def test_the_fitting_length_is_the_shortest_that_95_percent_fit(sizes: list[int], length: int | None) -> None:
+    rows = [EncodedDocument([1] * size, 1) for size in sizes]
+    assert measure_lengths(rows, 64).fitting() == length
+    if length is not None:
+        fits = [measure_lengths(rows, each).left_out <= 0.05 * len(rows) for each in (length, length - 16) if each]
+        assert fits == [True, False][: len(fits)]
+
+
 def test_when_no_row_fits_there_is_no_padding_to_speak_of() -> None:
     found = measure_lengths([EncodedDocument(range(1, 101), 5)], 32)
     assert (found.left_out, found.sequences, found.padding) == (1, 0, 0.0)

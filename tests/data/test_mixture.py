@@ -130,3 +130,17 @@ def test_a_dataset_without_a_sequence_has_no_share(sources: list[SourceDocuments
         shares(empty, settings)
     if len(mixture.packed["SVAMP"].tokens):
         assert [share.of_sequences for share in shares(mixture, settings)] == [0.0, 1.0]
+
+
+def test_long_rows_are_cut_as_in_training(sources: list[SourceDocuments]) -> None:
+    settings = config(loss_on_answer_only=True, train_seq_len=24, long_rows="cut")
+    mixture = mix(sources, settings)
+    assert [share.left_out for share in shares(mixture, settings)] == [0, 0]
+    tokens, counted = Batches(mixture.packed, {}, settings.batch_size, settings.seed).next()
+    begin_inside = 0
+    for row, sequence in enumerate(sample_batch(mixture, settings, settings.batch_size)):
+        first = 1 if tokens[row, 0] == END_OF_TEXT_ID else 0  # a piece shows the token before it, which is only read
+        begin_inside += not first
+        kinds = [piece.kind in ("target", "end") for piece in sequence.pieces for _ in range(piece.tokens)]
+        assert kinds == counted[row, first:].astype(bool).tolist()
+    assert begin_inside

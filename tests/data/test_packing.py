@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.data import packing
-from cognate_core.data.packing import EncodedDocument, Packed, pack
+from cognate_core.data.packing import EncodedDocument, Packed, pack, whole_documents_in
 
 IDS = st.integers(1, 65_535)
 
@@ -141,6 +141,59 @@ def test_behind_the_end_of_a_long_text_others_have_room() -> None:
     packed = pack([EncodedDocument(range(1, 8), 0), EncodedDocument([20], 0)], 6, answers_only=True)
     assert packed.tokens.tolist() == [[0, 1, 2, 3, 4, 5, 6], [6, 7, 0, 20, 0, 0, 0]]
     assert packed.counted.tolist() == [[0, 1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 0, 0]]
+
+
+@settings(max_examples=100)
+@given(
+    length=st.integers(2, 30),
+    sizes=st.lists(st.tuples(st.integers(1, 60), st.integers(1, 60)), max_size=8),
+    answers_only=st.booleans(),
+)
+def test_a_row_that_is_cut_counts_as_if_it_were_whole(
+    length: int, sizes: list[tuple[int, int]], answers_only: bool
+) -> None:
+    rows: list[EncodedDocument] = []  # each token has its own number
+    first = 1
+    for prompt, answer in sizes:
+        rows.append(EncodedDocument(range(first, first + prompt + answer), prompt))
+        first += prompt + answer
+    packed = pack(rows, length, answers_only=answers_only, cut_rows=True)
+    counted = packed.tokens[packed.counted.astype(bool)].tolist()
+    due = [token for row in rows for token in row.ids[row.prompt_length if answers_only else 0 :]]
+    assert sorted(token for token in counted if token != END_OF_TEXT_ID) == due
+    assert counted.count(END_OF_TEXT_ID) == len(rows)
+    assert packed.counted.any(axis=1).all(), "nothing counts in a sequence"
+    fitting = [row for row in rows if len(row.ids) < length]
+    assert (packed.skipped, packed.cut) == (0, len(rows) - len(fitting))
+    whole = [tuple(text) for sequence in packed.tokens.tolist() for text in whole_documents_in(sequence)]
+    assert sorted(whole) == [tuple(row.ids) for row in fitting], "a piece passes for a row"
+    follows = {before: after for row in rows for before, after in itertools.pairwise([*row.ids, END_OF_TEXT_ID])}
+    for sequence in packed.tokens.tolist():
+        for token, following in itertools.pairwise(sequence):
+            assert token == END_OF_TEXT_ID or following == follows[token]
+
+
+def test_the_question_of_a_cut_row_counts_in_none_of_its_pieces() -> None:
+    rows = [EncodedDocument(range(1, 12), 6), EncodedDocument([20, 21], 1)]
+    packed = pack(rows, 4, answers_only=True, cut_rows=True)  # the first piece, 1 to 4, would teach nothing
+    assert packed.tokens.tolist() == [[4, 5, 6, 7, 8], [8, 9, 10, 11, 0], [0, 20, 21, 0, 0]]
+    assert packed.counted.tolist() == [[0, 0, 0, 1, 1], [0, 1, 1, 1, 1], [0, 0, 1, 1, 0]]
+    assert [whole_documents_in(row) for row in packed.tokens.tolist()] == [[], [], [[20, 21]]]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "whole"),
+    [
+        ([0, 1, 2, 0, 3, 0, 0], [[1, 2], [3]]),
+        ([9, 1, 2, 0, 3, 0, 0], [[3]]),
+        ([9, 0, 3, 0, 0, 0, 0], [[3]]),  # the cut row's end has a sequence of its own
+        ([0, 1, 2, 3, 4, 5, 6], []),
+        ([9, 1, 2, 3, 4, 5, 6], []),
+        ([0, 0, 0, 0, 0, 0, 0], []),
+    ],
+)
+def test_a_piece_is_not_a_whole_document(tokens: list[int], whole: list[list[int]]) -> None:
+    assert whole_documents_in(tokens) == whole
 
 
 def test_a_document_may_fill_a_sequence_exactly() -> None:

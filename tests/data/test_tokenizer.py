@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from cognate_core.contracts import END_OF_TEXT_ID, bits_per_byte
-from cognate_core.data.tokenizer import END_OF_TEXT, token_bytes, train_tokenizer
+from cognate_core.data.tokenizer import END_OF_TEXT, texts_of_tokens, token_bytes, train_tokenizer
 
 TEXTS = [f"Problem: Ann has {n} apples and buys {n * 37} more. 12 1234 99\nSolution: 12 + 34 = 46" for n in range(60)]
 
@@ -32,6 +32,20 @@ def test_any_text_comes_back_as_it_was(tokenizer: Tokenizer, text: str) -> None:
 )
 def test_odd_text_comes_back_as_it_was(tokenizer: Tokenizer, text: str) -> None:
     assert tokenizer.decode(tokenizer.encode(text).ids) == text
+
+
+@settings(max_examples=150)
+@given(text=st.text())
+def test_the_texts_of_the_tokens_are_the_text(tokenizer: Tokenizer, text: str) -> None:
+    ids = tokenizer.encode(text).ids
+    texts = texts_of_tokens(ids, tokenizer)
+    assert len(texts) == len(ids)
+    assert "".join(texts) == text
+
+
+def test_a_letter_of_several_tokens_is_added_by_its_last_one(tokenizer: Tokenizer) -> None:
+    ids = tokenizer.encode("a 日é").ids
+    assert texts_of_tokens(ids, tokenizer) == ["a", " ", "", "", "日", "", "é"]
 
 
 @settings(max_examples=50)

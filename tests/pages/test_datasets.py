@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from cognate_core.data.uploads import Upload, keep, list_uploads
 from cognate_core.errors import RunError
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
+from pages.components import token_view
 from tests.pages.conftest import open_page, texts
 
 ROWS = b"".join(b'{"question": "What is %d + 1?", "answer": "%d"}\n' % (n, n + 1) for n in range(40))
@@ -100,6 +102,140 @@ def test_lengths_tell_what_does_not_fit(studio: RunManager, gsm8k: None) -> None
     assert "50 of 50 training rows (100.0%) are too long" in texts(page)
     field(page, "Vocabulary").set_value("many").run()
     assert "Vocabulary must be a whole number" in plain(page)
+
+
+def test_a_length_that_fits_is_offered_where_rows_do_not_fit(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets", section="Lengths")
+    assert not any("rows fit" in button.label for button in page.button)
+    field(page, "Training length").set_value("16").run()
+    press(page, "Use 32 tokens: 95 % of the rows fit")
+    assert field(page, "Training length").value == "32"
+    assert "Every training row fits" in texts(page)
+    assert not any("rows fit" in button.label for button in page.button)
+
+
+def test_lengths_and_mixture_cut_long_rows_if_that_is_chosen(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets", section="Lengths", **{"look.train_seq_len": "16", "look.long_rows": "cut"})
+    assert "50 of 50 rows are longer and continue in further sequences" in texts(page)
+    assert "left out" not in texts(page)
+    group(page, "Look at").set_value("Mixture and batch").run()
+    group(page, "Datasets").set_value(["GSM8K"]).run()
+    table = page.dataframe[0].value
+    assert list(table["rows too long"]) == [0]
+    assert table["sequences"][0] > 50
+    group(page, "Rows that are too long").set_value("leave-out").run()
+    assert "There are no training sequences" in plain(page)
+
+
+def tokens_on(page: AppTest) -> list[tuple[str, str]]:
+    """(colour, text) of each token of the first row on the page."""
+    row = next(each.value for each in page.markdown if ":color[" in each.value)
+    found = re.findall(r':color\[((?:\\.|[^\]\\])*)\]{background="(#[0-9a-f]{6})"}', row)
+    return [(colour, text.replace("\\", "").replace(WORD_JOINER, "")) for text, colour in found]
+
+
+def test_rows_are_shown_as_the_model_reads_them(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets")
+    assert not any(":color[" in each.value for each in page.markdown)
+    page.toggle(key="tokens").set_value(True).run()
+    tokens = tokens_on(page)
+    text = "".join(text for _, text in tokens).replace("\u00a0", " ").replace("↵", "\n")
+    assert text == "Problem: How much are 0 plus one?\nSolution: #### 1"
+    assert [colour for colour, _ in tokens] == [token_view.GRADED["light"][n % 2] for n in range(len(tokens))]
+    assert f"Row 1 of 50, {len(text)} characters, {len(tokens)} tokens" in texts(page)
+    assert token_view.END in next(each.value for each in page.markdown if ":color[" in each.value)
+
+
+def test_what_is_only_read_is_grey(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets", tokens="true")
+    assert "Grey" not in texts(page)
+    page.toggle(key="look.loss_on_answer_only").set_value(True).run()
+    assert "Grey tokens are only read, not graded." in texts(page)
+    grey = [text for colour, text in tokens_on(page) if colour in token_view.ONLY_READ["light"]]
+    assert "".join(grey).replace("\u00a0", " ") == "Problem: How much are 0 plus one?↵Solution:"
+
+
+def test_a_row_that_does_not_fit_says_so(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets", tokens="true")
+    assert "does not fit" not in texts(page)
+    field(page, "Training length").set_value("16").run()
+    assert texts(page).count("does not fit 16 tokens") == 5
+    field(page, "Training length").set_value("no").run()
+    assert "Training length must be a whole number" in plain(page)
+    assert "How much are 0 plus one?" in texts(page)
+
+
+def test_a_very_long_row_is_not_drawn_whole(studio: RunManager) -> None:
+    rows = b"".join(b'{"text": "%s"}\n' % b" ".join(b"%d" % (n + m) for m in range(400)) for n in range(40))
+    page = upload(rows)
+    page.toggle(key="tokens").set_value(True).run()
+    assert len(tokens_on(page)) == token_view.MOST_TOKENS
+    assert "The first 500 of 1," in texts(page)
+    assert token_view.END not in texts(page)
+
+
+def test_blanks_lines_and_parts_of_letters_are_drawn() -> None:
+    texts = ["a", "  ", "\n\n b\t", "", "日]"]
+    assert token_view.tokens_markdown(texts, 1, "dark") == (
+        ':color[a]{background="#343a42"}'
+        '\u200b:color[\u00a0\u00a0]{background="#54400f"}'
+        '\u200b:color[↵]{background="#1d3f6e"}  \n:color[↵]{background="#1d3f6e"}  \n'
+        ':color[\u00a0b⇥]{background="#1d3f6e"}'
+        ':color[◌]{background="#54400f"}'
+        ':color[日\\]]{background="#1d3f6e"}'
+    )
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("colours", [token_view.GRADED, token_view.ONLY_READ])
+def test_tokens_can_be_read_in_both_themes(theme: token_view.Theme, colours: dict[str, tuple[str, str]]) -> None:
+    ink = {"light": "#1a1c1f", "dark": "#fafafa"}[theme]
+    assert all(contrast(ink, colour) >= 7 for colour in colours[theme])
+
+
+def contrast(one: str, other: str) -> float:
+    """WCAG's contrast ratio of two colours."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        red, green, blue = (each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in parts)
+        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+def long_rows(words: int) -> bytes:
+    """A file with such long questions in three rows of four."""
+    questions = (b"why " * (words if n % 4 else 1) for n in range(80))
+    return b"".join(b'{"question": "%s?", "answer": "%d"}\n' % (text, n) for n, text in enumerate(questions))
+
+
+@pytest.mark.parametrize(("words", "longest"), [(200, "256"), (400, None)])
+def test_new_run_warns_of_a_file_whose_rows_are_too_long_and_offers_a_length(
+    studio: RunManager, words: int, longest: str | None
+) -> None:
+    page = open_page("new_run", upload=kept(studio.home, long_rows(words)).path.name)
+    assert re.search("7[3-7]% of the file's training rows are longer than 128 tokens and are left out.", texts(page))
+    (offer,) = (button.label for button in page.button if "rows fit" in button.label)
+    length = offer.split()[1]
+    press(page, offer)
+    assert "of the file's training rows" not in texts(page)
+    typed = {each.key: each.value for each in page.text_input}
+    assert (typed["solve.train_seq_len"], typed["solve.max_seq_len"]) == (length, longest or length)
+    assert int(length) > words and not page.error
+
+
+def test_new_run_does_not_warn_of_rows_that_fit_or_are_cut(studio: RunManager) -> None:
+    assert "of the file's training rows" not in texts(open_page("new_run", upload=kept(studio.home).path.name))
+    page = open_page("new_run", upload=kept(studio.home, long_rows(200)).path.name, **{"solve.long_rows": "cut"})
+    assert "of the file's training rows" not in texts(page)
+
+
+def test_new_run_takes_a_file_of_two_rows(studio: RunManager) -> None:
+    rows = b"\n".join(long_rows(200).splitlines()[1:3])
+    page = open_page("new_run", upload=kept(studio.home, rows).path.name)
+    assert "100% of the file's training rows" in texts(page)
 
 
 def test_a_prepared_tokenizer_can_be_taken(trained_studio: RunManager) -> None:

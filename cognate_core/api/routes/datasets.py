@@ -69,6 +69,7 @@ class LengthsQuery(Input):
 
     train_seq_len: int = USUAL.train_seq_len
     vocab_size: int = USUAL.vocab_size
+    long_rows: Literal["leave-out", "cut"] = USUAL.long_rows
     prepared: str | None = Field(
         None,
         max_length=128,
@@ -86,7 +87,7 @@ class SplitLengths(BaseModel):
     percentile_95: float
     longest: int
     left_out: int = Field(description="Rows that do not fit and are left out.")
-    cut: int = Field(description="Rows of plain text that do not fit and are split over several sequences.")
+    cut: int = Field(description="Rows that do not fit and are split over several sequences.")
     sequences: int
     padding: float = Field(description="Share of padding in packed sequences, 0 to 1.")
 
@@ -142,7 +143,7 @@ class ShareResponse(BaseModel):
     of_sequences: float
     of_tokens: float
     passes: float = Field(description="How often the run reads it (epochs).")
-    left_out: int = Field(description="Rows that do not fit the training length.")
+    left_out: int = Field(description="Rows that do not fit the training length and are not cut.")
 
 
 class PieceResponse(BaseModel):
@@ -233,7 +234,9 @@ def lengths(name: Name, query: Annotated[LengthsQuery, Query()], manager: GetMan
         if query.prepared is not None and query.prepared not in known:
             raise NotFound("That run's data is gone. Leave out `prepared`, or name other data.")
         folder = None if query.prepared is None else known[query.prepared]
-        train, heldout, vocabulary = lengths_of(choice, folder, config.vocab_size, config.train_seq_len)
+        train, heldout, vocabulary = lengths_of(
+            choice, folder, config.vocab_size, config.train_seq_len, cut_rows=query.long_rows == "cut"
+        )
     return LengthsResponse(training=_lengths(train), heldout=_lengths(heldout), vocabulary=vocabulary)
 
 
@@ -325,7 +328,7 @@ def _choice(manager: RunManager, name: str) -> Choice:
 
 def _config(settings: dict[str, Any]) -> TrainingConfig:
     """Raises ConfigError: a setting cannot be used."""
-    from cognate_core.data.inspection_cache import LONGEST_LENGTH
+    from cognate_core.data.inspection import LONGEST_LENGTH
 
     return USUAL.with_overrides({"max_seq_len": LONGEST_LENGTH, **settings})
 

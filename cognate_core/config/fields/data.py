@@ -102,12 +102,18 @@ class DataSettings(Settings):
     train_seq_len: int = _setting(
         512,
         title="Training length",
-        help="How many tokens a training sequence holds. Several rows share a sequence; a row is never cut inside its "
-        "answer. A longer plain text continues in the next sequence, where memory starts empty. Longer sequences need "
-        "more time and memory.",
+        help="How many tokens a training sequence holds. Several rows share a sequence. A longer plain text continues "
+        "in the next sequence, where memory starts empty. Longer sequences need more time and memory.",
         unit="tokens",
         ge=16,
         le=16384,
+        prepares_data="tokens",
+    )
+    long_rows: Literal["leave-out", "cut"] = _setting(
+        "leave-out",
+        title="Rows that are too long",
+        help="What happens to a row with a question and an answer that is longer than the training length. leave-out: "
+        "it is not used. cut: it continues in the next sequence, where the model no longer sees its beginning.",
         prepares_data="tokens",
     )
     word_problems: Literal["sums-to-20", "one-step-to-100", "two-steps", "all"] = _setting(

@@ -1,6 +1,7 @@
 """The same data is prepared once; what is broken off leaves nothing half done."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -8,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 
 from cognate_core.data import loader as loader_module
-from cognate_core.data.loader import CACHED_PREPARATIONS
+from cognate_core.data.loader import CACHED_PREPARATIONS, remove_overlap
 from cognate_core.data.prepared import MANIFEST, PreparedData, write_prepared
+from cognate_core.data.sources import synthetic_source
 from cognate_core.errors import CancelRequested, DataError
 from tests.data.loader.prepared import SMALL, gsm8k_row, no_tokenizer_training, prepare, texts_in, write_rows
 
@@ -47,6 +50,7 @@ def test_settings_of_model_and_training_change_nothing(
         {"vocab_size": 401},
         {"train_seq_len": 255},
         {"loss_on_answer_only": True},
+        {"long_rows": "cut"},
         {"max_train_samples": 41},
         {"max_eval_samples": 9},
     ],
@@ -56,6 +60,16 @@ def test_what_changes_the_data_is_prepared_anew(tmp_path: Path, change: dict[str
     assert second.folder != first.folder
     assert not second.report.from_cache
     assert (first.folder / MANIFEST).is_file()
+
+
+def test_a_newer_setting_at_its_default_leaves_the_names_of_existing_data_alone(tmp_path: Path) -> None:
+    source = synthetic_source(SMALL)
+    remove_overlap(source)
+    before = [4, tokenizers.__version__, SMALL.vocab_size, SMALL.train_seq_len, SMALL.loss_on_answer_only]
+    told = [before, ["Synthetic", source.skipped]]
+    told += [[[each.prompt, each.answer] for each in documents] for documents in (source.train, source.heldout)]
+    name = hashlib.sha256("".join(map(json.dumps, told)).encode()).hexdigest()[:32]
+    assert prepare(SMALL, tmp_path).folder.name == name
 
 
 def test_changed_rows_are_prepared_anew(local: Path, tmp_path: Path) -> None:

@@ -1,0 +1,130 @@
+"""Training rows that nearly repeat an earlier row: other capitals, other punctuation, or a few other words.
+
+Compares documents by words, as `overlap` does. Two rows are near-duplicates if their contexts, their questions and
+their answers are each at least THRESHOLD alike. Being alike is the Jaccard similarity of the sets of runs of
+consecutive words (A. Z. Broder, On the resemblance and containment of documents, 1997), or of the sets of numbers if
+that is less.
+
+- A run has two words if the shorter text has fewer than LONG_TEXT words, else three. So one word may differ in a text of
+  19 words; in a shorter one only the first or last word may, from 10 words on.
+- Numbers count by themselves because one of them makes another problem: 24 apples are not 36 apples.
+- Parts are compared by themselves because a question about the same long context is another question.
+
+MinHash with bands finds the candidates; it may miss a pair that is barely alike enough. Each candidate is then compared
+word by word: whatever is reported is alike.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+from cognate_core.contracts.answers import QUESTION_MARK, SOLUTION_MARK
+from cognate_core.data.documents import Document
+from cognate_core.data.overlap import Words, runs, words
+
+THRESHOLD = 0.8
+LONG_TEXT = 30  # words
+BANDS, HASHES = 20, 8  # at the threshold, a pair is found with probability 1 - (1 - 0.8**8)**20 = 0.97 or more
+MOST_COMPARED = 20  # candidates of a row: rows made from one template would all be compared with each other
+AT_ONCE = 256  # documents hashed together
+
+Parts = tuple[Words, Words, Words]
+Hashes = npt.NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class NearDuplicate:
+    """A training row and what it nearly repeats: an earlier training row, or a held-out row."""
+
+    row: int
+    repeats: int
+    of_heldout: bool
+    similarity: float  # THRESHOLD to 1
+
+
+def near_duplicates(train: Sequence[Document], heldout: Sequence[Document] = ()) -> list[NearDuplicate]:
+    """The training rows that nearly repeat another, in order. A row is compared only with rows that are not listed."""
+    documents = [*heldout, *train]
+    numbers: dict[str, int] = {}
+    keys = np.zeros((len(documents), BANDS), dtype=np.uint64)
+    for start in range(0, len(documents), AT_ONCE):
+        keys[start : start + AT_ONCE] = _keys(documents[start : start + AT_ONCE], numbers)
+    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
+    shared = (counts > 1)[inverse].reshape(keys.shape)
+    parts = lru_cache(maxsize=2048)(lambda number: parts_of(documents[number]))
+    buckets: defaultdict[int, list[int]] = defaultdict(list)  # key -> rows that have it
+    found = []
+    for number in np.flatnonzero(shared.any(axis=1)).tolist():
+        own = [buckets[key] for key in keys[number, shared[number]].tolist()]
+        candidates = Counter(chain.from_iterable(own)).most_common(MOST_COMPARED) if number >= len(heldout) else []
+        compared = ((other, similarity(parts(number), parts(other))) for other, _ in candidates)
+        other, alike = next((pair for pair in compared if pair[1] >= THRESHOLD), (0, 0.0))
+        if alike:
+            held = other < len(heldout)
+            found.append(NearDuplicate(number - len(heldout), other if held else other - len(heldout), held, alike))
+            continue
+        for bucket in own:
+            if len(bucket) < MOST_COMPARED:
+                bucket.append(number)
+    return found
+
+
+def parts_of(document: Document) -> Parts:
+    """The words of the context (or earlier turns of a chat), the question and the answer. A plain text is an answer."""
+    context, _, question = document.prompt.rpartition(QUESTION_MARK)
+    return words(context), words(question.removesuffix(SOLUTION_MARK)), words(document.answer)
+
+
+def similarity(first: Parts, second: Parts) -> float:
+    """How alike two documents are, from 0 to 1: as much as the part in which they are least alike."""
+    return min(map(_alike, first, second))
+
+
+def _alike(first: Words, second: Words) -> float:
+    n = 2 if min(len(first), len(second)) < LONG_TEXT else 3
+    of_runs = _jaccard(*({*runs(text, n)} or {text} for text in (first, second)))
+    return min(of_runs, _jaccard(*({word for word in text if word[0].isdigit()} for text in (first, second))))
+
+
+def _jaccard(first: Set[object], second: Set[object]) -> float:
+    return len(first & second) / len(first | second) if first or second else 1.0
+
+
+def _keys(documents: Sequence[Document], numbers: dict[str, int]) -> Hashes:  # (documents, BANDS)
+    """Rows that are alike have some keys in common. A key mixes the least hashes of the parts, one after another."""
+    ids, starts, first, count = [0], [], [], []  # 0 stands between two parts
+    for document in documents:
+        *asked, answer = parts_of(document)
+        parts = [*filter(None, asked), answer]
+        first.append(len(starts))
+        count.append(len(parts))
+        for part in parts:
+            starts.append(len(ids) - 1)
+            ids += [numbers.setdefault(word, len(numbers) + 1) for word in part]
+            ids.append(0)
+    hashed = _mixed(np.array(ids, dtype=np.uint64))
+    pairs = _mixed(hashed[:-1] * _ODD + hashed[1:])
+    keys = np.zeros((BANDS, len(documents)), dtype=np.uint64)
+    for place, factor in enumerate(_FACTORS):
+        least = np.minimum.reduceat(pairs * factor, starts)  # (parts of all documents,)
+        band = place // HASHES
+        keys[band] = _mixed(keys[band] + least[np.array(first) + place % HASHES % np.array(count)])
+    return keys.T
+
+
+def _mixed(values: Hashes) -> Hashes:
+    """Hashes of 64-bit numbers, the same on every computer (the finalizer of SplitMix64, Steele and others, 2014)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_FACTORS = _mixed(np.arange(1, BANDS * HASHES + 1, dtype=np.uint64) * _ODD) | np.uint64(1)

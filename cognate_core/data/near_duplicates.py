@@ -5,8 +5,8 @@ their answers are each at least THRESHOLD alike. Being alike is the Jaccard simi
 consecutive words (A. Z. Broder, On the resemblance and containment of documents, 1997), or of the sets of numbers if
 that is less.
 
-- A run has two words if the shorter text has fewer than LONG_TEXT words, else three. So one word may differ in a text of
-  19 words; in a shorter one only the first or last word may, from 10 words on.
+- A run has two words if the shorter text has fewer than LONG_TEXT words, else three. So one word may differ in a text
+  of 19 words; in a shorter one only the first or last word may, from 10 words on.
 - Numbers count by themselves because one of them makes another problem: 24 apples are not 36 apples.
 - Parts are compared by themselves because a question about the same long context is another question.
 
@@ -99,7 +99,9 @@ def _jaccard(first: Set[object], second: Set[object]) -> float:
 
 def _keys(documents: Sequence[Document], numbers: dict[str, int]) -> Hashes:  # (documents, BANDS)
     """Rows that are alike have some keys in common. A key mixes the least hashes of the parts, one after another."""
-    ids, starts, first, count = [0], [], [], []  # 0 stands between two parts
+    ids: list[int] = [0]  # 0 stands between two parts
+    starts: list[int] = []
+    first, count = [], []  # of each document: its first part, how many it has
     for document in documents:
         *asked, answer = parts_of(document)
         parts = [*filter(None, asked), answer]

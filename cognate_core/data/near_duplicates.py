@@ -57,7 +57,7 @@ def near_duplicates(train: Sequence[Document], heldout: Sequence[Document] = ())
     for start in range(0, len(documents), AT_ONCE):
         keys[start : start + AT_ONCE] = _keys(documents[start : start + AT_ONCE], numbers)
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    shared = (counts > 1)[inverse].reshape(keys.shape)
+    shared = (counts > 1)[inverse].reshape(keys.shape)  # whether another document has the same key
     parts = lru_cache(maxsize=2048)(lambda number: parts_of(documents[number]))
     buckets: defaultdict[int, list[int]] = defaultdict(list)  # key -> rows that have it
     found = []

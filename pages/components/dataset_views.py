@@ -219,8 +219,8 @@ def near_duplicates_view(choice: Choice, here: Here, cache: Path) -> None:
         st.metric("Repeat a held-out row", f"{of_heldout:,}", width="content")
         st.metric("Share of the training rows", f"{len(found) / len(source.train):.1%}", width="content")
     st.caption(
-        "A row counts if only capitals, punctuation or a few words differ: at least 80 % of the short runs of words are "
-        "the same, in the question and in the answer. Problems with other numbers do not count."
+        "A row counts if only capitals, punctuation or a few words differ: in the question and in the answer, at least "
+        "80 % of the runs of two or three words are the same. Problems with other numbers do not count."
     )
     if not found:
         st.success("No training row nearly repeats another row.", icon=":material/check_circle:")

@@ -60,8 +60,8 @@ class DataSettings(Settings):
         "keep",
         title="Near-duplicates",
         help="Training rows that nearly repeat an earlier row or a held-out row: only capitals, punctuation or a few "
-        "words differ. Problems with other numbers do not count. Datasets shows them. keep: train on them. remove: leave "
-        "them out.",
+        "words differ. Problems with other numbers do not count. keep: train on them. remove: leave them out. Datasets "
+        "shows them.",
     )
     train_seq_len: int = _setting(
         512,

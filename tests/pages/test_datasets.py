@@ -132,7 +132,7 @@ def test_near_duplicates_are_counted_and_shown_beside_what_they_repeat(studio: R
     assert int(figures["Repeat an earlier training row"]) + of_heldout == 40 - (4 - of_heldout)
     assert 'set "Near-duplicates" to "remove"' in plain(page)
     assert "100% the same" in plain(page) and "Training row " in plain(page)
-    first, second, *_ = (element.value for element in page.get("text"))
+    first, second, *_ = (element.value for element in page.text)
     assert first != second and first.lower().replace("?", "") == second.lower().replace("?", "")
 
 

@@ -1,23 +1,17 @@
 """Training rows that nearly repeat an earlier row: other capitals, other punctuation, or a few other words.
 
-Compares documents by words, as `overlap` does. Two rows are near-duplicates if their contexts, their questions and
-their answers are each at least THRESHOLD alike. Being alike is the Jaccard similarity of the sets of runs of
-consecutive words (A. Z. Broder, On the resemblance and containment of documents, 1997), or of the sets of numbers if
-that is less.
+Context, question and answer are compared one by one, because another question about the same text is another row. Each
+must be THRESHOLD alike, by the Jaccard similarity of the sets of runs of words (A. Z. Broder, On the resemblance and
+containment of documents, 1997) and of the sets of numbers, because 24 apples are not 36 apples. Runs have two words in
+texts shorter than LONG_TEXT, else three: one word may differ in 19; in fewer, only the first or last of at least 10.
 
-- A run has two words if the shorter text has fewer than LONG_TEXT words, else three. So one word may differ in a text
-  of 19 words; in a shorter one only the first or last word may, from 10 words on.
-- Numbers count by themselves because one of them makes another problem: 24 apples are not 36 apples.
-- Parts are compared by themselves because a question about the same long context is another question.
-
-MinHash with bands finds the candidates; it may miss a pair that is barely alike enough. Each candidate is then compared
-word by word: whatever is reported is alike.
+MinHash with bands finds candidates, and may miss a pair that is barely alike enough. Each is then compared exactly.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -51,7 +45,7 @@ class NearDuplicate:
 
 def near_duplicates(train: Sequence[Document], heldout: Sequence[Document] = ()) -> list[NearDuplicate]:
     """The training rows that nearly repeat another, in order. A row is compared only with rows that are not listed."""
-    documents = [*heldout, *train]
+    documents, held = [*heldout, *train], len(heldout)
     numbers: dict[str, int] = {}
     keys = np.zeros((len(documents), BANDS), dtype=np.uint64)
     for start in range(0, len(documents), AT_ONCE):
@@ -63,12 +57,11 @@ def near_duplicates(train: Sequence[Document], heldout: Sequence[Document] = ())
     found = []
     for number in np.flatnonzero(shared.any(axis=1)).tolist():
         own = [buckets[key] for key in keys[number, shared[number]].tolist()]
-        candidates = Counter(chain.from_iterable(own)).most_common(MOST_COMPARED) if number >= len(heldout) else []
+        candidates = Counter(chain.from_iterable(own)).most_common(MOST_COMPARED) if number >= held else []
         compared = ((other, similarity(parts(number), parts(other))) for other, _ in candidates)
         other, alike = next((pair for pair in compared if pair[1] >= THRESHOLD), (0, 0.0))
         if alike:
-            held = other < len(heldout)
-            found.append(NearDuplicate(number - len(heldout), other if held else other - len(heldout), held, alike))
+            found.append(NearDuplicate(number - held, other if other < held else other - held, other < held, alike))
             continue
         for bucket in own:
             if len(bucket) < MOST_COMPARED:
@@ -89,12 +82,8 @@ def similarity(first: Parts, second: Parts) -> float:
 
 def _alike(first: Words, second: Words) -> float:
     n = 2 if min(len(first), len(second)) < LONG_TEXT else 3
-    of_runs = _jaccard(*({*runs(text, n)} or {text} for text in (first, second)))
-    return min(of_runs, _jaccard(*({word for word in text if word[0].isdigit()} for text in (first, second))))
-
-
-def _jaccard(first: Set[object], second: Set[object]) -> float:
-    return len(first & second) / len(first | second) if first or second else 1.0
+    sets = (({*runs(text, n)} or {text}, {word for word in text if word[0].isdigit()}) for text in (first, second))
+    return min(len(a & b) / len(a | b) if a or b else 1.0 for a, b in zip(*sets, strict=True))
 
 
 def _keys(documents: Sequence[Document], numbers: dict[str, int]) -> Hashes:  # (documents, BANDS)
@@ -116,8 +105,8 @@ def _keys(documents: Sequence[Document], numbers: dict[str, int]) -> Hashes:  # 
     keys = np.zeros((BANDS, len(documents)), dtype=np.uint64)
     for place, factor in enumerate(_FACTORS):
         least = np.minimum.reduceat(pairs * factor, starts)  # (parts of all documents,)
-        band = place // HASHES
-        keys[band] = _mixed(keys[band] + least[np.array(first) + place % HASHES % np.array(count)])
+        key = keys[place // HASHES]
+        key[:] = _mixed(key + least[np.array(first) + place % HASHES % np.array(count)])
     return keys.T
 
 

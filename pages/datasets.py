@@ -1,4 +1,4 @@
-"""Datasets: the rows, their lengths, held-out text that is also in training rows, and a sample batch."""
+"""Datasets: the rows, their lengths, overlap with held-out text, near-duplicates, and a sample batch."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from cognate_core.errors import CognateError, DataError, NotFound
 from cognate_core.runs import RunManager, current_manager
 from pages.components.data_sources import source_rows
 from pages.components.dataset_cache import rows_of
-from pages.components.dataset_views import lengths_view, mixture_view, overlap_view, rows_view
+from pages.components.dataset_views import lengths_view, mixture_view, near_duplicates_view, overlap_view, rows_view
 from pages.components.layout import ask_first, keep_in_address, page_called, page_header, show_refusal, shown
 from pages.components.tables import table
 from pages.components.uploads import file_field, keep_named, keep_uploaded, reading_form, summary
@@ -28,6 +28,7 @@ SECTIONS = {
     "Rows": rows_view,
     "Lengths": lengths_view,
     "Seen before (overlap)": overlap_view,
+    "Near-duplicates": near_duplicates_view,
     "Mixture and batch": mixture_view,
 }
 

@@ -17,6 +17,7 @@ NameArgument = Annotated[
     str, typer.Argument(help="`cognate data list` lists the datasets, `cognate files list` your own files.")
 ]
 MATCH_COLUMNS = ("heldout", "train", "kind", "share")
+PAIR_COLUMNS = ("row", "repeats", "of_heldout", "similarity")
 SHARE_COLUMNS = ("name", "sequences", "of_sequences", "of_tokens", "passes", "left_out")
 
 
@@ -111,6 +112,25 @@ def overlap(
     say(
         f"Of {found['heldout_rows']:,} held-out rows, training rows contain {found['same']:,} unchanged, "
         f"{found['numbers']:,} with other numbers, and a passage of {found['passage']:,}."
+    )
+
+
+@app.command("near-duplicates")
+def near_duplicates(
+    name: NameArgument,
+    count: Annotated[int, typer.Option(min=1, max=500, help="Show at most this many.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Find training rows that nearly repeat another row. `--set near_duplicates=remove` leaves them out of a run."""
+    with looking() as studio:
+        found = studio.near_duplicates(name, count)
+    if as_json:
+        print_json(found)
+        return
+    print_rows(PAIR_COLUMNS, found["pairs"], as_json=False, nothing="No training row nearly repeats another row.")
+    say(
+        f"Of {found['training_rows']:,} training rows, {found['near_duplicates']:,} nearly repeat another row, "
+        f"{found['of_heldout']:,} of these a held-out row."
     )
 
 

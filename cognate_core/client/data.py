@@ -50,6 +50,10 @@ class DataRoutes(Connection):
         asked = given({"train": train, "limit": limit})
         return self._ask("GET", "/datasets/{}/overlap", name, params=asked, seconds=WORK_SECONDS)
 
+    def near_duplicates(self, name: str, limit: int = 50) -> Row:
+        """Training rows that nearly repeat an earlier one or a held-out one."""
+        return self._ask("GET", "/datasets/{}/near-duplicates", name, params={"limit": limit}, seconds=WORK_SECONDS)
+
     def mixture(self, settings: Mapping[str, Any]) -> Row:
         """What a run with these settings would draw from its datasets, and its first batch."""
         return self._ask("POST", "/mixture", body={"settings": settings}, seconds=WORK_SECONDS)

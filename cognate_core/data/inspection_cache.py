@@ -28,6 +28,7 @@ from cognate_core.data.inspection import (
     tokens_of,
 )
 from cognate_core.data.mixture import Mixture, mix
+from cognate_core.data.near_duplicates import NearDuplicate, near_duplicates
 from cognate_core.data.overlap import Overlap, overlap
 from cognate_core.data.packing import EncodedDocument
 from cognate_core.data.sources import SourceDocuments
@@ -36,6 +37,8 @@ from cognate_core.errors import DataError
 
 ROWS = TrainingConfig(dataset_sources=["Synthetic"])  # how many rows a run reads by default
 MOST_SEQUENCES = 64  # of a batch
+MIXED_BY = ("near_duplicates", "vocab_size", "train_seq_len", "loss_on_answer_only", "long_rows")
+"""Settings that change a mixture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +118,22 @@ def overlap_of(train: Choice, heldout: Choice) -> Overlap:
     return overlap(rows_of(train).train, rows_of(heldout).heldout)
 
 
+@functools.lru_cache(maxsize=8)
+def near_duplicates_of(choice: Choice) -> list[NearDuplicate]:
+    """Its training rows that nearly repeat an earlier one or a held-out one."""
+    source = rows_of(choice)
+    return near_duplicates(source.train, source.heldout)
+
+
 def mixture_of(choices: Sequence[Choice], config: TrainingConfig) -> Mixture:
     """The training rows of several datasets, packed as a run would."""
     level = config.word_problems
     asked = (replace(each, word_problems=level) if each.name == "Synthetic" else each for each in choices)
-    names = ("vocab_size", "train_seq_len", "loss_on_answer_only", "long_rows")
-    return _mixture(tuple(asked), tuple((name, getattr(config, name)) for name in names))
+    settings = {name: getattr(config, name) for name in MIXED_BY}
+    return _mixture(tuple(asked), tuple(settings.items()))
 
 
 @functools.lru_cache(maxsize=2)
-def _mixture(choices: tuple[Choice, ...], settings: tuple[tuple[str, int | str], ...]) -> Mixture:
+def _mixture(choices: tuple[Choice, ...], settings: tuple[tuple[str, object], ...]) -> Mixture:
     config = ROWS.with_overrides({"max_seq_len": LONGEST_LENGTH, **dict(settings)})
     return mix([rows_of(choice) for choice in choices], config)

@@ -18,6 +18,7 @@ from cognate_core.config import SMALLEST_VOCABULARY, TrainingConfig, field_extra
 from cognate_core.contracts import RARE, DataReport, DatasetLoader, Event, RecordSink, SourceReport
 from cognate_core.data import hub
 from cognate_core.data.documents import Document
+from cognate_core.data.near_duplicates import near_duplicates
 from cognate_core.data.own_file import own_file_source
 from cognate_core.data.packing import EncodedDocument, Packed, pack
 from cognate_core.data.prepared import (
@@ -120,6 +121,9 @@ class MixtureLoader(DatasetLoader):
             sources = [synthetic_source(self._config)]
         for source in sources:
             remove_overlap(source)
+            if self._config.near_duplicates == "remove":
+                self._tell(f"Looking for near-duplicates in {source.name}")
+                remove_near_duplicates(source)
         if self._config.word_problems != "all" and any(source.name == "Synthetic" for source in sources):
             sources.append(new_wording_source(self._config))
         key = self._content_hash(sources)
@@ -225,6 +229,19 @@ def remove_overlap(source: SourceDocuments) -> None:
     if len(kept) < len(source.train):
         source.skipped["also in the held-out text"] += len(source.train) - len(kept)
         source.train = kept
+
+
+def remove_near_duplicates(source: SourceDocuments) -> None:
+    """Remove training rows that nearly repeat an earlier one or a held-out one."""
+    found = near_duplicates(source.train, source.heldout)
+    for reason, count in (
+        ("nearly repeats a held-out row", sum(each.of_heldout for each in found)),
+        ("nearly repeats another row", sum(not each.of_heldout for each in found)),
+    ):
+        if count:
+            source.skipped[reason] += count
+    rows = {each.row for each in found}
+    source.train = [document for row, document in enumerate(source.train) if row not in rows]
 
 
 def encode(documents: list[Document], tokenizer: tokenizers.Tokenizer) -> list[EncodedDocument]:

@@ -14,7 +14,7 @@ from tokenizers import Tokenizer
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID
-from cognate_core.data.loader import encode, remove_overlap
+from cognate_core.data.loader import encode, remove_near_duplicates, remove_overlap
 from cognate_core.data.packing import Packed, pack
 from cognate_core.data.prepared import Batches
 from cognate_core.data.sources import SourceDocuments
@@ -69,6 +69,8 @@ def mix(sources: Sequence[SourceDocuments], config: TrainingConfig) -> Mixture:
     copies = [dataclasses.replace(source, skipped=Counter(source.skipped)) for source in sources]
     for source in copies:
         remove_overlap(source)
+        if config.near_duplicates == "remove":
+            remove_near_duplicates(source)
     tokenizer = train_tokenizer((document.text for source in copies for document in source.train), config.vocab_size)
     return Mixture(
         tokenizer,

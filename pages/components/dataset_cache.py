@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cognate_core.data.inspection import Lengths
     from cognate_core.data.inspection_cache import Choice
     from cognate_core.data.mixture import Mixture
+    from cognate_core.data.near_duplicates import NearDuplicate
     from cognate_core.data.overlap import Overlap
     from cognate_core.data.sources import SourceDocuments
 
@@ -54,6 +55,14 @@ def overlap_of(train: Choice, heldout: Choice) -> Overlap:
 
     with st.spinner("Comparing the rows"):
         return overlap_of(train, heldout)
+
+
+def near_duplicates_of(choice: Choice) -> list[NearDuplicate]:
+    """Training rows that nearly repeat an earlier one or a held-out one."""
+    from cognate_core.data.inspection_cache import near_duplicates_of
+
+    with st.spinner("Comparing the rows"):
+        return near_duplicates_of(choice)
 
 
 def mixture_of(choices: list[Choice], config: TrainingConfig) -> Mixture:

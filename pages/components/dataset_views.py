@@ -16,7 +16,7 @@ from cognate_core.insight.data_charts import length_chart
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.words import compact
 from pages.components.batch_view import show_sequence
-from pages.components.dataset_cache import lengths_of, mixture_of, overlap_of, rows_of
+from pages.components.dataset_cache import lengths_of, mixture_of, near_duplicates_of, overlap_of, rows_of
 from pages.components.fitting_length import fitting_button
 from pages.components.layout import shown
 from pages.components.tables import table
@@ -238,6 +238,38 @@ def overlap_view(choice: Choice, here: Here, cache: Path) -> None:
 
 def _passage_words(match: Any) -> str:
     return f": {match.share:.0%} of its passages are in training rows" if match.kind == "passage" else ""
+
+
+def near_duplicates_view(choice: Choice, here: Here, cache: Path) -> None:
+    """Training rows that nearly repeat another row, and a few of them beside it."""
+    st.markdown("A row that nearly repeats another teaches a model little. Which training rows do?")
+    found, source = near_duplicates_of(choice), rows_of(choice)
+    of_heldout = sum(each.of_heldout for each in found)
+    with st.container(horizontal=True):
+        st.metric("Repeat an earlier training row", f"{len(found) - of_heldout:,}", width="content")
+        st.metric("Repeat a held-out row", f"{of_heldout:,}", width="content")
+        st.metric("Share of the training rows", f"{len(found) / len(source.train):.1%}", width="content")
+    st.caption(
+        "A row counts if only capitals, punctuation or a few words differ: in the question and in the answer, at least "
+        "80 % of the runs of two or three words are the same. Problems with other numbers do not count."
+    )
+    if not found:
+        st.success("No training row nearly repeats another row.", icon=":material/check_circle:")
+        return
+    st.info(
+        f'To train without them, set "{form_fields()["near_duplicates"].title}" to "remove" on New run.',
+        icon=":material/filter_alt:",
+    )
+    for each in found[:EXAMPLES]:
+        split, documents = ("Held-out", source.heldout) if each.of_heldout else ("Training", source.train)
+        with st.container(border=True):
+            left, right = st.columns(2)
+            with left:
+                st.caption(f"Training row {each.row + 1:,}: {each.similarity:.0%} the same")
+                _text(source.train[each.row].text)
+            with right:
+                st.caption(f"{split} row {each.repeats + 1:,}")
+                _text(documents[each.repeats].text)
 
 
 def mixture_view(choice: Choice, here: Here, cache: Path) -> None:

@@ -33,7 +33,7 @@ def test_what_is_here_is_told_and_nobody_is_asked(api: TestClient, gsm8k: None) 
         "Synthetic": True,
     }
     assert told["GSM8K"]["hub_id"] == "openai/gsm8k"
-    for path in ("rows", "lengths", "overlap"):
+    for path in ("rows", "lengths", "overlap", "near-duplicates"):
         answer = api.get(f"/v1/datasets/SVAMP/{path}")
         assert answer.status_code == 404 and "Fetch it" in answer.json()["detail"]
         assert "Choose one of GSM8K" in api.get(f"/v1/datasets/none/{path}").json()["detail"]
@@ -102,6 +102,15 @@ def test_held_out_rows_that_are_trained_on_are_found(api: TestClient, gsm8k: Non
     assert api.get("/v1/datasets/GSM8K/overlap?train=SVAMP").status_code == 404
 
 
+def test_training_rows_that_nearly_repeat_another_are_found(api: TestClient, gsm8k: None) -> None:
+    told = api.get("/v1/datasets/GSM8K/near-duplicates").json()
+    assert (told["training_rows"], told["near_duplicates"], told["of_heldout"]) == (50, 4, 4)
+    assert told["pairs"][0] == {"row": 47, "repeats": 1, "of_heldout": True, "similarity": 1.0}
+    few = api.get("/v1/datasets/GSM8K/near-duplicates?limit=1").json()
+    assert len(few["pairs"]) == 1 and few["near_duplicates"] == 4
+    assert api.get("/v1/datasets/GSM8K/near-duplicates?limit=0").status_code == 422
+
+
 def test_a_mixture_is_reckoned_and_its_first_batch_shown(api: TestClient, gsm8k: None) -> None:
     settings = {"dataset_sources": ["GSM8K", "Synthetic"], "mixture_weights": "GSM8K=1, Synthetic=3", "batch_size": 4}
     told = api.post("/v1/mixture", json={"settings": settings}).json()
@@ -148,7 +157,7 @@ def test_a_mixture_that_cannot_be_made_is_told(
 
 def test_only_two_are_gone_through_at_once(api: TestClient) -> None:
     with working.taken(), working.taken():
-        for path in ("rows", "lengths", "overlap"):
+        for path in ("rows", "lengths", "overlap", "near-duplicates"):
             assert api.get(f"/v1/datasets/Synthetic/{path}").status_code == 429
         settings = {"dataset_sources": ["Synthetic"]}
         assert api.post("/v1/mixture", json={"settings": settings}).status_code == 429

@@ -93,6 +93,7 @@ VISITS = {
     "datasets, rows": Visit("datasets?dataset=Synthetic"),
     "datasets, lengths": Visit("datasets?dataset=Synthetic&section=Lengths", slow=True),
     "datasets, overlap": Visit("datasets?dataset=Synthetic&section=Seen+before+%28overlap%29", slow=True),
+    "datasets, near-duplicates": Visit("datasets?dataset=Synthetic&section=Near-duplicates", slow=True),
     "datasets, mixture": Visit("datasets?dataset=Synthetic&section=Mixture+and+batch", slow=True),
     "datasets, own file": Visit("datasets?dataset=Own+file", slow=True),
     "datasets, not here": Visit("datasets?dataset=GSM8K"),

@@ -240,6 +240,7 @@ class TestData:
         assert "percentile_95" in there("data", "lengths", name, "--training-length", 64, "--vocabulary", 400).stdout
         found = there("data", "overlap", name)
         assert "held-out rows" in found.stderr, found.output
+        assert "0 nearly repeat another row" in there("data", "near-duplicates", name).stderr
         words = ("data", "mixture", "--set", f"dataset_path={name}", "--set", "vocab_size=400", "--batch")
         mixed = there(*words)
         assert "sequences are drawn in the whole run." in mixed.stderr, mixed.output

@@ -258,6 +258,29 @@ def test_held_out_rows_that_are_trained_on_are_found(studio: RunManager, gsm8k: 
     assert list(table["together"]) == [1.0, 0.0]
 
 
+def test_near_duplicates_are_counted_and_shown_beside_what_they_repeat(studio: RunManager) -> None:
+    rows = b"".join(b'{"question": "WHAT IS %d + 1", "answer": "%d"}\n' % (n, n + 1) for n in range(40))
+    kept(studio.home, ROWS + rows)
+    page = open_page("datasets", dataset=OWN, section="Near-duplicates")
+    figures = {metric.label: metric.value for metric in page.metric}
+    of_heldout = int(figures["Repeat a held-out row"])
+    assert 1 <= of_heldout <= 4, "4 of 80 rows are held out"
+    assert int(figures["Repeat an earlier training row"]) + of_heldout == 40 - (4 - of_heldout)
+    assert 'set "Near-duplicates" to "remove"' in plain(page)
+    assert "100% the same" in plain(page) and "Training row " in plain(page)
+    first, second, *_ = (element.value for element in page.text)
+    assert first != second and first.lower().replace("?", "") == second.lower().replace("?", "")
+
+
+def test_a_dataset_without_near_duplicates_says_so(studio: RunManager, gsm8k: None) -> None:
+    page = open_page("datasets", section="Near-duplicates")
+    assert "Repeat a held-out row" in {metric.label for metric in page.metric if metric.value == "4"}
+    kept(studio.home)
+    page = open_page("datasets", dataset=OWN, section="Near-duplicates")
+    assert "No training row nearly repeats another row" in plain(page)
+    assert "remove" not in plain(page).replace("Remove this file", "")
+
+
 def test_weights_change_what_is_drawn(studio: RunManager, gsm8k: None) -> None:
     page = open_page("datasets", section="Mixture and batch")
     group(page, "Datasets").set_value(["GSM8K", "Synthetic"]).run()

@@ -129,6 +129,30 @@ class OverlapResponse(BaseModel):
     matches: list[MatchResponse]
 
 
+class NearDuplicatesQuery(Input):
+    """How many to list."""
+
+    limit: int = Field(50, ge=1, le=500, description="List at most this many pairs; all are counted.")
+
+
+class NearDuplicateResponse(BaseModel):
+    """The number of a training row, and of the row that it nearly repeats."""
+
+    row: int
+    repeats: int
+    of_heldout: bool = Field(description="Whether it repeats a held-out row, not a training row.")
+    similarity: float = Field(description="0.8 to 1.")
+
+
+class NearDuplicatesResponse(BaseModel):
+    """How many training rows nearly repeat an earlier one or a held-out one."""
+
+    training_rows: int
+    near_duplicates: int
+    of_heldout: int
+    pairs: list[NearDuplicateResponse]
+
+
 class MixtureRequest(Input):
     """Settings of a run that replace those of the first preset: datasets, weights, lengths, batch."""
 
@@ -259,6 +283,29 @@ def overlap(name: Name, query: Annotated[OverlapQuery, Query()], manager: GetMan
         matches=[
             MatchResponse(heldout=match.heldout + 1, train=match.train + 1, kind=match.kind, share=match.share)
             for match in found.matches[: query.limit]
+        ],
+    )
+
+
+@router.get("/datasets/{name}/near-duplicates")
+def near_duplicates(
+    name: Name, query: Annotated[NearDuplicatesQuery, Query()], manager: GetManager
+) -> NearDuplicatesResponse:
+    """Find training rows that nearly repeat another row. A run with near_duplicates = "remove" leaves them out."""
+    choice = _choice(manager, name)
+    with working.taken():
+        from cognate_core.data.inspection_cache import near_duplicates_of, rows_of
+
+        found, rows = near_duplicates_of(choice), len(rows_of(choice).train)
+    return NearDuplicatesResponse(
+        training_rows=rows,
+        near_duplicates=len(found),
+        of_heldout=sum(each.of_heldout for each in found),
+        pairs=[
+            NearDuplicateResponse(
+                row=each.row + 1, repeats=each.repeats + 1, of_heldout=each.of_heldout, similarity=each.similarity
+            )
+            for each in found[: query.limit]
         ],
     )
 

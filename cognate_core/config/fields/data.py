@@ -99,6 +99,13 @@ class DataSettings(Settings):
         ge=1,
         le=100_000,
     )
+    near_duplicates: Literal["keep", "remove"] = _setting(
+        "keep",
+        title="Near-duplicates",
+        help="Training rows that nearly repeat an earlier row or a held-out row: only capitals, punctuation or a few "
+        "words differ. Problems with other numbers do not count. keep: train on them. remove: leave them out. Datasets "
+        "shows them.",
+    )
     train_seq_len: int = _setting(
         512,
         title="Training length",

@@ -186,7 +186,7 @@ def show_file(manager: RunManager, file: Upload) -> None:
     """A file of one's own: how it is read, its rows, and what can be done with it."""
     from cognate_core.data.inspection_cache import choice_of_file
 
-    choice = choice_of_file(file, cache)
+    choice = choice_of_file(file.settings, cache)
     usable = file.rows is not None
     try:
         if usable:

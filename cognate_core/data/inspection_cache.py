@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from cognate_core.config import TrainingConfig
+from cognate_core.config import READ_BY, TrainingConfig
 from cognate_core.data.inspection import (
     LONGEST_LENGTH,
     FileState,
@@ -32,7 +32,7 @@ from cognate_core.data.near_duplicates import NearDuplicate, near_duplicates
 from cognate_core.data.overlap import Overlap, overlap
 from cognate_core.data.packing import EncodedDocument
 from cognate_core.data.sources import SourceDocuments
-from cognate_core.data.uploads import Upload, without_path
+from cognate_core.data.uploads import without_path
 from cognate_core.errors import DataError
 
 ROWS = TrainingConfig(dataset_sources=["Synthetic"])  # how many rows a run reads by default
@@ -62,10 +62,11 @@ class Choice:
         return {**json.loads(self.read_by), "dataset_path": self.path, "word_problems": self.word_problems}
 
 
-def choice_of_file(file: Upload, cache: Path) -> Choice:
-    """A kept file in its current state."""
-    state = (file_state(file.path),)
-    return Choice("Own file", str(cache), str(file.path), state, read_by=json.dumps(dict(file.read_by)))
+def choice_of_file(settings: Mapping[str, Any], cache: Path) -> Choice:
+    """A person's own file in its current state. `settings`: of a kept file, or of a run that reads it."""
+    path = Path(settings["dataset_path"])
+    read_by = {name: settings[name] for name in READ_BY if name in settings}
+    return Choice("Own file", str(cache), str(path), (file_state(path),), read_by=json.dumps(read_by))
 
 
 def choice_of(name: str, cache: Path) -> Choice | None:

@@ -9,6 +9,8 @@ import hashlib
 import json
 import shutil
 import time
+from array import array
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +44,7 @@ from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable
 LAYOUT_VERSION = 4  # of the prepared folder: raise it when the same text must be prepared again
 PROMPTS_PER_SOURCE = 4
 LEFTOVER_SECONDS = 24 * 3600.0  # an incomplete folder older than this was left by a studio that was killed
+ENCODED_AT_ONCE = 10_000  # documents; the rest of their tokenizer's answer needs far more memory than the tokens
 CACHED_PREPARATIONS = 8  # the newest stay
 ALWAYS_HASHED = ("vocab_size", "train_seq_len", "loss_on_answer_only")  # others only once they are changed
 
@@ -149,6 +152,8 @@ class MixtureLoader(DatasetLoader):
         write_report(folder, report)  # the model card is made from it
         self._record(report)
         for source in sources:
+            for sentence in source.told:
+                self._record(Event("info", sentence))
             if source.unused:
                 self._record(Event("info", f"{source.name}: these columns are not read: {', '.join(source.unused)}."))
         for prepared in report.sources:
@@ -176,7 +181,10 @@ class MixtureLoader(DatasetLoader):
         for source in sources:
             digest.update(json.dumps([source.name, source.skipped]).encode())  # both are in the cached report
             for documents in (source.train, source.heldout):
-                digest.update(json.dumps([[d.prompt, d.answer] for d in documents]).encode())
+                for number, document in enumerate(documents):  # as JSON of the whole list, which takes too much memory
+                    begin = ", " if number else "["
+                    digest.update((begin + json.dumps([document.prompt, document.answer])).encode())
+                digest.update(b"]" if documents else b"[]")
         return digest.hexdigest()[:32]
 
     def _build(self, sources: list[SourceDocuments], folder: Path, key: str, fallback: bool) -> DataReport:
@@ -244,15 +252,17 @@ def remove_near_duplicates(source: SourceDocuments) -> None:
     source.train = [document for row, document in enumerate(source.train) if row not in rows]
 
 
-def encode(documents: list[Document], tokenizer: tokenizers.Tokenizer) -> list[EncodedDocument]:
-    """Encode prompt and answer separately, as when a person asks and the model answers."""
-    # Fast: leaves out the position of each token in the text, which nobody needs.
-    prompts = tokenizer.encode_batch_fast([document.prompt for document in documents])
-    answers = tokenizer.encode_batch_fast([document.answer for document in documents])
-    return [
-        EncodedDocument(prompt.ids + answer.ids, len(prompt.ids))
-        for prompt, answer in zip(prompts, answers, strict=True)
-    ]
+def encode(documents: Sequence[Document], tokenizer: tokenizers.Tokenizer) -> list[EncodedDocument]:
+    """Encode prompt and answer separately, as when a person asks and the model answers, on all cores."""
+    encoded = []
+    for start in range(0, len(documents), ENCODED_AT_ONCE):
+        some = documents[start : start + ENCODED_AT_ONCE]
+        # Fast: leaves out the position of each token in the text, which nobody needs.
+        prompts = tokenizer.encode_batch_fast([document.prompt for document in some])
+        answers = tokenizer.encode_batch_fast([document.answer for document in some])
+        for prompt, answer in zip(prompts, answers, strict=True):
+            encoded.append(EncodedDocument(array("H", prompt.ids + answer.ids), len(prompt.ids)))
+    return encoded
 
 
 def _rare_tokens(packed: list[Packed], tokenizer: tokenizers.Tokenizer) -> int:

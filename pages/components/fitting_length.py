@@ -22,11 +22,9 @@ def fitting_button(length: int, fields: Sequence[str]) -> None:
 
 def warn_of_long_rows(config: TrainingConfig, home: Path, form: str) -> None:
     """Warn if many rows of the person's own file are too long for `config`. `form`: begins the keys of its fields."""
-    from cognate_core.data.inspection_cache import choice_of
+    from cognate_core.data.inspection_cache import choice_of_file
 
-    choice = choice_of("Own file", home / "cache", Path(config.dataset_path or ""))
-    if choice is None:
-        return
+    choice = choice_of_file(dict(config), home / "cache")
     train, *_ = lengths_of(choice, None, config.vocab_size, config.train_seq_len, cut_rows=config.long_rows == "cut")
     share = train.left_out / len(train.tokens)
     if share <= MANY:

@@ -31,8 +31,8 @@ from cognate_core.data.near_duplicates import (
     parts_of,
     similarity,
 )
+from cognate_core.data.own_file import own_file_source
 from cognate_core.data.prepared import PreparedData
-from cognate_core.data.sources import own_file_source
 from cognate_core.data.word_problems import LEVELS, word_problems
 
 LONG = (

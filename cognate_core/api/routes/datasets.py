@@ -368,7 +368,7 @@ def _choice(manager: RunManager, name: str) -> Choice:
             raise NotFound(f"{name} is not on this computer. Fetch it, or choose another.")
         return choice
     try:
-        return choice_of_file(find_upload(manager.home, name), cache)
+        return choice_of_file(find_upload(manager.home, name).settings, cache)
     except NotFound as error:
         raise NotFound(_UNKNOWN) from error
 

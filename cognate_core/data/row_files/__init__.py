@@ -11,21 +11,21 @@ import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from cognate_core.data.row_files.json_rows import json_rows
+from cognate_core.data.row_files.json_rows import read_json
 from cognate_core.data.row_files.opening import DataFile, data_files
-from cognate_core.data.row_files.plain_text import text_rows
+from cognate_core.data.row_files.plain_text import read_text
 from cognate_core.data.row_files.rows import NumberedRow, Reading
-from cognate_core.data.row_files.tables import csv_rows, excel_rows, parquet_rows
+from cognate_core.data.row_files.tables import read_csv, read_excel, read_parquet
 from cognate_core.errors import DataError
 
 _READERS: dict[str, Callable[[DataFile, Reading], Iterator[NumberedRow]]] = {
-    ".jsonl": json_rows,
-    ".ndjson": json_rows,
-    ".json": json_rows,
-    ".csv": csv_rows,
-    ".tsv": csv_rows,
-    ".xlsx": excel_rows,
-    ".parquet": parquet_rows,
+    ".jsonl": read_json,
+    ".ndjson": read_json,
+    ".json": read_json,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".xlsx": read_excel,
+    ".parquet": read_parquet,
 }
 
 
@@ -42,7 +42,7 @@ def read_rows(path: Path, reading: Reading | None = None) -> Iterator[NumberedRo
 def rows_of(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     """All rows of a file. Raises DataError if it cannot be read."""
     try:
-        yield from _READERS.get(file.kind, text_rows)(file, reading)
+        yield from _READERS.get(file.kind, read_text)(file, reading)
     except UnicodeError as error:
         encoding = getattr(error, "encoding", "").upper().removesuffix("-LE").removesuffix("-BE")
         raise DataError(f"{file.name} is damaged: it is not complete {encoding} text.") from error

@@ -25,7 +25,7 @@ PIECE = 2**22  # characters read at a time
 LONGEST_VALUE = 200 * 2**20  # characters: an object around the list is read whole
 
 
-def json_rows(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
+def read_json(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     """The file's rows. Raises DataError if it is one value that is no valid JSON."""
     if _is_one_value(file, reading):
         yield from _value_rows(file, reading)

@@ -18,7 +18,7 @@ LIST_LINES, LIST_WORDS = 20, 5  # a text of so many lines with at most so many w
 _CUTS = {"paragraphs": "\n\n", "lines": "\n"}
 
 
-def text_rows(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
+def read_text(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     """Blocks of paragraphs; of lines or words where there are no blank lines; each line of a list.
 
     `reading.text_rows` may say that each line or each paragraph is a row.

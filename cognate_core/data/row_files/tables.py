@@ -34,7 +34,7 @@ CANNOT_HOLD = (ValueError, OverflowError, LookupError, ImportError, pyarrow.Arro
 """What reading a value of a Parquet file may raise: bytes that are no UTF-8, dates too far away, unknown time zones."""
 
 
-def csv_rows(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
+def read_csv(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     """The file's rows; its first line names the columns. Blank rows are no rows.
 
     Raises:
@@ -68,7 +68,7 @@ def csv_rows(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
                     columns = _column_names(cells, place)
 
 
-def excel_rows(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
+def read_excel(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     """Rows of the first sheet that has any; its first row names the columns.
 
     Raises:
@@ -157,13 +157,13 @@ def _fits(lines: list[str], quoting: Literal[0, 3]) -> bool:
     return len({len(row) for row in rows}) == 1
 
 
-def parquet_rows(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
+def read_parquet(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     """The file's rows. Raises DataError if it is no Parquet file."""
     number = 0
     try:
         with file.open(reading) as opened:
             whole = opened if opened.seekable() else io.BytesIO(opened.read())  # its end says where everything is
-            with pyarrow.parquet.ParquetFile(whole) as table:
+            with pyarrow.parquet.ParquetFile(whole, pre_buffer=False) as table:
                 for batch in table.iter_batches(batch_size=1000):
                     for row in _parquet_rows(batch):
                         number += 1

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from cognate_core.config import DATASETS
-from cognate_core.data.uploads import Upload, find_upload, list_uploads, pasted
+from cognate_core.data.uploads import Upload, columns_are_unknown, find_upload, list_uploads, pasted
 from cognate_core.errors import CognateError, DataError, NotFound
 from cognate_core.runs import RunManager, current_manager
 from pages.components.data_sources import source_rows
@@ -187,15 +187,15 @@ def show_file(manager: RunManager, file: Upload) -> None:
     from cognate_core.data.inspection_cache import choice_of_file
 
     choice = choice_of_file(file.settings, cache)
-    usable = file.rows is not None
+    usable = True
     try:
-        if usable:
-            rows_of(choice)
+        rows_of(choice)
     except DataError:
         usable = False  # the section says why
     upload_buttons(manager, file, usable=usable)
-    reading_form(file, disabled=bool(manager.read_only))
-    if file.rows is not None:
+    asks = not usable and columns_are_unknown(file)
+    reading_form(file, asks=asks, disabled=bool(manager.read_only))
+    if not asks:
         look_at(choice, here, manager)
 
 

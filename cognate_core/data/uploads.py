@@ -140,7 +140,7 @@ def describe(
     try:
         rows = usable_rows(file, tell)
     except DataError:
-        if not (ask and _columns_are_unknown(file)):
+        if not (ask and columns_are_unknown(file)):
             raise
         rows = None
     note = {"label": file.label, "rows": rows, "read_by": changed, "licence": licence[:500]}
@@ -148,7 +148,7 @@ def describe(
     return _upload(file.path)
 
 
-def _columns_are_unknown(file: Upload) -> bool:
+def columns_are_unknown(file: Upload) -> bool:
     """Whether it has rows, and nobody has said what their columns are for."""
     try:
         return bool(there := columns(file)) and not file.read_by.get("dataset_columns") and not own_file_columns(there)

@@ -75,16 +75,16 @@ def summary(file: Upload) -> str:
     return f"{file.label}, {size(file.bytes)}, {rows}"
 
 
-def reading_form(file: Upload, *, disabled: bool) -> None:
-    """How a file is read and what is known of it, to change both."""
+def reading_form(file: Upload, *, asks: bool, disabled: bool) -> None:
+    """How a file is read and what is known of it, to change both. `asks`: nobody knows what its columns are for."""
     try:
         there = columns(file)
     except CognateError:
         there = []
-    with st.expander("How it is read, and its licence", expanded=file.rows is None):
+    with st.expander("How it is read, and its licence", expanded=asks):
         chosen: dict[str, Any] = {}
         if there and there != ["text"]:
-            chosen["dataset_columns"] = _columns(file, there)
+            chosen["dataset_columns"] = _columns(file, there, asks=asks)
         left, right = st.columns(2)
         fields = form_fields()
         with left:
@@ -122,14 +122,12 @@ def reading_form(file: Upload, *, disabled: bool) -> None:
                 st.rerun()
 
 
-def _columns(file: Upload, there: Sequence[str]) -> dict[str, str]:
+def _columns(file: Upload, there: Sequence[str], *, asks: bool) -> dict[str, str]:
     """Fields that say which column is what; {} if the names say it."""
     noted = file.read_by.get("dataset_columns", {})
     ways = ["By their names", *WAYS]
-    if file.rows is None:
-        st.info(
-            f"Which columns are to be learned? There are: {shown(', '.join(there))}.", icon=":material/view_column:"
-        )
+    if asks:
+        st.info(f"Choose the columns to learn from. Found: {shown(', '.join(there))}.", icon=":material/view_column:")
     way = st.selectbox(
         "Columns",
         ways,

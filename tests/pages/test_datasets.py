@@ -321,7 +321,7 @@ def test_an_own_file_is_kept_shown_and_named_as_its_owner_calls_it(studio: RunMa
     ("name", "content", "sentence"),
     [
         ("a.jsonl", b"", "The file is empty"),
-        ("a.csv", b"x,y\n1,2\n3,4\n", "none of the columns"),
+        ("a.csv", b"text,y\n1,2\n3,4,5\n", "more cells than there are columns"),
         ("a.parquet", b"not parquet", "not a readable Parquet file"),
     ],
 )
@@ -358,7 +358,7 @@ def test_new_run_trains_on_the_file_of_its_address(studio: RunManager, monkeypat
 def test_files_are_chosen_by_name_and_another_stands_in_for_one_that_went(studio: RunManager) -> None:
     upload()
     page = upload(ROWS.replace(b"+ 1", b"+ 2"), "mine.jsonl")
-    (choice,) = page.selectbox
+    choice = page.selectbox[0]
     assert choice.options == ["mine.jsonl, 1.9 KB, 40 rows", "mine.jsonl, 1.9 KB, 40 rows (2)"]
     assert "+ 2?" in texts(page)
     choice.select_index(1).run()
@@ -438,3 +438,66 @@ def test_what_earlier_runs_prepared_is_listed(trained_studio: RunManager) -> Non
     assert list(table["dataset"]) == ["Synthetic"]
     assert list(table["from"]) == ["made on this computer"]
     assert table["training rows"][0] == 60
+
+
+# Files of one's own: several, pasted, with columns of other names
+
+
+def choose(page: AppTest, label: str, value: str) -> None:
+    next(box for box in page.selectbox if box.label == label).set_value(value).run()
+
+
+def test_the_owner_says_which_columns_are_learned(studio: RunManager) -> None:
+    page = upload(b"frage;antwort;quelle\nWas ist 1+1?;2;Heft\nWas ist 1+2?;3;Heft\n", "meine.csv")
+    assert "Choose the columns to learn from. Found: frage, antwort, quelle" in plain(page)
+    assert not page.metric, "no rows are shown, and nothing is refused, before the owner has answered"
+    assert not [button for button in page.button if button.label == "Train on this"]
+    choose(page, "Columns", "Questions and answers")
+    choose(page, "Question", "frage")
+    choose(page, "Answer", "antwort")
+    next(each for each in page.text_input if each.label == "Origin and licence").set_value("my own, CC0").run()
+    press(page, "Apply")
+    assert "Problem: Was ist 1+" in plain(page)
+    assert "These columns are not read: quelle" in plain(page)
+    (file,) = list_uploads(studio.home)
+    assert (file.rows, file.licence) == (2, "my own, CC0")
+    assert file.read_by == {"dataset_columns": {"question": "frage", "answer": "antwort"}}
+    page = open_page("new_run", upload=file.path.name)
+    next(button for button in page.button if button.label.startswith("Start")).click().run()
+    (run,) = studio.log.runs()
+    assert run.config.dataset_columns == {"question": "frage", "answer": "antwort"}
+
+
+def test_what_cannot_be_read_so_changes_nothing(studio: RunManager) -> None:
+    page = upload()
+    (before,) = list_uploads(studio.home)
+    next(each for each in page.text_input if each.label == "Encoding of the own file").set_value("klingon").run()
+    press(page, "Apply")
+    assert "There is no encoding 'klingon'" in plain(page)
+    assert list_uploads(studio.home) == [before]
+
+
+def test_several_files_are_one(studio: RunManager) -> None:
+    page = open_page("datasets", dataset=OWN)
+    page.file_uploader[0].upload("train.jsonl", ROWS).upload("test.csv", b"text\nheld out\n").run()
+    assert page.selectbox[0].options == ["2 files.zip, 2.13 KB, 41 rows"]
+    group(page, "Rows to show").set_value("held-out").run()
+    assert "held out" in texts(page) and "Row 1 of 1" in texts(page)
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "rows"),
+    [
+        ("question\tanswer\n1+1?\t2\n1+2?\t3", "pasted text.csv", 2),
+        ('{"text": "a"}\n{"text": "b"}\n{"text": "c"}', "pasted text.jsonl", 3),
+        ('[{"text": "a"},\n{"text": "b"}]', "pasted text.json", 2),
+        ("\n".join(f"Anna {n}" for n in range(30)), "pasted text.txt", 30),
+    ],
+)
+def test_a_pasted_text_is_read_as_what_it_looks_like(studio: RunManager, text: str, label: str, rows: int) -> None:
+    page = open_page("datasets", dataset=OWN)
+    page.text_area[0].set_value(text).run()
+    press(page, "Keep it")
+    (file,) = list_uploads(studio.home)
+    assert (file.label, file.rows) == (label, rows)
+    assert page.text_area[0].value == "", "what was kept is not kept twice"

@@ -190,7 +190,10 @@ def test_a_file_that_cannot_be_used_is_refused_at_once(
 
 
 def test_the_field_for_an_own_file_takes_what_is_kept(idle_studio: RunManager) -> None:
-    assert open_page("new_run").file_uploader[0].proto.max_upload_size_mb << 20 == uploads.MOST_BYTES
+    field = open_page("new_run").file_uploader[0].proto
+    assert field.multiple_files
+    assert field.max_upload_size_mb << 20 <= uploads.MOST_BYTES
+    assert {".csv", ".xlsx", ".gz", ".zip"} <= set(field.type)
 
 
 def test_an_own_file_is_used_instead_of_the_datasets(idle_studio: RunManager) -> None:

@@ -14,6 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from cognate_core.api import create_api
+from cognate_core.api.requests import Uploads
+from cognate_core.api.routes.settings import Settings
 from cognate_core.api.routes.uploads import _coming
 from cognate_core.api.security import guard
 from cognate_core.config import TrainingConfig
@@ -46,6 +48,41 @@ def test_a_file_is_kept_listed_looked_at_and_removed(api: TestClient, studio: Ru
 def test_columns_that_are_not_read_are_named(api: TestClient) -> None:
     name = send(api, b'[{"id": 1, "text": "one"}, {"id": 2, "text": "two"}]', "a.json").json()["name"]
     assert api.get(f"/v1/datasets/{name}/rows").json()["unused_columns"] == ["id"]
+
+
+def test_its_owner_says_how_it_is_read(api: TestClient, studio: RunManager) -> None:
+    table = "Frage,Antwort\n1+1?,2\n1+2?,3\n".encode("utf-16")
+    assert "none of the columns" in send(api, table, "a.csv").json()["detail"]
+    columns = {"question": "Frage", "answer": "Antwort"}
+    said = {"name": "a.csv", "read_by": ["dataset_columns=question=Frage, answer=Antwort"], "licence": "CC0"}
+    file = api.post(FILES, params=said, content=table, headers=BYTES).json()
+    assert (file["rows"], file["licence"], file["read_by"]) == (2, "CC0", {"dataset_columns": columns})
+    rows = api.get(f"/v1/datasets/{file['name']}/rows").json()
+    assert rows["items"][0]["prompt"].startswith("Problem: 1+")
+    assert send(api, table, "again.csv").json()["read_by"] == {"dataset_columns": columns}, "it stays"
+    of_studio = Uploads(studio.home / "uploads", any_other=False)
+    asked = {"dataset_path": file["name"]}
+    assert Settings.model_validate({"settings": asked}).to_config(of_studio).dataset_columns == columns
+    other = {"text": "Frage"}
+    assert (
+        Settings.model_validate({"settings": {**asked, "dataset_columns": other}}).to_config(of_studio).dataset_columns
+        == other
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("seed=3", "Only dataset_columns, text_rows, text_encoding say how a file is read."),
+        ("text_encoding=klingon", "There is no encoding 'klingon'."),
+        ("dataset_columns=question=x", "Choose columns for question and answer"),
+        ("text_rows=pages", "Rows of a plain text must be"),
+    ],
+)
+def test_what_says_nothing_of_reading_is_refused(api: TestClient, studio: RunManager, said: str, sentence: str) -> None:
+    answer = api.post(FILES, params={"name": "a.jsonl", "read_by": [said]}, content=ROWS, headers=BYTES)
+    assert answer.status_code == 422 and sentence in answer.text
+    assert not (studio.home / "uploads").exists() or not list((studio.home / "uploads").iterdir())
 
 
 def test_it_comes_in_pieces_and_the_same_content_is_one_file(api: TestClient) -> None:

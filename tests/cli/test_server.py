@@ -249,6 +249,18 @@ class TestData:
         assert "mine.jsonl" not in there("files", "list").stdout
         assert_refused(there("files", "add", tmp_path / "gone.jsonl"), "The file gone.jsonl cannot be opened")
 
+    def test_how_a_file_is_read_is_said_with_it(self, there: Cognate, settings: Path, tmp_path: Path) -> None:
+        path = tmp_path / "meine.csv"
+        path.write_text("Frage;Antwort\n" + "".join(f"Was ist {n}+1?;{n + 1}\n" for n in range(40)))
+        assert_refused(there("files", "add", path), "none of the columns")
+        columns = "dataset_columns=question=Frage, answer=Antwort"
+        name = there("files", "add", path, "--set", columns, "--licence", "CC0").stdout.strip()
+        assert "CC0" in there("files", "list").stdout
+        assert "Was ist" in there("data", "rows", name).stdout
+        assert there("files", "remove", name, "--yes").exit_code == 0
+        started = there("start", settings, "--set", f"dataset_path={path}", "--set", columns)
+        assert started.exit_code == 0, started.output
+
     def test_a_file_of_this_computer_is_sent_along(
         self, there: Cognate, elsewhere: Studio, settings: Path, rows: Path, tmp_path: Path
     ) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import json
+import re
 import tempfile
+import zipfile
 from collections import Counter
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -24,6 +28,7 @@ from cognate_core.data.row_files import read_rows
 from cognate_core.data.row_files.json_rows import NO_JSON
 from cognate_core.data.sources import SourceDocuments
 from cognate_core.errors import DataError
+from tests.data.excel import workbook
 
 CONFIG = TrainingConfig()
 COMMA = "the row has more cells than there are columns (put a text that holds a comma between double quotes)"
@@ -339,6 +344,27 @@ def test_a_value_that_python_cannot_hold_matters_only_if_it_is_read(tmp_path: Pa
         documents(tmp_path / "b.parquet")
 
 
+# Columns of other names
+
+
+def test_columns_may_be_chosen(tmp_path: Path) -> None:
+    rows = [{"Frage": f"Was ist {n}?", "Antwort": n, "text": "not read", "Umgebung": "Heft"} for n in range(9)]
+    path = write(tmp_path, "a.json", json.dumps(rows))
+    found = source(path, dataset_columns="context=umgebung, answer=ANTWORT, question=Frage")
+    assert Document("Heft\nProblem: Was ist 3?\nSolution:", " 3") in [*found.train, *found.heldout]
+    assert found.unused == ["text"]
+    assert source(path, dataset_columns={"text": "Frage"}).unused == ["Antwort", "Umgebung", "text"]
+    with pytest.raises(DataError, match=r"The first: a\.json, row 1: the column 'Nummer' is missing\.$"):
+        source(path, dataset_columns="text=Nummer")
+
+
+def test_a_chosen_chat_is_read(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+    path = write(tmp_path, "a.jsonl", "".join(json.dumps({"talk": turns, "n": n}) + "\n" for n in range(2)) * 2)
+    with pytest.raises(DataError, match=r"has 1 usable row \(the others repeat it\)"):
+        source(path, dataset_columns="messages=talk")
+
+
 # Plain text
 
 
@@ -431,6 +457,22 @@ def test_rows_beyond_a_limit_are_counted(tmp_path: Path) -> None:
 NO_CR = st.characters(codec="utf-8", exclude_characters="\r\x00")
 ANY = st.text(NO_CR, min_size=1, max_size=20).filter(str.strip)
 PAIRS = st.lists(st.tuples(ANY, ANY), min_size=1, max_size=6)
+_NOT_IN_XML = re.compile("[\x00-\x1f\ufffe\uffff]")
+
+
+def zipped(name: str, content: bytes) -> tuple[str, bytes]:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(f"folder/{name}", content)
+    return "a.zip", buffer.getvalue()
+
+
+PACK: dict[str, Callable[[str, bytes], tuple[str, bytes]]] = {
+    "": lambda name, content: (name, content),
+    ".gz": lambda name, content: (f"{name}.gz", gzip.compress(content)),
+    ".zst": lambda name, content: (f"{name}.zst", pa.Codec("zstd").compress(content, asbytes=True)),
+    ".zip": zipped,
+}
 
 
 @settings(max_examples=200)
@@ -440,12 +482,14 @@ PAIRS = st.lists(st.tuples(ANY, ANY), min_size=1, max_size=6)
     coding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
     line_end=st.sampled_from(["\n", "\r\n"]),
     quoted=st.booleans(),
-    shape=st.sampled_from(["table", "said", "lines", "list", "pretty", "wrapped", "chat"]),
+    shape=st.sampled_from(["table", "said", "lines", "list", "pretty", "wrapped", "chat", "excel", "parquet"]),
+    packed=st.sampled_from(["", ".gz", ".zst", ".zip"]),
 )
 def test_any_file_gives_the_rows_it_was_made_from(
-    pairs: list[tuple[str, str]], separator: str, coding: str, line_end: str, quoted: bool, shape: str
+    pairs: list[tuple[str, str]], separator: str, coding: str, line_end: str, quoted: bool, shape: str, packed: str
 ) -> None:
     rows: list[dict[str, Any]] = [{"question": question, "answer": answer} for question, answer in pairs]
+    whole = None
     if shape == "chat":
         rows = [{"messages": [{"role": "user", "content": q}, {"role": "assistant", "content": a}]} for q, a in pairs]
     name = "a.json"
@@ -463,10 +507,17 @@ def test_any_file_gives_the_rows_it_was_made_from(
             name, content = "a.csv", buffer.getvalue()
         case "lines" | "chat":
             name, content = "a.jsonl", line_end.join(json.dumps(row, ensure_ascii=False) for row in rows)
+        case "excel":
+            pairs = [(_NOT_IN_XML.sub("?", q), _NOT_IN_XML.sub("?", a)) for q, a in pairs]
+            name, whole = "a.xlsx", workbook({"Mine": [("Question", "Answer"), *pairs]})
+        case "parquet":
+            sink = io.BytesIO()
+            pq.write_table(pa.Table.from_pylist(rows), sink)
+            name, whole = "a.parquet", sink.getvalue()
         case "wrapped":
             content = json.dumps({"rows": rows}, ensure_ascii=False)
         case _:
             content = json.dumps(rows, ensure_ascii=False, indent=1 if shape == "pretty" else None)
     with tempfile.TemporaryDirectory() as folder:
-        found = documents(write(Path(folder), name, content.encode(coding)))
+        found = documents(write(Path(folder), *PACK[packed](name, content.encode(coding) if whole is None else whole)))
     assert found == [Document(f"Problem: {q.strip()}\nSolution:", f" {a.strip()}") for q, a in pairs]

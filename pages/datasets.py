@@ -23,7 +23,7 @@ from pages.components.uploads import file_field, keep_named, keep_uploaded, read
 if TYPE_CHECKING:
     from cognate_core.data.inspection_cache import Choice
 
-OWN = "Own file"
+OWN, PASTE = "Own file", ":material/content_paste:"
 SECTIONS = {
     "Rows": rows_view,
     "Lengths": lengths_view,
@@ -78,7 +78,7 @@ def choose_upload(manager: RunManager) -> Upload | None:
         uploaded = file_field("Add files", key=f"upload-{uploads}", disabled=read_only)
         if uploaded:
             added = partial(keep_uploaded, uploaded, manager.home, ask=True)
-    with paste_place, st.popover("Paste text", icon=":material/content_paste:", disabled=read_only, width="stretch"):
+    with paste_place, st.popover("Paste text", icon=PASTE, disabled=read_only, key=f"popover-{uploads}"):
         text = st.text_area("Text", height=200, key=f"paste-{uploads}", placeholder="Text, a table or JSON")
         if st.button("Keep it", type="primary") and text.strip():
             added = partial(keep_named, *pasted(text), manager.home, ask=True)

@@ -79,10 +79,14 @@ def choice_of(name: str, cache: Path) -> Choice | None:
 def rows_of(choice: Choice) -> SourceDocuments:
     """Its rows, at most as many as a run reads by default. Raises DataError if it cannot be used."""
     config = ROWS.with_overrides(choice.settings)
-    try:
+    name = choice.path
+    if name is None:
         return open_source(choice.name, config, Path(choice.cache))
+    try:
+        source = open_source(choice.name, config, Path(choice.cache))
     except DataError as error:
-        raise DataError(without_path(error, choice.path) if choice.path else str(error)) from error
+        raise DataError(without_path(str(error), name)) from error
+    return replace(source, told=[without_path(sentence, name) for sentence in source.told])
 
 
 @functools.lru_cache(maxsize=16)

@@ -223,12 +223,12 @@ def _without_path(path: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
-        raise DataError(without_path(error, str(path))) from error
+        raise DataError(without_path(str(error), str(path))) from error
 
 
-def without_path(error: DataError, path: str) -> str:
+def without_path(sentence: str, path: str) -> str:
     """The sentence with "The file" in place of its name in the data folder, which means nothing to its owner."""
-    return str(error).replace(path, "The file").replace(Path(path).name, "The file")
+    return sentence.replace(path, "The file").replace(Path(path).name, "The file")
 
 
 def _upload(path: Path) -> Upload:

@@ -11,15 +11,16 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from cognate_core.config import field_extra, form_fields
-from cognate_core.data.row_files.opening import ARCHIVE, COMPRESSIONS, FORMATS
+from cognate_core.config import form_fields
+from cognate_core.data.row_files.opening import ARCHIVE, COMPRESSIONS, FORMATS, suffix_of
 from cognate_core.data.uploads import Upload, as_one, columns, describe, keep
 from cognate_core.errors import CognateError
 from cognate_core.insight.words import size
 from pages.components.layout import show_refusal, shown
 
 MOST_MEGABYTES = 200  # a browser's file is held in memory
-NOT_USED = "(none)"
+NOT_USED, BY_NAME = "(none)", "By their names"
+TEXTS, ALWAYS_UNICODE = (".txt", ".text", ".md"), (".xlsx", ".parquet")
 WAYS = {"Questions and answers": ("question", "answer", "context"), "Texts": ("text",), "Chats": ("messages",)}
 HELP = (
     "Tables (CSV, Excel, Parquet) and JSON with columns question and answer, a chat (messages) or text; plain text; "
@@ -82,12 +83,11 @@ def reading_form(file: Upload, *, asks: bool, disabled: bool) -> None:
     except CognateError:
         there = []
     with st.expander("How it is read, and its licence", expanded=asks):
-        chosen: dict[str, Any] = {}
+        chosen: dict[str, Any] = dict(file.read_by)
         if there and there != ["text"]:
             chosen["dataset_columns"] = _columns(file, there, asks=asks)
-        left, right = st.columns(2)
-        fields = form_fields()
-        with left:
+        fields, kind = form_fields(), suffix_of(file.label)
+        if kind.startswith(TEXTS) or kind == ARCHIVE:
             ways = ["auto", "blocks", "paragraphs", "lines"]
             chosen["text_rows"] = st.selectbox(
                 str(fields["text_rows"].title),
@@ -96,11 +96,11 @@ def reading_form(file: Upload, *, asks: bool, disabled: bool) -> None:
                 help=fields["text_rows"].description,
                 key=f"text_rows-{file.path.name}",
             )
-        with right:
+        if not kind.startswith(ALWAYS_UNICODE):
             chosen["text_encoding"] = st.text_input(
                 str(fields["text_encoding"].title),
                 file.read_by.get("text_encoding", ""),
-                placeholder=f"such as {field_extra(fields['text_encoding'])['example']}",
+                placeholder="found out",
                 help=fields["text_encoding"].description,
                 key=f"text_encoding-{file.path.name}",
             )
@@ -125,25 +125,22 @@ def reading_form(file: Upload, *, asks: bool, disabled: bool) -> None:
 def _columns(file: Upload, there: Sequence[str], *, asks: bool) -> dict[str, str]:
     """Fields that say which column is what; {} if the names say it."""
     noted = file.read_by.get("dataset_columns", {})
-    ways = ["By their names", *WAYS]
     if asks:
         st.info(f"Choose the columns to learn from. Found: {shown(', '.join(there))}.", icon=":material/view_column:")
-    way = st.selectbox(
-        "Columns",
-        ways,
-        next((number for number, uses in enumerate(WAYS.values(), start=1) if noted.keys() & set(uses)), 0),
-        key=f"way-{file.path.name}",
-    )
-    if way not in WAYS:
+    ways = [*WAYS] if asks else [BY_NAME, *WAYS]
+    noted_way = next((way for way, uses in WAYS.items() if noted.keys() & set(uses)), ways[0])
+    way = st.selectbox("Columns", ways, ways.index(noted_way), key=f"way-{file.path.name}")
+    if way == BY_NAME:
         return {}
     found = {}
-    for use, place in zip(WAYS[way], st.columns(len(WAYS[way])), strict=True):
-        options = [NOT_USED, *there] if use == "context" else list(there)
+    for number, (use, place) in enumerate(zip(WAYS[way], st.columns(len(WAYS[way])), strict=True)):
+        options = [NOT_USED, *there] if use == "context" else [*there]
+        likely = 0 if use == "context" else min(number, len(there) - 1)
         with place:
             name = st.selectbox(
                 use.capitalize(),
                 options,
-                options.index(noted[use]) if noted.get(use) in options else 0,
+                options.index(noted[use]) if noted.get(use) in options else likely,
                 format_func=shown,
                 key=f"{use}-{file.path.name}",
             )

@@ -76,7 +76,7 @@ def test_its_owner_says_how_it_is_read(api: TestClient, studio: RunManager) -> N
         ("seed=3", "Only dataset_columns, text_rows, text_encoding say how a file is read."),
         ("text_encoding=klingon", "There is no encoding 'klingon'."),
         ("dataset_columns=question=x", "Choose columns for question and answer"),
-        ("text_rows=pages", "Rows of a plain text must be"),
+        ("text_rows=pages", "Rows of plain text must be"),
     ],
 )
 def test_what_says_nothing_of_reading_is_refused(api: TestClient, studio: RunManager, said: str, sentence: str) -> None:

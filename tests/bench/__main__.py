@@ -24,6 +24,7 @@ BENCHMARKS = (
     "grokking",
     "logging",
     "data",
+    "reading",
     "growth",
     "scale",
     "years",

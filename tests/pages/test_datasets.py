@@ -452,9 +452,9 @@ def test_the_owner_says_which_columns_are_learned(studio: RunManager) -> None:
     assert "Choose the columns to learn from. Found: frage, antwort, quelle" in plain(page)
     assert not page.metric, "no rows are shown, and nothing is refused, before the owner has answered"
     assert not [button for button in page.button if button.label == "Train on this"]
+    assert [box.value for box in page.selectbox[1:]] == ["Questions and answers", "frage", "antwort", "(none)"]
+    choose(page, "Columns", "Texts")
     choose(page, "Columns", "Questions and answers")
-    choose(page, "Question", "frage")
-    choose(page, "Answer", "antwort")
     next(each for each in page.text_input if each.label == "Origin and licence").set_value("my own, CC0").run()
     press(page, "Apply")
     assert "Problem: Was ist 1+" in plain(page)
@@ -471,7 +471,7 @@ def test_the_owner_says_which_columns_are_learned(studio: RunManager) -> None:
 def test_what_cannot_be_read_so_changes_nothing(studio: RunManager) -> None:
     page = upload()
     (before,) = list_uploads(studio.home)
-    next(each for each in page.text_input if each.label == "Encoding of the own file").set_value("klingon").run()
+    next(each for each in page.text_input if each.label == "Text encoding").set_value("klingon").run()
     press(page, "Apply")
     assert "There is no encoding 'klingon'" in plain(page)
     assert list_uploads(studio.home) == [before]

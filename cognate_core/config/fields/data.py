@@ -56,22 +56,22 @@ class DataSettings(Settings):
     )
     dataset_columns: dict[str, ColumnName] = _setting(
         {},
-        title="Columns of the own file",
-        help="Which column holds the question and answer (and context), the text, or the messages of a chat, such as "
-        "question=Frage, answer=Antwort. Empty: found by their names.",
+        title="Columns to learn from",
+        help="Which columns of your own file hold the question and answer (and context), the text, or the messages of "
+        "a chat, such as question=Frage, answer=Antwort. Empty: found by their names.",
         example="question=Frage, answer=Antwort",
         sweepable=False,
     )
     text_rows: Literal["auto", "blocks", "paragraphs", "lines"] = _setting(
         "auto",
-        title="Rows of a plain text",
+        title="Rows of plain text",
         help="How a text file of your own is cut into rows. lines, paragraphs: each is a row. blocks: paragraphs "
         "together, about 1,500 characters. auto: lines for a list, such as one of names; otherwise blocks.",
     )
     text_encoding: str | None = _setting(
         None,
-        title="Encoding of the own file",
-        help="How its letters are stored, such as utf-8 or cp1252. Empty: found out.",
+        title="Text encoding",
+        help="How your own file stores letters, such as utf-8 or cp1252. Empty: found out.",
         example="cp1252",
         sweepable=False,
     )

@@ -151,9 +151,9 @@ def _uses(names: tuple[Any, ...], chosen: tuple[tuple[str, str], ...]) -> Mappin
     if not read:
         pairs = (f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)
         found = ", ".join(map(str, names))[:200].encode(errors="replace").decode()  # a name may hold half a letter, too
-        raise UnusableRow(
-            f"none of the columns {', '.join(('text', *CHAT_COLUMNS, *pairs))} is there (found: {found or 'none'})"
-        )
+        known = ", ".join(("text", *CHAT_COLUMNS, *pairs))
+        found += " (choose with the setting Columns to learn from)" if found else "none"
+        raise UnusableRow(f"none of the columns {known} is there; found: {found}")
     missing = [name for _, name in read if _plain(name) not in there]
     if missing:
         raise UnusableRow(f"the column {missing[0]!r} is missing")

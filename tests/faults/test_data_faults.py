@@ -334,7 +334,7 @@ ROW_FAULTS: dict[str, tuple[Cells, dict[str, str]]] = {  # the row, and the reas
         {"question": b"Why?"},
         {
             "jsonl": "the column 'answer' is missing",
-            "own jsonl": f"none of the columns text, {PAIRS} is there (found: question)",
+            "own jsonl": f"none of the columns text, {PAIRS} is there; found: question (choose with the setting Columns to learn from)",
             "csv": "the column 'answer' holds no text",
         },
     ),

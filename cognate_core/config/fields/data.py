@@ -182,6 +182,15 @@ class DataSettings(Settings):
             raise ValueError("Choose columns for question and answer (and context), or for text, or for messages.")
         return columns
 
+    @field_validator("dataset_path")
+    @classmethod
+    def _writable_name(cls, path: str | None) -> str | None:
+        try:
+            (path or "").encode()
+        except UnicodeEncodeError as error:
+            raise ValueError("The file's name is not UTF-8. Rename it, or use `cognate files add`.") from error
+        return path
+
     @field_validator("text_encoding")
     @classmethod
     def _known_encoding(cls, name: str | None) -> str | None:

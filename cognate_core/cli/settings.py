@@ -68,5 +68,6 @@ def sent(studio: Client, config: TrainingConfig) -> dict[str, Any]:
         return {**settings, "dataset_path": str(path.resolve())}
     if path.is_dir():
         raise ConfigError({"dataset_path": f"{path} is a folder. To upload it, put its rows into one file."})
-    read_by = {name: getattr(config, name) for name in READ_BY}
-    return {**settings, "dataset_path": studio.add_file(path, read_by)["name"]}
+    usual = TrainingConfig()
+    said = {name: value for name in READ_BY if (value := getattr(config, name)) != getattr(usual, name)}
+    return {**settings, "dataset_path": studio.add_file(path, said)["name"]}

@@ -26,7 +26,7 @@ def list_files(as_json: JsonOption = False) -> None:
 
 @app.command()
 def add(
-    file: Annotated[Path, typer.Argument(help="A table, JSON, Parquet or plain text, also packed.")],
+    file: Annotated[Path, typer.Argument(help="A table, JSON, Parquet or plain text, also compressed.")],
     changes: SetOption = None,
     licence: Annotated[str, typer.Option(help="Its origin and licence, if you wish to note them.")] = "",
     as_json: JsonOption = False,

@@ -94,7 +94,8 @@ BESIDE = ("context", "input")
 CHAT_COLUMNS = ("messages", "conversations")
 """Columns of a person's own file that hold a chat: a list of turns with role and content, or from and value."""
 
-_ROLES = {"human": "user", "gpt": "assistant"}  # ShareGPT's words
+_ROLES = {"human": "user", "developer": "system"} | dict.fromkeys(("gpt", "chatgpt", "model", "bot"), "assistant")
+"""The words of several programs for who says something."""
 
 
 def own_file_columns(names: Iterable[object]) -> tuple[str, ...]:
@@ -119,8 +120,9 @@ def own_file_document(row: Row, config: TrainingConfig) -> Document:
     names = tuple(row)
     uses = _uses(names, _in_order(config.dataset_columns))
     first, *more = uses.values()
-    if not more and row[first] is None and not (config.dataset_columns or "text" in uses):  # a chat, beside a text
-        (first, *more) = (uses := _uses(tuple(name for name in names if name != first), ())).values()
+    while not (more or "text" in uses or config.dataset_columns) and row[first] is None:  # an empty chat beside others
+        names = tuple(name for name in names if name != first)
+        first, *more = (uses := _uses(names, ())).values()
     if "text" in uses:
         _text(row, first)
         return Document("", _whole(str(row[first])))  # as written: blanks matter in a program
@@ -185,8 +187,8 @@ def _chat(row: Row, column: str) -> Document:
         raise UnusableRow(f"the column {column!r} holds no chat")
     said: list[tuple[str, str]] = []
     for turn in turns:
-        role = str(turn.get("role", turn.get("from", ""))).lower()
-        role, text = _ROLES.get(role, role), _text(turn, "value" if "value" in turn else "content")
+        role = str(turn.get("role") or turn.get("from", "")).lower()
+        role, text = _ROLES.get(role, role), _said(turn)
         if said and said[-1][0] == role:
             text = f"{said.pop()[1]}\n{text}"
         said.append((role, text))
@@ -196,8 +198,10 @@ def _chat(row: Row, column: str) -> Document:
     prompt = ""
     for role, text in before:
         match role:
+            case "system" if not prompt:
+                prompt = f"{text}\n"
             case "system":
-                prompt += f"{text}\n"
+                raise UnusableRow("a system message comes after the first question")
             case "user":
                 prompt += f"{QUESTION_MARK}{text}{SOLUTION_MARK}"
             case "assistant":
@@ -205,6 +209,15 @@ def _chat(row: Row, column: str) -> Document:
             case _:
                 raise UnusableRow(f"a turn of the chat has the role {role[:50]!r}")
     return Document(prompt, f" {answer}")
+
+
+def _said(turn: Row) -> str:
+    """What is said in a turn of a chat: a text, or a list of parts that are texts."""
+    column = "content" if turn.get("value") is None else "value"
+    parts = turn.get(column)
+    if isinstance(parts, list) and parts and all(isinstance(part, dict) and "text" in part for part in parts):
+        return "\n".join(_text(part, "text") for part in parts)
+    return _text(turn, column)
 
 
 def _in_one_text(body: str, question: str) -> str:

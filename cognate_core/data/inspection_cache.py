@@ -65,7 +65,7 @@ class Choice:
 def choice_of_file(settings: Mapping[str, Any], cache: Path) -> Choice:
     """A person's own file in its current state. `settings`: of a kept file, or of a run that reads it."""
     path = Path(settings["dataset_path"])
-    read_by = {name: settings[name] for name in READ_BY if name in settings}
+    read_by = {name: settings[name] for name in READ_BY if name in settings and settings[name] != getattr(ROWS, name)}
     return Choice("Own file", str(cache), str(path), (file_state(path),), read_by=json.dumps(read_by))
 
 
@@ -86,7 +86,7 @@ def rows_of(choice: Choice) -> SourceDocuments:
         source = open_source(choice.name, config, Path(choice.cache))
     except DataError as error:
         raise DataError(without_path(str(error), name)) from error
-    return replace(source, told=[without_path(sentence, name) for sentence in source.told])
+    return replace(source, notes=[without_path(sentence, name) for sentence in source.notes])
 
 
 @functools.lru_cache(maxsize=16)

@@ -125,8 +125,7 @@ class MixtureLoader(DatasetLoader):
         for source in sources:
             remove_overlap(source)
             if self._config.near_duplicates == "remove":
-                self._tell(f"Looking for near-duplicates in {source.name}")
-                remove_near_duplicates(source)
+                remove_near_duplicates(source, self._tell)
         if self._config.word_problems != "all" and any(source.name == "Synthetic" for source in sources):
             sources.append(new_wording_source(self._config))
         key = self._content_hash(sources)
@@ -152,7 +151,7 @@ class MixtureLoader(DatasetLoader):
         write_report(folder, report)  # the model card is made from it
         self._record(report)
         for source in sources:
-            for sentence in source.told:
+            for sentence in source.notes:
                 self._record(Event("info", sentence))
             if source.unused:
                 self._record(Event("info", f"{source.name}: these columns are not read: {', '.join(source.unused)}."))
@@ -239,9 +238,9 @@ def remove_overlap(source: SourceDocuments) -> None:
         source.train = kept
 
 
-def remove_near_duplicates(source: SourceDocuments) -> None:
+def remove_near_duplicates(source: SourceDocuments, tell: Tell = lambda _: None) -> None:
     """Remove training rows that nearly repeat an earlier one or a held-out one."""
-    found = near_duplicates(source.train, source.heldout)
+    found = near_duplicates(source.train, source.heldout, lambda: tell(f"Looking for near-duplicates in {source.name}"))
     for reason, count in (
         ("nearly repeats a held-out row", sum(each.of_heldout for each in found)),
         ("nearly repeats another row", sum(not each.of_heldout for each in found)),

@@ -11,7 +11,7 @@ MinHash with bands finds candidates, and may miss a pair that is barely alike en
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -43,19 +43,27 @@ class NearDuplicate:
     similarity: float  # THRESHOLD to 1
 
 
-def near_duplicates(train: Sequence[Document], heldout: Sequence[Document] = ()) -> list[NearDuplicate]:
-    """The training rows that nearly repeat another, in order. A row is compared only with rows that are not listed."""
+def near_duplicates(
+    train: Sequence[Document], heldout: Sequence[Document] = (), poll: Callable[[], object] = lambda: None
+) -> list[NearDuplicate]:
+    """The training rows that nearly repeat another, in order. A row is compared only with rows that are not listed.
+
+    `poll` is called now and then, and may raise.
+    """
     documents, held = [*heldout, *train], len(heldout)
     numbers: dict[str, int] = {}
     keys = np.zeros((len(documents), BANDS), dtype=np.uint64)
     for start in range(0, len(documents), AT_ONCE):
+        poll()
         keys[start : start + AT_ONCE] = _keys(documents[start : start + AT_ONCE], numbers)
     _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
     shared = (counts > 1)[inverse].reshape(keys.shape)  # whether another document has the same key
     parts = lru_cache(maxsize=2048)(lambda number: parts_of(documents[number]))
     buckets: defaultdict[int, list[int]] = defaultdict(list)  # key -> rows that have it
     found = []
-    for number in np.flatnonzero(shared.any(axis=1)).tolist():
+    for count, number in enumerate(np.flatnonzero(shared.any(axis=1)).tolist()):
+        if count % AT_ONCE == 0:
+            poll()
         own = [buckets[key] for key in keys[number, shared[number]].tolist()]
         candidates = Counter(chain.from_iterable(own)).most_common(MOST_COMPARED) if number >= held else []
         compared = ((other, similarity(parts(number), parts(other))) for other, _ in candidates)

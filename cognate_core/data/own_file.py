@@ -20,7 +20,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import BEYOND_LIMIT
 from cognate_core.data.documents import Document, UnusableRow, own_file_document, unused_columns
 from cognate_core.data.row_files import rows_of
-from cognate_core.data.row_files.opening import DataFile, data_files
+from cognate_core.data.row_files.opening import TEXTS, DataFile, data_files
 from cognate_core.data.row_files.rows import NumberedRow, Reading
 from cognate_core.data.sources import SourceDocuments, Tell, usable_documents
 from cognate_core.errors import DataError
@@ -29,6 +29,7 @@ from cognate_core.files import plain_name
 HELDOUT_SHARE = 0.05
 UNUSED_SHOWN = 20  # names of columns
 ROWS_BETWEEN = 2_000  # before the person is told again how far the reading is
+_ADVICE = " If each line or paragraph is a row, say so in the setting Rows of plain text."
 SMALL = 20 * 2**20  # bytes: read before anybody asks how far it is
 
 
@@ -56,20 +57,21 @@ def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
             skipped["the same text appears twice"] += found.rows - found.distinct
         return found
 
-    files = data_files(path)
+    files = data_files(path, reading)
     apart = [file for file in files if len(files) > 1 and file.is_heldout]
     if len(apart) == len(files):
         apart.clear()  # all are called so: then it says nothing
     found = read((file for file in files if file not in apart), config.max_train_samples + config.max_eval_samples)
-    if found.distinct < 2 - bool(apart):
+    kept_apart = read(apart, config.max_eval_samples)
+    if found.distinct < 2 - bool(kept_apart.distinct):
+        few = found.distinct or "no"
         raise DataError(
-            f"{name} has {found.distinct or 'no'} usable {'row' if found.distinct == 1 else 'rows'}"
+            f"{name} has {few} usable {'row' if found.distinct == 1 else 'rows'}"
             f"{' (the others repeat it)' if found.rows > 1 and found.distinct else ''}; at least two are needed: "
-            "one to train on and one to hold out."
+            f"one to train on and one to hold out.{_ADVICE if all(file.kind in TEXTS for file in files) else ''}"
         )
     documents = found.documents()
-    if apart:
-        kept_apart = read(apart, config.max_eval_samples)
+    if kept_apart.distinct:
         heldout, of_heldout, of_train = kept_apart.documents(), kept_apart.distinct, found.distinct
     else:
         of_heldout = min(config.max_eval_samples, max(1, round(found.distinct * HELDOUT_SHARE)))
@@ -80,7 +82,7 @@ def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
     ):
         if rows > limit:
             skipped[f"{BEYOND_LIMIT}{limit:,} {kind} rows"] += rows - limit
-    held_out = f"; held out: {', '.join(file.name for file in apart[:3])}" if apart else ""
+    held_out = f"; held out: {', '.join(file.name for file in apart[:3])}" if kept_apart.distinct else ""
     return SourceDocuments(
         name="Own file",
         asked_for=name,
@@ -89,7 +91,7 @@ def own_file_source(config: TrainingConfig, tell: Tell) -> SourceDocuments:
         heldout=heldout,
         skipped=skipped,
         unused=unused.names,
-        told=reading.told,
+        notes=reading.notes,
     )
 
 
@@ -100,7 +102,7 @@ def columns_of(config: TrainingConfig) -> list[str]:
         DataError: the file cannot be read.
     """
     reading = Reading(config.text_encoding, config.text_rows)
-    for file in data_files(Path(config.dataset_path or "")):
+    for file in data_files(Path(config.dataset_path or ""), reading):
         for _, row in itertools.islice(rows_of(file, reading), 100):
             if not isinstance(row, UnusableRow):
                 return [str(name) for name in row]
@@ -108,7 +110,9 @@ def columns_of(config: TrainingConfig) -> list[str]:
 
 
 class _Selection:
-    """Some of the rows, each text once: those whose digests are smallest, so their order in the file does not matter.
+    """Some of the rows, each text once: those with the smallest digests, so their order in the file does not matter.
+
+    Blanks around a text do not count: of texts that differ in them alone, the first is kept.
 
     Attributes:
         rows: how many there were.
@@ -116,41 +120,33 @@ class _Selection:
 
     def __init__(self, most: int) -> None:
         self.rows, self._most = 0, most
-        self._kept: dict[int, tuple[int, Document]] = {}  # by the digest of the text without blanks around it
-        self._last: list[tuple[int, int]] = []  # a heap of (-place, key): first the row that leaves first
-        self._keys = array("Q")
+        self._kept: dict[int, Document] = {}  # by digest
+        self._last: list[int] = []  # a heap of negative digests: first the row that leaves first
+        self._digests = array("Q")
 
     def add(self, document: Document) -> None:
         self.rows += 1
-        text = document.text
-        place = _digest(text)
-        bare = text.strip()
-        key = place if bare == text else _digest(bare)
-        self._keys.append(key)
-        if key in self._kept:
+        digest = int.from_bytes(hashlib.sha256(document.text.strip().encode()).digest()[:8], "big")
+        self._digests.append(digest)
+        if digest in self._kept:
             return
         if len(self._last) < self._most:
-            heapq.heappush(self._last, (-place, key))
-        elif -place > self._last[0][0]:
-            _, left = heapq.heapreplace(self._last, (-place, key))
-            del self._kept[left]
+            heapq.heappush(self._last, -digest)
+        elif -digest > self._last[0]:
+            del self._kept[-heapq.heapreplace(self._last, -digest)]
         else:
             return
-        self._kept[key] = place, document
+        self._kept[digest] = document
 
     @functools.cached_property
     def distinct(self) -> int:
         """How many different texts there were. (Two of a million share their 64 bits once in 37 million files.)"""
-        keys = np.sort(np.frombuffer(self._keys, np.uint64))
-        return int(np.count_nonzero(keys[1:] != keys[:-1])) + bool(len(keys))
+        digests = np.sort(np.frombuffer(self._digests, np.uint64))
+        return int(np.count_nonzero(digests[1:] != digests[:-1])) + bool(len(digests))
 
     def documents(self) -> list[Document]:
         """Those that were kept, in the order of their digests."""
-        return [document for _, document in sorted(self._kept.values(), key=lambda kept: kept[0])]
-
-
-def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
+        return [self._kept[digest] for digest in sorted(self._kept)]
 
 
 def _told(rows: Iterable[NumberedRow], path: Path, reading: Reading, tell: Tell) -> Iterator[NumberedRow]:

@@ -30,7 +30,7 @@ from cognate_core.data.documents import (
     word_problem_document,
 )
 from cognate_core.data.row_files import read_rows
-from cognate_core.data.row_files.rows import MAX_ROW_BYTES, TOO_LONG, NumberedRow
+from cognate_core.data.row_files.rows import MAX_ROW_BYTES, TOO_LONG, NumberedRow, Reading
 from cognate_core.data.word_problems import word_problems
 from cognate_core.errors import DataError, DatasetUnavailable, HubUnreachable, Interruption
 from cognate_core.files import is_disk_full, sync_folder
@@ -64,7 +64,7 @@ class SourceDocuments:
     heldout: list[Document]
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> rows
     unused: list[str] = field(default_factory=list)  # some columns of a person's own file that are not read
-    told: list[str] = field(default_factory=list)  # sentences on how a person's own file was read
+    notes: list[str] = field(default_factory=list)  # sentences on how its files were read
 
 
 def load_source(
@@ -174,16 +174,17 @@ def _read_splits(
 ) -> SourceDocuments:
     """The documents of both splits: only as many of the first rows as the config asks for."""
     skipped: Counter[str] = Counter()
+    row_format, reading = ROW_FORMATS[dataset.row_format], Reading()
     heldout_documents, train_documents = (
-        list(
-            usable_documents(itertools.islice(read_rows(path), limit), ROW_FORMATS[dataset.row_format], config, skipped)
-        )
+        list(usable_documents(itertools.islice(read_rows(path, reading), limit), row_format, config, skipped))
         for path, limit in ((heldout, config.max_eval_samples), (train, config.max_train_samples))
     )
     for path, documents in ((train, train_documents), (heldout, heldout_documents)):
         if not documents:
             raise DataError(f"{path.name} of {name} has no rows. Put its rows there, or train without {name}.")
-    return SourceDocuments(name, DATASETS[name].id, origin, train_documents, heldout_documents, skipped)
+    return SourceDocuments(
+        name, DATASETS[name].id, origin, train_documents, heldout_documents, skipped, notes=reading.notes
+    )
 
 
 def usable_documents(

@@ -5,6 +5,8 @@ A file's name is only a label, stored in a note beside the file. Only its ending
 
 from __future__ import annotations
 
+import csv
+import functools
 import hashlib
 import io
 import json
@@ -21,7 +23,7 @@ from cognate_core.config import READ_BY, TrainingConfig
 from cognate_core.contracts import BEYOND_LIMIT
 from cognate_core.data.documents import own_file_columns
 from cognate_core.data.own_file import columns_of, own_file_source
-from cognate_core.data.row_files.opening import READABLE, SUFFIXES, suffix_of
+from cognate_core.data.row_files.opening import ARCHIVE, READABLE, SUFFIXES, suffix_of
 from cognate_core.data.row_files.tables import SEPARATORS
 from cognate_core.data.sources import Tell
 from cognate_core.errors import DataError, DiskFull, NotFound, StorageError
@@ -136,9 +138,10 @@ def describe(
     """
     config = TrainingConfig.from_values({**read_by, "dataset_path": str(file.path)})
     changed = {name: value for name in READ_BY if (value := getattr(config, name)) != getattr(_USUAL, name)}
+    rows = file.rows if changed == file.read_by else None
     file = replace(file, read_by=changed)
     try:
-        rows = usable_rows(file, tell)
+        rows = rows or usable_rows(file, tell)
     except DataError:
         if not (ask and columns_are_unknown(file)):
             raise
@@ -158,8 +161,13 @@ def columns_are_unknown(file: Upload) -> bool:
 
 def columns(file: Upload) -> list[str]:
     """The columns of its first row. Raises DataError if it cannot be read."""
-    with _without_path(file.path):
-        return columns_of(TrainingConfig.from_values(file.settings))
+    return list(_columns(file.path, json.dumps(dict(file.read_by))))
+
+
+@functools.lru_cache(maxsize=20)  # a kept file does not change
+def _columns(path: Path, read_by: str) -> list[str]:
+    with _without_path(path):
+        return columns_of(TrainingConfig.from_values({**json.loads(read_by), "dataset_path": str(path)}))
 
 
 def list_uploads(home: Path) -> list[Upload]:
@@ -197,10 +205,16 @@ def usable_rows(file: Upload, tell: Tell = lambda _: None) -> int:
 
 
 def as_one(files: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
-    """Several files as one archive, with a name: the same files always make the same archive."""
+    """Several files as one archive, with a name: the same files always make the same archive.
+
+    Raises:
+        DataError: one of them cannot be read, or is an archive itself.
+    """
     buffer, names = io.BytesIO(), set[str]()
     with zipfile.ZipFile(buffer, "w") as archive:
-        for number, (name, content) in enumerate(sorted(files), start=1):
+        for number, (name, content) in enumerate(sorted((plain_name(name), content) for name, content in files)):
+            if suffix_of(name) in ("", ARCHIVE):
+                raise DataError(f"{name} cannot be added together with others. Add it alone, or leave it out.")
             inside = f"{number}/{name}" if name in names else name
             names.add(inside)
             archive.writestr(zipfile.ZipInfo(inside), content)
@@ -209,13 +223,27 @@ def as_one(files: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
 
 def pasted(text: str) -> tuple[str, bytes]:
     """A pasted text as a file; its name says what it looks like: JSON, a table with columns that are known, or text."""
-    begin, _, more = text.strip().partition("\n")
+    lines = text.strip().removeprefix("\ufeff").split("\n", 2)
     suffix = ".txt"
-    if begin.startswith(("{", "[")):
-        suffix = ".jsonl" if begin.startswith("{") and begin.endswith("}") else ".json"
-    elif more and any(own_file_columns(begin.split(separator)) for separator in SEPARATORS):
-        suffix = ".csv"
+    if _is_json(text):
+        suffix = ".json"
+    elif _is_json(lines[0]):
+        suffix = ".jsonl"
+    elif len(lines) > 1:
+        for separator in SEPARATORS:
+            (head,), (row,) = (list(csv.reader([line], delimiter=separator)) or [[]] for line in lines[:2])
+            if len(head) == len(row) > 1 and own_file_columns(head):
+                suffix = ".csv"
     return f"pasted text{suffix}", text.encode(errors="replace")
+
+
+def _is_json(text: str) -> bool:
+    """Whether a text is a JSON object or a list of such."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) or (isinstance(value, list) and all(isinstance(each, dict) for each in value))
 
 
 @contextmanager

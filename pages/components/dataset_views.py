@@ -66,7 +66,7 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
     if left_out:
         reasons = "".join(f"\n- {count:,}: {shown(why)}" for why, count in left_out[:REASONS_SHOWN])
         st.warning(f"Rows that are left out:{reasons}", icon=":material/filter_alt:")
-    for sentence in source.told:
+    for sentence in source.notes:
         st.info(shown(sentence), icon=":material/translate:")
     if source.unused:
         st.info(f"These columns are not read: {shown(', '.join(source.unused))}.", icon=":material/view_column:")
@@ -251,7 +251,7 @@ def near_duplicates_view(choice: Choice, here: Here, cache: Path) -> None:
         st.metric("Share of the training rows", f"{len(found) / len(source.train):.1%}", width="content")
     st.caption(
         "A row counts if only capitals, punctuation or a few words differ: in the question and in the answer, at least "
-        "80 % of the runs of two or three words are the same. Problems with other numbers do not count."
+        "80 % of the sequences of two or three words are the same. Problems with other numbers do not count."
     )
     if not found:
         st.success("No training row nearly repeats another row.", icon=":material/check_circle:")
@@ -291,6 +291,7 @@ def mixture_view(choice: Choice, here: Here, cache: Path) -> None:
                 overrides[field] = _setting(field)
         overrides["loss_on_answer_only"] = _answers_only()
         overrides["long_rows"] = _one_of("long_rows")
+        overrides["near_duplicates"] = _one_of("near_duplicates")
     config = _config(overrides)
     if config is None:
         return

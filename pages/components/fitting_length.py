@@ -9,7 +9,9 @@ import streamlit as st
 
 from cognate_core.config import TrainingConfig, as_text
 from cognate_core.contracts.records import MANY
+from cognate_core.errors import CognateError
 from pages.components.dataset_cache import lengths_of
+from pages.components.layout import show_refusal
 
 
 def fitting_button(length: int, fields: Sequence[str]) -> None:
@@ -24,8 +26,12 @@ def warn_of_long_rows(config: TrainingConfig, home: Path, form: str) -> None:
     """Warn if many rows of the person's own file are too long for `config`. `form`: begins the keys of its fields."""
     from cognate_core.data.inspection_cache import choice_of_file
 
-    choice = choice_of_file(dict(config), home / "cache")
-    train, *_ = lengths_of(choice, None, config.vocab_size, config.train_seq_len, cut_rows=config.long_rows == "cut")
+    choice, cut_rows = choice_of_file(dict(config), home / "cache"), config.long_rows == "cut"
+    try:
+        train, *_ = lengths_of(choice, None, config.vocab_size, config.train_seq_len, cut_rows=cut_rows)
+    except CognateError as error:
+        show_refusal(error)
+        return
     share = train.left_out / len(train.tokens)
     if share <= MANY:
         return

@@ -6,25 +6,27 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from cognate_core.config import form_fields
-from cognate_core.data.row_files.opening import ARCHIVE, COMPRESSIONS, FORMATS, suffix_of
-from cognate_core.data.uploads import Upload, as_one, columns, describe, keep
+from cognate_core.data.row_files.opening import ARCHIVE, COMPRESSIONS, FORMATS, TEXTS, suffix_of
+from cognate_core.data.uploads import Upload, as_one, describe, keep
+from cognate_core.data.uploads import columns as columns_in
 from cognate_core.errors import CognateError
 from cognate_core.insight.words import size
 from pages.components.layout import show_refusal, shown
 
 MOST_MEGABYTES = 200  # a browser's file is held in memory
 NOT_USED, BY_NAME = "(none)", "By their names"
-TEXTS, ALWAYS_UNICODE = (".txt", ".text", ".md"), (".xlsx", ".parquet")
+ALWAYS_UNICODE = (".xlsx", ".parquet")
+MOST_NAMED = 20  # columns in a sentence
 WAYS = {"Questions and answers": ("question", "answer", "context"), "Texts": ("text",), "Chats": ("messages",)}
 HELP = (
     "Tables (CSV, Excel, Parquet) and JSON with columns question and answer, a chat (messages) or text; plain text; "
-    "also packed (gz, zst, zip). Several files become one. For a file over 200 MB use `cognate files add`."
+    "also compressed (gz, zst, zip). Several files become one. For a file over 200 MB use `cognate files add`."
 )
 
 
@@ -79,16 +81,16 @@ def summary(file: Upload) -> str:
 def reading_form(file: Upload, *, asks: bool, disabled: bool) -> None:
     """How a file is read and what is known of it, to change both. `asks`: nobody knows what its columns are for."""
     try:
-        there = columns(file)
+        there = columns_in(file)
     except CognateError:
         there = []
     with st.expander("How it is read, and its licence", expanded=asks):
         chosen: dict[str, Any] = dict(file.read_by)
         if there and there != ["text"]:
             chosen["dataset_columns"] = _columns(file, there, asks=asks)
-        fields, kind = form_fields(), suffix_of(file.label)
+        fields, kind = form_fields(), suffix_of(file.path.name)
         if kind.startswith(TEXTS) or kind == ARCHIVE:
-            ways = ["auto", "blocks", "paragraphs", "lines"]
+            ways = list(get_args(fields["text_rows"].annotation))
             chosen["text_rows"] = st.selectbox(
                 str(fields["text_rows"].title),
                 ways,
@@ -100,7 +102,7 @@ def reading_form(file: Upload, *, asks: bool, disabled: bool) -> None:
             chosen["text_encoding"] = st.text_input(
                 str(fields["text_encoding"].title),
                 file.read_by.get("text_encoding", ""),
-                placeholder="found out",
+                placeholder="detected",
                 help=fields["text_encoding"].description,
                 key=f"text_encoding-{file.path.name}",
             )
@@ -126,13 +128,16 @@ def _columns(file: Upload, there: Sequence[str], *, asks: bool) -> dict[str, str
     """Fields that say which column is what; {} if the names say it."""
     noted = file.read_by.get("dataset_columns", {})
     if asks:
-        st.info(f"Choose the columns to learn from. Found: {shown(', '.join(there))}.", icon=":material/view_column:")
+        st.info(
+            f"Choose the columns to learn from. Found: {shown(', '.join(there[:MOST_NAMED]))}.",
+            icon=":material/view_column:",
+        )
     ways = [*WAYS] if asks else [BY_NAME, *WAYS]
     noted_way = next((way for way, uses in WAYS.items() if noted.keys() & set(uses)), ways[0])
     way = st.selectbox("Columns", ways, ways.index(noted_way), key=f"way-{file.path.name}")
     if way == BY_NAME:
         return {}
-    found = {}
+    columns = {}
     for number, (use, place) in enumerate(zip(WAYS[way], st.columns(len(WAYS[way])), strict=True)):
         options = [NOT_USED, *there] if use == "context" else [*there]
         likely = 0 if use == "context" else min(number, len(there) - 1)
@@ -145,5 +150,5 @@ def _columns(file: Upload, there: Sequence[str], *, asks: bool) -> dict[str, str
                 key=f"{use}-{file.path.name}",
             )
         if name != NOT_USED:
-            found[use] = name
-    return found
+            columns[use] = name
+    return columns

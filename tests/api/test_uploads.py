@@ -73,7 +73,7 @@ def test_its_owner_says_how_it_is_read(api: TestClient, studio: RunManager) -> N
 @pytest.mark.parametrize(
     ("said", "sentence"),
     [
-        ("seed=3", "Only dataset_columns, text_rows, text_encoding say how a file is read."),
+        ("seed=3", "Only dataset_columns, text_rows, text_encoding can be set for a file."),
         ("text_encoding=klingon", "There is no encoding 'klingon'."),
         ("dataset_columns=question=x", "Choose columns for question and answer"),
         ("text_rows=pages", "Rows of plain text must be"),

@@ -252,7 +252,8 @@ def test_an_own_row_without_known_columns_lists_what_would_do(row: dict[Any, Any
     with pytest.raises(UnusableRow) as caught:
         own_file_document(row, CONFIG)
     message = str(caught.value)
-    assert message.endswith(f"is there (found: {found})")
+    advice = " (choose with the setting Columns to learn from)"
+    assert message.endswith(f"is there; found: {found}{advice if row else ''}")
     for question, answer in OWN_FILE_COLUMNS:
         assert f"{question} + {answer}" in message
 

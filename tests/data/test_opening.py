@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cognate_core.data.documents import UnusableRow
-from cognate_core.data.row_files import read_rows
+from cognate_core.data.row_files import json_rows, read_rows
 from cognate_core.data.row_files.opening import suffix_of
 from cognate_core.data.row_files.rows import Reading
 from cognate_core.errors import DataError
@@ -58,9 +58,9 @@ FORMATS: dict[str, bytes] = {
 }
 
 
-def archive(files: dict[str, bytes]) -> bytes:
+def archive(files: dict[str, bytes], way: int = zipfile.ZIP_DEFLATED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+    with zipfile.ZipFile(buffer, "w", way) as file:
         for name, content in files.items():
             file.writestr(name, content)
     return buffer.getvalue()
@@ -83,7 +83,7 @@ def test_each_format_is_read_packed_and_in_an_archive(tmp_path: Path, kind: str,
     path = write(tmp_path, f"a{kind}{packed}", content)
     reading = Reading()
     assert good(path, reading) == ROWS
-    assert (reading.seen >= len(content), reading.told) == (True, [])
+    assert (reading.seen >= len(content), reading.notes) == (True, [])
     inside = write(tmp_path, "a.zip", archive({f"folder/a{kind}{packed}": content, "folder/picture.png": b"x"}))
     assert good(inside) == ROWS
 
@@ -97,8 +97,42 @@ def test_an_archive_is_read_as_a_folder_is(tmp_path: Path) -> None:
         "set/more.zip": b"PK",
     }
     path = write(tmp_path, "a.zip", archive(files))
-    places = [place for place, _ in read_rows(path)]
+    reading = Reading()
+    places = [place for place, _ in read_rows(path, reading)]
     assert places == ["test.jsonl, line 1", "train.jsonl, line 1"]
+    assert reading.notes == ["Files that are not read: README.md, more.zip."]
+
+
+def test_files_of_one_name_in_an_archive_are_all_read(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as file, pytest.warns(UserWarning, match="Duplicate name"):
+        for text in ("one", "two"):
+            file.writestr("a.csv", f"text\n{text}\n")
+    assert [row["text"] for row in good(tmp_path / "a.zip")] == ["one", "two"]
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_a_file_that_unpacks_to_too_much_is_refused(
+    tmp_path: Path, packed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cognate_core.data.row_files.opening.MOST_UNPACKED", 2**20)
+    path = write(tmp_path, f"a.jsonl{packed}", PACKED[packed](b'{"text": "a"}\n' * 100_000))
+    with pytest.raises(DataError, match=r"^The file unpacks to more than 0 GB\. Choose fewer rows\.$"):
+        list(read_rows(path))
+
+
+def test_a_line_that_is_far_too_long_is_never_whole_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, "a.jsonl", b'{"text": "one"}\n{"text": "' + b"x" * 5_000_000 + b'"}\n{"text": "two"}\n')
+    longest = 0
+
+    def watched(line: str) -> Any:
+        nonlocal longest
+        longest = max(longest, len(line))
+        return json_row(line)
+
+    json_row = json_rows._json_row
+    monkeypatch.setattr(json_rows, "_json_row", watched)
+    assert [row["text"] for row in good(path)] == ["one", "two"]
+    assert 10**6 < longest < 10**6 + 10
 
 
 @pytest.mark.parametrize("packed", PACKED)
@@ -106,7 +140,7 @@ def test_an_archive_is_read_as_a_folder_is(tmp_path: Path) -> None:
 def test_a_damaged_packed_file_gets_a_sentence(tmp_path: Path, packed: str, damage: str) -> None:
     whole = PACKED[packed](bytes(range(256)) * 100 + LINES)
     path = write(tmp_path, f"a.jsonl{packed}", whole[: len(whole) // 2] if damage == "cut" else b"plain words")
-    with pytest.raises(DataError, match=rf"^a\.jsonl\{packed} cannot be unpacked: it is damaged \("):
+    with pytest.raises(DataError, match=rf"^a\.jsonl\{packed} cannot be unpacked \("):
         list(read_rows(path))
 
 
@@ -115,8 +149,20 @@ def test_a_damaged_archive_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"^a\.zip is not a readable archive \("):
         list(read_rows(write(tmp_path, "a.zip", whole[: len(whole) // 2])))
     changed = whole[:60] + bytes(40) + whole[100:]
-    with pytest.raises(DataError, match=r"^a\.jsonl cannot be unpacked: it is damaged \("):
+    with pytest.raises(DataError, match=r"^a\.jsonl cannot be unpacked \("):
         list(read_rows(write(tmp_path, "b.zip", changed)))
+    stored = archive({"a.jsonl": LINES}, zipfile.ZIP_STORED).replace(b"What is 3", b"What is 4", 1)
+    with pytest.raises(DataError, match=r"^a\.jsonl cannot be unpacked \(Bad CRC-32"):
+        list(read_rows(write(tmp_path, "b.zip", stored)))
+    packed = bytearray(archive({"a.jsonl": LINES}, zipfile.ZIP_LZMA))
+    packed[60:100] = bytes(40)
+    with pytest.raises(DataError, match=r"^a\.jsonl cannot be unpacked \("):
+        list(read_rows(write(tmp_path, "b.zip", bytes(packed))))
+    unknown = archive({"a.jsonl": LINES}, zipfile.ZIP_STORED)
+    for place in (8, unknown.index(b"PK\x01\x02") + 10):  # Deflate64, as Windows writes large archives
+        unknown = unknown[:place] + b"\x09\x00" + unknown[place + 2 :]
+    with pytest.raises(DataError, match=r"^a\.jsonl cannot be unpacked \(That compression method is not supported\)"):
+        list(read_rows(write(tmp_path, "b.zip", unknown)))
     with pytest.raises(DataError, match=r"^c\.zip has no \.jsonl, .* file\.$"):
         list(read_rows(write(tmp_path, "c.zip", archive({"picture.png": b"x"}))))
 
@@ -166,10 +212,31 @@ def test_excel_cells_are_read_as_excel_shows_them(tmp_path: Path) -> None:
     assert [place for place, _ in found] == [f"a.xlsx, row {n}" for n in (3, 5, 6)]
     assert [(row["Question"], row["Answer"], row["note"]) for _, row in found if not isinstance(row, UnusableRow)] == [
         ("How many?", "12", ""),
-        ("How much?", "2.5", "True"),
+        ("How much?", "2.5", "TRUE"),
         ("A <b> & ü\nline", "x", ""),
     ]
-    assert reading.told == ["a.xlsx: the sheet 'More' is not read, only 'Mine'."]
+    assert reading.notes == ["a.xlsx: only the sheet 'Mine' is read, not More."]
+
+
+def test_the_sheet_with_known_columns_is_read(tmp_path: Path) -> None:
+    sheets: dict[str, list[list[Cell]]] = {"Cover": [["My rows"]], "Data": [["text"], ["one"], [1e300]]}
+    path = write(tmp_path, "a.xlsx", workbook(sheets))
+    assert good(path) == [{"text": "one"}, {"text": "1e+300"}]
+    with zipfile.ZipFile(io.BytesIO(workbook(sheets))) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    parts["xl/workbook.xml"] = parts["xl/workbook.xml"].replace(b'name="Data"', b'name="Data" state="hidden"')
+    assert good(write(tmp_path, "b.xlsx", archive(parts))) == []
+
+
+def test_a_stray_cell_far_away_does_no_harm(tmp_path: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(workbook({"S": [["text"], ["one"]]}))) as old:
+        parts = {name: old.read(name) for name in old.namelist()}
+    far = b'<row r="5000"><c r="XFD5000" t="inlineStr"><is><t>far</t></is></c></row></sheetData>'
+    parts["xl/worksheets/sheet1.xml"] = parts["xl/worksheets/sheet1.xml"].replace(b"</sheetData>", far)
+    path = write(tmp_path, "a.xlsx", archive(parts))
+    assert good(path) == [{"text": "one"}]
+    (fault,) = (str(row) for _, row in read_rows(path) if isinstance(row, UnusableRow))
+    assert fault.startswith("the row has more cells than there are columns")
 
 
 @pytest.mark.parametrize("content", [b"no workbook", FORMATS[".xlsx"][:500]])

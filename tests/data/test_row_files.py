@@ -270,10 +270,10 @@ def test_text_of_blank_lines_alone_has_no_rows(tmp_path: Path) -> None:
 
 
 def test_a_block_of_text_that_is_not_utf8_is_named_and_the_others_are_read(tmp_path: Path) -> None:
-    bad = "ü".encode("latin-1") * TEXT_BLOCK_CHARACTERS
-    path = write(tmp_path, "a.txt", b"x" * TEXT_BLOCK_CHARACTERS + b"\n\n" + bad + b"\n\nlast")
+    first, bad = "ü" * TEXT_BLOCK_CHARACTERS, b"x" * TEXT_BLOCK_CHARACTERS + b"\xfc"
+    path = write(tmp_path, "a.txt", first.encode() + b"\n\n" + bad + b"\n\nlast")
     assert faults(path) == {"a.txt, line 3": NOT_UTF8}
-    assert good(path) == [{"text": "x" * TEXT_BLOCK_CHARACTERS}, {"text": "last"}]
+    assert good(path) == [{"text": first}, {"text": "last"}]
 
 
 # Files and folders
@@ -290,10 +290,16 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         list(read_rows(tmp_path / "gone.jsonl"))
 
 
-@pytest.mark.parametrize("name", ["a.docx", "a", "a.docx.gz", "a.zip.gz", ".jsonl"])
+@pytest.mark.parametrize("name", ["a.png", "a", "a.docx.gz", "a.zip.gz", ".jsonl"])
 def test_a_wrong_ending_is_refused_with_the_right_ones(tmp_path: Path, name: str) -> None:
     endings = r"\.jsonl, .*, \.csv, .*, \.xlsx, .* or \.zip, or such a name with \.gz or \.zst after it"
     with pytest.raises(DataError, match=rf"its name must end in {endings}\.$"):
+        list(read_rows(write(tmp_path, name, "words")))
+
+
+@pytest.mark.parametrize(("name", "other"), [("a.xls", ".xlsx"), ("A.DOCX", ".txt"), ("a.pdf", ".txt")])
+def test_what_other_programs_write_is_refused_with_a_way_out(tmp_path: Path, name: str, other: str) -> None:
+    with pytest.raises(DataError, match=rf"^{name} cannot be read: save it as \{other}, and choose that\.$"):
         list(read_rows(write(tmp_path, name, "words")))
 
 

@@ -25,8 +25,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from cognate_core.config import TrainingConfig
-from cognate_core.data.documents import OWN_FILE_COLUMNS
+from cognate_core.data.documents import CHAT_COLUMNS, OWN_FILE_COLUMNS
 from cognate_core.data.prepared import PreparedData
+from cognate_core.data.row_files.rows import NOT_UTF8
 from cognate_core.errors import DataError
 from tests.data.loader.prepared import SMALL, prepare, texts_in
 from tests.faults.times import Tally
@@ -328,13 +329,14 @@ WRITERS: dict[str, Callable[[list[Cells]], bytes]] = {
     "csv": as_csv,
     "parquet": as_parquet,
 }
-PAIRS = ", ".join(f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)
+KNOWN = ", ".join(["text", *CHAT_COLUMNS, *(f"{question} + {answer}" for question, answer in OWN_FILE_COLUMNS)])
 ROW_FAULTS: dict[str, tuple[Cells, dict[str, str]]] = {  # the row, and the reason by kind of file
     "missing column": (
         {"question": b"Why?"},
         {
             "jsonl": "the column 'answer' is missing",
-            "own jsonl": f"none of the columns text, {PAIRS} is there; found: question (choose with the setting Columns to learn from)",
+            "own jsonl": f"none of the columns {KNOWN} is there; found: question (choose with the setting "
+            "Columns to learn from)",
             "csv": "the column 'answer' holds no text",
         },
     ),
@@ -347,8 +349,8 @@ ROW_FAULTS: dict[str, tuple[Cells, dict[str, str]]] = {  # the row, and the reas
         },
     ),
     "bad UTF-8": (
-        {"question": b"Why?", "answer": "Grüße".encode("latin-1")},
-        dict.fromkeys(WRITERS, "the row is not UTF-8 text (save the file as UTF-8)"),
+        {"question": b"Why?", "answer": "süße Grüße".encode() + b"\xff"},
+        dict.fromkeys(WRITERS, NOT_UTF8),
     ),
     "10 MB row": (
         {"question": b"Why?", "answer": b"because of this\n" * 625_000},
@@ -417,16 +419,15 @@ def test_one_damaged_part_of_a_long_text_is_skipped_and_more_are_named(
     def text(*damaged: int) -> bytes:
         paragraphs = [b"Text %d. " % number * 300 for number in range(GOOD)]
         for number in damaged:
-            paragraphs[number] = "Grüße".encode("latin-1") + paragraphs[number]
+            paragraphs[number] = "süße Grüße".encode() + b"\xff" + paragraphs[number]
         return b"\n\n".join(paragraphs)
 
-    damaged = "the row is not UTF-8 text (save the file as UTF-8)"
     one, two = (
         placed(tmp_path / str(len(those)), "own file", "txt", text(*those), monkeypatch) for those in ((3,), (3, 9))
     )
     (source,) = prepare(one, tmp_path / "cache").report.sources
-    assert source.skipped == {damaged: 1} and source.train_rows + source.heldout_rows > 90
-    with pytest.raises(DataError, match=rf"2 of \d+ rows cannot be used; .*mine\.txt, line \d+: {re.escape(damaged)}"):
+    assert source.skipped == {NOT_UTF8: 1} and source.train_rows + source.heldout_rows > 90
+    with pytest.raises(DataError, match=rf"2 of \d+ rows cannot be used; .*mine\.txt, line \d+: {re.escape(NOT_UTF8)}"):
         prepare(two, tmp_path / "cache")
 
 

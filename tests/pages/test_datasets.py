@@ -468,6 +468,14 @@ def test_the_owner_says_which_columns_are_learned(studio: RunManager) -> None:
     assert run.config.dataset_columns == {"question": "frage", "answer": "antwort"}
 
 
+@pytest.mark.parametrize("other", [("more.zip", b"PK"), ("picture.png", b"x")])
+def test_what_cannot_be_read_together_is_not_lost_in_silence(studio: RunManager, other: tuple[str, bytes]) -> None:
+    page = open_page("datasets", dataset=OWN)
+    page.file_uploader[0].upload("train.jsonl", ROWS).upload(*other).run()
+    assert f"{other[0]} cannot be added together with others" in plain(page)
+    assert list_uploads(studio.home) == []
+
+
 def test_what_cannot_be_read_so_changes_nothing(studio: RunManager) -> None:
     page = upload()
     (before,) = list_uploads(studio.home)
@@ -492,6 +500,10 @@ def test_several_files_are_one(studio: RunManager) -> None:
         ('{"text": "a"}\n{"text": "b"}\n{"text": "c"}', "pasted text.jsonl", 3),
         ('[{"text": "a"},\n{"text": "b"}]', "pasted text.json", 2),
         ("\n".join(f"Anna {n}" for n in range(30)), "pasted text.txt", 30),
+        ('\ufeff"question","answer"\n"1+1?","2"\n"1+2?","3"', "pasted text.csv", 2),
+        ('{"data": [{"text": "a"}, {"text": "b"}]}', "pasted text.json", 2),
+        ("Text\n" + "\n".join(f"Anna {n}" for n in range(30)), "pasted text.txt", 31),
+        ("[INTRO]\n" + "\n".join(f"Anna {n}" for n in range(30)), "pasted text.txt", 31),
     ],
 )
 def test_a_pasted_text_is_read_as_what_it_looks_like(studio: RunManager, text: str, label: str, rows: int) -> None:

@@ -338,3 +338,11 @@ def test_a_rehearsal_that_failed_gets_its_sentence(studio: RunManager, monkeypat
     page = open_page("new_run")
     next(button for button in page.button if "How long" in button.label).click().run()
     assert "Too large" in texts(page)
+
+
+def test_a_file_that_settings_cannot_read_gets_a_sentence(idle_studio: RunManager) -> None:
+    rows = b"".join(b'{"question": "What is %d + 1?", "answer": "%d"}\n' % (n, n + 1) for n in range(40))
+    file = uploads.keep("mine.jsonl", [rows], idle_studio.home)
+    page = open_page("new_run", upload=file.path.name, **{"solve.dataset_columns": "text=Nope"})
+    assert not page.exception
+    assert "the column 'Nope' is missing" in texts(page).replace("\\", "")

@@ -61,7 +61,7 @@ class Rows(Items[DatasetRow]):
     heldout_rows: int
     skipped: dict[str, int] = Field(description="Rows that are left out, by reason.")
     unused_columns: list[str] = Field(description="Columns of your own file that are not read.")
-    told: list[str] = Field(description="How your own file was understood, such as its encoding.")
+    notes: list[str] = Field(description="How your own file was understood, such as its encoding.")
 
 
 class LengthsQuery(Input):
@@ -241,7 +241,7 @@ def rows(name: Name, query: Annotated[RowsQuery, Query()], manager: GetManager) 
         heldout_rows=len(source.heldout),
         skipped=dict(source.skipped),
         unused_columns=source.unused,
-        told=source.told,
+        notes=source.notes,
     )
 
 
@@ -317,13 +317,12 @@ def mixture(body: MixtureRequest, manager: GetManager) -> MixtureResponse:
     Each dataset contributes the rows that /v1/datasets/{name}/rows lists.
     """
     own = body.settings.get("dataset_path")
-    choice = None if own is None else _choice(manager, str(own))
-    if choice is not None and choice.path is None:
-        raise NotFound("dataset_path must be a file's name from /v1/files.")
-    config = _config({**body.settings, "dataset_path": None if choice is None else choice.path})
+    config = _config({**body.settings, "dataset_path": None})
     if config.task != "text":
         raise ConfigError({"task": "Only text tasks mix datasets."})
-    choices = [choice] if choice is not None else [_choice(manager, name) for name in config.dataset_sources]
+    choices = (
+        [_choice(manager, name) for name in config.dataset_sources] if own is None else [_own(manager, own, config)]
+    )
     with working.taken():
         from cognate_core.data.inspection_cache import MOST_SEQUENCES, mixture_of
         from cognate_core.data.mixture import sample_batch, shares
@@ -371,6 +370,19 @@ def _choice(manager: RunManager, name: str) -> Choice:
         return choice_of_file(find_upload(manager.home, name).settings, cache)
     except NotFound as error:
         raise NotFound(_UNKNOWN) from error
+
+
+def _own(manager: RunManager, name: object, config: TrainingConfig) -> Choice:
+    """An uploaded file, read as `config` says. Raises NotFound."""
+    from cognate_core.data.inspection_cache import choice_of_file
+    from cognate_core.data.uploads import find_upload
+
+    try:
+        file = find_upload(manager.home, str(name))
+    except NotFound as error:
+        message = "dataset_path must be a file's name from /v1/files." if name in DATASETS else _UNKNOWN
+        raise NotFound(message) from error
+    return choice_of_file(dict(file.read_by_run(config)), manager.home / "cache")
 
 
 def _config(settings: dict[str, Any]) -> TrainingConfig:

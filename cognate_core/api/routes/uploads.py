@@ -72,7 +72,7 @@ def keep(
 
     settings = dict(pair.partition("=")[::2] for pair in read_by)
     if unknown := settings.keys() - set(READ_BY):
-        raise ConfigError({name: f"Only {', '.join(READ_BY)} say how a file is read." for name in unknown})
+        raise ConfigError({name: f"Only {', '.join(READ_BY)} can be set for a file." for name in unknown})
     with _coming.taken():
         return _file(keep(name, _pieces(request), manager.home, read_by=settings or None, licence=licence))
 

@@ -24,7 +24,10 @@ READ_BY = ("dataset_columns", "text_rows", "text_encoding")
 
 def _encoding(name: str) -> str:
     "".encode(name)  # refuses codecs that are no encoding of text
-    return codecs.lookup(name).name
+    found = codecs.lookup(name).name
+    if found in ("idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined"):
+        raise LookupError(name)
+    return found
 
 
 def _pairs(text: str, looks: str) -> list[tuple[str, str]]:
@@ -49,7 +52,8 @@ class DataSettings(Settings):
     dataset_path: str | None = _setting(
         None,
         title="Own file",
-        help="A JSON, CSV, Parquet or text file, or a dataset's folder, used instead of the datasets.",
+        help="A table (CSV, Excel, Parquet), JSON or text file, compressed or not, an archive, or a dataset's folder. "
+        "It is used instead of the datasets.",
         example="my_texts.jsonl",
         sweepable=False,
         personal=True,
@@ -71,7 +75,7 @@ class DataSettings(Settings):
     text_encoding: str | None = _setting(
         None,
         title="Text encoding",
-        help="How your own file stores letters, such as utf-8 or cp1252. Empty: found out.",
+        help="How your own file stores letters, such as utf-8 or cp1252. Empty: detected.",
         example="cp1252",
         sweepable=False,
     )
@@ -172,7 +176,7 @@ class DataSettings(Settings):
         if not isinstance(value, str):
             return value
         if value.startswith("{"):  # names with commas
-            return _ANY.validate_json(value)
+            return {use.lower(): name for use, name in _ANY.validate_json(value).items()}
         return {use.lower(): name for use, name in _pairs(value, "Columns look like question=Frage, answer=Antwort")}
 
     @field_validator("dataset_columns")
@@ -180,6 +184,8 @@ class DataSettings(Settings):
     def _whole_rows(cls, columns: dict[str, str]) -> dict[str, str]:
         if columns and columns.keys() not in WAYS:
             raise ValueError("Choose columns for question and answer (and context), or for text, or for messages.")
+        if len({name.strip().lower() for name in columns.values()}) < len(columns):
+            raise ValueError("Choose a different column for each use.")
         return columns
 
     @field_validator("dataset_path")
@@ -196,5 +202,5 @@ class DataSettings(Settings):
     def _known_encoding(cls, name: str | None) -> str | None:
         try:
             return _encoding(name) if name else None
-        except (LookupError, UnicodeError) as error:
+        except (LookupError, ValueError) as error:
             raise ValueError(f"There is no encoding {name!r}. Examples: utf-8, utf-16, cp1252, shift_jis.") from error

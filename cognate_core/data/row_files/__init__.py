@@ -7,6 +7,8 @@ read in pieces.
 
 from __future__ import annotations
 
+import lzma
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,8 +37,9 @@ def read_rows(path: Path, reading: Reading | None = None) -> Iterator[NumberedRo
     Raises:
         DataError: there is no such file, or it cannot be read.
     """
-    for file in data_files(path):
-        yield from rows_of(file, reading or Reading())
+    reading = reading or Reading()
+    for file in data_files(path, reading):
+        yield from rows_of(file, reading)
 
 
 def rows_of(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
@@ -44,9 +47,13 @@ def rows_of(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     try:
         yield from _READERS.get(file.kind, read_text)(file, reading)
     except UnicodeError as error:
-        encoding = getattr(error, "encoding", "").upper().removesuffix("-LE").removesuffix("-BE")
+        encoding = (
+            (getattr(error, "encoding", "") or reading.encoding or "").upper().removesuffix("-LE").removesuffix("-BE")
+        )
         raise DataError(f"{file.name} is damaged: it is not complete {encoding} text.") from error
-    except (EOFError, zlib.error, OSError) as error:
+    except (EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno:
             raise
-        raise DataError(f"{file.name} cannot be unpacked: it is damaged ({error}).") from error
+        raise DataError(
+            f"{file.name} cannot be unpacked ({error}). Unpack it yourself, and choose the result."
+        ) from error

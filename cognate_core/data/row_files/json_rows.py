@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, TextIO
 
 from cognate_core.data.documents import Row, UnusableRow, own_file_columns
-from cognate_core.data.row_files.opening import DataFile, open_text
+from cognate_core.data.row_files.opening import DataFile, lines_of, open_text
 from cognate_core.data.row_files.rows import (
     MAX_ROW_BYTES,
     NOT_UTF8,
@@ -30,8 +30,8 @@ def read_json(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     if _is_one_value(file, reading):
         yield from _value_rows(file, reading)
         return
-    with open_text(file, reading) as lines:
-        for number, line in enumerate(lines, start=1):
+    with open_text(file, reading) as text:
+        for number, line in enumerate(lines_of(text, MAX_ROW_BYTES + 1), start=1):
             if not line.isspace():
                 yield f"{file.name}, line {number}", _json_row(line)
 
@@ -41,8 +41,8 @@ def _is_one_value(file: DataFile, reading: Reading) -> bool:
 
     It begins with a list of objects, or is a .json file with an object over several lines or on its only line.
     """
-    with open_text(file, Reading(reading.encoding)) as lines:
-        begin = (line.strip() for line in lines if line.strip())
+    with open_text(file, Reading(reading.encoding)) as text:
+        begin = (line.strip() for line in lines_of(text, MAX_ROW_BYTES + 1) if line.strip())
         first, second = next(begin, ""), next(begin, "")
     if first.startswith("["):
         return first[1:].lstrip()[:1] in ("", "{", "]")
@@ -62,6 +62,11 @@ def _value_rows(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
             if not is_utf8(text.text):
                 raise DataError(f"{file.name} {SAVE_AS_UTF8}") from error
             raise DataError(f"{file.name}, line {error.line} is not valid JSON ({error}). Repair the file.") from error
+        except _TooLong as error:
+            raise DataError(
+                f"{file.name}: a value is longer than {LONGEST_VALUE >> 20} MB, or never ends. Save each row on a line "
+                "of its own (JSON Lines)."
+            ) from error
         except (ValueError, RecursionError) as error:
             why = "it is nested too deeply" if isinstance(error, RecursionError) else "a number has too many digits"
             raise DataError(f"{file.name} is not valid JSON ({why}). Repair the file.") from error
@@ -73,6 +78,10 @@ class _Broken(Exception):
     def __init__(self, why: str, line: int) -> None:
         super().__init__(why)
         self.line = line
+
+
+class _TooLong(Exception):
+    """A value is longer than LONGEST_VALUE, or never ends."""
 
 
 class _Text:
@@ -106,7 +115,9 @@ class _Text:
                 value, end = _decode(self.text, self.at)
             except json.JSONDecodeError as error:
                 broken = _Broken(error.msg, self.lines_before + error.lineno)
-                if len(self.text) - self.at > LONGEST_VALUE or not self.more():
+                if len(self.text) - self.at > LONGEST_VALUE:
+                    raise _TooLong from error
+                if not self.more():
                     raise broken from error
                 continue
             if end == len(self.text) and self.more():

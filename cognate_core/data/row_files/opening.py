@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
 import io
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PurePosixPath
 from typing import IO, Any, BinaryIO, TextIO
 
-import charset_normalizer
 import pyarrow
 
+from cognate_core.data.row_files.encodings import legacy_encoding, unicode_encoding
 from cognate_core.data.row_files.rows import Reading
 from cognate_core.errors import DataError
 from cognate_core.files import plain_name
 
-FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xlsx", ".parquet", ".txt", ".text", ".md")
+TEXTS = (".txt", ".text", ".md")
+FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".xlsx", ".parquet", *TEXTS)
 COMPRESSIONS = (".gz", ".zst")
 ARCHIVE = ".zip"
 SUFFIXES = (*FORMATS, *(kind + packed for kind in FORMATS for packed in COMPRESSIONS), ARCHIVE)
 READABLE = f"{', '.join(FORMATS)} or {ARCHIVE}, or such a name with {' or '.join(COMPRESSIONS)} after it"
 MOST_UNPACKED = 20 * 2**30  # bytes: a small archive may hold any number of them
 BUFFER = 2**20
-SNIFFED = 16 * 2**20  # bytes: no encoding is looked for further in
+NAMED = 3  # files in a sentence
+SAVE_AS = {
+    ".xls": ".xlsx",
+    ".xlsm": ".xlsx",
+    ".ods": ".xlsx",
+    ".docx": ".txt",
+    ".doc": ".txt",
+    ".odt": ".txt",
+    ".pdf": ".txt",
+}
 
 _HELDOUT, _TRAIN = (
     re.compile(rf"(?:^|[^a-z])(?:{words})(?:[^a-z]|$)")
@@ -62,7 +71,7 @@ def suffix_of(name: str) -> str:
     return ends if ends in SUFFIXES else PurePath(ends).suffix if PurePath(ends).suffix in SUFFIXES else ""
 
 
-def data_files(path: Path) -> list[DataFile]:
+def data_files(path: Path, reading: Reading) -> list[DataFile]:
     """The files at `path` that can hold rows: itself, or those in a folder or archive that are not about the data.
 
     Raises:
@@ -70,19 +79,21 @@ def data_files(path: Path) -> list[DataFile]:
     """
     name = plain_name(path.name)
     if path.is_dir():
-        below = [(file.relative_to(path), _on_disk(file)) for file in path.rglob("*") if file.is_file()]
-        return _those_with_rows(below, f"The folder {path}")
+        below = [(file.relative_to(path), _on_disk(file)) for file in sorted(path.rglob("*")) if _holds_something(file)]
+        return _those_with_rows(below, f"The folder {path}", reading)
     if not path.is_file():
         raise DataError(f"There is no file {path}. Check its name, or choose another.")
     if not suffix_of(path.name):
-        raise DataError(f"{name} cannot be read: its name must end in {READABLE}.")
+        other = SAVE_AS.get(path.suffix.lower())
+        advice = f"save it as {other}, and choose that" if other else f"its name must end in {READABLE}"
+        raise DataError(f"{name} cannot be read: {advice}.")
     if path.stat().st_size == 0:
         raise DataError(f"{name} is empty. Choose a file with at least two rows.")
     if suffix_of(path.name) != ARCHIVE:
         return [_data_file(PurePath(path.name), _on_disk(path))]
     try:
         with zipfile.ZipFile(path) as archive:
-            members = [each for each in archive.infolist() if not each.is_dir()]
+            members = [each for each in archive.infolist() if each.file_size]
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise DataError(f"{name} is not a readable archive ({error}).") from error
     if any(each.flag_bits & 1 for each in members):
@@ -90,19 +101,27 @@ def data_files(path: Path) -> list[DataFile]:
     if sum(each.file_size for each in members) > MOST_UNPACKED:
         raise DataError(f"{name} holds more than {MOST_UNPACKED >> 30} GB. Unpack it, and choose some of its files.")
     inside = [(PurePosixPath(each.filename), _in_archive(path, each)) for each in members]
-    return _those_with_rows([each for each in inside if "__MACOSX" not in each[0].parts], name)
+    return _those_with_rows([each for each in inside if "__MACOSX" not in each[0].parts], name, reading)
 
 
-def _those_with_rows(files: Sequence[tuple[PurePath, Callable[[Reading], BinaryIO]]], where: str) -> list[DataFile]:
-    found = sorted(
-        (inside, opened)
-        for inside, opened in files
-        if suffix_of(inside.name) not in ("", ARCHIVE) and not any(part.startswith(".") for part in inside.parts)
-    )
-    found = [each for each in found if not _ABOUT_DATA.fullmatch(each[0].name.lower())] or found
+def _holds_something(file: Path) -> bool:
+    return file.is_file() and file.stat().st_size > 0
+
+
+def _those_with_rows(
+    files: Sequence[tuple[PurePath, Callable[[Reading], BinaryIO]]], where: str, reading: Reading
+) -> list[DataFile]:
+    """Those that can hold rows, by name. The others are noted."""
+    seen = [each for each in files if not any(part.startswith(".") for part in each[0].parts)]
+    readable = [each for each in seen if suffix_of(each[0].name) not in ("", ARCHIVE)]
+    found = [each for each in readable if not _ABOUT_DATA.fullmatch(each[0].name.lower())] or readable
     if not found:
         raise DataError(f"{where} has no {', '.join(FORMATS)} file.")
-    return [_data_file(*each) for each in found]
+    left = [plain_name(inside.name) for inside, opened in seen if not any(opened is other for _, other in found)]
+    if left:
+        more = f" and {len(left) - NAMED:,} more" if len(left) > NAMED else ""
+        reading.note(f"Files that are not read: {', '.join(left[:NAMED])}{more}.")
+    return [_data_file(*each) for each in sorted(found, key=lambda each: each[0])]
 
 
 def _data_file(inside: PurePath, opened: Callable[[Reading], BinaryIO]) -> DataFile:
@@ -148,13 +167,34 @@ class _Watched(io.FileIO):
         return count
 
 
+class _Limited(io.RawIOBase):
+    """A stream that is refused once it has given MOST_UNPACKED bytes: a small file may unpack to any number."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream, self._given = stream, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        count = int(self._stream.readinto(buffer) or 0)
+        self._given += count
+        if self._given > MOST_UNPACKED:
+            raise DataError(f"The file unpacks to more than {MOST_UNPACKED >> 30} GB. Choose fewer rows.")
+        return count
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
 class _Unpacked(io.BufferedReader):
     """A stream and the file `under` it, which is closed with it."""
 
     def __init__(self, stream: Callable[[], Any], under: IO[bytes] | zipfile.ZipFile) -> None:
         self._under = under
         try:
-            super().__init__(stream(), BUFFER)
+            super().__init__(_Limited(stream()), BUFFER)
         except BaseException:
             under.close()
             raise
@@ -166,47 +206,27 @@ class _Unpacked(io.BufferedReader):
 
 # Text
 
-_LIKELY = ["cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "koi8_r", "cp932", "euc_jp", "gb18030", "big5", "euc_kr"]
-"""Encodings of earlier times that are looked for. More would be mistaken for one another."""
-
 
 def open_text(file: DataFile, reading: Reading, newline: str | None = "") -> TextIO:
-    """The file as text. What is no letter of UTF-8 or UTF-16 stays in it, as characters that `is_utf8` finds."""
-    encoding = reading.encoding or _encoding_of(file, reading)
-    kept = {"utf-8": "surrogateescape", "utf-16": "surrogatepass", "utf-32": "surrogatepass"}
-    errors = kept.get(re.sub("-(sig|le|be)$", "", encoding), "strict")
-    return io.TextIOWrapper(file.open(reading), encoding, errors, newline)
-
-
-def _encoding_of(file: DataFile, reading: Reading) -> str:
-    """UTF-8, UTF-16 or UTF-32 by its first bytes, by zeros in every second place, or what its bytes look like."""
+    """The file as text, without a byte order mark. Bytes that are no letters stay in it, for `is_utf8` to find."""
     with file.open(Reading()) as opened:
         begin = opened.read(4096)
-        if begin.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-            return "utf-32"
-        if begin.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            return "utf-16"
-        even, odd = begin[::2].count(0), begin[1::2].count(0)
-        if max(even, odd) > len(begin) / 4 and min(even, odd) < len(begin) / 40:
-            return "utf-16-le" if odd > even else "utf-16-be"
-        begin += opened.read(SNIFFED)
-    if len(begin) > SNIFFED:
-        begin = begin[: begin.rfind(b"\n") + 1] or begin  # no letter is cut
-    earlier = _earlier_encoding(begin)
-    if earlier is None:
-        return "utf-8-sig"
-    reading.tell(f"{file.name} is not UTF-8: it is read as {earlier}.")
-    return earlier
+    encoding = unicode_encoding(begin)
+    if reading.encoding and (encoding is None or not reading.encoding.startswith("utf")):
+        encoding = reading.encoding
+    if encoding is None:
+        with file.open(Reading()) as opened:
+            encoding = legacy_encoding(opened)
+        if encoding:
+            reading.note(f"{file.name} is not UTF-8: it is read as {encoding}.")
+    unicode = encoding and re.match("utf-(16|32)", encoding)
+    errors = "surrogatepass" if unicode else "surrogateescape"
+    return io.TextIOWrapper(file.open(reading), encoding or "utf-8", errors, newline)
 
 
-def _earlier_encoding(content: bytes) -> str | None:
-    """What a text that is not UTF-8 is written in; None if it is, if only some of it is damaged, or if nobody knows."""
-    if content.isascii():
-        return None
-    letters = "".join(re.findall(r"[^\x00-\x7f]+", content.decode(errors="surrogateescape")))
-    undecoded = len(re.findall("[\udc80-\udcff]", letters))
-    if undecoded <= len(letters) - undecoded:
-        return None
-    lines = b"\n".join(line for line in content.splitlines() if not line.isascii())[:100_000]
-    match = charset_normalizer.from_bytes(lines, cp_isolation=_LIKELY).best()
-    return match.encoding if match else None
+def lines_of(text: TextIO, most: int) -> Iterator[str]:
+    """The lines; of one with more than `most` characters only the first."""
+    while line := text.readline(most):
+        yield line
+        while len(line) == most and not line.endswith(("\n", "\r")):
+            line = text.readline(most)

@@ -13,7 +13,7 @@ TEXT_BLOCK_CHARACTERS = 1500  # plain text is cut between paragraphs into blocks
 TEXT_BLOCKS = 120  # a long text is cut into about this many: one damaged block seldom spoils the file;
 LONGEST_TEXT_BLOCK = 100_000  # longer only if one paragraph is: rows have a limit, too
 PIECE = 2**24  # characters read at a time: more than LONGEST_TEXT_BLOCK * TEXT_BLOCKS
-LIST_LINES, LIST_WORDS = 20, 5  # a text of so many lines with at most so many words is a list, such as one of names
+LIST_LINES, LIST_WORDS = 20, 3  # a text of so many lines with at most so many words is a list, such as one of names
 
 _CUTS = {"paragraphs": "\n\n", "lines": "\n"}
 
@@ -35,10 +35,11 @@ def read_text(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
 
 
 def _is_list(text: str) -> bool:
-    """Whether a text has many lines, none of them blank and nearly all short."""
+    """Whether a text has many lines, nearly all short and hardly any blank; none is indented, as in a program."""
     lines = text.strip().split("\n")
-    short = sum(len(line.split(maxsplit=LIST_WORDS)) <= LIST_WORDS for line in lines)
-    return len(lines) >= LIST_LINES and "\n\n" not in text.strip() and short >= 0.95 * len(lines)
+    short = sum(0 < len(line.split(maxsplit=LIST_WORDS)) <= LIST_WORDS for line in lines)
+    indented = any(line.startswith((" ", "\t")) for line in lines)
+    return len(lines) >= LIST_LINES and short >= 0.95 * len(lines) and not indented
 
 
 def _each(name: str, pieces: Iterator[str], separator: str) -> Iterator[NumberedRow]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from cognate_core.data.documents import Row, UnusableRow
 
 MAX_ROW_BYTES = 1_000_000
+MOST_NOTES = 20
 TOO_LONG = f"the row is longer than {MAX_ROW_BYTES // 1_000_000} MB"
-NOT_UTF8 = "the row is not UTF-8 text (save the file as UTF-8)"
+NOT_UTF8 = "the row is not UTF-8 text (save the file as UTF-8, or set its text encoding)"
 SAVE_AS_UTF8 = "is not UTF-8 text. Save the file as UTF-8 and try again."
 
 NumberedRow = tuple[str, Row | UnusableRow]
@@ -20,21 +21,21 @@ class Reading:
     """How to read files, and what is learned about them on the way.
 
     Attributes:
-        encoding: of text files; None: found out.
+        encoding: of text files; None: detected.
         text_rows: what a row of a plain text is: a value of the setting of that name.
-        told: sentences for the owner, such as how a file was understood.
+        notes: sentences for the owner, such as how a file was understood; at most MOST_NOTES.
         seen: bytes of files read so far, as they lie on the disk.
     """
 
     encoding: str | None = None
     text_rows: str = "auto"
-    told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     seen: int = 0
 
-    def tell(self, sentence: str) -> None:
-        """Note a sentence once."""
-        if sentence not in self.told:
-            self.told.append(sentence)
+    def note(self, sentence: str) -> None:
+        """Keep a sentence for the owner, once."""
+        if sentence not in self.notes and len(self.notes) < MOST_NOTES:
+            self.notes.append(sentence)
 
 
 def line_of(name: str, number: int) -> str:

@@ -7,15 +7,16 @@ import io
 import itertools
 import re
 from collections import deque
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from typing import Any, BinaryIO
 
+import openpyxl
 import pyarrow
 import pyarrow.parquet
-import python_calamine
 
-from cognate_core.data.documents import Row, UnusableRow
-from cognate_core.data.row_files.opening import DataFile, open_text
+from cognate_core.data.documents import Row, UnusableRow, own_file_columns
+from cognate_core.data.row_files.opening import DataFile, lines_of, open_text
 from cognate_core.data.row_files.rows import (
     MAX_ROW_BYTES,
     NOT_UTF8,
@@ -29,6 +30,7 @@ from cognate_core.errors import DataError
 
 csv.field_size_limit(20 * MAX_ROW_BYTES)  # reads a row that is far too long to its end, where the next begins
 SEPARATORS = ",;\t|"
+MOST_WHOLE = 500 * 2**20  # bytes of a compressed table, which is unpacked in memory
 
 CANNOT_HOLD = (ValueError, OverflowError, LookupError, ImportError, pyarrow.ArrowException)
 """What reading a value of a Parquet file may raise: bytes that are no UTF-8, dates too far away, unknown time zones."""
@@ -43,7 +45,7 @@ def read_csv(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     dialect, skipped = _dialect(file, reading)
     with open_text(file, reading) as opened:
         deque(itertools.islice(opened, skipped), maxlen=0)
-        reader = csv.reader(opened, strict=True, **dialect)
+        reader = csv.reader(lines_of(opened, 21 * MAX_ROW_BYTES), strict=True, **dialect)
         columns: list[str] = []
         while True:
             begin = reader.line_num + skipped + 1
@@ -69,37 +71,61 @@ def read_csv(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
 
 
 def read_excel(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
-    """Rows of the first sheet that has any; its first row names the columns.
+    """Rows of one sheet: the first with columns that are known, else the first that has any.
 
     Raises:
         DataError: it is no Excel file, is locked, or the columns' names cannot be used.
     """
     try:
-        with file.open(reading) as opened, python_calamine.CalamineWorkbook.from_filelike(opened) as book:
-            sheets = [(name, book.get_sheet_by_name(name)) for name in book.sheet_names]
-            filled = [(name, sheet) for name, sheet in sheets if sheet.height]
-            for name, _ in filled[1:]:
-                reading.tell(f"{file.name}: the sheet {name!r} is not read, only {filled[0][0]!r}.")
-            columns: list[str] = []
-            for _, sheet in filled[:1]:
-                first = sheet.start[0] + 1 if sheet.start else 1
-                for number, values in enumerate(sheet.to_python(), start=first):
-                    cells = [_excel_text(value) for value in values]
-                    if any(map(str.strip, cells)):
-                        place = f"{file.name}, row {number}"
-                        if columns:
-                            yield place, _row(columns, cells, "")
-                        else:
-                            columns = _column_names(cells, place)
-    except python_calamine.PasswordError as error:
-        raise DataError(f"{file.name} is locked with a password. Save it without one.") from error
-    except (python_calamine.CalamineError, OSError) as error:
-        raise DataError(f"{file.name} is not a readable Excel file ({error}).") from error
+        with (
+            file.open(reading) as opened,
+            closing(openpyxl.load_workbook(_seekable(file, opened), True, data_only=True)) as book,
+        ):
+            heads = {sheet.title: head for sheet in book if sheet.sheet_state == "visible" and (head := _head(sheet))}
+            chosen = next(
+                (name for name, (_, cells) in heads.items() if own_file_columns(cells)), next(iter(heads), None)
+            )
+            if chosen is None:
+                return
+            if others := [name for name in heads if name != chosen]:
+                reading.note(f"{file.name}: only the sheet {chosen!r} is read, not {', '.join(others)[:200]}.")
+            first, names = heads[chosen]
+            columns = _column_names(names, f"{file.name}, row {first}")
+            for number, row in enumerate(book[chosen].iter_rows(min_row=first + 1), start=first + 1):
+                cells = [_excel_text(cell) for cell in row]
+                if any(map(str.strip, cells)):
+                    blank = [""] * (len(columns) - len(cells))
+                    yield f"{file.name}, row {number}", _row(columns, cells + blank, "")
+    except DataError:
+        raise
+    except Exception as error:  # openpyxl raises many unrelated kinds for damaged files
+        raise DataError(
+            f"{file.name} is not a readable Excel file ({error}). Save it as .xlsx without a password."
+        ) from error
 
 
-def _excel_text(value: object) -> str:
-    """A cell as Excel shows it: whole numbers without a point."""
-    return str(int(value) if isinstance(value, float) and value.is_integer() else value)
+def _head(sheet: Any) -> tuple[int, list[str]] | None:
+    """The number and cells of the first row that is not blank."""
+    for number, row in enumerate(sheet.iter_rows(), start=1):
+        cells = [_excel_text(cell) for cell in row]
+        if any(map(str.strip, cells)):
+            return number, cells
+    return None
+
+
+def _excel_text(cell: Any) -> str:
+    """A cell nearly as Excel shows it: whole numbers without a point, percentages, dates without midnight."""
+    value = cell.value
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).upper()
+        case int() | float() if "%" in str(cell.number_format):
+            return f"{value * 100:g} %"
+        case float() if value.is_integer() and abs(value) < 1e15:
+            return str(int(value))
+    return str(value).removesuffix(" 00:00:00")
 
 
 def _row(columns: list[str], cells: list[str], separator: str) -> Row | UnusableRow:
@@ -137,39 +163,58 @@ def _dialect(file: DataFile, reading: Reading) -> tuple[dict[str, Any], int]:
     with open_text(file, Reading(reading.encoding)) as opened:
         lines = ((n, line) for n, line in enumerate(opened, start=1) if line.strip(f'{SEPARATORS}" \r\n'))
         number, first = next(lines, (0, ""))
-        begin = [first, *(line for _, line in itertools.islice(lines, 1000))]
-    said = re.fullmatch(r'\s*"?sep=([^\w"\r\n])"?\s*', first, re.IGNORECASE)
-    if said:
-        return {"delimiter": said[1]}, number
-    outside = re.sub(r'"[^"]*"', '""', first)
-    separator = "\t" if file.kind == ".tsv" else max(SEPARATORS, key=outside.count)
-    if separator == "\t" and _fits(begin, csv.QUOTE_NONE) and not _fits(begin, csv.QUOTE_MINIMAL):
-        return {"delimiter": separator, "quoting": csv.QUOTE_NONE}, 0
+        said = re.fullmatch(r'\s*"?sep=([^\w"\r\n])"?\s*', first, re.IGNORECASE)
+        if said:
+            return {"delimiter": said[1]}, number
+        outside = re.sub(r'"[^"]*"', '""', first)
+        separator = "\t" if file.kind == ".tsv" else max(SEPARATORS, key=outside.count)
+        if separator == "\t" and _marks_are_letters(first, (line for _, line in itertools.islice(lines, 1000))):
+            return {"delimiter": separator, "quoting": csv.QUOTE_NONE}, 0
     return {"delimiter": separator, "skipinitialspace": f"{separator} " in outside}, 0
 
 
-def _fits(lines: list[str], quoting: Literal[0, 3]) -> bool:
-    """Whether lines between whose cells there are tabs all have as many cells as the first, and some have quotes."""
-    try:
-        rows = list(csv.reader(lines, delimiter="\t", quoting=quoting, strict=True))
-    except csv.Error:
-        return False
-    return len({len(row) for row in rows}) == 1
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')
+
+
+def _marks_are_letters(first: str, lines: Iterable[str]) -> bool:
+    """Whether more lines have a cell whose quotation mark closes nothing than have quoted cells."""
+    letters = quoted = 0
+    for line in lines:
+        cells = line.rstrip("\r\n").split("\t")
+        begin = [cell for cell in cells if cell.startswith('"')]
+        whole = [cell for cell in begin if _QUOTED.fullmatch(cell)]
+        quoted += bool(whole)
+        letters += len(begin) > len(whole) and len(cells) == first.count("\t") + 1
+    return letters > quoted
 
 
 def read_parquet(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     """The file's rows. Raises DataError if it is no Parquet file."""
     number = 0
     try:
-        with file.open(reading) as opened:
-            whole = opened if opened.seekable() else io.BytesIO(opened.read())  # its end says where everything is
-            with pyarrow.parquet.ParquetFile(whole, pre_buffer=False) as table:
-                for batch in table.iter_batches(batch_size=1000):
-                    for row in _parquet_rows(batch):
-                        number += 1
-                        yield f"{file.name}, row {number}", row
+        with (
+            file.open(reading) as opened,
+            pyarrow.parquet.ParquetFile(_seekable(file, opened), pre_buffer=False) as table,
+        ):
+            names = table.schema_arrow.names
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise DataError(f"{file.name} names two columns {twice[0]!r}. Rename one of them.")
+            for batch in table.iter_batches(batch_size=1000):
+                for row in _parquet_rows(batch):
+                    number += 1
+                    yield f"{file.name}, row {number}", row
     except (pyarrow.ArrowException, OSError) as error:
         raise DataError(f"{file.name} is not a readable Parquet file ({error}).") from error
+
+
+def _seekable(file: DataFile, opened: BinaryIO) -> BinaryIO:
+    """The file itself, or its content: its end says what is where."""
+    if opened.seekable():
+        return opened
+    content = opened.read(MOST_WHOLE + 1)
+    if len(content) > MOST_WHOLE:
+        raise DataError(f"{file.name} is larger than {MOST_WHOLE >> 20} MB. Unpack it, and choose the result.")
+    return io.BytesIO(content)
 
 
 def _parquet_rows(batch: pyarrow.RecordBatch) -> list[Row]:

@@ -98,7 +98,7 @@ CASES = [
         guard.small_enough,
         413,
         method="POST",
-        headers={"Content-Length": "1048576001", "Content-Type": "application/octet-stream"},
+        headers={"Content-Length": str((4096 << 20) + 1), "Content-Type": "application/octet-stream"},
     ),
     *(
         case(guard.small_enough, 400, method="POST", headers={"Content-Length": length})

@@ -26,6 +26,7 @@ from cognate_core.data.documents import Document, UnusableRow, own_file_document
 from cognate_core.data.own_file import own_file_source
 from cognate_core.data.row_files import read_rows
 from cognate_core.data.row_files.json_rows import NO_JSON
+from cognate_core.data.row_files.rows import NOT_UTF8
 from cognate_core.data.sources import SourceDocuments
 from cognate_core.errors import DataError
 from tests.data.excel import workbook
@@ -117,38 +118,77 @@ def test_a_list_that_is_not_utf8_says_so(tmp_path: Path) -> None:
         documents(write(tmp_path, "a.json", damaged))
 
 
-LANGUAGES = {
-    "cp1252": "Die Äpfel kosten fünf Euro. Wie viele Äpfel kauft Jürgen für zwölf? Er kauft größere Stücke.",
-    "cp1250": "Ile jabłek ma Łukasz? Wziął pięć jabłek i oddał trzy siostrze, więc ma ich dwa.",
-    "cp1251": "Сколько яблок у Ивана? Он купил пять яблок и отдал три сестре, у него осталось два.",
-    "cp932": "りんごはいくつありますか。五つ買って、三つを妹にあげました。残りは二つです。",
-    "gb18030": "小明有几个苹果？他买了五个苹果，给了妹妹三个，还剩两个。",
-}
+WESTERN = (
+    "Quel âge a-t-il ? Où est l'élève à midi ? Sa sœur en a donné trois.",
+    "Die Äpfel kosten fünf Euro. Wie viele Äpfel kauft Jürgen für zwölf? Größere.",
+    "¿Cuántas manzanas tiene José? Dio tres a su niña. ¡Qué fácil, año! 5 m²",
+    "Não sei se você fala português; a maçã é do avô e da mãe. Três irmãos.",
+    "Perché la città è così bella? Più tardi sarà già domenica. Può darsi.",
+    "Går du på många möten? Måla gärna gröna äpplen åt öster.",
+    "Rødgrød med fløde på øen, hvor æblerne er grønne.",
+    "Ég á þér að þakka, við erum góðir vinir. Það er gott veður.",
+    "Això és una cançó molt bonica: què passa, Núria? Un país il·lusionat.",
+    "A naïve café guest paid £5 for jalapeño soup. It’s 5 °C.",
+    "It costs £5",
+)
+LANGUAGES = [
+    *(("cp1252", text) for text in WESTERN),
+    *(("mac_roman", text) for text in WESTERN[:2]),
+    ("cp1250", "Ile jabłek ma Łukasz? Wziął pięć jabłek i oddał trzy siostrze, więc ma ich dwa."),
+    ("iso8859_2", "Ile jabłek ma Łukasz? Wziął pięć jabłek i oddał trzy siostrze, więc ma ich dwa."),
+    ("cp1250", "Kolik jablek má Jiří? Koupil pět jablek a tři dal sestře. Příliš žluťoučký kůň."),
+    ("cp1250", "Hány almája van Jánosnak? Öt almát vett, így kettő maradt. Tűző."),
+    ("cp1254", "Ayşe'nin kaç elması var? Beş elma aldı, üçünü kardeşine verdi. Ağaçta İki elma."),
+    ("cp1251", "Сколько яблок у Ивана? Он купил пять яблок и отдал три сестре, у него осталось два."),
+    ("koi8_r", "Сколько яблок у Ивана? Он купил пять яблок и отдал три сестре, у него осталось два."),
+    ("cp1253", "Πόσα μήλα έχει ο Γιάννης; Αγόρασε πέντε μήλα και έδωσε τρία στην αδελφή του."),
+    ("cp1255", "כמה תפוחים יש לדני? הוא קנה חמישה תפוחים ונתן שלושה לאחותו."),
+    ("cp932", "りんごはいくつありますか。五つ買って、三つを妹にあげました。残りは二つです。"),
+    ("euc_jp", "りんごはいくつありますか。五つ買って、三つを妹にあげました。残りは二つです。"),
+    ("gb18030", "小明有几个苹果？他买了五个苹果，给了妹妹三个，还剩两个。"),
+    ("euc_kr", "사과가 몇 개 있습니까? 다섯 개를 사서 여동생에게 세 개를 주었습니다."),
+]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.txt"])
-@pytest.mark.parametrize("coding", LANGUAGES)
-def test_an_encoding_of_earlier_times_is_found_and_told(tmp_path: Path, name: str, coding: str) -> None:
-    texts = [f"{LANGUAGES[coding]} {n}" for n in range(3)]
+@pytest.mark.parametrize(("coding", "language"), LANGUAGES)
+def test_a_legacy_encoding_is_detected_and_noted(tmp_path: Path, name: str, coding: str, language: str) -> None:
+    texts = [f"{language} {n}" for n in range(3)]
     content = {
         "a.csv": "text\n" + "\n".join(f'"{text}"' for text in texts),
         "a.jsonl": "\n".join(json.dumps({"text": text}, ensure_ascii=False) for text in texts),
         "a.txt": "\n".join(texts),
     }[name]
-    path = write(tmp_path, name, content.encode(coding))
-    found = source(path, text_rows="lines")
-    if not (coding == "cp1252" and found.told == [f"{name} is not UTF-8: it is read as cp1250."]):
-        assert found.told == [f"{name} is not UTF-8: it is read as {coding}."]
+    found = source(write(tmp_path, name, content.encode(coding)), text_rows="lines")
     assert {document.text for document in (*found.train, *found.heldout)} == set(texts)
+    (note,) = found.notes
+    assert note.startswith(f"{name} is not UTF-8: it is read as ")
 
 
 def test_an_encoding_may_be_chosen(tmp_path: Path) -> None:
     path = write(tmp_path, "a.txt", "elması\nkalmış\n".encode("cp1254"))
     found = source(path, text_rows="lines", text_encoding="cp1254")
     assert {document.text for document in (*found.train, *found.heldout)} == {"elması", "kalmış"}
-    assert found.told == []
-    with pytest.raises(DataError, match=r"^a\.txt is damaged: it is not complete ASCII text\.$"):
+    assert found.notes == []
+    with pytest.raises(
+        DataError, match=r"the row is not UTF-8 text \(save the file as UTF-8, or set its text encoding\)"
+    ):
         source(path, text_encoding="ascii")
+    with pytest.raises(DataError, match=r"^a\.txt is damaged: it is not complete UTF-16 text\.$"):
+        source(write(tmp_path, "a.txt", b"odd"), text_encoding="utf-16")
+
+
+@pytest.mark.parametrize("coding", ["utf-8", "utf-16", "utf-16-le"])
+def test_a_byte_order_mark_is_no_letter_whatever_encoding_is_chosen(tmp_path: Path, coding: str) -> None:
+    rows = "text\n" + "".join(f"grün {n}\n" for n in range(9))
+    path = write(tmp_path, "a.csv", rows.encode("utf-8-sig" if coding == "utf-8" else "utf-16"))
+    assert len(source(path, text_encoding=coding).train) == 8
+
+
+def test_one_byte_that_is_no_letter_makes_one_bad_row(tmp_path: Path) -> None:
+    rows = "".join(f"größer {n}\n" for n in range(200)).encode("cp1252")
+    found = source(write(tmp_path, "a.csv", b"text\n" + rows + b"\x81\n"), text_encoding="cp1252")
+    assert found.skipped == {NOT_UTF8: 1}
 
 
 @pytest.mark.parametrize("header", ["answer,question,answer", "Answer,question,answer"])
@@ -344,6 +384,32 @@ def test_a_value_that_python_cannot_hold_matters_only_if_it_is_read(tmp_path: Pa
         documents(tmp_path / "b.parquet")
 
 
+PARTS = [{"type": "text", "text": "What is"}, {"type": "text", "text": "1 and 1?"}]
+
+
+@pytest.mark.parametrize(
+    "turns",
+    [
+        [{"role": "user", "content": PARTS}, {"role": "assistant", "content": "2"}],
+        [
+            {"role": None, "from": "human", "value": None, "content": "What is\n1 and 1?"},
+            {"from": "model", "value": "2"},
+        ],
+    ],
+)
+def test_chats_of_other_programs_are_read(turns: list[dict[str, Any]]) -> None:
+    expected = Document("Problem: What is\n1 and 1?\nSolution:", " 2")
+    assert own_file_document({"messages": turns}, CONFIG) == expected
+    assert own_file_document({"messages": None, "conversations": turns, "text": "x"}, CONFIG) == expected
+    assert own_file_document({"messages": None, "conversations": None, "text": "x"}, CONFIG) == Document("", "x")
+
+
+def test_a_system_message_in_the_midst_of_a_chat_is_bad() -> None:
+    turns = [{"role": role, "content": "x"} for role in ("user", "system", "assistant")]
+    with pytest.raises(UnusableRow, match="a system message comes after the first question"):
+        own_file_document({"messages": turns}, CONFIG)
+
+
 # Columns of other names
 
 
@@ -378,7 +444,7 @@ def test_a_list_of_names_is_cut_between_lines(tmp_path: Path) -> None:
 
 def test_few_blank_lines_do_not_keep_a_text_together(tmp_path: Path) -> None:
     names = [f"Name{n}" for n in range(9_000)]
-    found = source(write(tmp_path, "names.txt", "Title\n\n" + "\n".join(names)))
+    found = source(write(tmp_path, "names.txt", "Title\n\n" + "\n".join(names)), text_rows="blocks")
     blocks = [document.text for document in (*found.train, *found.heldout)]
     assert sorted(" ".join(blocks).split()) == sorted(["Title", *names])
     assert len(blocks) > 30
@@ -387,7 +453,7 @@ def test_few_blank_lines_do_not_keep_a_text_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize("separator", [" ", "\n"])
 def test_prose_without_blank_lines_is_cut_between_words(tmp_path: Path, separator: str) -> None:
     words = [f"word{n}" for n in range(200_000)]
-    found = source(write(tmp_path, "a.txt", "Title\n\n" + separator.join(words)))
+    found = source(write(tmp_path, "a.txt", "Title\n\n" + separator.join(words)), text_rows="blocks")
     assert Counter(" ".join(d.text for d in (*found.train, *found.heldout)).split()) == Counter(["Title", *words])
 
 
@@ -431,6 +497,13 @@ def test_a_folder_is_divided_by_the_names_in_it(tmp_path: Path, name: str, heldo
     assert named == 3 if heldout else len(found.train) + len(found.heldout) == 5
     assert ("held out: " in found.origin) == heldout
     assert found.skipped == {"the same text appears twice": 3}
+
+
+def test_a_split_without_rows_holds_nothing_out(tmp_path: Path) -> None:
+    write(tmp_path, "set/train.jsonl", "".join(json.dumps({"text": f"row {n}"}) + "\n" for n in range(40)))
+    write(tmp_path, "set/test.csv", "text\n")
+    found = source(tmp_path / "set")
+    assert (len(found.train), len(found.heldout), found.origin) == (38, 2, "own file, set")
 
 
 @pytest.mark.parametrize("name", ["latest.jsonl", "contest/a.jsonl", "greatest-hits.jsonl", "test.jsonl"])

@@ -7,7 +7,7 @@ import io
 import itertools
 import re
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, BinaryIO
 
@@ -30,6 +30,7 @@ from cognate_core.errors import DataError
 
 csv.field_size_limit(20 * MAX_ROW_BYTES)  # reads a row that is far too long to its end, where the next begins
 SEPARATORS = ",;\t|"
+SEEN_LINES = 1000  # of a table, to see what its quotation marks mean
 MOST_WHOLE = 500 * 2**20  # bytes of a compressed table, which is unpacked in memory
 
 CANNOT_HOLD = (ValueError, OverflowError, LookupError, ImportError, pyarrow.ArrowException)
@@ -168,7 +169,7 @@ def _dialect(file: DataFile, reading: Reading) -> tuple[dict[str, Any], int]:
             return {"delimiter": said[1]}, number
         outside = re.sub(r'"[^"]*"', '""', first)
         separator = "\t" if file.kind == ".tsv" else max(SEPARATORS, key=outside.count)
-        if separator == "\t" and _marks_are_letters(first, (line for _, line in itertools.islice(lines, 1000))):
+        if separator == "\t" and _marks_are_letters([first, *itertools.islice(opened, SEEN_LINES)]):
             return {"delimiter": separator, "quoting": csv.QUOTE_NONE}, 0
     return {"delimiter": separator, "skipinitialspace": f"{separator} " in outside}, 0
 
@@ -176,15 +177,26 @@ def _dialect(file: DataFile, reading: Reading) -> tuple[dict[str, Any], int]:
 _QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
 
-def _marks_are_letters(first: str, lines: Iterable[str]) -> bool:
-    """Whether more lines have a cell whose quotation mark closes nothing than have quoted cells."""
+def _marks_are_letters(lines: list[str]) -> bool:
+    """Whether quotation marks between tabs quote nothing.
+
+    Read as quoting, they leave a row with more or fewer cells than the first; and more lines have a cell whose mark
+    closes nothing than have quoted cells.
+    """
+    cells = lines[0].count("\t") + 1
+    try:
+        if all(len(row) in (0, cells) for row in csv.reader(lines, delimiter="\t", strict=True)):
+            return False
+    except csv.Error as error:
+        if len(lines) > SEEN_LINES and str(error) == "unexpected end of data":
+            return False  # the last cell goes on
     letters = quoted = 0
     for line in lines:
-        cells = line.rstrip("\r\n").split("\t")
-        begin = [cell for cell in cells if cell.startswith('"')]
+        there = line.rstrip("\r\n").split("\t")
+        begin = [cell for cell in there if cell.startswith('"')]
         whole = [cell for cell in begin if _QUOTED.fullmatch(cell)]
         quoted += bool(whole)
-        letters += len(begin) > len(whole) and len(cells) == first.count("\t") + 1
+        letters += len(begin) > len(whole) and len(there) == cells
     return letters > quoted
 
 

@@ -9,7 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from cognate_core.cli.connection import looking
-from cognate_core.cli.output import JsonOption, moment, print_facts, print_json, print_line, print_rows, print_table
+from cognate_core.cli.output import (
+    JsonOption,
+    moment,
+    print_facts,
+    print_json,
+    print_line,
+    print_rows,
+    print_table,
+    say,
+)
 from cognate_core.cli.train import RunIdArgument
 from cognate_core.client import Row
 from cognate_core.errors import StorageError
@@ -140,9 +149,12 @@ def compare(
 
 @app.command(rich_help_panel=PANEL)
 def findings(run_id: RunIdArgument, model: ModelOption = None, as_json: JsonOption = False) -> None:
-    """Show findings in the curves, such as a plateau or overfitting, and what to do."""
+    """Show findings in the curves, such as a plateau or overfitting, and what to do; and the run's warnings."""
     with looking() as studio:
         rows = studio.findings(run_id, model)
+        warned = [event["message"] for event in studio.logged(run_id) if event["level"] == "warning"]
+    for message in dict.fromkeys(warned):
+        say(f"Warning: {message}")
     print_rows(("title", "first_step", "last_step", "cause", "advice"), rows, as_json, "Nothing stands out.")
 
 

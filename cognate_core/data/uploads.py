@@ -23,7 +23,7 @@ from cognate_core.config import READ_BY, TrainingConfig
 from cognate_core.contracts import BEYOND_LIMIT
 from cognate_core.data.documents import own_file_columns
 from cognate_core.data.own_file import columns_of, own_file_source
-from cognate_core.data.row_files.opening import ARCHIVE, READABLE, SUFFIXES, suffix_of
+from cognate_core.data.row_files.opening import ARCHIVE, SUFFIXES, advice_for, suffix_of
 from cognate_core.data.row_files.tables import SEPARATORS
 from cognate_core.data.sources import Tell
 from cognate_core.errors import DataError, DiskFull, NotFound, StorageError
@@ -87,7 +87,7 @@ def keep(
     """
     suffix = suffix_of(label)
     if not suffix:
-        raise DataError(f"The file cannot be read: its name must end in {READABLE}.")
+        raise DataError(f"The file cannot be read: {advice_for(label)}.")
     folder = home / UPLOADS
     folder.mkdir(exist_ok=True)
     coming = folder / f"{uuid.uuid4().hex}.coming"
@@ -223,7 +223,7 @@ def as_one(files: Sequence[tuple[str, bytes]]) -> tuple[str, bytes]:
 
 def pasted(text: str) -> tuple[str, bytes]:
     """A pasted text as a file; its name says what it looks like: JSON, a table with columns that are known, or text."""
-    lines = text.strip().removeprefix("\ufeff").split("\n", 2)
+    lines = text.strip().removeprefix("\ufeff").splitlines() or [""]
     suffix = ".txt"
     if _is_json(text):
         suffix = ".json"

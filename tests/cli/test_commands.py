@@ -77,6 +77,18 @@ def assert_refused(result: Result, *words: str) -> None:
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_findings_begin_with_the_warnings_of_the_run(
+    cognate: Cognate, ended_run: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id, quiet = ended_run("name"), {"level": "info", "message": "Quiet."}
+    loud = {"level": "warning", "message": "90 of 100 rows are left out."}
+    monkeypatch.setattr(Client, "logged", lambda *_: [quiet, loud, loud])
+    result = cognate("findings", run_id)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == "Warning: 90 of 100 rows are left out."
+    assert result.output.count("Warning") == 1 and "Quiet" not in result.output
+
+
 class TestTrain:
     def test_trains_tells_where_the_models_are_and_lists_them(
         self, cognate: Cognate, settings: Path, home: Path

@@ -71,6 +71,12 @@ def suffix_of(name: str) -> str:
     return ends if ends in SUFFIXES else PurePath(ends).suffix if PurePath(ends).suffix in SUFFIXES else ""
 
 
+def advice_for(name: str) -> str:
+    """What to do with a file that cannot be read, by its name; half a sentence."""
+    other = SAVE_AS.get(PurePath(name.lower()).suffix)
+    return f"save it as {other}, and choose that" if other else f"its name must end in {READABLE}"
+
+
 def data_files(path: Path, reading: Reading) -> list[DataFile]:
     """The files at `path` that can hold rows: itself, or those in a folder or archive that are not about the data.
 
@@ -84,9 +90,7 @@ def data_files(path: Path, reading: Reading) -> list[DataFile]:
     if not path.is_file():
         raise DataError(f"There is no file {path}. Check its name, or choose another.")
     if not suffix_of(path.name):
-        other = SAVE_AS.get(path.suffix.lower())
-        advice = f"save it as {other}, and choose that" if other else f"its name must end in {READABLE}"
-        raise DataError(f"{name} cannot be read: {advice}.")
+        raise DataError(f"{name} cannot be read: {advice_for(path.name)}.")
     if path.stat().st_size == 0:
         raise DataError(f"{name} is empty. Choose a file with at least two rows.")
     if suffix_of(path.name) != ARCHIVE:

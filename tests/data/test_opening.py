@@ -300,7 +300,8 @@ def test_a_long_text_is_read_in_pieces_without_loss(
 
 def test_a_long_list_of_json_is_read_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cognate_core.data.row_files.json_rows.PIECE", 7)
-    for text in (json.dumps(ROWS), json.dumps(ROWS, indent=1), json.dumps({"data": ROWS})):
+    one_after_another = "\n".join(json.dumps(row, indent=1) for row in ROWS)
+    for text in (json.dumps(ROWS), json.dumps(ROWS, indent=1), json.dumps({"data": ROWS}), one_after_another):
         assert good(write(tmp_path, "a.json", text.encode())) == ROWS
     path = write(tmp_path, "a.json", b'[{"text": "a"},\n{"text": "b"},\n{"text": oh}]')
     with pytest.raises(DataError, match=r"^a\.json, line 3 is not valid JSON"):

@@ -1,4 +1,4 @@
-"""Rows of JSON: an object on each line, one list of objects, or a list inside an object."""
+"""Rows of JSON: an object on each line, one list of objects, a list inside an object, or objects over several lines."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def _is_one_value(file: DataFile, reading: Reading) -> bool:
 
 
 def _value_rows(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
-    """The objects of a list, which may be the only list of objects in an object."""
+    """The objects of a list, which may be the only list of objects in an object; or objects one after another."""
     with open_text(file, reading, newline=None) as opened:
         text = _Text(opened)
         try:
@@ -135,9 +135,10 @@ _loads = json.JSONDecoder().decode
 
 
 def _values(text: _Text) -> Iterator[tuple[Any, int]]:
-    """Each value of a list, one after the other to save memory, and how long it is as text."""
+    """Each value of a list, or of several one after another, and how long it is as text (0: not measured)."""
     if text.sign() != "[":
-        yield from ((row, 0) for row in _rows_in(text.value()[0]))
+        while text.sign():
+            yield from ((row, 0) for row in _rows_in(text.value()[0]))
     else:
         text.at += 1
         sign = text.sign()

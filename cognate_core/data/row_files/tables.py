@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from typing import Any, BinaryIO
 
-import openpyxl
 import pyarrow
 import pyarrow.parquet
 
@@ -77,6 +76,8 @@ def read_excel(file: DataFile, reading: Reading) -> Iterator[NumberedRow]:
     Raises:
         DataError: it is no Excel file, is locked, or the columns' names cannot be used.
     """
+    import openpyxl  # which takes as long to load as all that reads other files
+
     try:
         with (
             file.open(reading) as opened,

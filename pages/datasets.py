@@ -70,26 +70,30 @@ def not_here(manager: RunManager, name: str) -> None:
 
 def choose_upload(manager: RunManager) -> Upload | None:
     """Add files or a text, or choose an earlier one; the address names it."""
-    uploads = st.session_state.setdefault("uploads", 0)  # each upload gets a fresh field
+    fresh = st.session_state.setdefault("uploads", 0)  # each upload gets a fresh field, also after a refusal
+    pastes = st.session_state.setdefault("pastes", 0)
     read_only = bool(manager.read_only)
     added: Callable[[], Upload] | None = None
     files_place, paste_place = st.columns([3, 1], vertical_alignment="bottom")
     with files_place:
-        uploaded = file_field("Add files", key=f"upload-{uploads}", disabled=read_only)
+        uploaded = file_field("Add files", key=f"upload-{fresh}", disabled=read_only)
         if uploaded:
             added = partial(keep_uploaded, uploaded, manager.home, ask=True)
-    with paste_place, st.popover("Paste text", icon=PASTE, disabled=read_only, key=f"popover-{uploads}"):
-        text = st.text_area("Text", height=200, key=f"paste-{uploads}", placeholder="Text, a table or JSON")
+    with paste_place, st.popover("Paste text", icon=PASTE, disabled=read_only, key=f"popover-{pastes}"):
+        text = st.text_area("Text", height=200, key=f"paste-{pastes}", placeholder="Text, a table or JSON")
         if st.button("Keep it", type="primary") and text.strip():
             added = partial(keep_named, *pasted(text), manager.home, ask=True)
     if added is not None:
         try:
             st.query_params["file"] = added().path.name
         except CognateError as error:
-            show_refusal(error)
+            st.session_state["refused"] = str(error)
         else:
-            st.session_state["uploads"] = uploads + 1
-            st.rerun()
+            st.session_state["pastes"] = pastes + 1
+        st.session_state["uploads"] = fresh + 1
+        st.rerun()
+    if refused := st.session_state.pop("refused", None):
+        st.error(shown(refused), icon=":material/error:")
     files = list_uploads(manager.home)
     named = st.query_params.get("file")
     if named is not None:

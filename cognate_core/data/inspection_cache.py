@@ -32,8 +32,7 @@ from cognate_core.data.near_duplicates import NearDuplicate, near_duplicates
 from cognate_core.data.overlap import Overlap, overlap
 from cognate_core.data.packing import EncodedDocument
 from cognate_core.data.sources import SourceDocuments
-from cognate_core.data.uploads import without_path
-from cognate_core.errors import DataError
+from cognate_core.data.uploads import unnamed, without_path
 
 ROWS = TrainingConfig(dataset_sources=["Synthetic"])  # how many rows a run reads by default
 MOST_SEQUENCES = 64  # of a batch
@@ -82,10 +81,8 @@ def rows_of(choice: Choice) -> SourceDocuments:
     name = choice.path
     if name is None:
         return open_source(choice.name, config, Path(choice.cache))
-    try:
+    with unnamed(Path(name)):
         source = open_source(choice.name, config, Path(choice.cache))
-    except DataError as error:
-        raise DataError(without_path(str(error), name)) from error
     return replace(source, notes=[without_path(sentence, name) for sentence in source.notes])
 
 

@@ -166,7 +166,7 @@ def columns(file: Upload) -> list[str]:
 
 @functools.lru_cache(maxsize=20)  # a kept file does not change
 def _columns(path: Path, read_by: str) -> list[str]:
-    with _without_path(path):
+    with unnamed(path):
         return columns_of(TrainingConfig.from_values({**json.loads(read_by), "dataset_path": str(path)}))
 
 
@@ -198,7 +198,7 @@ def remove(file: Upload) -> None:
 
 def usable_rows(file: Upload, tell: Tell = lambda _: None) -> int:
     """How many rows of a kept file can be used. Raises DataError if it cannot be trained on."""
-    with _without_path(file.path):
+    with unnamed(file.path):
         source = own_file_source(TrainingConfig.from_values(file.settings), tell)
     beyond = sum(count for why, count in source.skipped.items() if why.startswith(BEYOND_LIMIT))
     return len(source.train) + len(source.heldout) + beyond
@@ -247,7 +247,8 @@ def _is_json(text: str) -> bool:
 
 
 @contextmanager
-def _without_path(path: Path) -> Iterator[None]:
+def unnamed(path: Path) -> Iterator[None]:
+    """Leave the file's name in the data folder out of the sentence of a DataError."""
     try:
         yield
     except DataError as error:

@@ -5,6 +5,7 @@ from pathlib import Path
 import streamlit as st
 
 from cognate_core.runs import current_manager
+from pages.components.garbage import pass_over_libraries
 from pages.components.layout import all_pages, has_arrived, name_tab, shown
 from pages.components.theme import follow_theme
 
@@ -19,4 +20,5 @@ read_only = current_manager().read_only
 if read_only:
     st.warning(f"Read-only: {shown(read_only)}", icon=":material/visibility:")
 page.run()
+pass_over_libraries()  # the page may have loaded torch
 follow_theme()  # last, because it takes up a line

@@ -338,7 +338,7 @@ def table_chart(right: npt.NDArray[np.bool_], learned_from: npt.NDArray[np.bool_
     layout["margin"] |= {"r": 16, "t": 30, "b": 60}
     layout["xaxis"] = {"title": {"text": "y", "standoff": 10}, "showgrid": False, "zeroline": False}
     layout["yaxis"] |= {"autorange": "reversed", "showgrid": False, "scaleanchor": "x", "constrain": "domain"}
-    layout |= {"hovermode": "closest", "paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
+    layout["hovermode"] = "closest"
     return {"data": [trace], "layout": layout}
 
 

@@ -13,7 +13,6 @@ from cognate_core.insight.drawing import FONT_SIZE, Figure
 from cognate_core.insight.palette import GREY, neutral, run_colour, run_word_colour
 from cognate_core.labels import escape_html
 
-TEXT_ON_DARK, TEXT_ON_LIGHT = "#e8edf2", "#17202a"  # as in .streamlit/config.toml
 COLUMNS = 40  # of a histogram, at most
 LONG_TAIL = 2.0  # the axis ends at the 99th percentile if the longest row exceeds this many times that length
 
@@ -69,10 +68,7 @@ def length_chart(lengths: Mapping[str, npt.NDArray[np.int64]], training_length: 
         "showlegend": False,
         "bargap": 0,
         "template": "none",
-        "font": {"color": TEXT_ON_DARK if dark else TEXT_ON_LIGHT, "family": "Source Sans, sans-serif"},
         "hoverlabel": {"font": {"size": FONT_SIZE}},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
         "uirevision": "keep",
         "xaxis": _axis(f"length (tokens{', the last column has all longer rows' if more else ''})")
         | {"range": [0, int(edges[-1])], "showgrid": False, "tickformat": ",d"},

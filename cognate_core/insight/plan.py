@@ -20,7 +20,7 @@ def schedule_chart(config: TrainingConfig, view: View) -> Figure:
     """The learning rate of each step."""
     steps = np.unique(np.linspace(1, config.max_steps, min(POINTS, config.max_steps)).round())
     rates = np.array([learning_rate_at(int(step), config) for step in steps])
-    return _clear(line_chart({"learning rate": (steps, rates)}, "", _axis(config), view, height=PLAN_HEIGHT))
+    return line_chart({"learning rate": (steps, rates)}, "", _axis(config), view, height=PLAN_HEIGHT)
 
 
 def passes_chart(config: TrainingConfig, sequences: Mapping[str, int], view: View) -> Figure:
@@ -28,7 +28,7 @@ def passes_chart(config: TrainingConfig, sequences: Mapping[str, int], view: Vie
     ends = passes(config, sequences)
     steps = np.array([0.0, float(config.max_steps)])
     lines: dict[str, Curve] = {name: (steps, np.array([0.0, end])) for name, end in ends.items()}
-    return _clear(line_chart(lines, "times read", _axis(config), view, height=PLAN_HEIGHT))
+    return line_chart(lines, "times read", _axis(config), view, height=PLAN_HEIGHT)
 
 
 def passes(config: TrainingConfig, sequences: Mapping[str, int]) -> dict[str, float]:
@@ -49,9 +49,3 @@ def passes(config: TrainingConfig, sequences: Mapping[str, int]) -> dict[str, fl
 
 def _axis(config: TrainingConfig) -> Axis:
     return Axis(end=float(config.max_steps))
-
-
-def _clear(figure: Figure) -> Figure:
-    """Make the background transparent."""
-    figure["layout"] |= {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}
-    return figure

@@ -83,8 +83,6 @@ def rate_chart(rates: Sequence[float], losses: Sequence[float], suggestion: floa
             "height": CHART_HEIGHT,
             "margin": {"l": 48, "r": 12, "t": 26, "b": 44},
             "showlegend": False,
-            "paper_bgcolor": "rgba(0,0,0,0)",
-            "plot_bgcolor": "rgba(0,0,0,0)",
             "font": {"size": FONT_SIZE, "color": text},
             "xaxis": {"type": "log", "title": {"text": "learning rate"}, "tickformat": ".0e", "dtick": 1, **grid},
             "yaxis": {"title": {"text": "loss"}, "range": [low - around, high + around], "tickformat": ".3~g", **grid},

@@ -12,7 +12,7 @@ from cognate_core.runs import RunManager
 from cognate_core.runs.accuracy import read_accuracy
 from cognate_core.storage.rows import TrainedModel
 from pages.components.layout import show_refusal, shown
-from pages.components.live_charts import still_charts
+from pages.components.live_charts import Still, still_charts
 from pages.components.tables import table
 
 LOOK_SECONDS = 1.0
@@ -95,25 +95,23 @@ def result(found: Accuracy) -> None:
     dark = st.context.theme.type == "dark"
     final = found.steps[-1].scores
     charts = [
-        {
-            "title": "Right answers",
-            "help": "With a 95 % interval: with so few questions, the true share may be anywhere in it.",
-            "alt": "Share of right answers for each dataset, beside always giving the commonest answer",
-            "wide": True,
-            "figure": answer_chart(final, dark=dark),
-        }
+        Still(
+            "Right answers",
+            "With a 95 % interval: with so few questions, the true share may be anywhere in it.",
+            "Share of right answers for each dataset, beside always giving the commonest answer",
+            answer_chart(final, dark=dark),
+        )
     ]
     if len(found.steps) > 1:
         charts.append(
-            {
-                "title": "Right answers while it learned",
-                "help": "Dotted: always giving the commonest answer.",
-                "alt": "Share of right answers for each dataset by step",
-                "wide": True,
-                "figure": answers_by_step_chart(found.steps, dark=dark),
-            }
+            Still(
+                "Right answers while it learned",
+                "Dotted: always giving the commonest answer.",
+                "Share of right answers for each dataset by step",
+                answers_by_step_chart(found.steps, dark=dark),
+            )
         )
-    still_charts(charts, key=f"accuracy-{found.measured_at}")
+    still_charts(charts, key="accuracy")
     st.caption(
         "Dot and line: this model, with its 95 % interval. "
         + ("Grey mark and dotted lines" if len(found.steps) > 1 else "Grey mark")

@@ -12,6 +12,7 @@ from cognate_core.runs import RunManager
 from cognate_core.storage.rows import TrainedModel
 from pages.components.config_form import SIGNS
 from pages.components.layout import show_refusal
+from pages.components.live_charts import Still, still_charts
 from pages.components.text_playground import choose_step
 
 
@@ -59,4 +60,5 @@ def whole_table(opened: Any) -> None:
     )
     figure = table_chart(table.right, table.learned_from, table.first_right, View(dark=st.context.theme.type == "dark"))
     with st.container(width=620):
-        st.plotly_chart(figure, key="table", config={"displayModeBar": False})
+        alt = "Every problem: right or wrong, learned from or unseen"
+        still_charts([Still("All its answers", "", alt, figure)], "table")

@@ -19,6 +19,7 @@ from pages.components.batch_view import show_sequence
 from pages.components.dataset_cache import lengths_of, mixture_of, near_duplicates_of, overlap_of, rows_of
 from pages.components.fitting_length import fitting_button
 from pages.components.layout import shown
+from pages.components.live_charts import Still, still_charts
 from pages.components.tables import table
 from pages.components.token_view import rows_as_tokens
 
@@ -139,12 +140,8 @@ def lengths_view(choice: Choice, here: Here, cache: Path) -> None:
         st.metric("All training rows", f"{compact(int(train.tokens.sum()))} tokens", width="content")
     dark = st.context.theme.type == "dark"
     rows = {"training rows": train.tokens, "held-out rows": heldout.tokens}
-    st.plotly_chart(
-        length_chart(rows, training_length, dark=dark),
-        theme=None,
-        config={"displayModeBar": False},
-        alt="How many rows there are of each length, in tokens.",
-    )
+    alt = "How many rows there are of each length, in tokens"
+    still_charts([Still("Length of the rows", "", alt, length_chart(rows, training_length, dark=dark))], key="lengths")
     _fit(train, training_length)
     new = "A new tokenizer, trained on the training rows of this dataset"
     kind = new if folder is None else "The tokenizer of an earlier run"

@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -98,9 +98,23 @@ def _nothing() -> None:
     """Streamlit requires a callback for each trigger."""
 
 
-def still_charts(charts: list[dict[str, Any]], key: str) -> None:
-    """Show charts that do not change. Different charts need a different `key`."""
-    data = {"charts": charts, "findings": [], "controls": [], "going": False, "clickable": False}
+class Still(NamedTuple):
+    """A chart that follows no run; `alt` says what it shows to whom cannot see it."""
+
+    title: str
+    help: str
+    alt: str
+    figure: Mapping[str, Any]
+
+
+def still_charts(charts: Sequence[Still], key: str) -> None:
+    """Show charts that follow no run, below one another; two such groups on a page need different keys.
+
+    Every chart of the studio is drawn by this component: `st.plotly_chart` brings a Plotly of its own, and a browser
+    needs two seconds of a slow core to read each.
+    """
+    drawn = [{**chart._asdict(), "wide": True} for chart in charts]
+    data = {"charts": drawn, "findings": [], "controls": [], "going": False, "clickable": False}
     _component(key=key, data=data)
 
 

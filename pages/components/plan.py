@@ -18,6 +18,7 @@ from cognate_core.insight.plan import passes_chart, schedule_chart
 from cognate_core.insight.words import compact, duration, size
 from cognate_core.runs import RunManager
 from pages.components.layout import show_refusal
+from pages.components.live_charts import Still, still_charts
 
 
 def show_needs(place: DeltaGenerator, config: TrainingConfig, report: dict[str, Any] | None) -> None:
@@ -119,13 +120,13 @@ def _time_estimate_help(time_estimate: TimeEstimate) -> str:
 def show_plan(config: TrainingConfig, report: dict[str, Any] | None) -> None:
     """Charts of the planned learning rate and passes through the data. `report`: as for `show_needs`."""
     view = View(dark=st.context.theme.type == "dark")
-    st.markdown("**Learning rate, by step**")
-    st.plotly_chart(schedule_chart(config, view), key="plan-rate", config={"displayModeBar": False})
+    charts = [Still("Learning rate", "", "The learning rate of each step", schedule_chart(config, view))]
     sequences = known_sequences(report)
     if sequences:
-        st.markdown("**How often each text is read (passes)**")
-        st.plotly_chart(passes_chart(config, sequences, view), key="plan-passes", config={"displayModeBar": False})
-    else:
+        chart = passes_chart(config, sequences, view)
+        charts.append(Still("How often each text is read", "Passes", "Passes through each dataset by step", chart))
+    still_charts(charts, key="plan")
+    if not sequences:
         st.caption("How often each text is read is known once a run has prepared this data.")
 
 

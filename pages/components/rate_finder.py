@@ -11,6 +11,7 @@ from cognate_core.insight.rate_finder import rate_chart
 from cognate_core.runs import RunManager
 from cognate_core.runs.rate_finder import RateSearch
 from pages.components.layout import show_refusal, shown
+from pages.components.live_charts import Still, still_charts
 
 LOOK_SECONDS = 1.0
 WHAT_IT_DOES = (
@@ -90,7 +91,8 @@ def _curve(search: RateSearch, key: str) -> None:
 def _chart(search: RateSearch, suggestion: float | None) -> None:
     view = View(dark=st.context.theme.type == "dark")
     figure = rate_chart(search.rates, search.losses, suggestion, view)
-    st.plotly_chart(figure, key="rate-curve", config={"displayModeBar": False})
+    alt = "The loss after a step at each learning rate"
+    still_charts([Still("Loss by learning rate", "", alt, figure)], "rate-curve")
 
 
 def _fill(key: str, rate: float) -> None:

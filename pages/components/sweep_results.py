@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from typing import Any
-
 import streamlit as st
 
 from cognate_core.config import form_fields
@@ -15,7 +11,7 @@ from cognate_core.insight.glossary import explained
 from cognate_core.insight.sweep_results import SweepResult, SweepResults, sweep_chart, sweep_results
 from cognate_core.runs import RunManager
 from pages.components.layout import show_refusal, shown
-from pages.components.live_charts import still_charts
+from pages.components.live_charts import Still, still_charts
 from pages.components.run_actions import act
 from pages.components.tables import settings_columns, table, time_column
 
@@ -76,15 +72,13 @@ def _chart(results: SweepResults) -> None:
     figure = sweep_chart(results, View(dark=st.context.theme.type == "dark"))
     titles = [str(form_fields()[name].title) for name in results.fields]
     what = titles[0] if len(titles) == 1 else "each setting that was varied"
-    chart: dict[str, Any] = {
-        "title": f"Lowest held-out loss by {what}",
-        "help": "Each run has its own colour; lower is better. Point at one to see its settings.",
-        "alt": f"Lowest held-out loss by {', '.join(titles)}; the table above has the same figures",
-        "wide": True,
-        "figure": figure,
-    }
-    seen = hashlib.sha256(json.dumps(figure, default=str).encode()).hexdigest()[:12]
-    still_charts([chart], key=f"sweep-{seen}")
+    chart = Still(
+        f"Lowest held-out loss by {what}",
+        "Each run has its own colour; lower is better. Point at one to see its settings.",
+        f"Lowest held-out loss by {', '.join(titles)}; the table above has the same figures",
+        figure,
+    )
+    still_charts([chart], key="sweep")
     unknown = sum(row.best_loss is None for row in results.rows)
     if unknown:
         st.caption(f"{unknown} of {len(results.rows)} runs are not drawn: they have no measurements yet.")

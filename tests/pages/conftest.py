@@ -79,6 +79,10 @@ def charts(page: AppTest) -> list[dict[str, Any]]:
     return [chart["figure"] for chart in shown]
 
 
+def chart_titles(page: AppTest) -> list[str]:
+    return [chart["title"] for shown in sent(page, "charts") for chart in shown]
+
+
 def add_runs(
     studio: RunManager, count: int, status: RunStatus, name: str = "other", config: TrainingConfig = TINY
 ) -> None:

@@ -17,7 +17,7 @@ from cognate_core.errors import RunError
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
 from pages.components import token_view
-from tests.pages.conftest import open_page, texts
+from tests.pages.conftest import chart_titles, open_page, texts
 
 ROWS = b"".join(b'{"question": "What is %d + 1?", "answer": "%d"}\n' % (n, n + 1) for n in range(40))
 OWN = "Own file"
@@ -97,7 +97,7 @@ def test_a_dataset_in_the_local_folder_is_shown_first(studio: RunManager, gsm8k:
 def test_lengths_tell_what_does_not_fit(studio: RunManager, gsm8k: None) -> None:
     page = open_page("datasets", section="Lengths")
     assert "Every training row fits" in texts(page)
-    assert page.get("plotly_chart")
+    assert chart_titles(page) == ["Length of the rows"]
     field(page, "Training length").set_value("16").run()
     assert "50 of 50 training rows (100.0%) are too long" in texts(page)
     field(page, "Vocabulary").set_value("many").run()

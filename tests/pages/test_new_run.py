@@ -13,7 +13,7 @@ from cognate_core.errors import TrainingError
 from cognate_core.model import count_parameters
 from cognate_core.runs import RunManager
 from cognate_core.runs import time_estimate as time_estimate_module
-from tests.pages.conftest import add_runs, open_page, texts
+from tests.pages.conftest import add_runs, chart_titles, open_page, texts
 from tests.waiting import LONG
 
 FIRST_RUN = PRESETS["first-run"].title  # as the address has it
@@ -311,7 +311,8 @@ def test_the_plan_is_drawn_and_passes_wait_for_data(trained_studio: RunManager) 
     run = trained_studio.log.runs()[0]
     add_runs(trained_studio, 120, RunStatus.COMPLETED)  # which prepared nothing
     page = open_page("new_run", **{"from": run.id})
-    assert "How often each text is read" in texts(page) and "known once a run has" not in texts(page)
+    assert chart_titles(page) == ["Learning rate", "How often each text is read"]
+    assert "known once a run has" not in texts(page)
 
 
 def test_a_quote_is_kept_with_the_run(idle_studio: RunManager, monkeypatch: pytest.MonkeyPatch) -> None:

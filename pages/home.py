@@ -1,11 +1,17 @@
-"""Home: the runs in progress, the latest finished runs, and ways to start."""
+"""Home: what is going on, all runs, and ways to start."""
+
+from textwrap import shorten
 
 import streamlit as st
 
 from cognate_core.config.presets import PRESETS, Preset
 from cognate_core.contracts import RunStatus
+from cognate_core.contracts.answers import question_of
+from cognate_core.insight.drawing import sparkline
+from cognate_core.insight.palette import run_colour
 from cognate_core.insight.words import ago, compact, duration
 from cognate_core.runs import RunManager, current_manager
+from cognate_core.storage.curves import read_line
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.rows import Run
 from pages.components.layout import (
@@ -19,12 +25,13 @@ from pages.components.layout import (
     sweep_link,
 )
 from pages.components.run_actions import act, resume_button
-from pages.components.run_figures import measured_seconds_left, run_seconds
+from pages.components.run_figures import measured_seconds_left
+from pages.components.run_table import run_table
 from pages.components.sharing import open_archive_field
 from pages.components.tour import welcome
 
-RECENT_RUNS = 8  # shown at first; a sweep counts as one
-RECENT_OF_A_SWEEP = 4
+LAST_WORDS = 160  # letters of a run's newest sample
+CURVE_POINTS = 120  # of a run's small curve
 CARDS_IN_A_ROW = 3  # of presets
 RESTING = (RunStatus.PAUSED, RunStatus.INTERRUPTED, RunStatus.CRASHED)
 
@@ -36,11 +43,12 @@ def running_now(manager: RunManager) -> None:
     unfinished = log.unfinished_runs()
     active = [run for run in unfinished if run.status.is_active]
     queue = [run for run in unfinished if run.status is RunStatus.QUEUED]
-    if [run.id for run in active + queue] != st.session_state.get("active_runs", []):
+    known = [(run.id, run.status) for run in active + queue]
+    if known != st.session_state.get("active_runs", []):
         changed = "active_runs" in st.session_state
-        st.session_state["active_runs"] = [run.id for run in active + queue]
+        st.session_state["active_runs"] = known
         if changed:
-            st.rerun()  # a run started or ended: the lists below change too
+            st.rerun()  # the table below changes, too
     for run in active:
         with st.container(border=True):
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -50,6 +58,7 @@ def running_now(manager: RunManager) -> None:
                     sweep_link(run.group_id, f"Sweep {run.group_name}")
             left = measured_seconds_left(log, run)
             st.progress(run.progress, text=shown(run.message) + (f", about {duration(left)} left" if left else ""))
+            what_it_does(log, run)
     if queue and manager.none_begins:
         st.warning(
             f"No queued run can start now. {shown(manager.none_begins)} They start by themselves once they can.",
@@ -63,6 +72,23 @@ def running_now(manager: RunManager) -> None:
                 inside = st.expander("Their order")
             with inside:
                 waiting_runs(manager, queue, together)
+
+
+def what_it_does(log: ProgressLog, run: Run) -> None:
+    """The loss of the model in training as a small curve, and what it wrote last."""
+    row = log.last_metrics(run.id, 1)
+    if not row:
+        return
+    curve, words = st.columns([1, 3], vertical_alignment="center")
+    steps, losses = read_line(log.path, run.id, row[0]["model_name"], "loss", -1, CURVE_POINTS)
+    colour = run_colour(run.colour, dark=st.context.theme.type == "dark")
+    curve.image(sparkline(steps, losses, colour), width="stretch", alt="Its loss, step by step")
+    sample = log.newest_sample(run.id)
+    if sample and sample["text"].strip():
+        question = question_of(sample["prompt"]).split("\n")[-1]
+        written = " ".join(sample["text"].split())
+        words.caption(shown(shorten(question, LAST_WORDS, placeholder=" …")))
+        words.write(shown(shorten(written, LAST_WORDS, placeholder=" …")))
 
 
 def waiting_runs(manager: RunManager, queue: list[Run], together: list[Run]) -> None:
@@ -165,9 +191,9 @@ def preset_cards() -> None:
 
 def preset_card(preset: Preset) -> None:
     """The card of one preset."""
-    st.subheader(preset.title, anchor=False)
+    st.subheader(preset.title, anchor=False, help=preset.expectation)
     st.write(preset.summary)
-    st.caption(preset.expectation)
+    st.caption(preset.time)
     if preset.config.task == "arithmetic":
         st.page_link(page_called("lab"), label="Open the Grokking lab", icon=":material/science:")
         return
@@ -179,38 +205,6 @@ def preset_card(preset: Preset) -> None:
     )
 
 
-def recent_runs(log: ProgressLog, runs: list[Run]) -> None:
-    """Ended runs, the newest first; runs of a sweep are together."""
-    for together in in_parts(by_sweep(runs), "ended", RECENT_RUNS):
-        first, more = together[0], len(together) - RECENT_OF_A_SWEEP
-        if first.group_id:
-            sweep_link(first.group_id, f"Sweep {first.group_name}" + (f" and {more} more" if more > 0 else ""))
-        ended_runs(log, together[:RECENT_OF_A_SWEEP])
-
-
-def ended_runs(log: ProgressLog, runs: list[Run]) -> None:
-    """A line for each run."""
-    for run in runs:
-        name, figures = st.columns([1, 1], vertical_alignment="center")
-        with name.container(horizontal=True, vertical_alignment="center"):
-            run_link(run)
-            status_badge(run.status)
-        figures.caption(f"{ago(run.finished_at or run.created_at)}: {_figures(log, run)}")
-
-
-def _figures(log: ProgressLog, run: Run) -> str:
-    if run.error and not run.step:
-        return shown(run.error)
-    last = log.last_metrics(run.id, 1)
-    parts = [f"{run.step:,} of {run.total_steps:,} steps"] if run.step and run.total_steps else []
-    if last and last[0]["loss"] is not None:
-        parts.append(f"loss {last[0]['loss']:.2f}")
-    seconds = run_seconds(run)
-    if seconds is not None:
-        parts.append(duration(seconds))
-    return ", ".join(parts) or "nothing was trained"
-
-
 manager = current_manager()
 log = manager.log
 page_header("Cognate Studio", "Train a small language model on this computer, watch it learn, and try it out.")
@@ -220,10 +214,9 @@ runs = log.runs()
 resting = [run for run in runs if run.status in RESTING]
 if resting:
     resting_runs(manager, resting)
-ended = [run for run in runs if run.status.is_terminal and run.status not in RESTING]
-if ended:
-    st.subheader("Finished runs", anchor=False)
-    recent_runs(log, ended)
+if runs:
+    st.subheader("Runs", anchor=False)
+    run_table(manager, runs)
 if runs or not welcome(manager):
     st.subheader("Start another run" if runs else "Start here", anchor=False)
 preset_cards()

@@ -66,6 +66,9 @@ class Input(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+MOST_TAGS = 50  # of one run or model
+
+
 class Page(Input):
     """Which part of a long list."""
 

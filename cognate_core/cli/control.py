@@ -62,6 +62,18 @@ def rename(
 
 
 @app.command(rich_help_panel=PANEL)
+def tag(
+    run_id: RunIdArgument,
+    tags: Annotated[list[str] | None, typer.Argument(metavar="[TAG]...", help="Without any, it has none.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Give a run tags to find it by, in place of those it had."""
+    with changing() as studio:
+        found = studio.tag(run_id, tags or [])
+    print_json(found) if as_json else say(f"Its tags: {', '.join(found['tags']) or 'none'}.")
+
+
+@app.command(rich_help_panel=PANEL)
 def delete(run_id: RunIdArgument) -> None:
     """Move a run, its models and its files to the trash (see `cognate trash`)."""
     with changing() as studio:

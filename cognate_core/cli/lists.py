@@ -28,11 +28,12 @@ MODEL_COLUMNS = ("id", "name", "run_name", "status", "parameter_count", "created
 @app.command(rich_help_panel=PANEL)
 def runs(
     status: Annotated[str | None, typer.Option(help="Only those with this status, such as training.")] = None,
+    tag: Annotated[str | None, typer.Option(help="Only those with this tag.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the runs, the newest first."""
     with looking() as studio:
-        print_rows(RUN_COLUMNS, list(studio.runs(status=status)), as_json, NOTHING)
+        print_rows(RUN_COLUMNS, list(studio.runs(status=status, tag=tag)), as_json, NOTHING)
 
 
 @app.command("models", rich_help_panel=PANEL)

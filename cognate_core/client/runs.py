@@ -23,9 +23,9 @@ def rests(run: Row) -> bool:
 class RunRoutes(Connection):
     """Requests about runs."""
 
-    def runs(self, status: str | None = None) -> Iterator[Row]:
-        """The runs, the newest first."""
-        return self._pages("/runs", status=status)
+    def runs(self, status: str | None = None, tag: str | None = None) -> Iterator[Row]:
+        """The runs, the newest first; with `status` or `tag`, those that have it."""
+        return self._pages("/runs", status=status, tag=tag)
 
     def run(self, run_id: str) -> Row:
         """One run."""
@@ -56,6 +56,10 @@ class RunRoutes(Connection):
     def rename(self, run_id: str, name: str) -> Row:
         """Rename a run."""
         return self._ask("PATCH", "/runs/{}", run_id, body={"name": name})
+
+    def tag(self, run_id: str, tags: Sequence[str]) -> Row:
+        """Give a run these tags, in place of those it had."""
+        return self._ask("PATCH", "/runs/{}", run_id, body={"tags": list(tags)})
 
     def delete(self, run_id: str) -> None:
         """Move a run, its models and its files to the trash."""

@@ -20,6 +20,11 @@ class Preset:
     expectation: str
     config: TrainingConfig
 
+    @property
+    def time(self) -> str:
+        """How long it takes: the first sentence of `expectation`."""
+        return self.expectation.split(". ")[0]
+
 
 PRESETS: dict[str, Preset] = {
     preset.name: preset
@@ -128,8 +133,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="grokking",
             title="See a model grok in a minute",
-            summary="A tiny model learns to multiply modulo 97 from half of the table, and suddenly understands the "
-            "rest. The setting of the GrokFast paper.",
+            summary="A tiny model learns half of a multiplication table, and suddenly understands the rest.",
             expectation="About a minute on one core. After 900 to 1,500 steps it suddenly gets nearly all unseen "
             "problems right. Without the filter it had a third of them right after 5,000 steps.",
             config=TrainingConfig(

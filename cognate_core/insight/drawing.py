@@ -62,6 +62,18 @@ def smoothed(means: Floats, counts: Floats, share: float) -> Floats:
     return result
 
 
+def sparkline(x: Floats, y: Floats, colour: str) -> str:
+    """A curve without axes as an SVG picture."""
+    width, height = 240.0, 48.0
+    across, up = x - x.min(), y.max() - y
+    across, up = across / max(float(across.max()), 1e-12) * width, up / max(float(up.max()), 1e-12) * height
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(across, up, strict=True))
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-2 -2 {width + 4:g} {height + 4:g}">'
+        f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/></svg>'
+    )
+
+
 def layout_of(unit: str, axis: Axis, height: int, *, log_scale: bool = False) -> dict[str, Any]:
     layout: dict[str, Any] = {
         "height": height,

@@ -9,7 +9,7 @@ from cognate_core.runs.derived import nearest_checkpoint, twin_key
 from cognate_core.runs.home import database_path, default_home, running_address
 from cognate_core.runs.known_data import known_report
 from cognate_core.runs.manager import RunManager
-from cognate_core.runs.names import MAX_MODELS, name_after, numbered_names
+from cognate_core.runs.names import MAX_MODELS, name_after, numbered_names, valid_name
 from cognate_core.runs.read_only import ReadOnlyManager
 
 _lock = threading.Lock()
@@ -62,4 +62,5 @@ __all__ = [
     "numbered_names",
     "running_address",
     "twin_key",
+    "valid_name",
 ]

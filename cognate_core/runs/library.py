@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -135,6 +135,15 @@ class Library(Scheduler):
         """Rename a run. Its models keep their names. Raises ConfigError if the name cannot be used."""
         self.log.rename_run(self.log.run(run_id).id, valid_name(name))
         self._keep_run_file(run_id)
+
+    def tag_runs(self, run_ids: Sequence[str], *, add: Iterable[str] = (), remove: Iterable[str] = ()) -> None:
+        """Add tags to runs, and take others away. Raises ConfigError if a tag cannot be used."""
+        new, gone = [valid_tag(tag) for tag in add], {tag.strip() for tag in remove}
+        runs = [self.log.run(run_id) for run_id in run_ids]
+        tags = {run.id: [tag for tag in dict.fromkeys([*run.tags, *new]) if tag not in gone] for run in runs}
+        self.log.tag_runs(tags)
+        for run in runs:
+            self._keep_run_file(run.id)
 
     def describe_model(self, model_id: str, *, title: str, note: str, tags: Sequence[str]) -> None:
         """Set a model's name, note and tags. Raises ConfigError if a text cannot be used."""

@@ -22,7 +22,7 @@ def valid_name(name: str, of: str = "run") -> str:
 
 
 def valid_tag(tag: str) -> str:
-    """A model's tag without surrounding space. Raises ConfigError as `valid_name` does."""
+    """A tag of a run or model without surrounding space. Raises ConfigError as `valid_name` does."""
     return _valid(tag, "tags", "The tag", "A tag is empty. Type a word or remove the tag.")
 
 

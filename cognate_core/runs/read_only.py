@@ -37,7 +37,7 @@ class ReadOnlyManager(RunManager):
         raise RunError(str(self.read_only))
 
     start = start_twin = start_branch = start_verification = start_sweep = cancel_group = _refuse
-    pause = stop = cancel = resume = move_in_queue = rename_run = describe_model = _refuse
+    pause = stop = cancel = resume = move_in_queue = rename_run = tag_runs = describe_model = _refuse
     measure_accuracy = cancel_measurement = _refuse
     remove_upload = delete_model = delete_run = restore = remove_for_good = empty_trash = forget_recovery_note = _refuse
 

@@ -313,6 +313,11 @@ class ProgressLog(ProgressReader):
         """Rename a run."""
         self._writer.call(lambda db: db.execute("UPDATE runs SET name = ? WHERE id = ?", [name, run_id]))
 
+    def tag_runs(self, tags: Mapping[str, Sequence[str]]) -> None:
+        """Store the tags that a person gave to runs, by their ids, in one transaction."""
+        rows = [(json.dumps(list(each)), run_id) for run_id, each in tags.items()]
+        self._writer.call(lambda db: db.conn.executemany("UPDATE runs SET tags = ? WHERE id = ?", rows))
+
     def describe_model(self, model_id: str, *, title: str, note: str, tags: list[str]) -> None:
         """Store the title, note and tags that a person gave a model."""
         values = [title, note, json.dumps(tags), model_id]

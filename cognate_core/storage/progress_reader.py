@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cognate_core.contracts import RunStatus
-from cognate_core.contracts.heldout import HeldoutCheck, heldout_checks, lowest_loss
+from cognate_core.contracts.heldout import HeldoutCheck, HeldoutMeans, bits_per_byte, heldout_checks, lowest_loss
 from cognate_core.errors import NotFound
 from cognate_core.storage.database import reading
 from cognate_core.storage.rows import (
@@ -27,6 +27,18 @@ from cognate_core.storage.rows import (
 )
 
 BATCH_ROWS = 20_000
+HAS_TAG = "EXISTS (SELECT 1 FROM json_each(coalesce(nullif(tags, ''), '[]')) WHERE value = ?3)"
+MEANS_OF_CHECKS = """
+WITH weighted AS (
+    SELECT *, coalesce(weight, 1.0) AS share FROM evaluations WHERE run_id IN (SELECT value FROM json_each(?))
+)
+SELECT run_id, model_name, step,
+    iif(sum(share AND loss IS NULL), NULL, sum(share * loss) / nullif(sum(share), 0)),
+    iif(sum(share AND nullif(bytes, 0) / nullif(tokens, 0.0) IS NULL), NULL,
+        sum(share * bytes / nullif(tokens, 0)) / nullif(sum(share), 0)),
+    sum(share * accuracy) / nullif(sum(share) FILTER (WHERE accuracy IS NOT NULL), 0)
+FROM weighted GROUP BY run_id, model_name, step ORDER BY min(id)
+"""
 
 
 class ProgressReader:
@@ -67,14 +79,16 @@ class ProgressReader:
         return bool(self._rows(f"SELECT 1 FROM runs WHERE {ACTIVE} LIMIT 1"))
 
     def runs_page(
-        self, limit: int, before: int | None = None, status: RunStatus | None = None
+        self, limit: int, before: int | None = None, status: RunStatus | None = None, tag: str | None = None
     ) -> list[tuple[int, Run]]:
-        """The newest runs first, each with its place; with `before`, those after that place; with `status`, those."""
+        """The newest runs first, each with its place; with `before`, those after that place; with `status`, those; with
+        `tag`, those."""
         rows = self._rows(
             "SELECT rowid AS place, * FROM runs WHERE (?1 IS NULL OR rowid < ?1) AND (?2 IS NULL OR status = ?2) "
-            f"AND {HERE} ORDER BY rowid DESC LIMIT ?3",
+            f"AND (?3 IS NULL OR {HAS_TAG}) AND {HERE} ORDER BY rowid DESC LIMIT ?4",
             before,
             status.value if status else None,
+            tag,
             limit,
         )
         return [(row.pop("place"), run_of(row)) for row in rows]
@@ -202,14 +216,16 @@ class ProgressReader:
         return lowest_loss(heldout_checks(self.evaluations(run_id)))
 
     def heldout_checks(self, run_ids: Iterable[str]) -> dict[str, list[HeldoutCheck]]:
-        """The checks of each run that was checked, in order of writing."""
-        rows: dict[str, list[Row]] = {}
-        for row in self._rows(
-            "SELECT * FROM evaluations WHERE run_id IN (SELECT value FROM json_each(?)) ORDER BY id",
-            json.dumps(list(run_ids)),
-        ):
-            rows.setdefault(row["run_id"], []).append(row)
-        return {run_id: heldout_checks(each) for run_id, each in rows.items()}
+        """The checks of each run that was checked, in order of writing. The means are those of `heldout_means`."""
+        checks: dict[str, list[HeldoutCheck]] = {}
+        with reading(self.path) as connection:
+            connection.row_factory = None
+            for run_id, model_name, step, loss, token_bytes, accuracy in connection.execute(
+                MEANS_OF_CHECKS, [json.dumps(list(run_ids))]
+            ):
+                means = HeldoutMeans(loss, bits_per_byte(loss, 1, token_bytes), accuracy)
+                checks.setdefault(run_id, []).append(HeldoutCheck(model_name, step, means))
+        return checks
 
     def ponder_histograms(self, run_id: str, *, model_name: str | None = None) -> list[Row]:
         """Counts of tokens by ponder steps, one row per check, in order of writing; of all models or `model_name`."""
@@ -250,6 +266,11 @@ class ProgressReader:
             model_name,
             step,
         )
+
+    def newest_sample(self, run_id: str) -> Row | None:
+        """The text sample written last; None if there is none."""
+        rows = self._rows("SELECT * FROM samples WHERE run_id = ? ORDER BY id DESC LIMIT 1", run_id)
+        return rows[0] if rows else None
 
     def events(self, run_id: str) -> list[Row]:
         """Events, in order of writing."""
@@ -294,8 +315,7 @@ class ProgressReader:
         rows = self._rows(
             f"SELECT models.rowid AS place, models.*, runs.name AS run_name FROM {MODELS_HERE} "
             "WHERE (?1 IS NULL OR models.rowid < ?1) AND (?2 IS NULL OR run_id = ?2) AND "
-            "(?3 IS NULL OR EXISTS (SELECT 1 FROM json_each(coalesce(nullif(tags, ''), '[]')) WHERE value = ?3)) "
-            "ORDER BY models.rowid DESC LIMIT ?4",
+            f"(?3 IS NULL OR {HAS_TAG.replace('tags', 'models.tags')}) ORDER BY models.rowid DESC LIMIT ?4",
             before,
             run_id,
             tag,

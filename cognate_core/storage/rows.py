@@ -73,6 +73,7 @@ class Run:
     time_estimate: Row | None  # fields of a time estimate, if one was measured
     group_id: str | None  # the sweep that it belongs to
     group_name: str | None
+    tags: list[str]
 
     @property
     def config(self) -> TrainingConfig:
@@ -179,6 +180,7 @@ def run_of(row: Row) -> Run:
             "data_report": json.loads(report) if report else None,
             "colour": values["colour"] or 0,
             "time_estimate": json.loads(time_estimate) if time_estimate else None,
+            "tags": _tags_of(row),
         }
     )
 
@@ -192,9 +194,13 @@ def model_of(row: Row) -> TrainedModel:
             "name": title or row["name"],
             "details": json.loads(row["details"]),
             "note": row["note"] or "",
-            "tags": json.loads(row["tags"]) if row["tags"] else [],
+            "tags": _tags_of(row),
         }
     )
+
+
+def _tags_of(row: Row) -> list[str]:
+    return json.loads(row["tags"]) if row["tags"] else []
 
 
 def exported(rows: list[Row]) -> list[Row]:
@@ -226,6 +232,8 @@ def check_rows(rows: Mapping[str, Iterable[Row]]) -> None:
         raise ValueError("its date or its models' names are invalid")
     if not all(isinstance(text, str | None) for text in (known.group_id, known.group_name)):
         raise ValueError("its sweep is invalid")
+    if not isinstance(known.tags, list) or not all(isinstance(tag, str) for tag in known.tags):
+        raise ValueError("its tags are invalid")
     for model in rows["models"]:
         json.loads(model["details"])["artifacts"].get("weights")
 

@@ -272,6 +272,12 @@ def time_estimates(db: Database) -> None:
     db.execute("ALTER TABLE runs RENAME COLUMN quote TO time_estimate")
 
 
+@migrations()
+def tags_of_runs(db: Database) -> None:
+    """People's tags for runs."""
+    db.table("runs").add_column("tags", str)  # JSON
+
+
 def add_metrics(db: Database) -> None:
     """Add a column for each figure of StepMetrics that has none yet."""
     known = db.table("metrics").columns_dict

@@ -16,7 +16,7 @@ NUMBER = st.column_config.NumberColumn(format="%.15g")  # as it was typed
 
 def table(rows: Sequence[Mapping[str, Any]], **options: Any) -> None:
     """Show rows with the options of `st.dataframe`. A person's text appears as typed and never becomes a formula."""
-    cells = [{_plain(name): _plain(value) for name, value in row.items()} for row in rows]
+    cells = [{as_cell(name): as_cell(value) for name, value in row.items()} for row in rows]
     st.dataframe(cells, hide_index=True, **options)
 
 
@@ -41,5 +41,6 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _plain(value: Any) -> Any:
+def as_cell(value: Any) -> Any:
+    """A value for a table; a person's text never becomes a formula."""
     return escape_cell(value) if isinstance(value, str) else value

@@ -237,6 +237,19 @@ def test_a_run_is_renamed_and_deleted(api: TestClient, studio: RunManager) -> No
     assert studio.log.runs() == [] and [entry.name for entry in studio.trash.entries()] == ["another"]
 
 
+def test_a_run_gets_tags_and_is_found_by_them(api: TestClient, studio: RunManager) -> None:
+    run_id, other = ended(api, studio), waiting(studio)
+    assert api.patch(f"/v1/runs/{run_id}", json={"tags": [" demo ", "slow", "demo"]}).json()["tags"] == ["demo", "slow"]
+    assert api.patch(f"/v1/runs/{run_id}", json={"name": "tagged"}).json()["tags"] == ["demo", "slow"]
+    assert api.patch(f"/v1/runs/{other}", json={"tags": ["slow"]}).json()["tags"] == ["slow"]
+    for tag, found in (("demo", [run_id]), ("slow", [other, run_id]), ("lo", [])):
+        assert [each["id"] for each in api.get("/v1/runs", params={"tag": tag}).json()["items"]] == found
+    assert api.patch(f"/v1/runs/{run_id}", json={"tags": ["new", "slow"]}).json()["tags"] == ["slow", "new"]
+    for tags in ([" "], ["\n"], ["x" * 200], ["x"] * 51):
+        assert api.patch(f"/v1/runs/{run_id}", json={"tags": tags, "name": "lost"}).status_code == 422
+    assert (studio.log.run(run_id).tags, studio.log.run(run_id).name) == (["slow", "new"], "tagged")
+
+
 def test_a_run_that_waits_is_taken_out_of_the_queue_and_not_deleted(api: TestClient, studio: RunManager) -> None:
     run_id = waiting(studio)
     refused = api.delete(f"/v1/runs/{run_id}")

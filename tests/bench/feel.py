@@ -103,7 +103,7 @@ def long_run(browser: Browser, folder: Path) -> None:
                 if path:
                     page.wait_for_function("document.querySelector('.js-plotly-plot .main-svg .scatterlayer path')")
                 else:
-                    page.get_by_role("heading", name="Finished runs").wait_for()
+                    page.get_by_role("heading", name="Runs", exact=True).wait_for()
                 times.append(time.perf_counter() - start)
             line(what, f"{statistics.median(times[1:]):.2f} s", f"the first {times[0]:.2f} s; below 1 s")
             page.close()

@@ -37,6 +37,7 @@ expect.set_options(timeout=LONG_MS)  # what is right comes at once; no wait has 
 RUN = (sys.executable, "-m", "cognate_core.cli", "run")
 AT_REST = """() => document.getAnimations().every(
   each => each.playState !== "running" || each.effect.getComputedTiming().endTime === Infinity)"""
+NAMES, TICKS, HEADER, ROW = 65, 18, 36, 35  # pixels of the table of runs
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,21 @@ def cancel(page: Page) -> None:
     """Cancel the run that Monitor shows."""
     page.get_by_role("button", name="Cancel").first.click()
     page.get_by_role("button", name="Cancel this run").click()
+
+
+def open_run(page: Page, row: int = 0) -> None:
+    """Click the name of a run in the table on Home, which is drawn on a canvas."""
+    _click_in_table(page, NAMES, row)
+
+
+def tick_run(page: Page, row: int = 0) -> None:
+    """Tick a run in the table on Home."""
+    _click_in_table(page, TICKS, row)
+
+
+def _click_in_table(page: Page, across: int, row: int) -> None:
+    table = page.get_by_test_id("stDataFrame").first
+    table.click(position={"x": across, "y": HEADER + ROW * row + ROW // 2})
 
 
 def choose_file(page: Page, file: Path | FilePayload, place: int = 0) -> None:

@@ -105,6 +105,9 @@ class TestOneRun:
     def test_is_renamed_deleted_and_restored(self, there: Cognate, elsewhere: Studio, ended: str) -> None:
         assert there("rename", ended, "Called otherwise").exit_code == 0
         assert elsewhere.manager.log.run(ended).name == "Called otherwise"
+        assert "Its tags: demo, slow." in there("tag", ended, "demo", "slow").stderr
+        assert ended in there("runs", "--tag", "slow").stdout
+        assert "Its tags: none." in there("tag", ended).stderr
         assert there("delete", ended).exit_code == 0
         assert_refused(there("show", ended), "There is no such run.")
         assert "Called otherwise is restored." in there("trash", "restore", ended).stderr

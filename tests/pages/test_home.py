@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import csv
+import io
+from typing import Any
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -7,8 +11,11 @@ from cognate_core.config import TrainingConfig
 from cognate_core.config.presets import PRESETS
 from cognate_core.contracts import RunStatus
 from cognate_core.errors import DiskFull, StorageError
+from cognate_core.insight.run_table import run_figures
 from cognate_core.runs import RunManager
+from pages.components.run_table import as_csv
 from tests.pages.conftest import add_runs, button, open_page, texts
+from tests.there import there
 
 
 def test_an_empty_studio_says_where_to_begin(studio: RunManager) -> None:
@@ -16,15 +23,21 @@ def test_an_empty_studio_says_where_to_begin(studio: RunManager) -> None:
     assert "Your first model" in texts(page)
     for preset in PRESETS.values():
         assert preset.title in texts(page)
-        assert preset.expectation in texts(page)
+        assert preset.time in texts(page)
+
+
+def runs_of(page: AppTest) -> list[dict[str, Any]]:
+    """The rows of the table of runs."""
+    return page.dataframe[0].value.to_dict("records") if page.dataframe else []
 
 
 def test_a_finished_run_is_listed_with_its_true_figures(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
-    loss = trained_studio.log.metrics(run.id)[-1]["loss"]
+    best = there(trained_studio.log.best_check(run.id)).means
     page = open_page("home")
-    assert "Finished runs" in texts(page)
-    assert f"4 of 4 steps, loss {loss:.2f}" in texts(page)
+    (row,) = runs_of(page)
+    assert (row["run"], row["status"], row["steps"]) == (run.name, "completed", 4)
+    assert (row["loss"], row["bits"]) == (best.loss, best.bits_per_byte)
     assert "1 trained model" in texts(page)
 
 
@@ -32,7 +45,32 @@ def test_a_failed_run_says_why(studio: RunManager, tiny_config: TrainingConfig) 
     run_id = studio.log.create_run("r1", "mine", tiny_config, ["m"], studio.home, None)
     studio.log.claim(run_id)
     studio.log.set_status(run_id, RunStatus.FAILED, error="The disk is full.")
-    assert "The disk is full" in texts(open_page("home"))
+    assert [row["error"] for row in runs_of(open_page("home"))] == ["The disk is full."]
+
+
+def test_runs_are_found_by_words_and_filters(studio: RunManager) -> None:
+    add_runs(studio, 1000, RunStatus.COMPLETED)
+    add_runs(studio, 2, RunStatus.FAILED, "lost")
+    studio.tag_runs(["lost-1"], add=["thesis"])
+    page = open_page("home")
+    assert len(runs_of(page)) == 1002
+    page.text_input(key="find_run").set_value("lost").run()
+    assert [row["run"] for row in runs_of(page)] == ["lost 1", "lost 0"]
+    assert "2 of 1,002 runs" in texts(page)
+    page.multiselect(key="find_Tag").set_value(["thesis"]).run()
+    assert [(row["run"], row["tags"]) for row in runs_of(page)] == [("lost 1", ["thesis"])]
+    page.multiselect(key="find_Status").set_value(["completed"]).run()
+    assert runs_of(page) == []
+
+
+def test_the_figures_and_settings_of_runs_are_saved_as_csv(trained_studio: RunManager) -> None:
+    run = trained_studio.log.runs()[0]
+    trained_studio.rename_run(run.id, "=1+1")
+    trained_studio.tag_runs([run.id], add=["a", "b"])
+    saved = as_csv(run_figures(trained_studio.log, trained_studio.log.runs())).decode("utf-8-sig")
+    (row,) = csv.DictReader(io.StringIO(saved))
+    assert (row["name"], row["tags"], row["d_model"]) == ("'=1+1", "a, b", str(run.config.d_model))
+    assert float(row["loss"]) == there(there(trained_studio.log.best_check(run.id)).means.loss)
 
 
 def test_a_run_that_is_going_shows_its_progress(studio: RunManager, tiny_config: TrainingConfig) -> None:
@@ -40,7 +78,7 @@ def test_a_run_that_is_going_shows_its_progress(studio: RunManager, tiny_config:
     studio.log.claim(run_id)
     page = open_page("home")
     assert "preparing" in texts(page)
-    assert "Finished runs" not in texts(page)
+    assert [row["status"] for row in runs_of(page)] == ["preparing"]
 
 
 # After years
@@ -61,19 +99,18 @@ def test_the_oldest_of_many_runs_can_go_on_and_is_seen_going(studio: RunManager,
 
 @pytest.mark.parametrize(
     ("status", "key"),
-    [(RunStatus.INTERRUPTED, "resume-other-{}"), (RunStatus.QUEUED, "out-other-{}"), (RunStatus.COMPLETED, None)],
+    [(RunStatus.INTERRUPTED, "resume-other-{}"), (RunStatus.QUEUED, "out-other-{}")],
 )
 def test_of_many_runs_some_are_drawn_and_each_can_be_reached(
-    studio: RunManager, monkeypatch: pytest.MonkeyPatch, status: RunStatus, key: str | None
+    studio: RunManager, monkeypatch: pytest.MonkeyPatch, status: RunStatus, key: str
 ) -> None:
     add_runs(studio, 100, status)
     page = open_page("home")
 
     def drawn() -> set[str]:
         names = {link.proto.label for link in page.get("page_link")}
-        if key is not None:
-            found = {each.key for each in page.button}
-            assert {key.format(number) for number in range(100) if f"other {number}" in names} <= found
+        found = {each.key for each in page.button}
+        assert {key.format(number) for number in range(100) if f"other {number}" in names} <= found
         return {name for name in names if name.startswith("other ")}
 
     assert 0 < len(drawn()) < 30

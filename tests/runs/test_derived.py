@@ -185,6 +185,9 @@ def test_each_run_has_a_colour_of_its_own_that_outlives_the_trash(trained: tuple
 def test_a_model_is_called_and_described_as_a_person_likes(trained: tuple[RunManager, str]) -> None:
     manager, parent = trained
     (model,) = manager.log.models(parent)
+    manager.tag_runs([parent], add=["first", "second"])
+    manager.tag_runs([parent], add=["third"], remove=["second", "unknown"])
+    assert manager.log.run(parent).tags == ["first", "third"]
     manager.describe_model(model.id, title=" Best so far ", note="Try more steps.", tags=["good", "good", "maths"])
     (described,) = manager.log.models(parent)
     assert (described.name, described.note, described.tags) == ("Best so far", "Try more steps.", ["good", "maths"])

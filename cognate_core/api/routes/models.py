@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from cognate_core.api.requests import GetManager, Input, Items, ModelId, Page, part
+from cognate_core.api.requests import MOST_TAGS, GetManager, Input, Items, ModelId, Page, part
 from cognate_core.api.routes.figures import Figure
 from cognate_core.contracts.answers import Accuracy
 from cognate_core.runs import RunManager
@@ -18,7 +18,6 @@ from cognate_core.runs.accuracy import read_accuracy
 from cognate_core.storage.rows import TrainedModel
 
 router = APIRouter(prefix="/models", tags=["models"])
-MOST_TAGS = 50
 
 
 class Model(BaseModel):

@@ -10,13 +10,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from cognate_core.api.requests import GetManager, GetUploads, Input, Items, Page, RunId, part
+from cognate_core.api.requests import MOST_TAGS, GetManager, GetUploads, Input, Items, Page, RunId, part
 from cognate_core.api.routes.settings import Settings
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Origin, RunStatus
 from cognate_core.contracts.lifecycle import sources
 from cognate_core.errors import RunError
-from cognate_core.runs import MAX_MODELS, RunManager, numbered_names
+from cognate_core.runs import MAX_MODELS, RunManager, numbered_names, valid_name
 from cognate_core.storage.rows import Run
 
 router = APIRouter(tags=["runs"])
@@ -52,6 +52,7 @@ class RunSummary(BaseModel):
     worked_seconds: float | None = Field(description="Total time worked on it, over all pauses and restarts.")
     error: str | None
     parent_run_id: str | None = Field(description="The run it derives from; that run may be gone.")
+    tags: list[str]
     relation: str | None = Field(description="How it derives: copy, fix, twin, branch or verification.")
     branch_step: int | None
 
@@ -71,6 +72,7 @@ class RunsQuery(Page):
     """Which runs."""
 
     status: RunStatus | None = Field(None, description="Only runs with this status.")
+    tag: str | None = Field(None, max_length=100, description="Only runs with this tag.")
 
 
 class NewRun(Settings):
@@ -88,10 +90,11 @@ class NewRun(Settings):
     )
 
 
-class NewName(Input):
-    """A new name for a run."""
+class RunDescription(Input):
+    """Name and tags of a run. Fields left out stay unchanged."""
 
-    name: str = Field(max_length=200)
+    name: str | None = Field(None, max_length=200, description="A new name. Its models keep theirs.")
+    tags: list[str] | None = Field(None, max_length=MOST_TAGS)
 
 
 class Move(Input):
@@ -103,7 +106,7 @@ class Move(Input):
 @router.get("/runs")
 def runs(query: Annotated[RunsQuery, Query()], manager: GetManager) -> Items[RunSummary]:
     """The runs, newest first."""
-    found = manager.log.runs_page(query.limit + 1, query.place, query.status)
+    found = manager.log.runs_page(query.limit + 1, query.place, query.status, query.tag)
     return part(found, query.limit, lambda row: summary(row[1]), lambda row: row[0])
 
 
@@ -141,9 +144,14 @@ def run(run_id: RunId, manager: GetManager) -> RunDetails:
 
 
 @router.patch("/runs/{run_id}")
-def rename(run_id: RunId, body: NewName, manager: GetManager) -> RunDetails:
-    """Rename a run. Its models keep their names."""
-    manager.rename_run(run_id, body.name)
+def describe(run_id: RunId, body: RunDescription, manager: GetManager) -> RunDetails:
+    """Rename a run, or change its tags."""
+    if body.name is not None:
+        valid_name(body.name)  # else the tags would be changed before it is refused
+    if body.tags is not None:
+        manager.tag_runs([run_id], add=body.tags, remove=set(manager.log.run(run_id).tags) - set(body.tags))
+    if body.name is not None:
+        manager.rename_run(run_id, body.name)
     return details(manager, run_id)
 
 

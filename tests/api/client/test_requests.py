@@ -29,6 +29,8 @@ class TestRuns:
         assert studio.run(run["id"])["status"] == "completed"
         assert studio.rename(run["id"], "Second")["name"] == "Second"
         assert next(row["name"] for row in studio.runs(status="completed")) == "Second"
+        assert studio.tag(run["id"], ["demo"])["tags"] == ["demo"]
+        assert [row["id"] for row in studio.runs(tag="demo")] == [run["id"]]
         studio.delete(run["id"])
         with pytest.raises(NotFound, match="There is no such run"):
             studio.run(run["id"])

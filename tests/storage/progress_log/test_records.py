@@ -26,8 +26,10 @@ from cognate_core.contracts import (
     SourceReport,
     StepMetrics,
 )
+from cognate_core.contracts.heldout import heldout_checks
 from cognate_core.errors import StorageError
 from cognate_core.storage.progress_log import ProgressLog
+from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import TrainedModel
 from tests.storage.progress_log.rows import DEFAULTS, a_life, add_run, measured, progress, settle, step_metrics
 from tests.there import there
@@ -355,3 +357,28 @@ def by_model(tables: dict[str, list[dict[str, Any]]]) -> dict[tuple[str, str], l
         for row in rows:
             found.setdefault((table, row["model_name"]), []).append(row)
     return found
+
+
+def test_the_means_of_all_checks_are_those_of_each(tmp_path: Path) -> None:
+    """The database adds up what heldout_means adds up one by one."""
+    ProgressLog(tmp_path / "log.db").close()
+    amount = st.none() | st.floats(0, 20)
+    one = {"step": st.integers(0, 2), "loss": amount, "tokens": st.integers(0, 9), "accuracy": amount, "weight": amount}
+
+    @given(st.lists(st.fixed_dictionaries({**one, "bytes": st.none() | st.integers(0, 9)}), max_size=6))
+    def agree(given_rows: list[dict[str, Any]]) -> None:
+        rows = [{"model_name": "m", "dataset": str(number), **row} for number, row in enumerate(given_rows)]
+        with sqlite3.connect(tmp_path / "log.db") as connection:
+            connection.execute("DELETE FROM evaluations")
+            for row in rows:
+                marks = ", ".join(f":{name}" for name in row)
+                connection.execute(f"INSERT INTO evaluations (run_id, {', '.join(row)}) VALUES ('r', {marks})", row)
+        connection.close()
+        found = ProgressReader(tmp_path / "log.db").heldout_checks(["r"]).get("r", [])
+        for check, wanted in zip(found, heldout_checks(rows), strict=True):
+            assert (check.model_name, check.step) == (wanted.model_name, wanted.step)
+            for name in ("loss", "bits_per_byte", "accuracy"):
+                mean, expected = getattr(check.means, name), getattr(wanted.means, name)
+                assert mean == (None if expected is None else pytest.approx(expected, rel=1e-12))
+
+    agree()

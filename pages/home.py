@@ -83,12 +83,9 @@ def what_it_does(log: ProgressLog, run: Run) -> None:
     steps, losses = read_line(log.path, run.id, row[0]["model_name"], "loss", -1, CURVE_POINTS)
     colour = run_colour(run.colour, dark=st.context.theme.type == "dark")
     curve.image(sparkline(steps, losses, colour), width="stretch", alt="Its loss, step by step")
-    sample = log.newest_sample(run.id)
-    if sample and sample["text"].strip():
-        question = question_of(sample["prompt"]).split("\n")[-1]
-        written = " ".join(sample["text"].split())
-        words.caption(shown(shorten(question, LAST_WORDS, placeholder=" …")))
-        words.write(shown(shorten(written, LAST_WORDS, placeholder=" …")))
+    for sample in log.newest_samples(run.id, row[0]["model_name"])[:1]:
+        words.caption(shown(shorten(question_of(sample["prompt"]), LAST_WORDS, placeholder=" …")))
+        words.write(shown(shorten(sample["text"], LAST_WORDS, placeholder=" …") or "(nothing)"))
 
 
 def waiting_runs(manager: RunManager, queue: list[Run], together: list[Run]) -> None:

@@ -6,7 +6,7 @@ import streamlit as st
 
 from cognate_core.config import as_text
 from cognate_core.contracts import RunStatus
-from cognate_core.contracts.answers import answer_of, is_right, question_of
+from cognate_core.contracts.answers import question_of, verdict
 from cognate_core.contracts.heldout import HeldoutMeans, heldout_means
 from cognate_core.errors import RunError
 from cognate_core.insight.glossary import explained
@@ -40,7 +40,6 @@ from pages.components.tour import watch_hint
 STATUS_SECONDS = {RunStatus.TRAINING: 3.0}
 OTHER_STATUS_SECONDS = 1.0  # before and after training
 DETAILS_SECONDS = 30.0
-ANSWERS_SECONDS = 5.0
 MOST_SAMPLE_STEPS = 200  # offered for a run with thousands of checks
 OTHER_RUNS = 20  # listed here; Home has more
 MOST_WARNINGS = 10  # shown at the top; the log has all
@@ -66,21 +65,31 @@ def choose_run(log: ProgressLog) -> Run | None:
 
 def header(manager: RunManager, run: Run, model_name: str) -> None:
     """Name, status, progress, and the actions that are possible now."""
+    going = run.status.is_active or run.status is RunStatus.QUEUED
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(shown(run.name), anchor=False, width="content")
         status_badge(run.status)
-    if run.status.is_active or run.status is RunStatus.QUEUED:
+        if going:
+            active_buttons(manager, run)
+        elif run.status.can_resume:
+            resume_button(manager, run)
+        for model in reversed([] if going else manager.log.models(run.id)):
+            st.page_link(
+                page_called("models"),
+                label=f"Try {shown(model.name)}",
+                icon=":material/deployed_code:",
+                query_params={"model": model.id},
+            )
+        more_actions(manager, run, model_name)
+    if going:
         left = measured_seconds_left(manager.log, run)
         # The run's own progress has a quarter for its preparation; beside the step of one model it would look wrong.
         one = len(run.model_names) == 1
         share = (run.step or 0) / (run.total_steps or run.config.max_steps) if one else run.progress
-        st.progress(min(1.0, share), text=shown(run.message))
-        with st.container(horizontal=True, vertical_alignment="center"):
-            active_buttons(manager, run)
-            more_actions(manager, run, model_name)
-            quoted = time_estimate_line(manager.log, run)
-            how = "At most" if run.config.early_stopping_patience else "About"
-            st.caption((f"{how} {duration(left)} left. " if left else "Time left: not known yet. ") + quoted)
+        how = "At most" if run.config.early_stopping_patience else "About"
+        time = f"{how} {duration(left)} left." if left else "Time left: not known yet."
+        words = f"{shown(run.message).rstrip('.')}. {time} {time_estimate_line(manager.log, run)}"
+        st.progress(min(1.0, share), text=words.rstrip())
         return
     seconds = run_seconds(run)
     words = "Paused" if run.status is RunStatus.PAUSED else f"Ended {ago(run.finished_at or run.created_at)}"
@@ -89,17 +98,6 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
     if run.error is None and run.message.lower() != run.status.value:  # an error has its own card
         sentences.insert(1, shown(run.message))
     st.caption(" ".join(f"{each.rstrip('.')}." for each in sentences if each))
-    with st.container(horizontal=True, vertical_alignment="center"):
-        if run.status.can_resume:
-            resume_button(manager, run)
-        for model in reversed(manager.log.models(run.id)):
-            st.page_link(
-                page_called("models"),
-                label=f"Try {shown(model.name)}",
-                icon=":material/deployed_code:",
-                query_params={"model": model.id},
-            )
-        more_actions(manager, run, model_name)
 
 
 def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> None:
@@ -131,26 +129,6 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> No
             bits = explained("bits per byte", "Measured on unseen text.")
             st.metric("Bits per byte", _number(unseen.bits_per_byte), help=bits, width="content")
         st.metric(
-            "Learning rate",
-            f"{last['learning_rate']:.3g}" if last else "unknown",
-            help=explained("learning rate"),
-            width="content",
-        )
-        if last and last["ponder_steps"] is not None:
-            st.metric(
-                "Ponder steps",
-                f"{last['ponder_steps']:.1f}",
-                help=explained("ponder steps", "The mean over the tokens."),
-                width="content",
-            )
-        if last and last["memory_notes"] is not None:
-            st.metric(
-                "Notes in memory",
-                f"{last['memory_notes']:.0f}",
-                help=explained("notes", "The average after a segment."),
-                width="content",
-            )
-        st.metric(
             "Speed",
             f"{tokens / seconds:,.0f} {'problems' if lab else 'tokens'}/s" if seconds else "unknown",
             help=None if lab else explained("token", "Only the tokens that it learns from count."),
@@ -158,22 +136,12 @@ def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> No
         )
 
 
-def answers(log: ProgressLog, run_id: str, model_name: str) -> None:
-    """The model's latest answers to a few unseen questions of its first dataset, and whether they are right."""
-    known = log.sample_steps(run_id, model_name)
-    rows = log.samples_at(run_id, model_name, known[-1]) if known else []
-    rows = [row for row in rows if row["dataset"] == rows[0]["dataset"]]
-    for column, row in zip(st.columns(len(rows)) if rows else [], rows, strict=True):
-        with column.container(border=True, height="stretch"):
-            sample(row, asked=True)
-
-
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
     """What the model wrote for unseen problems at a step that the person chooses."""
     known = log.sample_steps(run.id, model_name)
     if not known:
         return
-    st.subheader("What it writes", anchor=False)
+    st.subheader("What it wrote", anchor=False)
     steps = known[:: -(-len(known) // MOST_SAMPLE_STEPS)]
     if steps[-1] != known[-1]:
         steps.append(known[-1])
@@ -198,9 +166,8 @@ def sample(row: dict[str, Any], *, asked: bool) -> None:
     st.caption(f"{row['dataset']}, a problem it never saw")
     st.text(question_of(row["prompt"]))
     st.text(row["text"].strip() or "(nothing)")
-    answer = answer_of(row["expected"])
-    if answer is not None and (asked or answer_of(row["text"]) is not None):
-        right = is_right(row["text"], answer, row["dataset"])
+    right = verdict(row["text"], row["expected"], row["dataset"], asked=asked)
+    if right is not None:
         icon = ":material/check:" if right else ":material/close:"
         st.badge("right" if right else "wrong", color="green" if right else "red", icon=icon)
 
@@ -360,8 +327,6 @@ else:
     seconds = STATUS_SECONDS.get(chosen.status, OTHER_STATUS_SECONDS) if going else None
     st.fragment(status, run_every=seconds)(manager, chosen.id, model_name)
     watch_hint(manager, chosen)
-    if chosen.config.check_questions:
-        st.fragment(answers, run_every=ANSWERS_SECONDS if going else None)(manager.log, chosen.id, model_name)
     clicked = live_charts(manager, chosen, model_name)
     asked_step = clicked.step["step"] if clicked.step else st.session_state.pop("asked_step", None)
     if asked_step is not None:

@@ -68,6 +68,18 @@ def is_right(text: str, answer: str, dataset: str) -> bool:
     return given is not None and same_form(given, dataset) == same_form(answer, dataset)
 
 
+def verdict(text: str, expected: str, dataset: str, *, asked: bool) -> bool | None:
+    """Whether a model's `text` is right by the dataset's `expected` text. None: there is nothing to judge.
+
+    Args:
+        asked: whether it was asked for an answer; else it may have been cut before it reached one.
+    """
+    answer = answer_of(expected)
+    if answer is None or not (asked or answer_of(text) is not None):
+        return None
+    return is_right(text, answer, dataset)
+
+
 def commonest(answers: Iterable[str], dataset: str) -> str | None:
     """The most frequent answer, spelt as at its first occurrence; the first of equals. None without answers."""
     spelt: dict[str, str] = {}

@@ -20,6 +20,7 @@ MAX_POINTS = 600  # of one line; enough for each pixel column of a wide chart wi
 FONT_SIZE = 14  # readable from the last row
 LABEL_HEIGHT = 19  # minimum distance between two labels, in pixels
 AROUND = 60  # pixels of a chart's height that its axis and margins take
+LETTER = 7.0  # pixels of a letter of a name, on average
 LABEL_LENGTH = 26  # characters of a name that fit the margin
 FLAT = 1e-6  # smaller changes, relative to the line's height, are rounding: no axis should magnify them
 LOG_DECADES = 8  # below the highest loss: lower values are rounding of 32-bit numbers, or 0, which has no place
@@ -177,6 +178,8 @@ def fit(layout: Figure, traces: Sequence[Trace], labels: Sequence[Label], *, log
         axis["range"] = sorted((0.0, 2 * high)) if high else [-0.05, 1.0]
     low, high = axis.get("range", (low, high))
     top = high if "range" in axis else math.inf  # otherwise Plotly makes room for them
+    longest = max((len(label.text) for label in labels), default=0)
+    layout["margin"]["r"] = max(layout["margin"]["r"], round(LETTER * longest) + 12)
     layout["annotations"] = names_beside(labels, (high - low) / (layout["height"] - AROUND), top)
 
 

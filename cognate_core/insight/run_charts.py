@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cognate_core.contracts.heldout import heldout_checks
-from cognate_core.contracts.metrics import GRADIENT, PONDER_STEPS, STEP_CHARTS, StepChart
+from cognate_core.contracts.metrics import PONDER_STEPS, STEP_CHARTS, StepChart
 from cognate_core.errors import RunError
 from cognate_core.insight.axis import Axis, By, Floats, axis_by
 from cognate_core.insight.charts import (
@@ -36,6 +36,9 @@ from cognate_core.storage.rows import Run
 
 Chart = dict[str, Any]
 
+GROUPS = {"": "Learning", "act_enabled": "Thinking", "ltm_enabled": "Memory"}
+"""The group of a chart of step figures, by the setting that it needs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
@@ -46,7 +49,7 @@ class Look:
 
 
 def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tuple[list[Chart], list[Finding]]:
-    """The charts of one model of a run, and the findings about it."""
+    """The charts of one model of a run, and the findings about it. The first chart is the main one and has no group."""
     curves = read_curves(log.path, run.id, model_name)
     evaluations = log.evaluations(run.id, model_name=model_name)
     axis, view = _axis(log, run, curves, look.by), look.view
@@ -60,6 +63,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
             chart.title,
             chart.help,
             line_chart(lines, chart.unit, axis, view, run.colour, noisy=chart.noisy, gaps=gaps),
+            group=GROUPS[chart.needs],
         )
 
     loss = loss_chart(
@@ -88,26 +92,28 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
             f"Lower is better. Unseen: on {'problems' if lab else 'text'} set aside from training, the honest measure.",
             loss,
             wide=True,
+            group="Learning" if charts else "",
         ),
         *_bits_per_byte(run, evaluations, axis, view),
     ]
     speed = line_chart(
         {"speed": _speed(curves)}, "problems/s" if lab else "tokens/s", axis, view, run.colour, noisy=True
     )
-    behind = {
-        GRADIENT: lambda: _chart("Speed", f"{'Problems' if lab else 'Tokens'} learned from per second.", speed),
-        PONDER_STEPS: lambda: _chart(
-            "How deep it learns",
-            "Share of tokens by the ponder steps of their batch, between two checks. A single dark row: nearly all "
-            "tokens ask for the same number.",
-            ponder_chart(log.ponder_histograms(run.id, model_name=model_name), axis, view, run.colour),
-        ),
-    }
     for chart in STEP_CHARTS:
         if not chart.needs or (getattr(run.config, chart.needs) and not lab):
             charts.append(small(chart))
-            charts += [behind[chart]()] if chart in behind else []
-    return charts, found
+        if chart is PONDER_STEPS and charts[-1]["group"] == "Thinking":
+            charts.append(
+                _chart(
+                    "How deep it learns",
+                    "Share of tokens by the ponder steps of their batch, between two checks. A single dark row: nearly "
+                    "all tokens ask for the same number.",
+                    ponder_chart(log.ponder_histograms(run.id, model_name=model_name), axis, view, run.colour),
+                    group="Thinking",
+                )
+            )
+    speed_help = f"{'Problems' if lab else 'Tokens'} learned from per second."
+    return [*charts, _chart("Speed", speed_help, speed, group="Speed")], found
 
 
 def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]) -> list[Finding]:
@@ -248,9 +254,10 @@ def are_twins(runs: Sequence[Run]) -> bool:
     )
 
 
-def _chart(title: str, explanation: str, figure: dict[str, Any], *, wide: bool = False) -> Chart:
+def _chart(title: str, explanation: str, figure: dict[str, Any], *, wide: bool = False, group: str = "") -> Chart:
     along = figure["layout"]["xaxis"]["title"]["text"]
-    return {"title": title, "help": explanation, "alt": f"{title} by {along}", "wide": wide, "figure": figure}
+    about = {"title": title, "help": explanation, "alt": f"{title} by {along}"}
+    return {**about, "wide": wide, "group": group, "figure": figure}
 
 
 def _losses(curves: Curves) -> Losses:
@@ -309,4 +316,4 @@ def _bits_per_byte(run: Run, evaluations: Sequence[dict[str, Any]], axis: Axis, 
         return []
     explanation = "Lower is better. It does not depend on the vocabulary, so you can compare it with other models."
     figure = line_chart(lines, "bits per byte", axis, view, run.colour)
-    return [_chart("Bits per byte, on unseen text", explanation, figure)]
+    return [_chart("Bits per byte, on unseen text", explanation, figure, group="Learning")]

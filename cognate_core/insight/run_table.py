@@ -71,7 +71,7 @@ def _best_and_curve(checks: Sequence[HeldoutCheck]) -> tuple[HeldoutMeans | None
     ]
     if len(losses) > CURVE_POINTS:
         losses = [losses[place] for place in np.linspace(0, len(losses) - 1, CURVE_POINTS).round().astype(int)]
-    return best and best.means, losses
+    return None if best is None else best.means, losses
 
 
 @lru_cache(maxsize=2048)

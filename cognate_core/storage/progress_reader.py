@@ -27,6 +27,7 @@ from cognate_core.storage.rows import (
 )
 
 BATCH_ROWS = 20_000
+MOST_SAMPLES = 50  # of one step; there are a few of each dataset
 HAS_TAG = "EXISTS (SELECT 1 FROM json_each(coalesce(nullif(tags, ''), '[]')) WHERE value = ?3)"
 MEANS_OF_CHECKS = """
 WITH weighted AS (
@@ -238,11 +239,13 @@ class ProgressReader:
         return [{**row, "counts": each} for row, each in zip(rows, counts, strict=True)]
 
     def newest_ids(self, run_id: str) -> tuple[int, ...]:
-        """Ids of the newest step row, held-out measurement and histogram, 0 for none: they show if more were added."""
+        """Ids of the newest step row, held-out measurement, histogram and sample, 0 for none: they show if more were
+        added."""
         (row,) = self._rows(
             "SELECT (SELECT max(id) FROM metrics WHERE run_id = ?1) AS metrics, "
             "(SELECT max(id) FROM evaluations WHERE run_id = ?1) AS evaluations, "
-            "(SELECT max(id) FROM ponder_histograms WHERE run_id = ?1) AS histograms",
+            "(SELECT max(id) FROM ponder_histograms WHERE run_id = ?1) AS histograms, "
+            "(SELECT max(id) FROM samples WHERE run_id = ?1) AS samples",
             run_id,
         )
         return tuple(newest or 0 for newest in row.values())
@@ -267,10 +270,15 @@ class ProgressReader:
             step,
         )
 
-    def newest_sample(self, run_id: str) -> Row | None:
-        """The text sample written last; None if there is none."""
-        rows = self._rows("SELECT * FROM samples WHERE run_id = ? ORDER BY id DESC LIMIT 1", run_id)
-        return rows[0] if rows else None
+    def newest_samples(self, run_id: str, model_name: str) -> list[Row]:
+        """What a model wrote last, at one step, in order of writing."""
+        rows = self._rows(
+            "SELECT * FROM samples WHERE run_id = ? AND model_name = ? ORDER BY id DESC LIMIT ?",
+            run_id,
+            model_name,
+            MOST_SAMPLES,
+        )
+        return [row for row in rows[::-1] if row["step"] == rows[0]["step"]]
 
     def events(self, run_id: str) -> list[Row]:
         """Events, in order of writing."""

@@ -40,6 +40,44 @@ function element(tag, text = "", className = "") {
   return made
 }
 
+// A group of charts that folds; the browser remembers which ones are folded.
+function groupOf(name, opened) {
+  const group = element("details", "", "live-group")
+  const inside = element("div", "", "live-charts")
+  group.append(element("summary", name), inside)
+  group.open = !folded().includes(name)
+  group.ontoggle = () => {
+    localStorage.setItem("cognate-folded", JSON.stringify([...folded().filter((each) => each !== name), ...(group.open ? [] : [name])]))
+    if (group.open) opened()
+  }
+  return group
+}
+
+function folded() {
+  try {
+    const names = JSON.parse(localStorage.getItem("cognate-folded"))
+    return Array.isArray(names) ? names : []
+  } catch {
+    return [] // unreadable
+  }
+}
+
+function showSamples(root, samples) {
+  if (JSON.stringify(samples) === root.shownSamples) return
+  root.shownSamples = JSON.stringify(samples)
+  root.writes.hidden = !samples.length
+  root.classList.toggle("writing", samples.length > 0)
+  root.writes.replaceChildren(
+    element("h3", "What it writes"),
+    ...samples.map(({ question, text, right }) => {
+      const sample = element("article", "", right === null ? "" : right ? "right" : "wrong")
+      sample.append(element("p", question, "question"), element("p", text))
+      if (right !== null) sample.append(element("p", right ? "✓ right" : "✗ wrong", "verdict"))
+      return sample
+    }),
+  )
+}
+
 function placeOf(root, { title, help, alt, wide }) {
   const section = element("section", "", wide ? "wide" : "")
   const heading = element("h3", title)
@@ -75,23 +113,34 @@ function showFindings(root, findings, choose) {
   )
 }
 
-async function draw(root, { charts, findings }, all, component) {
+async function draw(root, news, all, component) {
+  const { charts, findings, samples } = news
+  root.news = news
   if (root.titles !== JSON.stringify(charts.map((chart) => chart.title))) {
     root.titles = JSON.stringify(charts.map((chart) => chart.title))
     root.replaceChildren()
-    root.places = charts.map((chart) => placeOf(root, chart))
+    const groups = {}
+    const room = ({ group }) => {
+      if (!group) return root
+      groups[group] ??= root.appendChild(groupOf(group, () => draw(root, root.news, true, component)))
+      return groups[group].lastChild
+    }
+    root.places = charts.map((chart) => placeOf(room(chart), chart))
     root.findings = element("ul", "", "live-findings")
     root.findings.setAttribute("aria-label", "What the curves show")
-    root.firstChild?.after(root.findings)
+    root.writes = element("aside", "", "live-writes")
+    root.firstChild?.after(root.writes, root.findings)
+    root.shownFindings = root.shownSamples = null
     all = true
   }
+  showSamples(root, samples ?? [])
   showFindings(root, findings, (number) => component.setTriggerValue("finding", number))
   const Plotly = await loadPlotly()
   const style = getComputedStyle(root)
   const config = { responsive: true, displaylogo: false, doubleClickDelay: DOUBLE_CLICK_MS, modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]] }
   charts.forEach(({ figure, wide }, index) => {
-    if (!wide && !all) return
     const place = root.places[index]
+    if ((!wide && !all) || place.closest("details:not([open])")) return
     const layout = {
       ...figure.layout,
       autosize: true,

@@ -23,6 +23,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from cognate_core.contracts import RunStatus
+from cognate_core.contracts.answers import question_of, verdict
 from cognate_core.errors import RunError
 from cognate_core.insight.axis import By
 from cognate_core.insight.charts import PLOTLY_SCRIPT, View
@@ -39,8 +40,8 @@ SMOOTHING = {"none": 0.0, "light": 0.02, "medium": 0.06, "strong": 0.15}
 ALONG: dict[str, By] = {"steps": "step", "time": "time", "tokens": "tokens"}
 CONTROLS = {
     "smoothing": ("Smoothing", list(SMOOTHING), "light"),
-    "scale": ("Loss scale", ["linear", "logarithmic"], "linear"),
-    "along": ("Along the bottom", list(ALONG), "steps"),
+    "scale": ("Scale", ["linear", "logarithmic"], "linear"),
+    "along": ("Along", list(ALONG), "steps"),
 }
 """The options of the charts: label, choices, default."""
 
@@ -145,10 +146,11 @@ def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> 
             newest = [(run.name, log.newest_ids(run.id)) for run in runs]
             seen = hashlib.sha256(repr(newest).encode(errors="replace")).hexdigest()[:16]
             if built is None or built.seen != seen:
-                news: dict[str, Any] = {"seen": seen, "findings": []}
+                news: dict[str, Any] = {"seen": seen, "findings": [], "samples": []}
                 if "run" in asked:
                     news["charts"], found = run_charts(log, runs[0], asked.get("model", ""), look)
                     news["findings"] = [asdict(finding) for finding in found]
+                    news["samples"] = _samples(manager, runs[0], asked.get("model", ""))
                 else:
                     news["charts"] = comparison_charts(log, runs, look)
                 as_json = json.dumps(news, allow_nan=False, separators=(",", ":")).encode()
@@ -159,6 +161,22 @@ def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> 
         if len(_kept) > MOST_KEPT:
             del _kept[next(iter(_kept))]
     return built
+
+
+def _samples(manager: RunManager, run: Run, model_name: str) -> list[dict[str, Any]]:
+    """What the model wrote last for a few unseen problems of one dataset, and whether it is right."""
+    rows = manager.log.newest_samples(run.id, model_name)
+    asked = bool(run.config.check_questions)
+    return [
+        {
+            "step": row["step"],
+            "question": question_of(row["prompt"]),
+            "text": row["text"].strip() or "(nothing)",
+            "right": verdict(row["text"], row["expected"], row["dataset"], asked=asked),
+        }
+        for row in rows
+        if row["dataset"] == rows[0]["dataset"]
+    ]
 
 
 def _look(asked: Mapping[str, str]) -> Look:

@@ -82,13 +82,13 @@ def test_curves_are_looked_at_otherwise_and_zoom_stays(page: Page, known: Studio
     page.get_by_label("Smoothing").select_option("none")
     page.wait_for_function(f"!{PLOT}.data.some(t => t.name === 'training')")
     assert page.evaluate(f"{PLOT}.layout.xaxis.range") == zoomed
-    page.get_by_label("Loss scale").select_option("logarithmic")
+    page.get_by_label("Scale", exact=True).select_option("logarithmic")
     page.wait_for_function(f"{PLOT}.layout.yaxis.type === 'log'")
-    page.get_by_label("Along the bottom").select_option("tokens")
+    page.get_by_label("Along", exact=True).select_option("tokens")
     page.wait_for_function(f"{PLOT}.layout.xaxis.title.text === 'tokens learned from'")
     page.reload()  # the look is remembered
     page.wait_for_function(f"{PLOT}?.layout?.xaxis?.title?.text === 'tokens learned from'")
-    expect(page.get_by_label("Loss scale")).to_have_value("logarithmic")
+    expect(page.get_by_label("Scale", exact=True)).to_have_value("logarithmic")
 
 
 def test_a_click_opens_the_step_and_a_branch_goes_on_from_there(page: Page, known: Studio, ids: dict[str, str]) -> None:

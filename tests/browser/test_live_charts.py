@@ -78,7 +78,7 @@ def test_of_two_choices_at_once_the_last_one_is_drawn(page: Page, order: tuple[i
 
 def test_what_was_chosen_while_the_studio_was_down_is_drawn_when_it_is_back(page: Page) -> None:
     page.route("**/live?*", lambda route: route.abort("connectionrefused"))
-    page.get_by_label("Loss scale").select_option("logarithmic")
+    page.get_by_label("Scale", exact=True).select_option("logarithmic")
     problem = page.locator(".live-problem")
     expect(problem).to_have_text("The studio cannot be reached. Trying again.")
     page.unroute_all()
@@ -88,7 +88,7 @@ def test_what_was_chosen_while_the_studio_was_down_is_drawn_when_it_is_back(page
 
 def test_what_answers_in_the_studios_place_is_told_in_words(page: Page) -> None:
     page.route("**/live?*", lambda route: route.fulfill(status=502, body="<html>Bad Gateway"))
-    page.get_by_label("Loss scale").select_option("logarithmic")
+    page.get_by_label("Scale", exact=True).select_option("logarithmic")
     expect(page.locator(".live-problem")).to_contain_text("The studio does not answer as expected")
 
 

@@ -11,6 +11,7 @@ from cognate_core.contracts import (
     ModelArtifacts,
     Origin,
     RunStatus,
+    Sample,
     SourceReport,
     StepMetrics,
     TimeEstimate,
@@ -18,7 +19,7 @@ from cognate_core.contracts import (
 from cognate_core.contracts.answers import question_of
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
-from tests.pages.conftest import add_runs, button, charts, open_page, texts
+from tests.pages.conftest import add_runs, button, charts, open_page, sent, texts
 from tests.waiting import LONG
 
 
@@ -33,7 +34,7 @@ def test_an_address_without_a_run_is_told(studio: RunManager) -> None:
 def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("monitor", run=run.id)
-    loss, bits, rate, gradient, speed, *_ = charts(page)
+    loss, bits, rate, gradient, *_, speed = charts(page)
     names = [trace["name"] for trace in loss["data"]]
     assert names == ["training, each step", "training", "unseen Synthetic"]
     assert loss["data"][0]["x"] == [1, 2, 3, 4]
@@ -61,7 +62,9 @@ def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: R
 def test_pondering_and_memory_have_their_charts_and_figures(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("monitor", run=run.id)
-    steps, tokens, price, notes, use = charts(page)[5:]
+    (shown,) = sent(page, "charts")
+    groups = [[each["figure"] for each in shown if each["group"] == group] for group in ("Thinking", "Memory")]
+    (steps, tokens, price), (notes, use) = groups
     rows = trained_studio.log.metrics(run.id)
     assert steps["data"][0]["y"] == [row["ponder_steps"] for row in rows]
     assert price["data"][0]["y"] == [row["ponder_loss"] for row in rows]
@@ -71,9 +74,23 @@ def test_pondering_and_memory_have_their_charts_and_figures(trained_studio: RunM
     assert behind == [[row[column] for row in rows] for column in columns]
     first = trained_studio.log.ponder_histograms(run.id)[0]["counts"]
     assert [row[0] for row in tokens["data"][0]["z"]] == [count / sum(first) for count in first[1:]]
-    values = {metric.label: metric.value for metric in page.metric}
-    assert values["Ponder steps"] == f"{rows[-1]['ponder_steps']:.1f}"
-    assert values["Notes in memory"] == f"{rows[-1]['memory_notes']:.0f}"
+
+
+def test_what_it_writes_is_beside_the_curve_and_marked(trained_studio: RunManager) -> None:
+    run = trained_studio.log.runs()[0]
+    trained_studio.log.record(
+        run.id, Sample(run.model_names[0], 7, "GSM8K", "Problem: 1 + 1?\nSolution:", "#### 2", "#### 2")
+    )
+    trained_studio.log.record(
+        run.id, Sample(run.model_names[0], 7, "GSM8K", "Problem: 1 + 2?\nSolution:", "#### 2", "#### 3")
+    )
+    trained_studio.log.record(run.id, Sample(run.model_names[0], 7, "SVAMP", "Problem: 3?\nSolution:", "", "#### 3"))
+    trained_studio.log.tag_runs({})  # once all is written
+    (samples,) = sent(open_page("monitor", run=run.id), "samples")
+    assert samples == [
+        {"step": 7, "question": "1 + 1?", "text": "#### 2", "right": True},
+        {"step": 7, "question": "1 + 2?", "text": "#### 2", "right": False},
+    ]
 
 
 def test_a_plain_model_shows_neither(studio: RunManager, tiny_config: TrainingConfig) -> None:
@@ -83,8 +100,7 @@ def test_a_plain_model_shows_neither(studio: RunManager, tiny_config: TrainingCo
     studio.log.claim(run_id)
     studio.log.set_status(run_id, RunStatus.FAILED)
     page = open_page("monitor", run=run_id)
-    assert len(charts(page)) == 4
-    assert not {"Ponder steps", "Notes in memory"} & {metric.label for metric in page.metric}
+    assert [chart["group"] for chart in sent(page, "charts")[0]] == ["", "Learning", "Learning", "Speed"]
 
 
 def test_a_name_is_shown_as_typed_and_never_as_markup(trained_studio: RunManager) -> None:
@@ -144,7 +160,7 @@ def test_the_bar_agrees_with_the_step_of_one_model(
     known: dict[str, Any] = {"progress": 0.26, "message": "Training m", "step": 4, "total_steps": 400}
     studio.log.set_status(run_id, RunStatus.TRAINING, **known)
     (bar,) = open_page("monitor", run=run_id).get("progress")
-    assert (bar.proto.value, bar.proto.text) == (shown, "Training m")
+    assert (bar.proto.value, bar.proto.text) == (shown, "Training m. Time left: not known yet.")
 
 
 # What a run was made of, and what was promised of it

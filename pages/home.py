@@ -82,7 +82,8 @@ def what_it_does(log: ProgressLog, run: Run) -> None:
     curve, words = st.columns([1, 3], vertical_alignment="center")
     steps, losses = read_line(log.path, run.id, row[0]["model_name"], "loss", -1, CURVE_POINTS)
     colour = run_colour(run.colour, dark=st.context.theme.type == "dark")
-    curve.image(sparkline(steps, losses, colour), width="stretch", alt="Its loss, step by step")
+    if len(steps) > 1:
+        curve.image(sparkline(steps, losses, colour), width="stretch", alt="Its loss, step by step")
     for sample in log.newest_samples(run.id, row[0]["model_name"])[:1]:
         words.caption(shown(shorten(question_of(sample["prompt"]), LAST_WORDS, placeholder=" …")))
         words.write(shown(shorten(sample["text"], LAST_WORDS, placeholder=" …") or "(nothing)"))

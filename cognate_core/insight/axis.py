@@ -13,16 +13,19 @@ from cognate_core.insight.words import time_unit
 Floats = npt.NDArray[np.float64]
 By = Literal["step", "time", "tokens"]
 
+ROOM = 1.05  # the last step is not at the very edge while a run goes on
+
 
 @dataclass(frozen=True, slots=True)
 class Axis:
     """Maps steps to places on the axis. `end`: where the axis ends. `steps`, `values`: known places; None: the step
-    itself is the place."""
+    itself is the place. `planned`: said beside the title."""
 
     title: str = "step"
     end: float = 1.0
     steps: Floats | None = None
     values: Floats | None = None
+    planned: str = ""
 
     @property
     def is_steps(self) -> bool:
@@ -60,7 +63,8 @@ def axis_by(
     steps, values = elapsed if by == "time" else tokens
     known = np.isfinite(values)
     if by == "step" or not known.any():
-        return Axis(end=float(total_steps))
+        end = _end(total_steps, float(elapsed[0].max(initial=0.0)))
+        return Axis(end=end, planned=f" (of {total_steps:,} planned)" if end < total_steps else "")
     steps, values = steps[known], values[known]
     if by == "tokens":
         values = values + tokens_before
@@ -71,3 +75,10 @@ def axis_by(
     unit, size = time_unit(longest)
     start = float(values[0]) if steps[0] > 1 else 0.0  # a branch includes its parent's time
     return Axis(f"training time ({unit})", seconds / size, np.r_[steps[0] - 1, steps], np.r_[start, values] / size)
+
+
+def _end(total: float, last: float) -> float:
+    """Where an axis of steps ends: at the planned `total`, or at its half, quarter or eighth if the `last` step fits
+    with some room. So the curve soon fills half of the chart, and the axis seldom changes."""
+    ends = (total / 8, total / 4, total / 2)
+    return next((end for end in ends if 0 < ROOM * last <= end), float(total))

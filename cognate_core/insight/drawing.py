@@ -84,7 +84,7 @@ def layout_of(unit: str, axis: Axis, height: int, *, log_scale: bool = False) ->
         "hoverdistance": -1,  # the pointer always selects a point, however far away
         "uirevision": f"{axis.title} {log_scale}",  # keeps the zoom when new points arrive
         "xaxis": {
-            "title": {"text": axis.title, "font": {"size": FONT_SIZE}},
+            "title": {"text": axis.title + axis.planned, "font": {"size": FONT_SIZE}},
             "range": [0, axis.end],
             "showgrid": False,
             "tickformat": ",d" if axis.whole else "",

@@ -255,7 +255,7 @@ def are_twins(runs: Sequence[Run]) -> bool:
 
 
 def _chart(title: str, explanation: str, figure: dict[str, Any], *, wide: bool = False, group: str = "") -> Chart:
-    along = figure["layout"]["xaxis"]["title"]["text"]
+    along = figure["layout"]["xaxis"]["title"]["text"].partition(" (of ")[0]
     about = {"title": title, "help": explanation, "alt": f"{title} by {along}"}
     return {**about, "wide": wide, "group": group, "figure": figure}
 

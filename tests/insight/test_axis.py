@@ -25,9 +25,19 @@ def places(axis: Axis, *steps: float) -> list[float]:
 
 
 def test_by_step_each_step_is_its_own_place() -> None:
-    axis = axis_by("step", 500, measured((1, 9.0)), measured((1, 64.0)))
-    assert (axis.title, axis.end, axis.is_steps, axis.whole) == ("step", 500.0, True, True)
+    axis = axis_by("step", 500, measured((1, 9.0), (500, 99.0)), measured((1, 64.0)))
+    assert (axis.title, axis.end, axis.planned, axis.is_steps, axis.whole) == ("step", 500.0, "", True, True)
     assert places(axis, 0, 1, 7.5, 499) == [0, 1, 7.5, 499]
+
+
+@pytest.mark.parametrize(("last", "end"), [(1, 50), (47, 50), (48, 100), (96, 200), (190, 200), (191, 400), (400, 400)])
+def test_the_axis_of_a_run_that_goes_on_follows_its_steps(last: int, end: int) -> None:
+    axis = axis_by("step", 400, measured((1, 1.0), (last, 9.0)), NOTHING)
+    assert (axis.end, axis.planned) == (end, " (of 400 planned)" if end < 400 else "")
+
+
+def test_before_the_first_step_the_axis_is_that_of_the_plan() -> None:
+    assert axis_by("step", 400, NOTHING, NOTHING) == Axis(end=400.0)
 
 
 def test_by_tokens_each_step_stands_at_what_was_learned_from_up_to_it() -> None:
@@ -79,7 +89,7 @@ def test_runs_over_one_another_have_the_unit_of_the_longest() -> None:
 
 
 @pytest.mark.parametrize("by", BY)
-@pytest.mark.parametrize("values", [NOTHING, measured((1, math.nan), (2, math.nan))])
+@pytest.mark.parametrize("values", [NOTHING, measured((1, math.nan), (480, math.nan))])
 def test_of_a_run_with_nothing_measured_the_axis_is_of_steps(by: By, values: tuple[Floats, Floats]) -> None:
     axis = axis_by(by, 500, values, values, tokens_before=3.0)
     assert (axis.title, axis.end, axis.is_steps) == ("step", 500.0, True)

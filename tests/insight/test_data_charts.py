@@ -72,7 +72,6 @@ def test_the_look(dark: bool) -> None:
     figure = length_chart({"a": tokens, "b": tokens}, 16, dark=dark)
     layout = figure["layout"]
     assert figure["data"][0]["marker"]["color"] == run_colour(0, dark=dark)
-    assert layout["paper_bgcolor"] == layout["plot_bgcolor"] == "rgba(0,0,0,0)"
     assert layout["template"] == "none"
     assert all(layout[axis]["tickfont"]["size"] >= FONT_SIZE for axis in ("xaxis", "yaxis"))
     assert "tokens" in layout["xaxis"]["title"]["text"] and "%" in layout["yaxis"]["title"]["text"]

@@ -114,8 +114,8 @@ function showFindings(root, findings, choose) {
 }
 
 async function draw(root, news, all, component) {
-  const { charts, findings, samples } = news
   root.news = news
+  const { charts, findings, samples } = newsUntil(root, news, root.at)
   if (root.titles !== JSON.stringify(charts.map((chart) => chart.title))) {
     root.titles = JSON.stringify(charts.map((chart) => chart.title))
     root.replaceChildren()
@@ -130,7 +130,7 @@ async function draw(root, news, all, component) {
     root.findings.setAttribute("aria-label", "What the curves show")
     root.writes = element("aside", "", "live-writes")
     root.firstChild?.after(root.writes, root.findings)
-    root.shownFindings = root.shownSamples = null
+    root.shownFindings = root.shownSamples = root.ranges = root.history = null
     all = true
   }
   showSamples(root, samples ?? [])
@@ -142,7 +142,7 @@ async function draw(root, news, all, component) {
     const place = root.places[index]
     if ((!wide && !all) || place.closest("details:not([open])")) return
     const layout = {
-      ...figure.layout,
+      ...enlarged(root, figure.layout),
       autosize: true,
       paper_bgcolor: "transparent",
       plot_bgcolor: "transparent",
@@ -150,7 +150,7 @@ async function draw(root, news, all, component) {
       hoverlabel: { ...figure.layout.hoverlabel, bgcolor: style.getPropertyValue("--st-secondary-background-color"), font: { color: style.color } },
       modebar: { bgcolor: "transparent", color: "#808080", activecolor: style.color },
     }
-    place.style.height = `${figure.layout.height}px` // else a chart that was redrawn collapses when the window is resized
+    place.style.height = `${layout.height}px` // else a chart that was redrawn collapses when the window is resized
     const narrow = root.clientWidth < 620 && layout.annotations?.length
     if (narrow) {
       layout.margin = { ...layout.margin, r: 126 }
@@ -250,7 +250,7 @@ function remembered(controls) {
 
 export default function (component) {
   const { data, parentElement } = component
-  const [root, problem, controls, lights] = ["charts", "problem", "controls", "lights"].map((name) =>
+  const [root, problem, controls, lights, replay, present] = ["charts", "problem", "controls", "lights", "replay", "present"].map((name) =>
     parentElement.querySelector(`.live-${name}`),
   )
   clearTimeout(root.timer)
@@ -274,6 +274,8 @@ export default function (component) {
     given = null
     seen = ""
     drawn = false
+    root.at = undefined // other options have other axes
+    root.ranges = null
     update()
   })
 
@@ -331,6 +333,8 @@ export default function (component) {
     if (data.going || !drawn) root.timer = setTimeout(update, pause) // until the chosen options are visible
   }
 
+  showReplay(root, replay, component)
+  showPresent(root, present, component)
   lights.replaceChildren()
   lights.hidden = !data.going
   root.clock = setInterval(tick, 1000)
@@ -338,5 +342,6 @@ export default function (component) {
   return () => {
     clearTimeout(root.timer)
     clearInterval(root.clock)
+    document.removeEventListener("keydown", root.onKey)
   }
 }

@@ -34,6 +34,7 @@ from cognate_core.storage.rows import Run
 
 MOST_KEPT = 16  # sets of charts, one for each run, model and look, shared by all viewers
 MOST_COMPARED = 12
+MOST_REPLAYED = 200  # checks whose samples are shown when a run is played again
 REST = 8  # pause between two reads, times the duration of a read: watching takes at most a ninth of one core
 
 SMOOTHING = {"none": 0.0, "light": 0.02, "medium": 0.06, "strong": 0.15}
@@ -48,14 +49,21 @@ CONTROLS = {
 _component = st.components.v2.component(
     "live_charts",
     html="""
-    <div class="live-head">
-      <div class="live-lights" role="group" aria-label="Status"></div>
-      <div class="live-controls" role="group" aria-label="Chart options"></div>
+    <div class="live-root">
+      <h2 class="live-title"></h2>
+      <div class="live-head">
+        <div class="live-lights" role="group" aria-label="Status"></div>
+        <div class="live-replay" role="group" aria-label="Replay"></div>
+        <div class="live-controls" role="group" aria-label="Chart options"></div>
+        <button class="live-present" type="button"></button>
+      </div>
+      <div class="live-charts"></div>
+      <p class="live-problem" role="status"></p>
     </div>
-    <div class="live-charts"></div>
-    <p class="live-problem" role="status"></p>
     """,
-    js=Path(__file__).with_suffix(".js").read_text(encoding="utf-8"),
+    js="\n".join(
+        Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("live_charts.js", "replay.js")
+    ),
     css=Path(__file__).with_suffix(".css").read_text(encoding="utf-8"),
     isolate_styles=False,  # Plotly puts its styles into the page's head
 )
@@ -70,7 +78,8 @@ def live_charts(manager: RunManager, run: Run, model_name: str) -> Any:
     going = not run.status.is_terminal and run.status is not RunStatus.PAUSED
     asked = {"run": run.id, "model": model_name}
     key = f"charts-{run.id}-{run.model_names.index(model_name)}"  # a name may hold anything
-    return _mounted(manager, asked, key, going=going)
+    ended = run.status.is_terminal
+    return _mounted(manager, asked, key, going=going, title=run.name, replay=ended)
 
 
 def live_comparison(manager: RunManager, runs: Sequence[Run]) -> Any:
@@ -79,7 +88,7 @@ def live_comparison(manager: RunManager, runs: Sequence[Run]) -> Any:
     return _mounted(manager, {"runs": ",".join(run.id for run in runs)}, "comparison", going=going)
 
 
-def _mounted(manager: RunManager, asked: Mapping[str, str], key: str, *, going: bool) -> Any:
+def _mounted(manager: RunManager, asked: Mapping[str, str], key: str, *, going: bool, **more: Any) -> Any:
     asked = {**asked, "dark": str(int(st.context.theme.type == "dark"))}
     built = _charts(manager, asked, at_once=True)
     data = {
@@ -87,6 +96,7 @@ def _mounted(manager: RunManager, asked: Mapping[str, str], key: str, *, going: 
         "address": "live?" + urlencode(asked),
         "going": going,
         "clickable": True,
+        **more,
         "controls": [
             {"name": name, "label": label, "choices": choices, "first": first}
             for name, (label, choices, first) in CONTROLS.items()
@@ -165,7 +175,18 @@ def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> 
 
 def _samples(manager: RunManager, run: Run, model_name: str) -> list[dict[str, Any]]:
     """What the model wrote last for a few unseen problems of one dataset, and whether it is right."""
-    rows = manager.log.newest_samples(run.id, model_name)
+    return _judged(run, manager.log.newest_samples(run.id, model_name))
+
+
+def _history(manager: RunManager, run_id: str, model_name: str) -> list[dict[str, Any]]:
+    """As `_samples`, at each of its checks; of a long run, at some of them."""
+    run, steps = manager.log.run(run_id), manager.log.sample_steps(run_id, model_name)
+    some = steps[:: -(-len(steps) // MOST_REPLAYED) or 1]
+    return [each for step in some for each in _judged(run, manager.log.samples_at(run_id, model_name, step))]
+
+
+def _judged(run: Run, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The samples of its first dataset in `rows`, which are of one step."""
     asked = bool(run.config.check_questions)
     return [
         {
@@ -196,6 +217,8 @@ def _live(request: Request) -> Response:
         built = _charts(manager, asked, at_once=False)
     except RunError as error:
         return JSONResponse({"problem": str(error)}, status_code=404)
+    if "history" in asked and "run" in asked:
+        return JSONResponse({"history": _history(manager, asked["run"], asked.get("model", ""))})
     run_ids = [each for each in asked.get("run", asked.get("runs", "")).split(",") if each]
     alive = json.dumps(_signs_of_life(manager, run_ids)).encode()
     news = b"" if built.seen == asked.get("after") else built.as_json[1:-1] + b","

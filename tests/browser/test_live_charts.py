@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Evaluation, RunStatus, StepMetrics
+from cognate_core.contracts import Evaluation, RunStatus, Sample, StepMetrics
 from cognate_core.insight.palette import neutral
 from cognate_core.runs import RunManager
 from tests.browser.studio import Studio, page_on, running_studio
@@ -34,6 +34,8 @@ def known(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig)
         manager.log.record(ENDED, StepMetrics("m", step, 6 - step % 7 / 4, 0.3, 1, 1, 100, 0.1, step / 10))
     manager.log.record(ENDED, Evaluation("m", 20, "SVAMP", 5.0, 9))
     manager.log.record(ENDED, Evaluation("m", 40, "SVAMP", 4.0, 9))
+    for step, text in ((20, "#### 3"), (40, "#### 4")):
+        manager.log.record(ENDED, Sample("m", step, "SVAMP", "Problem: 2 + 2?\nSolution:", text, "#### 4"))
     manager.log.claim(ENDED)
     manager.log.set_status(ENDED, RunStatus.COMPLETED, step=40, total_steps=40)
     manager.close()
@@ -78,7 +80,7 @@ def test_of_two_choices_at_once_the_last_one_is_drawn(page: Page, order: tuple[i
 
 def test_what_was_chosen_while_the_studio_was_down_is_drawn_when_it_is_back(page: Page) -> None:
     page.route("**/live?*", lambda route: route.abort("connectionrefused"))
-    page.get_by_label("Scale", exact=True).select_option("logarithmic")
+    page.get_by_role("combobox", name="Scale").select_option("logarithmic")
     problem = page.locator(".live-problem")
     expect(problem).to_have_text("The studio cannot be reached. Trying again.")
     page.unroute_all()
@@ -88,7 +90,7 @@ def test_what_was_chosen_while_the_studio_was_down_is_drawn_when_it_is_back(page
 
 def test_what_answers_in_the_studios_place_is_told_in_words(page: Page) -> None:
     page.route("**/live?*", lambda route: route.fulfill(status=502, body="<html>Bad Gateway"))
-    page.get_by_label("Scale", exact=True).select_option("logarithmic")
+    page.get_by_role("combobox", name="Scale").select_option("logarithmic")
     expect(page.locator(".live-problem")).to_contain_text("The studio does not answer as expected")
 
 
@@ -149,3 +151,61 @@ def test_charts_keep_their_heights_when_the_window_is_resized_after_they_were_re
     page.set_viewport_size({"width": 1150, "height": 700})
     page.wait_for_function(f"before => {width} !== before", arg=before)
     assert heights() == first and min(first) > 200
+
+
+def shown_steps(page: Page, line: str = "training, each step") -> list[int]:
+    found: list[int] = page.evaluate(f"name => {PLOT}.data.find(t => t.name === name).x", line)
+    return found
+
+
+def test_an_ended_run_is_played_again_from_its_log(page: Page) -> None:
+    written = page.locator(".live-writes")
+    expect(written).to_contain_text("right")
+    page.get_by_role("slider", name="Position").fill("500")
+    page.wait_for_function(f"{PLOT}.data[0].x.length === 20")
+    assert shown_steps(page) == list(range(1, 21)) and shown_steps(page, "unseen SVAMP") == [20]
+    expect(written).to_contain_text("#### 3")
+    expect(written).to_contain_text("wrong")
+    page.get_by_role("slider", name="Position").fill("250")
+    page.wait_for_function(f"{PLOT}.data[0].x.length === 10")
+    assert shown_steps(page, "unseen SVAMP") == []
+    expect(written).to_be_hidden()  # it had not written anything yet
+    page.get_by_label("Pace").select_option("four times")
+    page.get_by_role("button", name="Play").click()
+    page.wait_for_function(f"{PLOT}.data[0].x.length === 40")
+    expect(written).to_contain_text("#### 4")
+    expect(page.get_by_role("button", name="Play")).to_be_visible()
+    expect(page.get_by_role("slider", name="Position")).to_have_value("1000")
+
+
+def test_other_options_end_a_replay(page: Page) -> None:
+    page.get_by_role("slider", name="Position").fill("500")
+    page.wait_for_function(f"{PLOT}.data[0].x.length === 20")
+    page.get_by_role("combobox", name="Along").select_option("time")
+    page.wait_for_function(f"{PLOT}.data[0].x.length === 40")
+    page.get_by_role("slider", name="Position").fill("500")
+    page.wait_for_function(f"{PLOT}.data[0].x.length === 20")
+    assert shown_steps(page)[-1] == 2.0, "by time, too, it is played by its steps"
+
+
+def test_a_key_shows_the_curve_to_a_room(page: Page) -> None:
+    expect(page.get_by_role("heading", name="Ended", level=2)).to_be_hidden()
+    page.keyboard.press("p")
+    expect(page.get_by_role("heading", name="Ended", level=2)).to_be_visible()
+    expect(page.get_by_label("Smoothing")).to_be_hidden()
+    page.wait_for_function(f"{PLOT}.layout.yaxis.tickfont.size > 20")
+    page.keyboard.press("p")
+    expect(page.get_by_label("Smoothing")).to_be_visible()
+    page.wait_for_function(f"{PLOT}.layout.yaxis.tickfont.size < 20")
+
+
+def test_a_folded_group_stays_folded_and_is_not_drawn(page: Page) -> None:
+    speed = page.locator("details", has=page.locator("summary", has_text="Speed"))
+    expect(speed.locator(".js-plotly-plot")).to_have_count(1)
+    speed.locator("summary").click()
+    page.reload()
+    page.wait_for_function(f"{PLOT}?.data?.some(t => t.name === 'training')")
+    expect(speed).not_to_have_attribute("open", "")
+    expect(speed.locator(".js-plotly-plot")).to_have_count(0)
+    speed.locator("summary").click()
+    expect(speed.locator(".js-plotly-plot")).to_have_count(1)

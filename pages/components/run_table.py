@@ -22,7 +22,7 @@ from cognate_core.storage.rows import Run
 from pages.components.layout import ask_first, page_called, show_refusal
 from pages.components.live_charts import MOST_COMPARED
 from pages.components.run_figures import run_seconds
-from pages.components.tables import as_cell, time_column
+from pages.components.tables import table, time_column
 
 FEW = 5  # so many runs are found without a search
 COLUMNS = {
@@ -54,9 +54,8 @@ def run_table(manager: RunManager, runs: Sequence[Run]) -> None:
     time, seconds = time_column("Time", [run_seconds(each.run) for each in figures])
     number = st.column_config.NumberColumn
     unseen = "On unseen text, at its best check."
-    ticked = st.dataframe(
+    ticked = table(
         [{**_row(each), "seconds": worked} for each, worked in zip(figures, seconds, strict=True)],
-        hide_index=True,
         column_order=["run", *st.session_state.get("run_columns", AT_FIRST)],
         column_config={
             **COLUMNS,
@@ -121,7 +120,7 @@ def _row(figures: RunFigures) -> dict[str, Any]:
     """The cells of one run, but for its time, whose unit depends on the others."""
     run, best = figures.run, figures.best
     return {
-        "run": as_cell(run.name),
+        "run": run.name,
         "status": run.status.value,
         "curve": figures.curve,
         "loss": best and best.loss,
@@ -132,8 +131,8 @@ def _row(figures: RunFigures) -> dict[str, Any]:
         "tags": run.tags,
         "datasets": figures.datasets,
         "preset": figures.preset.title,
-        "sweep": as_cell(run.group_name),
-        "error": as_cell(run.error),
+        "sweep": run.group_name,
+        "error": run.error,
     }
 
 

@@ -14,10 +14,11 @@ from cognate_core.labels import escape_cell
 NUMBER = st.column_config.NumberColumn(format="%.15g")  # as it was typed
 
 
-def table(rows: Sequence[Mapping[str, Any]], **options: Any) -> None:
-    """Show rows with the options of `st.dataframe`. A person's text appears as typed and never becomes a formula."""
-    cells = [{as_cell(name): as_cell(value) for name, value in row.items()} for row in rows]
-    st.dataframe(cells, hide_index=True, **options)
+def table(rows: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+    """Show rows with the options of `st.dataframe`, and return what it returns. A person's text appears as typed and
+    never becomes a formula."""
+    cells = [{_plain(name): _plain(value) for name, value in row.items()} for row in rows]
+    return st.dataframe(cells, hide_index=True, **options)
 
 
 def settings_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -41,6 +42,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def as_cell(value: Any) -> Any:
-    """A value for a table; a person's text never becomes a formula."""
+def _plain(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
     return escape_cell(value) if isinstance(value, str) else value

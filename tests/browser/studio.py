@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Browser, BrowserContext, FilePayload, Page, Playwright, expect
+from playwright.sync_api import Browser, BrowserContext, FilePayload, Locator, Page, Playwright, expect
 
 from cognate_core.api.security.login import session_cookie
 from tests.waiting import LONG, until
@@ -147,6 +147,11 @@ def cancel(page: Page) -> None:
     """Cancel the run that Monitor shows."""
     page.get_by_role("button", name="Cancel").first.click()
     page.get_by_role("button", name="Cancel this run").click()
+
+
+def listed_runs(page: Page) -> Locator:
+    """The names in the table on Home, as a screen reader finds them; of many runs, those in view."""
+    return page.locator("[id^='glide-cell-1-']")
 
 
 def open_run(page: Page, row: int = 0) -> None:

@@ -34,7 +34,7 @@ from cognate_core.storage.artifacts import ArtifactStore
 from cognate_core.storage.progress_log import ProgressLog
 from cognate_core.storage.trash import Trash
 from cognate_core.training.trainer import model_folder
-from tests.browser.studio import wait_until_idle
+from tests.browser.studio import listed_runs, wait_until_idle
 from tests.faults.hostile import NAMES
 from tests.faults.times import Tally, times
 
@@ -302,8 +302,11 @@ class Looker:
 
     def home(self, kept: Sequence[Kept]) -> None:
         self.open("")
+        listed_runs(self.page).first.wait_for(state="attached")
+        names = [folded(name) for name in listed_runs(self.page).all_text_contents()]  # a canvas shows no markup
         for each in kept:
-            self.text(each.name, "Home", self.link(f"run={each.run_id}"), each.name)
+            if folded(each.name) not in names:
+                self.wrong(each.name, "is not in the table on Home as typed")
         self.quiet("on the whole", "Home")
 
     def trash(self, names: Sequence[str]) -> None:

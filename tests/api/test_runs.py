@@ -240,6 +240,7 @@ def test_a_run_is_renamed_and_deleted(api: TestClient, studio: RunManager) -> No
 def test_a_run_gets_tags_and_is_found_by_them(api: TestClient, studio: RunManager) -> None:
     run_id, other = ended(api, studio), waiting(studio)
     assert api.patch(f"/v1/runs/{run_id}", json={"tags": [" demo ", "slow", "demo"]}).json()["tags"] == ["demo", "slow"]
+    assert api.patch(f"/v1/runs/{run_id}", json={"tags": ["slow ", " demo"]}).json()["tags"] == ["demo", "slow"]
     assert api.patch(f"/v1/runs/{run_id}", json={"name": "tagged"}).json()["tags"] == ["demo", "slow"]
     assert api.patch(f"/v1/runs/{other}", json={"tags": ["slow"]}).json()["tags"] == ["slow"]
     for tag, found in (("demo", [run_id]), ("slow", [other, run_id]), ("lo", [])):

@@ -149,7 +149,8 @@ def describe(run_id: RunId, body: RunDescription, manager: GetManager) -> RunDet
     if body.name is not None:
         valid_name(body.name)  # else the tags would be changed before it is refused
     if body.tags is not None:
-        manager.tag_runs([run_id], add=body.tags, remove=set(manager.log.run(run_id).tags) - set(body.tags))
+        gone = set(manager.log.run(run_id).tags) - {tag.strip() for tag in body.tags}
+        manager.tag_runs([run_id], add=body.tags, remove=gone)
     if body.name is not None:
         manager.rename_run(run_id, body.name)
     return details(manager, run_id)

@@ -51,6 +51,8 @@ def axis_by(
     tokens: tuple[Floats, Floats],
     tokens_before: float = 0.0,
     longest: float = 0.0,
+    *,
+    follows: bool = True,
 ) -> Axis:
     """The chosen axis; steps if its values are not known.
 
@@ -59,11 +61,12 @@ def axis_by(
         tokens: steps, and the tokens learned from up to each.
         tokens_before: tokens that a branch had learned from before.
         longest: seconds of the longest run in the chart: all its runs share one unit.
+        follows: whether an axis of steps ends near the last one instead of the planned one.
     """
     steps, values = elapsed if by == "time" else tokens
     known = np.isfinite(values)
     if by == "step" or not known.any():
-        end = _end(total_steps, float(elapsed[0].max(initial=0.0)))
+        end = _end(total_steps, float(elapsed[0].max(initial=0.0)) if follows else 0.0)
         return Axis(end=end, planned=f" (of {total_steps:,} planned)" if end < total_steps else "")
     steps, values = steps[known], values[known]
     if by == "tokens":

@@ -266,7 +266,9 @@ def _losses(curves: Curves) -> Losses:
 
 def _axis(log: ProgressReader, run: Run, curves: Curves, by: By, longest: float = 0.0) -> Axis:
     before = _tokens_before(log, run) if by == "tokens" else 0.0
-    return axis_by(by, run.config.max_steps, curves.elapsed_seconds, curves.tokens, before, longest)
+    follows = run.config.task == "text"  # the lab has a logarithmic axis with published steps on it
+    steps = run.config.max_steps
+    return axis_by(by, steps, curves.elapsed_seconds, curves.tokens, before, longest, follows=follows)
 
 
 def _tokens_before(log: ProgressReader, run: Run) -> float:

@@ -100,16 +100,17 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         {"speed": _speed(curves)}, "problems/s" if lab else "tokens/s", axis, view, run.colour, noisy=True
     )
     for chart in STEP_CHARTS:
-        if not chart.needs or (getattr(run.config, chart.needs) and not lab):
-            charts.append(small(chart))
-        if chart is PONDER_STEPS and charts[-1]["group"] == "Thinking":
+        if chart.needs and (lab or not getattr(run.config, chart.needs)):
+            continue
+        charts.append(small(chart))
+        if chart is PONDER_STEPS:
             charts.append(
                 _chart(
                     "How deep it learns",
                     "Share of tokens by the ponder steps of their batch, between two checks. A single dark row: nearly "
                     "all tokens ask for the same number.",
                     ponder_chart(log.ponder_histograms(run.id, model_name=model_name), axis, view, run.colour),
-                    group="Thinking",
+                    group=GROUPS[chart.needs],
                 )
             )
     speed_help = f"{'Problems' if lab else 'Tokens'} learned from per second."

@@ -28,7 +28,6 @@ from cognate_core.storage.rows import (
 
 BATCH_ROWS = 20_000
 MOST_SAMPLES = 50  # of one step; there are a few of each dataset
-HAS_TAG = "EXISTS (SELECT 1 FROM json_each(coalesce(nullif(tags, ''), '[]')) WHERE value = ?3)"
 MEANS_OF_CHECKS = """
 WITH weighted AS (
     SELECT *, coalesce(weight, 1.0) AS share FROM evaluations WHERE run_id IN (SELECT value FROM json_each(?))
@@ -86,7 +85,7 @@ class ProgressReader:
         `tag`, those."""
         rows = self._rows(
             "SELECT rowid AS place, * FROM runs WHERE (?1 IS NULL OR rowid < ?1) AND (?2 IS NULL OR status = ?2) "
-            f"AND (?3 IS NULL OR {HAS_TAG}) AND {HERE} ORDER BY rowid DESC LIMIT ?4",
+            f"AND (?3 IS NULL OR {_has_tag('runs.tags')}) AND {HERE} ORDER BY rowid DESC LIMIT ?4",
             before,
             status.value if status else None,
             tag,
@@ -323,7 +322,7 @@ class ProgressReader:
         rows = self._rows(
             f"SELECT models.rowid AS place, models.*, runs.name AS run_name FROM {MODELS_HERE} "
             "WHERE (?1 IS NULL OR models.rowid < ?1) AND (?2 IS NULL OR run_id = ?2) AND "
-            f"(?3 IS NULL OR {HAS_TAG.replace('tags', 'models.tags')}) ORDER BY models.rowid DESC LIMIT ?4",
+            f"(?3 IS NULL OR {_has_tag('models.tags')}) ORDER BY models.rowid DESC LIMIT ?4",
             before,
             run_id,
             tag,
@@ -392,3 +391,8 @@ class ProgressReader:
     def _rows(self, query: str, *values: Any) -> list[Row]:
         with reading(self.path) as connection:
             return [dict(row) for row in connection.execute(query, values)]
+
+
+def _has_tag(column: str) -> str:
+    """Whether the tags in `column` include the query's third value."""
+    return f"EXISTS (SELECT 1 FROM json_each(coalesce(nullif({column}, ''), '[]')) WHERE value = ?3)"

@@ -110,7 +110,7 @@ def _nothing() -> None:
 
 
 class Still(NamedTuple):
-    """A chart that follows no run; `alt` says what it shows to whom cannot see it."""
+    """A chart that follows no run; `alt` says what it shows, for people who cannot see it."""
 
     title: str
     help: str
@@ -122,7 +122,7 @@ def still_charts(charts: Sequence[Still], key: str) -> None:
     """Show charts that follow no run, below one another; two such groups on a page need different keys.
 
     Every chart of the studio is drawn by this component: `st.plotly_chart` brings a Plotly of its own, and a browser
-    needs two seconds of a slow core to read each.
+    needs nearly two seconds of a slow core to read each.
     """
     drawn = [{**chart._asdict(), "wide": True} for chart in charts]
     data = {"charts": drawn, "findings": [], "controls": [], "going": False, "clickable": False}

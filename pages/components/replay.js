@@ -7,10 +7,9 @@ const LARGE = 1.7 // text in full screen
 const APART = 0.06 // of the height of a chart, between two names
 
 function showReplay(root, place, component) {
-  const { data } = component
-  place.hidden = !data.replay
-  if (!data.replay) return
-  root.replayOf = { address: data.address, component }
+  place.hidden = !component.data.replay
+  if (place.hidden) return
+  root.component = component
   if (place.firstChild) return // the person's position stays when the page is drawn again
   const play = element("button", "Play")
   const slider = element("input")
@@ -30,7 +29,7 @@ function showReplay(root, place, component) {
     root.at = at
     slider.value = at === undefined ? 1000 : (1000 * at) / lastStep(root.news)
     slider.ariaValueText = `step ${Math.round(at ?? lastStep(root.news))}`
-    await draw(root, root.news, all, root.replayOf.component)
+    await draw(root, root.news, all, root.component)
   }
 
   function stop() {
@@ -60,7 +59,7 @@ function showReplay(root, place, component) {
   async function begin() {
     if (!root.news) return false // nothing is drawn yet
     root.ranges ??= root.places.map((each) => each._fullLayout?.yaxis.range)
-    root.history ??= await fetch(`${ownAddress(root.replayOf.address)}&history=1`)
+    root.history ??= await fetch(`${ownAddress(root.component.data.address)}&history=1`)
       .then((reply) => reply.json())
       .then((news) => news.history ?? [])
       .catch(() => []) // without the samples, the curves still play

@@ -51,7 +51,7 @@ def run_table(manager: RunManager, runs: Sequence[Run]) -> None:
         figures = _found(figures)
     found = "" if len(figures) == len(runs) else f"{len(figures):,} of {len(runs):,} runs. "
     st.caption(f"{found}Click a name to open its run. Tick runs to compare, tag, save or delete them.")
-    time, seconds = time_column("Time", [run_seconds(each.run) for each in figures])
+    time, seconds = time_column(COLUMNS["seconds"], [run_seconds(each.run) for each in figures])
     number = st.column_config.NumberColumn
     unseen = "On unseen text, at its best check."
     ticked = table(
@@ -60,16 +60,20 @@ def run_table(manager: RunManager, runs: Sequence[Run]) -> None:
         column_config={
             **COLUMNS,
             "run": st.column_config.ButtonColumn("Run", type="tertiary", alignment="left", pinned=True, key=OPENED),
-            "curve": st.column_config.LineChartColumn("Learning", help="Its loss on unseen text, check by check."),
-            "loss": number("Loss", format="%.3f", help=explained("held-out loss", unseen)),
-            "accuracy": number("Right", format="%.0f %%", help=f"Share of unseen problems that it solves. {unseen}"),
-            "bits": number("Bits per byte", format="%.3f", help=explained("bits per byte", unseen)),
-            "steps": number("Steps", format="localized"),
+            "curve": st.column_config.LineChartColumn(
+                COLUMNS["curve"], help="Its loss on unseen text, check by check."
+            ),
+            "loss": number(COLUMNS["loss"], format="%.3f", help=explained("held-out loss", unseen)),
+            "accuracy": number(
+                COLUMNS["accuracy"], format="%.0f %%", help=f"Share of unseen problems that it solves. {unseen}"
+            ),
+            "bits": number(COLUMNS["bits"], format="%.3f", help=explained("bits per byte", unseen)),
+            "steps": number(COLUMNS["steps"], format="localized"),
             "seconds": number(time, format="%.1f", help="Working time, without pauses."),
-            "created": st.column_config.DatetimeColumn("Started", format="distance"),
-            "tags": st.column_config.ListColumn("Tags"),
-            "datasets": st.column_config.ListColumn("Datasets"),
-            "preset": st.column_config.TextColumn("Preset", help="The one that its settings are nearest to."),
+            "created": st.column_config.DatetimeColumn(COLUMNS["created"], format="distance"),
+            "tags": st.column_config.ListColumn(COLUMNS["tags"]),
+            "datasets": st.column_config.ListColumn(COLUMNS["datasets"]),
+            "preset": st.column_config.TextColumn(COLUMNS["preset"], help="The one that its settings are nearest to."),
         },
         on_select="rerun",
         selection_mode="multi-row",

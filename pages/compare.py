@@ -245,7 +245,7 @@ else:
                 run_link(run)
         if are_twins(chosen):
             st.caption("Same start, same data: only the gradient filter (GrokFast) differs. The gap is shaded.")
-        clicked_step(chosen, live_comparison(manager, chosen).step)
+        clicked_step(chosen, live_comparison(manager, chosen, "Comparison").step)
         going = any(not run.status.is_terminal for run in all_runs.values())
         every = UPDATE_SECONDS if going else None
         st.fragment(best_values, run_every=every)(manager.log, chosen)

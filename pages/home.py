@@ -1,5 +1,6 @@
 """Home: what is going on, all runs, and ways to start."""
 
+from pathlib import Path
 from textwrap import shorten
 
 import streamlit as st
@@ -30,6 +31,7 @@ from pages.components.run_table import run_table
 from pages.components.sharing import open_archive_field
 from pages.components.tour import welcome
 
+PICTURES = Path(__file__).parent / "pictures"  # of presets
 LAST_WORDS = 160  # letters of a run's newest sample
 CURVE_POINTS = 120  # of a run's small curve
 CARDS_IN_A_ROW = 3  # of presets
@@ -189,6 +191,7 @@ def preset_cards() -> None:
 
 def preset_card(preset: Preset) -> None:
     """The card of one preset."""
+    st.image(PICTURES / f"{preset.name}.svg", width="stretch", alt="")  # an ornament: the title says it
     st.subheader(preset.title, anchor=False, help=preset.expectation)
     st.write(preset.summary)
     st.caption(preset.time)

@@ -218,7 +218,7 @@ else:
     st.session_state["drawn_statuses"] = [run.status for run in shown_runs]
     going = any(run.status.is_active or run.status is RunStatus.QUEUED for run in shown_runs)
     st.fragment(standings, run_every=STANDINGS_SECONDS if going else None)(manager, [run.id for run in shown_runs])
-    clicked = live_comparison(manager, shown_runs).step
+    clicked = live_comparison(manager, shown_runs, "Grokking lab").step
     if clicked is not None and 0 <= clicked["line"] < len(shown_runs):
         run = shown_runs[clicked["line"]]
         step_dialog(manager, run, run.model_names[0], clicked["step"])

@@ -7,9 +7,7 @@ import streamlit as st
 from cognate_core.config import as_text
 from cognate_core.contracts import RunStatus
 from cognate_core.contracts.answers import question_of, verdict
-from cognate_core.contracts.heldout import HeldoutMeans, heldout_means
 from cognate_core.errors import RunError
-from cognate_core.insight.glossary import explained
 from cognate_core.insight.run_charts import run_findings
 from cognate_core.insight.words import ago, duration
 from cognate_core.runs import RunManager, current_manager
@@ -30,7 +28,7 @@ from pages.components.layout import (
 )
 from pages.components.live_charts import live_charts
 from pages.components.run_actions import active_buttons, more_actions, origin_line, resume_button
-from pages.components.run_figures import PACE_STEPS, measured_seconds_left, run_seconds, time_estimate_line
+from pages.components.run_figures import headline, measured_seconds_left, run_seconds, time_estimate_line
 from pages.components.sharing import tracker_files, verification_result
 from pages.components.step_dialog import step_dialog
 from pages.components.tables import table
@@ -100,40 +98,11 @@ def header(manager: RunManager, run: Run, model_name: str) -> None:
     st.caption(" ".join(f"{each.rstrip('.')}." for each in sentences if each))
 
 
-def figures(run: Run, metrics: list[dict[str, Any]], unseen: HeldoutMeans) -> None:
+def figures(log: ProgressLog, run: Run, model_name: str) -> None:
     """The newest figures as large numbers."""
-    last = metrics[-1] if metrics else None
-    recent = metrics[-PACE_STEPS:]
-    seconds = sum(row["seconds"] for row in recent)
-    tokens = sum(row["tokens"] for row in recent)
-    lab = run.config.task == "arithmetic"
     with st.container(horizontal=True):
-        steps = f"{run.step or 0:,} of {run.total_steps or run.config.max_steps:,}"
-        st.metric("Step", steps, help=explained("step"), width="content")
-        st.metric(
-            "How wrong it is (loss)",
-            _number(last["loss"] if last else None),
-            help=explained("loss", f"Measured on the {'problems' if lab else 'text'} it learns from."),
-            width="content",
-        )
-        if unseen.accuracy is not None:
-            about = explained("grokking") if lab else None
-            st.metric("Unseen problems right", f"{unseen.accuracy:.1%}", help=about, width="content")
-        st.metric(
-            f"On unseen {'problems' if lab else 'text'} (held-out loss)",
-            _number(unseen.loss),
-            help=explained("held-out loss"),
-            width="content",
-        )
-        if unseen.bits_per_byte is not None:
-            bits = explained("bits per byte", "Measured on unseen text.")
-            st.metric("Bits per byte", _number(unseen.bits_per_byte), help=bits, width="content")
-        st.metric(
-            "Speed",
-            f"{tokens / seconds:,.0f} {'problems' if lab else 'tokens'}/s" if seconds else "unknown",
-            help=None if lab else explained("token", "Only the tokens that it learns from count."),
-            width="content",
-        )
+        for figure in headline(log, run, model_name):
+            st.metric(figure.label, figure.value, help=figure.help, width="content")
 
 
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
@@ -253,8 +222,7 @@ def status(manager: RunManager, run_id: str, model_name: str) -> None:
         sweep_link(run.group_id, f"Compare it with the rest of the sweep {run.group_name}")
     verification_result(manager, run)
     messages(log, run)
-    metrics = log.last_metrics(run.id, PACE_STEPS, model_name=model_name)
-    figures(run, metrics, heldout_means(log.newest_evaluations(run.id, model_name)))
+    figures(log, run, model_name)
 
 
 def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> None:
@@ -300,10 +268,6 @@ def current_model(run: Run) -> str:
     return picked or run.model_names[0]
 
 
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3f}"
-
-
 manager = current_manager()
 chosen = problem = None
 try:
@@ -333,6 +297,10 @@ else:
         step_dialog(manager, chosen, model_name, int(asked_step))
     if clicked.finding is not None:
         apply_finding(manager.log, chosen, model_name, int(clicked.finding))
+    if clicked.onward is not None:
+        runs = [run.id for run in manager.log.runs()]
+        st.query_params["run"] = runs[(runs.index(chosen.id) + int(clicked.onward)) % len(runs)]
+        st.rerun()
     if chosen.step and st.button(
         "Look at one step",
         icon=":material/search:",

@@ -71,8 +71,9 @@ function showSamples(root, samples) {
     element("h3", "What it writes"),
     ...samples.map(({ question, text, right }) => {
       const sample = element("article", "", right === null ? "" : right ? "right" : "wrong")
-      sample.append(element("p", question, "question"), element("p", text))
-      if (right !== null) sample.append(element("p", right ? "✓ right" : "✗ wrong", "verdict"))
+      const answer = element("p", text)
+      if (right !== null) answer.append(" ", element("span", right ? "✓ right" : "✗ wrong", "verdict"))
+      sample.append(element("p", question, "question"), answer)
       return sample
     }),
   )
@@ -166,7 +167,7 @@ async function draw(root, news, all, component) {
         clearTimeout(place.clicked)
         const step = points[0]?.customdata ?? points[0]?.x
         const line = points[0]?.curveNumber
-        if (event.detail > 1 || !Number.isFinite(step)) return
+        if (event.detail > 1 || !Number.isFinite(step) || presenting()) return
         const open = () => place.component.setTriggerValue("step", { step: Math.round(step), line })
         place.clicked = setTimeout(open, DOUBLE_CLICK_MS)
       })
@@ -250,9 +251,9 @@ function remembered(controls) {
 
 export default function (component) {
   const { data, parentElement } = component
-  const [root, problem, controls, lights, replay, present] = ["charts", "problem", "controls", "lights", "replay", "present"].map((name) =>
-    parentElement.querySelector(`.live-${name}`),
-  )
+  const [root, problem, controls, lights, replay, present, picture, figures] = [
+    ...["charts", "problem", "controls", "lights", "replay", "present", "picture", "figures"],
+  ].map((name) => parentElement.querySelector(`.live-${name}`))
   clearTimeout(root.timer)
   clearInterval(root.clock)
   const generation = (root.generation = (root.generation ?? 0) + 1)
@@ -313,6 +314,7 @@ export default function (component) {
           connected = true
         }
         if (news.charts) {
+          showFigures(figures, news.figures ?? [])
           await draw(root, news, updates % SMALL_EVERY === 0 || !drawn, component)
           if (!newest()) return
           seen = news.seen
@@ -334,7 +336,8 @@ export default function (component) {
   }
 
   showReplay(root, replay, component)
-  showPresent(root, present, component)
+  hidePresent(root)
+  showPresent(root, [present, picture], component)
   lights.replaceChildren()
   lights.hidden = !data.going
   root.clock = setInterval(tick, 1000)
@@ -342,6 +345,6 @@ export default function (component) {
   return () => {
     clearTimeout(root.timer)
     clearInterval(root.clock)
-    document.removeEventListener("keydown", root.onKey)
+    hidePresent(root)
   }
 }

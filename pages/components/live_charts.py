@@ -31,6 +31,7 @@ from cognate_core.insight.run_charts import Look, comparison_charts, run_charts
 from cognate_core.insight.words import size
 from cognate_core.runs import RunManager, current_manager
 from cognate_core.storage.rows import Run
+from pages.components.run_figures import headline
 
 MOST_KEPT = 16  # sets of charts, one for each run, model and look, shared by all viewers
 MOST_COMPARED = 12
@@ -55,14 +56,19 @@ _component = st.components.v2.component(
         <div class="live-lights" role="group" aria-label="Status"></div>
         <div class="live-replay" role="group" aria-label="Replay"></div>
         <div class="live-controls" role="group" aria-label="Chart options"></div>
-        <button class="live-present" type="button"></button>
+        <button class="live-picture" type="button" title="One picture of this run, to show to others">Picture</button>
+        <button class="live-present" type="button" title="Full screen, in large type. Keys: P, and the arrows for other runs">
+          Present
+        </button>
       </div>
+      <div class="live-figures"></div>
       <div class="live-charts"></div>
       <p class="live-problem" role="status"></p>
     </div>
     """,
     js="\n".join(
-        Path(__file__).with_name(name).read_text(encoding="utf-8") for name in ("live_charts.js", "replay.js")
+        Path(__file__).with_name(name).read_text(encoding="utf-8")
+        for name in ("live_charts.js", "replay.js", "present.js")
     ),
     css=Path(__file__).with_suffix(".css").read_text(encoding="utf-8"),
     isolate_styles=False,  # Plotly puts its styles into the page's head
@@ -73,7 +79,8 @@ def live_charts(manager: RunManager, run: Run, model_name: str) -> Any:
     """Show the charts of one model of a run; they follow an active run.
 
     Returns:
-        what was just clicked: `step` for a step, `finding` (its number) for a finding's remedy.
+        what was just chosen: `step` for a step, `finding` (its number) for a finding's remedy, `onward` (1 or -1) for
+        the next or the previous run.
     """
     going = not run.status.is_terminal and run.status is not RunStatus.PAUSED
     asked = {"run": run.id, "model": model_name}
@@ -82,10 +89,13 @@ def live_charts(manager: RunManager, run: Run, model_name: str) -> Any:
     return _mounted(manager, asked, key, going=going, title=run.name, replay=ended)
 
 
-def live_comparison(manager: RunManager, runs: Sequence[Run]) -> Any:
-    """Show the overlaid curves of several runs; they follow active runs. Returns what was just clicked."""
+def live_comparison(manager: RunManager, runs: Sequence[Run], title: str) -> Any:
+    """Show the overlaid curves of several runs; they follow active runs. Returns what was just clicked.
+
+    title: stands above them in full screen.
+    """
     going = any(not run.status.is_terminal and run.status is not RunStatus.PAUSED for run in runs)
-    return _mounted(manager, {"runs": ",".join(run.id for run in runs)}, "comparison", going=going)
+    return _mounted(manager, {"runs": ",".join(run.id for run in runs)}, "comparison", going=going, title=title)
 
 
 def _mounted(manager: RunManager, asked: Mapping[str, str], key: str, *, going: bool, **more: Any) -> Any:
@@ -102,7 +112,9 @@ def _mounted(manager: RunManager, asked: Mapping[str, str], key: str, *, going: 
             for name, (label, choices, first) in CONTROLS.items()
         ],
     }
-    return _component(key=key, data=data, on_step_change=_nothing, on_finding_change=_nothing)
+    return _component(
+        key=key, data=data, on_step_change=_nothing, on_finding_change=_nothing, on_onward_change=_nothing
+    )
 
 
 def _nothing() -> None:
@@ -161,6 +173,8 @@ def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> 
                     news["charts"], found = run_charts(log, runs[0], asked.get("model", ""), look)
                     news["findings"] = [asdict(finding) for finding in found]
                     news["samples"] = _samples(manager, runs[0], asked.get("model", ""))
+                    figures = headline(log, runs[0], asked.get("model", ""))
+                    news["figures"] = [(each.label, each.value) for each in figures]
                 else:
                     news["charts"] = comparison_charts(log, runs, look)
                 as_json = json.dumps(news, allow_nan=False, separators=(",", ":")).encode()

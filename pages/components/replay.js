@@ -1,9 +1,8 @@
-// Plays an ended run again from its log, and shows a run to a room. `root.at` is the step that is shown; undefined: all.
+// Plays an ended run again from its log. `root.at` is the step that is shown; undefined: all.
 
 const REPLAY_MS = 20000
 const FRAME_MS = 100
 const SPEEDS = { "half speed": 0.5, "normal speed": 1, "double speed": 2, "four times": 4 }
-const LARGE = 1.7 // text in full screen
 const APART = 0.06 // of the height of a chart, between two names
 
 function showReplay(root, place, component) {
@@ -141,36 +140,4 @@ function traceUntil(trace, at) {
   if (trace.z) return { ...trace, x: cut(trace.x), z: trace.z.map((row) => row.slice(0, Math.max(0, count - 1))) }
   const marker = trace.marker && Object.fromEntries(Object.entries(trace.marker).map(([name, value]) => [name, cut(value)]))
   return { ...trace, x: cut(trace.x), y: cut(trace.y), customdata: cut(trace.customdata), ...(marker ? { marker } : {}) }
-}
-
-// Full screen: the main chart and what the model writes, in large type. The key P does it, too.
-function showPresent(root, place, component) {
-  const whole = root.closest(".live-root")
-  place.hidden = !component.data.title
-  place.textContent = "Present"
-  place.title = "Full screen, in large type. Key: P"
-  whole.querySelector(".live-title").textContent = component.data.title ?? ""
-  place.onclick = () => (document.fullscreenElement ? document.exitFullscreen() : whole.requestFullscreen().catch(() => {}))
-  document.removeEventListener("keydown", root.onKey)
-  root.onKey = (event) => {
-    const typing = event.target.closest?.("input:not([type=range]), textarea, select, [contenteditable]")
-    if (event.key === "p" && !event.ctrlKey && !event.metaKey && !event.altKey && !typing && !place.hidden) place.click()
-  }
-  document.addEventListener("keydown", root.onKey)
-  whole.onfullscreenchange = () => root.news && draw(root, root.news, true, component)
-}
-
-function enlarged(root, layout) {
-  if (!document.fullscreenElement?.contains(root)) return layout
-  const larger = (font) => ({ ...font, size: (font?.size ?? 14) * LARGE })
-  const axis = (each) => ({ ...each, tickfont: larger(each?.tickfont), title: { ...each?.title, font: larger(each?.title?.font) } })
-  const { l, r, t, b } = layout.margin
-  return {
-    ...layout,
-    height: Math.round(innerHeight * 0.68),
-    margin: { l: l * LARGE, r: r * LARGE, t, b: b * LARGE },
-    xaxis: axis(layout.xaxis),
-    yaxis: axis(layout.yaxis),
-    annotations: layout.annotations?.map((each) => ({ ...each, font: larger(each.font) })),
-  }
 }

@@ -11,7 +11,7 @@ from pages.components.theme import follow_theme
 
 # A file: a Material icon would be fetched from the network.
 st.set_page_config(page_title="Cognate Studio", page_icon=Path(__file__).with_name("icon.png"), layout="wide")
-st.html(Path(__file__).with_name("accent.css"))
+st.html(Path(__file__).with_name("look.css"))
 page = st.navigation(all_pages(), position="top")
 has_arrived(page.url_path)
 if page.url_path:

@@ -24,17 +24,17 @@ _component = st.components.v2.component(
     .lens { color: var(--st-text-color); font-family: var(--st-font); font-size: 1rem; }
     .lens .modes { display: flex; flex-wrap: wrap; gap: 0.5rem; }
     .lens button { font: inherit; color: inherit; background: transparent; border: 1px solid var(--st-border-color);
-                   border-radius: var(--st-button-radius); padding: 0.25rem 0.75rem; cursor: pointer; }
+                   border-radius: var(--st-button-radius); padding: var(--inside); cursor: pointer; }
     .lens button[aria-pressed="true"] { border-color: var(--st-primary-color); color: var(--st-primary-color); }
-    .lens .legend { font-size: 0.875rem; margin: 0.5rem 0; }
+    .lens .legend { font-size: var(--small); margin: 0.5rem 0; }
     .lens .legend span { padding: 0 0.4rem; border-radius: 3px; margin-right: 0.25rem; }
     .lens .text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; padding: 0.75rem;
                   border: 1px solid var(--st-border-color); border-radius: var(--st-base-radius); }
     .lens .text span { border-radius: 3px; cursor: pointer; padding: 0.1rem 0; }
     .lens .text .prompt { font-style: italic; }
     .lens .text .chosen { outline: 2px solid var(--st-text-color); }
-    .lens .text .source { text-decoration: underline 3px #E69F00; text-underline-offset: 4px; }
-    .lens .word { min-height: 5.5rem; margin-top: 0.5rem; font-size: 0.9rem; }
+    .lens .text .source { text-decoration: underline 3px var(--attention); text-underline-offset: 4px; }
+    .lens .word { min-height: 5.5rem; margin-top: 0.5rem; font-size: var(--small); }
     .lens .word ul { margin: 0.25rem 0; padding-left: 1.25rem; }
     """,
 )

@@ -1,6 +1,7 @@
-// Shows a run to a room in full screen, and saves one picture of it to show to others.
+// Shows a run to a room in full screen and on paper, and saves one picture of it to show to others.
 
 const LARGE = 1.7 // text in full screen
+const PAPER = 680 // pixels that fit the width of A4 and of Letter
 const PICTURE = { width: 1200, height: 675, edge: 48, column: 350, scale: 2 }
 
 function presenting() {
@@ -23,11 +24,19 @@ function showPresent(root, [present, picture], component) {
   root.onScreen = () => root.news && draw(root, root.news, true, component)
   document.addEventListener("keydown", root.onKey)
   document.addEventListener("fullscreenchange", root.onScreen)
+  addEventListener("beforeprint", (root.onPaper = () => resize(root, PAPER)))
+  addEventListener("afterprint", (root.onWindow = () => resize(root, null)))
 }
 
 function hidePresent(root) {
   document.removeEventListener("keydown", root.onKey)
   document.removeEventListener("fullscreenchange", root.onScreen)
+  removeEventListener("beforeprint", root.onPaper)
+  removeEventListener("afterprint", root.onWindow)
+}
+
+function resize(root, width) {
+  for (const place of root.places ?? []) if (place.data) window.Plotly.relayout(place, { width, autosize: width === null })
 }
 
 function showFigures(place, figures) {
@@ -94,7 +103,7 @@ async function savePicture(root, title) {
     y = write(question, x + 16, y, 15, { most: 3, ink: colour("gray-text") })
     y = write(text, x + 16, y + 4, 18, { most: 3 })
     if (verdict) y = write(verdict, x + 16, y + 2, 15, { weight: 600 })
-    pen.fillStyle = right === null ? colour("border") : right ? "#009E73" : "#D55E00"
+    pen.fillStyle = right === null ? colour("border") : style.getPropertyValue(right ? "--good" : "--bad")
     pen.fillRect(x, begun, 3, y - begun - 12)
     y += 18
   }

@@ -1,7 +1,7 @@
 // Plays an ended run again from its log. `root.at` is the step that is shown; undefined: all.
 
 const REPLAY_MS = 20000
-const FRAME_MS = 100
+const FRAME_MS = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1000 : 100
 const SPEEDS = { "half speed": 0.5, "normal speed": 1, "double speed": 2, "four times": 4 }
 const APART = 0.06 // of the height of a chart, between two names
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
+from PIL import Image, ImageColor
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import Evaluation, RunStatus, Sample, StepMetrics
-from cognate_core.insight.palette import neutral
+from cognate_core.insight.palette import OKABE_ITO, neutral
 from cognate_core.runs import RunManager
 from tests.browser.studio import Studio, page_on, running_studio
 from tests.waiting import until
@@ -20,12 +22,12 @@ pytestmark = pytest.mark.browser
 
 PLOT = "document.querySelector('.js-plotly-plot')"
 UNSEEN = f"{PLOT}?.data?.find(t => t.name === 'unseen SVAMP')?.line.color"
-ENDED = "0123456789ab"
+ENDED, EARLIER = "0123456789ab", "1123456789ab"
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig) -> Iterator[Studio]:
-    """A studio with a run that has ended."""
+    """A studio with two runs that have ended."""
     home = tmp_path_factory.mktemp("charts") / "home"
     manager = RunManager(home, executor="thread")
     config = tiny_config.with_overrides({"max_steps": 40})
@@ -36,8 +38,11 @@ def known(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig)
     manager.log.record(ENDED, Evaluation("m", 40, "SVAMP", 4.0, 9))
     for step, text in ((20, "#### 3"), (40, "#### 4")):
         manager.log.record(ENDED, Sample("m", step, "SVAMP", "Problem: 2 + 2?\nSolution:", text, "#### 4"))
-    manager.log.claim(ENDED)
-    manager.log.set_status(ENDED, RunStatus.COMPLETED, step=40, total_steps=40)
+    manager.log.create_run(EARLIER, "Earlier", config, ["m"], home / "runs" / EARLIER, None)
+    manager.log.record(EARLIER, StepMetrics("m", 1, 6, 0.3, 1, 1, 100, 0.1, 0.1))
+    for run_id in (EARLIER, ENDED):
+        manager.log.claim(run_id)
+        manager.log.set_status(run_id, RunStatus.COMPLETED, step=40, total_steps=40)
     manager.close()
     with running_studio(home) as studio:
         yield studio
@@ -197,6 +202,49 @@ def test_a_key_shows_the_curve_to_a_room(page: Page) -> None:
     page.keyboard.press("p")
     expect(page.get_by_label("Smoothing")).to_be_visible()
     page.wait_for_function(f"{PLOT}.layout.yaxis.tickfont.size < 20")
+
+
+def test_in_full_screen_the_arrow_keys_go_to_the_other_runs(page: Page) -> None:
+    page.keyboard.press("ArrowRight")  # not in full screen: nothing happens
+    page.keyboard.press("p")
+    expect(page.get_by_role("heading", name="Ended", level=2)).to_be_visible()
+    expect(page.locator(".live-figures")).to_contain_text("40 of 40")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="Earlier", level=2)).to_be_visible()
+    page.keyboard.press("ArrowRight")  # after the last one, the first
+    expect(page.get_by_role("heading", name="Ended", level=2)).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(page.get_by_role("heading", name="Earlier", level=2)).to_be_visible()
+    assert page.evaluate("document.fullscreenElement === document.documentElement")
+    page.keyboard.press("p")
+    expect(page.get_by_role("heading", name="Earlier", level=1)).to_be_visible()
+
+
+def test_a_run_is_saved_as_one_picture(page: Page, tmp_path: Path) -> None:
+    with page.expect_download() as saved:
+        page.get_by_role("button", name="Picture").click()
+    assert saved.value.suggested_filename == "Ended.png"
+    saved.value.save_as(tmp_path / "run.png")
+    picture = Image.open(tmp_path / "run.png").convert("RGB")
+    assert picture.size == (2400, 1350)
+    colours = {colour for _, colour in picture.getcolors(1_000_000) or []}
+    assert ImageColor.getrgb(OKABE_ITO[0]) in colours, "its curve"
+    assert ImageColor.getrgb(OKABE_ITO[2]) in colours, "the mark of a right answer"
+
+
+def test_on_paper_the_whole_page_stands_and_no_chart_is_cut(page: Page) -> None:
+    inner = "document.querySelector('[data-testid=stMain]')"
+    assert page.evaluate(f"{inner}.scrollHeight > {inner}.clientHeight"), "on the screen it is scrolled"
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 between margins
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    page.wait_for_function("[...document.querySelectorAll('.main-svg')].every(each => each.clientWidth < 700)")
+    assert page.evaluate(f"{inner}.scrollHeight <= {inner}.clientHeight")
+    expect(page.get_by_role("button", name="Present")).to_be_hidden()
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    page.set_viewport_size({"width": 1280, "height": 720})
+    page.wait_for_function(f"{PLOT}.querySelector('.main-svg').clientWidth > 700")
 
 
 def test_a_folded_group_stays_folded_and_is_not_drawn(page: Page) -> None:

@@ -220,7 +220,7 @@ def clicked_step(runs: list[Run], clicked: dict[str, Any] | None) -> None:
 
 
 manager = current_manager()
-page_header("Compare", "Overlay the curves of several runs, and see what made the difference.")
+page_header("Compare", "Several runs in one picture, and what made the difference.")
 all_runs = {run.id: run for run in manager.log.runs()}
 if not all_runs:
     st.info("There are no runs yet. Start two, and compare them here.", icon=":material/info:")

@@ -205,7 +205,7 @@ def show_file(manager: RunManager, file: Upload) -> None:
 
 manager = current_manager()
 cache = manager.home / "cache"
-page_header("Datasets", "Inspect the text that a model would learn from, before you train on it.")
+page_header("Datasets", "The text that a model learns from.")
 here = {name: choice for name in DATASETS if (choice := choice_of(name)) is not None}
 name = choose_dataset(here)
 if name == OWN:

@@ -196,11 +196,11 @@ def preset_card(preset: Preset) -> None:
     st.write(preset.summary)
     st.caption(preset.time)
     if preset.config.task == "arithmetic":
-        st.page_link(page_called("lab"), label="Open the Grokking lab", icon=":material/science:")
+        st.page_link(page_called("lab"), label="Open the lab", icon=":material/science:")
         return
     st.page_link(
         page_called("new_run"),
-        label="Use this preset",
+        label="Choose",
         icon=":material/arrow_forward:",
         query_params={"preset": preset.title},  # as the bound widget writes it
     )
@@ -227,4 +227,4 @@ if models:
     st.page_link(page_called("models"), label="See all models", icon=":material/deployed_code:")
 open_archive_field(manager)
 trash(manager)
-st.markdown("Programs can do everything that these pages can: [API](api/v1/).")
+st.markdown("For programs: [API](api/v1/)")

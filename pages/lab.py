@@ -71,10 +71,6 @@ def race_form(manager: RunManager) -> None:
     """The problem, the variants, and the start button."""
     preset = preset_of_address(manager.log)
     form = ConfigForm(preset)
-    st.caption(
-        "All variants start from the same weights and read the same problems. Compare variants with the same weight "
-        "decay to see what the filter does."
-    )
     variants = {name: variant.title for name, variant in VARIANTS.items()} | {OWN: "Your own variant"}
     first = ["grokfast", "control"] + [OWN] * (preset.name not in PRESETS)
     chosen = st.pills(
@@ -83,7 +79,9 @@ def race_form(manager: RunManager) -> None:
         selection_mode="multi",
         default=first,
         format_func=variants.__getitem__,
-        help="  \n".join(f"**{variant.title}**: {variant.explanation}" for variant in VARIANTS.values()),
+        help="All start from the same weights and read the same problems. To see what the filter does, compare two "
+        "with the same weight decay.  \n"
+        + "  \n".join(f"**{variant.title}**: {variant.explanation}" for variant in VARIANTS.values()),
         key=f"variants-{preset.name}",
     )
     form.some(PROBLEM)

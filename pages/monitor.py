@@ -106,11 +106,16 @@ def figures(log: ProgressLog, run: Run, model_name: str) -> None:
 
 
 def samples(log: ProgressLog, run: Run, model_name: str) -> None:
-    """What the model wrote for unseen problems at a step that the person chooses."""
+    """What the model wrote for unseen problems, folded: the newest of it stands beside the main curve."""
     known = log.sample_steps(run.id, model_name)
     if not known:
         return
-    st.subheader("What it wrote", anchor=False)
+    with st.expander("What it wrote, at each check"):
+        chosen_samples(log, run, model_name, known)
+
+
+def chosen_samples(log: ProgressLog, run: Run, model_name: str, known: list[int]) -> None:
+    """The samples of all datasets at the step that the person chooses."""
     steps = known[:: -(-len(known) // MOST_SAMPLE_STEPS)]
     if steps[-1] != known[-1]:
         steps.append(known[-1])

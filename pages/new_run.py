@@ -105,7 +105,7 @@ def start_all(manager: RunManager, sweep: Sweep, name: str, origin: Origin | Non
 
 
 manager = current_manager()
-page_header("New run", "Choose what the model reads and how it learns. Every setting has a sensible default.")
+page_header("New run", "Choose what the model reads and how it learns.")
 point = starting_point(manager)
 preset = point.preset
 form_column, summary_column = st.columns([2, 1], gap="large")

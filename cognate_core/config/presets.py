@@ -32,7 +32,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="solve",
             title="Learns to solve",
-            summary="A small model that gets answers right before your eyes: word problems with one sum or difference.",
+            summary="It gets word problems right before your eyes.",
             expectation="About 4 minutes on two cores. It then gets 98 of 100 new problems right, and two of three in "
             "your own words.",
             config=TrainingConfig(
@@ -69,7 +69,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="first-run",
             title="First language model",
-            summary="A small model that visibly learns the style of school maths problems.",
+            summary="It learns to sound like a school maths book.",
             expectation="About 3 minutes on two cores. Its text then looks like worked solutions, with wrong sums.",
             config=TrainingConfig(
                 dataset_sources=["GSM8K", "SVAMP"],
@@ -96,7 +96,7 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="cognate-25m",
             title="Cognate 25M",
-            summary="The full-size model with pondering and memory, with the best settings found here.",
+            summary="The full-size model, with pondering and memory.",
             expectation="About 70 minutes on two cores. It then writes fluent solutions to school problems, mostly "
             "with wrong sums.",
             config=TrainingConfig(
@@ -126,14 +126,14 @@ PRESETS: dict[str, Preset] = {
         Preset(
             name="as-specified",
             title="Cognate 25M, as specified",
-            summary="The same parts with the settings of the specification, including GrokFast.",
+            summary="The same model with the settings of the specification.",
             expectation="Perhaps four hours on two cores. No run of it was trained to the end.",
             config=TrainingConfig(),
         ),
         Preset(
             name="grokking",
             title="See a model grok in a minute",
-            summary="A tiny model learns half of a multiplication table, and suddenly understands the rest.",
+            summary="A tiny model suddenly understands a multiplication table.",
             expectation="About a minute on one core. After 900 to 1,500 steps it suddenly gets nearly all unseen "
             "problems right. Without the filter it had a third of them right after 5,000 steps.",
             config=TrainingConfig(

@@ -35,6 +35,11 @@ EXAMPLES = 5
 REASONS_SHOWN = 10
 NEW_TOKENIZER = "new"
 USUAL = PRESETS["first-run"].config  # the defaults of this page
+_MOST = "This page reads at most {:,}, as a run does by default."
+SPLITS = {
+    "training": _MOST.format(USUAL.max_train_samples),
+    "held-out": f"Set aside to measure the model on text it never saw. {_MOST.format(USUAL.max_eval_samples)}",
+}
 KINDS: dict[Kind, str] = {
     "same": "The same question",
     "numbers": "The same except for numbers",
@@ -44,13 +49,11 @@ KINDS: dict[Kind, str] = {
 
 def rows_view(choice: Choice, here: Here, cache: Path) -> None:
     """How many rows there are, their source, what was skipped, and the rows themselves."""
-    from cognate_core.data.inspection_cache import ROWS
-
     source = rows_of(choice)
-    splits = {"training": source.train, "held-out": source.heldout}
+    splits = dict(zip(SPLITS, (source.train, source.heldout), strict=True))
     with st.container(horizontal=True):
         for split, documents in splits.items():
-            st.metric(f"{split.capitalize()} rows", f"{len(documents):,}", width="content")
+            st.metric(f"{split.capitalize()} rows", f"{len(documents):,}", help=SPLITS[split], width="content")
         characters = [len(document.text) for documents in splits.values() for document in documents]
         st.metric("Characters in a row, mean", f"{sum(characters) / len(characters):,.0f}", width="content")
         st.metric("Characters together", compact(sum(characters)), width="content")
@@ -58,11 +61,7 @@ def rows_view(choice: Choice, here: Here, cache: Path) -> None:
     there = len(source.train) + len(source.heldout) + beyond
     all_rows = f" The file has {there:,} usable rows." if choice.path else ""
     where = "your own file" if choice.path else source.origin
-    st.caption(
-        f"From: {shown(where)}. This page reads at most {ROWS.max_train_samples:,} training rows and "
-        f"{ROWS.max_eval_samples:,} held-out rows, as a run does by default.{all_rows} "
-        "Held-out rows are set aside to measure the model on text it never saw."
-    )
+    st.caption(f"From: {shown(where)}.{all_rows}")
     left_out = [(why, count) for why, count in source.skipped.most_common() if not why.startswith(BEYOND_LIMIT)]
     if left_out:
         reasons = "".join(f"\n- {count:,}: {shown(why)}" for why, count in left_out[:REASONS_SHOWN])

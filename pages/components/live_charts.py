@@ -57,7 +57,7 @@ _component = st.components.v2.component(
         <div class="live-replay" role="group" aria-label="Replay"></div>
         <div class="live-controls" role="group" aria-label="Chart options"></div>
         <button class="live-picture" type="button" title="One picture of this run, to show to others">Picture</button>
-        <button class="live-present" type="button" title="Full screen, in large type. Keys: P, and the arrows for other runs">
+        <button class="live-present" type="button" title="Full screen, large type. Keys: P, arrows for other runs">
           Present
         </button>
       </div>

@@ -120,14 +120,13 @@ def _time_estimate_help(time_estimate: TimeEstimate) -> str:
 def show_plan(config: TrainingConfig, report: dict[str, Any] | None) -> None:
     """Charts of the planned learning rate and passes through the data. `report`: as for `show_needs`."""
     view = View(dark=st.context.theme.type == "dark")
-    charts = [Still("Learning rate", "", "The learning rate of each step", schedule_chart(config, view))]
     sequences = known_sequences(report)
+    later = "" if sequences else "How often each text is read is known once a run has prepared this data."
+    charts = [Still("Learning rate", later, "The learning rate of each step", schedule_chart(config, view))]
     if sequences:
         chart = passes_chart(config, sequences, view)
         charts.append(Still("How often each text is read", "Passes", "Passes through each dataset by step", chart))
     still_charts(charts, key="plan")
-    if not sequences:
-        st.caption("How often each text is read is known once a run has prepared this data.")
 
 
 def known_sequences(report: dict[str, Any] | None) -> dict[str, int]:

@@ -16,7 +16,7 @@ SMALL = {"arithmetic_modulus": 11, "max_steps": 60}
 @pytest.mark.slow
 def test_a_race_is_started_watched_and_its_model_tried(page: Page, studio: Studio) -> None:
     page.goto(studio.url)
-    page.get_by_role("link", name="Open the Grokking lab").click()
+    page.get_by_role("link", name="Open the lab").click()
     page.get_by_role("button", name="Start the race").wait_for()
     settings = "&".join(f"grokking.{name}={value}" for name, value in SMALL.items())
     page.goto(f"{studio.url}/lab?{settings}")

@@ -15,9 +15,10 @@ from cognate_core.insight.layer_detectors import same_layers
 from cognate_core.insight.words import layer_words
 from cognate_core.labels import escape_html
 
-COLOURS = "Cividis"  # the same for all eyes, on light and on dark (Nunez et al., arXiv 1712.01662)
+COLOURS = "Viridis"  # colour-blind-safe; its lightness grows evenly
 ROW_HEIGHT, AROUND_ROWS = 24, 110  # pixels
 UPDATES = (-5, -1)  # powers of 10, the same for all runs: healthy layers are in between
+LEAST_SHARE = 0.001  # of the weights: rarer magnitudes at both ends are not shown
 LEAST_DECADES = 2  # a narrower scale would show noise as large differences
 
 
@@ -41,8 +42,8 @@ def layer_chart(rows: Sequence[Row], figure: Literal["updates", "gradients"], ax
         "customdata": values,
         "hovertemplate": "%{y}: %{customdata:.2~g}<extra></extra>",
     }
-    ticks = list(range(low, high + 1, -(-(high - low) // 4)))
-    trace["colorbar"] |= {"tickvals": ticks, "ticktext": [_decimal(power) for power in ticks]}
+    ticks = list(range(low, high + 1, -(-(high - low) // 2)))  # a phone has room for three
+    trace["colorbar"] |= {"tickvals": ticks, "ticktext": [_decimal(power) for power in ticks], "tickangle": 0}
     layout = _layout("", axis, AROUND_ROWS + ROW_HEIGHT * len(names))
     layout["margin"]["l"] = round(LETTER * max(map(len, names))) + 12
     layout["yaxis"] |= {"type": "category", "autorange": "reversed", "showgrid": False}
@@ -54,7 +55,7 @@ def magnitudes_chart(rows: Sequence[Row], axis: Axis) -> Figure:
     shown = _thinned(rows)
     counts = np.array([np.sum(row["magnitudes"], axis=0) for row in shown], dtype=np.float64).T  # (magnitudes, steps)
     shares = counts / np.maximum(counts.sum(0), 1.0)
-    used = np.flatnonzero(counts.any(1))
+    used = np.flatnonzero((shares >= LEAST_SHARE).any(1))
     first, last = (int(used[0]), int(used[-1])) if len(used) else (0, MAGNITUDES - 1)
     edges = [2.0 ** (SMALLEST_MAGNITUDE + n) for n in range(first, last + 2)]
     trace = _heat(shown, axis, 0, float(shares.max(initial=0.0)) or 1.0) | {

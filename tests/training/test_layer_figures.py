@@ -14,7 +14,7 @@ from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import LayerFigures, Record, StepMetrics
 from cognate_core.data.prepared import PreparedData
-from cognate_core.insight.detectors import exploding_layers, still_layers
+from cognate_core.insight.layer_detectors import exploding_layers, still_layers
 from cognate_core.model import CognateModel
 from cognate_core.training.hardware import Precision
 from cognate_core.training.layer_figures import MOST_MEASURED, LayersOfStep, is_measured, layers_of, magnitude_counts
@@ -121,13 +121,15 @@ def test_figures_are_those_of_numpy() -> None:
         for layer, weights in layers_of(model).items()
     }
     gradients = {
-        layer: np.concatenate([each.grad.double().numpy().ravel() for each in weights if each.grad is not None] or [[]])
+        layer: np.concatenate(
+            [np.empty(0), *(each.grad.double().numpy().ravel() for each in weights if each.grad is not None)]
+        )
         for layer, weights in layers_of(model).items()
     }
     measured = LayersOfStep(model)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 1e-3 * torch.randn(weight.shape, generator=generator)
+            weight.add_(torch.randn(weight.shape, generator=generator), alpha=1e-3)
             weight.grad = None  # what clipping and the filter do to it does not matter
     for layer, weights in layers_of(model).items():
         flat[layer].append(np.concatenate([each.detach().double().numpy().ravel() for each in weights]))

@@ -234,7 +234,7 @@ def apply_finding(log: ProgressLog, run: Run, model_name: str, number: int) -> N
     """Open New run with this run's settings and the changes that a finding suggests."""
     curves = read_curves(log.path, run.id, model_name)
     evaluations = log.evaluations(run.id, model_name=model_name)
-    found = run_findings(run, curves, evaluations)
+    found = run_findings(run, curves, evaluations, log.layer_figures(run.id, model_name=model_name))
     if number < len(found):
         changes = ";".join(f"{name}={as_text(value)}" for name, value in found[number].overrides.items())
         st.switch_page(page_called("new_run"), query_params={"from": run.id, "change": changes})

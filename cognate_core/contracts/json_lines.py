@@ -13,6 +13,7 @@ from cognate_core.contracts import (
     DataReport,
     Evaluation,
     Event,
+    LayerFigures,
     PonderHistogram,
     Record,
     Rewind,
@@ -22,7 +23,8 @@ from cognate_core.contracts import (
 )
 
 _TYPES: dict[str, type[Any]] = {
-    each.__name__: each for each in (StepMetrics, PonderHistogram, Evaluation, Sample, Event, DataReport, Rewind)
+    each.__name__: each
+    for each in (StepMetrics, PonderHistogram, LayerFigures, Evaluation, Sample, Event, DataReport, Rewind)
 }
 # Figures that every row has: null means not a number.
 _NEVER_NONE = {
@@ -68,7 +70,7 @@ def is_before(record: Record, rewind: Rewind) -> bool:
         return True  # an event has happened, whatever follows
     if isinstance(record, Evaluation | Sample):
         return record.step <= rewind.checked_step
-    return isinstance(record, StepMetrics | PonderHistogram) and record.step <= rewind.step
+    return isinstance(record, StepMetrics | PonderHistogram | LayerFigures) and record.step <= rewind.step
 
 
 def read_records(path: Path) -> Iterator[Record]:

@@ -22,6 +22,29 @@ class PonderHistogram:
     counts: list[int]
 
 
+MAGNITUDES, SMALLEST_MAGNITUDE = 24, -20
+"""Weights are counted by this many orders of magnitude, each twice the one before; and the first, as a power of 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerFigures:
+    """The layers of a model at a step, in the order in which text passes them; each list has one item a layer.
+
+    `weights`: root mean square after the step. `gradients`: norm of the raw gradient, before clipping and filter.
+    `updates`: root mean square of the step's change over that of the weights before. None: not a number.
+    `magnitudes`: after the step, counts[n] weights had 2^n to 2^(n + 1) times 2^SMALLEST_MAGNITUDE; the first and the
+    last count include those beyond.
+    """
+
+    model_name: str
+    step: int
+    layers: list[str]
+    weights: list[float | None]
+    gradients: list[float | None]
+    updates: list[float | None]
+    magnitudes: list[list[int]]
+
+
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """Mean held-out loss of one dataset, in nats per token.
@@ -153,7 +176,7 @@ class Rewind:
     checked_step: int
 
 
-Record = StepMetrics | PonderHistogram | Evaluation | Sample | Event | DataReport | Rewind
+Record = StepMetrics | PonderHistogram | LayerFigures | Evaluation | Sample | Event | DataReport | Rewind
 
 
 RecordSink = Callable[[Record], None]

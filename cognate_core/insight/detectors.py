@@ -1,7 +1,7 @@
 """Captions on the curve: what a run shows, where, why, and what to do. The rules are fixed and deterministic.
 
-The detectors are in `loss_detectors.py` and `heldout_detectors.py`; this module runs them and removes duplicates. Each
-prefers silence to a false report. Nothing here draws or reads a run.
+The detectors are in `loss_detectors.py`, `heldout_detectors.py` and `layer_detectors.py`; this module runs them and
+removes duplicates. Each prefers silence to a false report. Nothing here draws or reads a run.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cognate_core.insight.drawing import Curve, Floats, Row
 from cognate_core.insight.finding import Finding
 from cognate_core.insight.grokking import grokking_finding
 from cognate_core.insight.heldout_detectors import grokking, overfitting
+from cognate_core.insight.layer_detectors import exploding_layers, still_layers
 from cognate_core.insight.loss_detectors import STRETCHES, divergence, no_number, plateau, spikes, too_high
 from cognate_core.insight.trend import buckets
 
@@ -32,6 +33,7 @@ def findings(
     evaluations: Sequence[Row],
     config: TrainingConfig,
     accuracy: Curve = NO_CURVE,
+    layers: Sequence[Row] = (),
 ) -> list[Finding]:
     """Findings about one model of a run so far, in order of step.
 
@@ -43,10 +45,12 @@ def findings(
         evaluations: rows with step, dataset, loss and accuracy; None if not a number.
         accuracy: share of right answers while learning, for tasks with right and wrong answers. There, a flat or rising
             held-out loss means nothing: understanding may still come.
+        layers: what was measured inside, as `ProgressReader.layer_figures`.
     """
+    inside = [*still_layers(layers, config), *exploding_layers(layers, config)]
     if config.task == "arithmetic":
         late = grokking_finding(evaluations, *accuracy)
-        return [*no_number(losses, missing, config), *([late] if late else [])]
+        return [*no_number(losses, missing, config), *([late] if late else []), *inside]
     guessing = math.log(config.choices)
     found = [*no_number(losses, missing, config)]
     if len(means[0]) >= LEAST_POINTS:
@@ -63,7 +67,7 @@ def findings(
             late = grokking(evaluations, train, guessing)
             by_heart = overfitting(evaluations, train, config)
             found += [each for each in (late, by_heart) if each]
-    return sorted(found, key=lambda each: (each.first_step, each.last_step, each.kind))
+    return sorted([*found, *inside], key=lambda each: (each.first_step, each.last_step, each.kind))
 
 
 def _evenly(means: Curve, counts: Floats) -> Curve:

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from cognate_core.config import TrainingConfig
 
-Kind = Literal["plateau", "spike", "overfitting", "divergence", "learning_rate_too_high", "grokking"]
+LayerKind = Literal["dead_layer", "still_embedding", "exploding_layer"]
+Kind = Literal["plateau", "spike", "overfitting", "divergence", "learning_rate_too_high", "grokking"] | LayerKind
 
 LEAST_RATE, MOST_RATE = 1e-12, 1.0  # limits of a suggestion; TrainingConfig has the same upper limit
 DEFAULT_CLIPPING = 1.0

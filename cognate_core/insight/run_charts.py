@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -27,8 +27,9 @@ from cognate_core.insight.charts import (
 )
 from cognate_core.insight.detectors import findings
 from cognate_core.insight.drawing import Curve, smoothed
-from cognate_core.insight.finding import Finding
+from cognate_core.insight.finding import Finding, LayerKind
 from cognate_core.insight.grokking import published_steps
+from cognate_core.insight.layer_charts import layer_chart, magnitudes_chart
 from cognate_core.labels import escape_html
 from cognate_core.storage.curves import Curves, read_curves
 from cognate_core.storage.progress_reader import ProgressReader
@@ -38,6 +39,9 @@ Chart = dict[str, Any]
 
 GROUPS = {"": "Learning", "act_enabled": "Thinking", "ltm_enabled": "Memory"}
 """The group of a chart of step figures, by the setting that it needs."""
+
+INSIDE = "Inside"
+"""The group that is folded until a person opens it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,9 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
     curves = read_curves(log.path, run.id, model_name)
     evaluations = log.evaluations(run.id, model_name=model_name)
     axis, view = _axis(log, run, curves, look.by), look.view
-    found = run_findings(run, curves, evaluations)
+    layers = log.layer_figures(run.id, model_name=model_name)
+    found = run_findings(run, curves, evaluations, layers)
+    of_losses = [each for each in found if each.kind not in get_args(LayerKind)]
 
     def small(chart: StepChart) -> Chart:
         figures = STEP_CHARTS[chart]
@@ -67,7 +73,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
         )
 
     loss = loss_chart(
-        _losses(curves), evaluations, math.log(run.as_trained.choices), axis, view, run.colour, findings=found
+        _losses(curves), evaluations, math.log(run.as_trained.choices), axis, view, run.colour, findings=of_losses
     )
     lab = run.config.task == "arithmetic"
     charts = [] if not lab else [_accuracy([(run, curves, evaluations)], {run.id: axis}, view)]
@@ -114,11 +120,13 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
                 )
             )
     speed_help = f"{'Problems' if lab else 'Tokens'} learned from per second."
-    return [*charts, _chart("Speed", speed_help, speed, group="Speed")], found
+    return [*charts, *_inside(layers, axis), _chart("Speed", speed_help, speed, group="Speed")], found
 
 
-def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]) -> list[Finding]:
-    """What the detectors find about one model of a run."""
+def run_findings(
+    run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]], layers: Sequence[dict[str, Any]]
+) -> list[Finding]:
+    """What the detectors find about one model of a run; `layers` as `ProgressReader.layer_figures`."""
     return findings(
         curves.lines["loss"],
         curves.mean_loss,
@@ -128,6 +136,7 @@ def run_findings(run: Run, curves: Curves, evaluations: Sequence[dict[str, Any]]
         evaluations,
         run.as_trained,
         curves.lines["accuracy"],
+        layers,
     )
 
 
@@ -307,6 +316,33 @@ def _known(points: Sequence[tuple[int, float | None]]) -> tuple[Curve, Floats]:
     steps, values = np.array(points, dtype=np.float64).reshape(-1, 2).T
     known = np.isfinite(values)
     return (steps[known], values[known]), steps[~known]
+
+
+def _inside(layers: Sequence[dict[str, Any]], axis: Axis) -> list[Chart]:
+    """Heat maps of what was measured inside the model; none if nothing was."""
+    if not layers:
+        return []
+    charts = [
+        _chart(
+            "How far each layer moves (update size)",
+            "How far a step moved the weights, relative to their size. Good: 0.001 to 0.03 in each row, less at the "
+            "end. Far less: the layer hardly learns. Far more: it jumps.",
+            layer_chart(layers, "updates", axis),
+        ),
+        _chart(
+            "How hard each layer is pulled (gradient norm)",
+            "Before clipping. Good: each row changes slowly. A row that turns dark stops learning; one that suddenly "
+            "turns bright explodes.",
+            layer_chart(layers, "gradients", axis),
+        ),
+        _chart(
+            "How large the weights are",
+            "Share of all weights by size, whatever their sign. Good: one bright band that moves slowly. If it keeps "
+            "climbing, use more weight decay.",
+            magnitudes_chart(layers, axis),
+        ),
+    ]
+    return [chart | {"group": INSIDE} for chart in charts]
 
 
 def _bits_per_byte(run: Run, evaluations: Sequence[dict[str, Any]], axis: Axis, view: View) -> list[Chart]:

@@ -34,6 +34,15 @@ def size(count: float) -> str:
     return f"{count:.3g} GB" if count < 999.5 else f"{count:,.0f} GB"
 
 
+def layer_words(layer: str) -> str:
+    """The name of a layer in `LayerFigures`, for people: "core 4" is "Layer 4 (core)"."""
+    names = {"embedding": "Word table (embedding)", "halting": "When to stop (halting)"}
+    part, _, number = layer.partition(" ")
+    if not number:
+        return names.get(layer, layer.capitalize())
+    return f"Layer {number}" if part == "layer" else f"Layer {number} ({part})"
+
+
 def compact(count: float) -> str:
     """A large count, such as "2.1 million"."""
     if count < 100_000:

@@ -23,6 +23,7 @@ from cognate_core.contracts import (
     DataReport,
     Evaluation,
     Event,
+    LayerFigures,
     ModelArtifacts,
     PonderHistogram,
     RunStatus,
@@ -30,6 +31,7 @@ from cognate_core.contracts import (
     StepMetrics,
 )
 from cognate_core.contracts.json_lines import read_records
+from cognate_core.contracts.records import MAGNITUDES
 from cognate_core.runs.names import MAX_MODELS, valid_name
 from cognate_core.storage.rows import Row, check_rows
 
@@ -104,7 +106,7 @@ class _Stats(_Strict):
 
 _DETAILS, _REPORT = TypeAdapter(ModelArtifacts), TypeAdapter(DataReport)
 _RECORDS: dict[type, TypeAdapter[Any]] = {
-    kind: TypeAdapter(kind) for kind in (StepMetrics, PonderHistogram, Evaluation, Sample, Event)
+    kind: TypeAdapter(kind) for kind in (StepMetrics, PonderHistogram, LayerFigures, Evaluation, Sample, Event)
 }
 
 
@@ -314,6 +316,16 @@ def _require_tokenizer(path: Path, config: TrainingConfig) -> None:
         raise ValueError("its tokenizer has more tokens than the model")
 
 
+def _require_layers(record: LayerFigures) -> None:
+    figures = (record.weights, record.gradients, record.updates)
+    if any(len(each) != len(record.layers) for each in (*figures, record.magnitudes)):
+        raise ValueError("a layer in its log is not whole")
+    if any(len(each) != MAGNITUDES for each in record.magnitudes):
+        raise ValueError("a histogram of weights in its log is of another length")
+    if any(not 0 <= value <= LARGEST_NUMBER for each in figures for value in each if value is not None):
+        raise ValueError("a figure of a layer in its log is not valid")
+
+
 def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
     """Require records in a model's log that the database and the charts can handle."""
     with path.open("rb") as file:
@@ -325,6 +337,9 @@ def _require_log(path: Path, name: str, config: TrainingConfig) -> None:
         as_json = json.dumps(values, ensure_ascii=False).encode(errors="replace")  # a lone surrogate becomes "?"
         _RECORDS[type(record)].validate_json(as_json, strict=True)
         counts = [*values.values(), *values.get("counts", ())]
+        if isinstance(record, LayerFigures):
+            _require_layers(record)
+            counts += [count for each in record.magnitudes for count in each]
         if any(isinstance(value, int) and not 0 <= value <= LARGEST_NUMBER for value in counts):
             raise ValueError("a count in its log is not valid")
         if not 0 <= (values["step"] or 0) <= MOST_STEPS or values["model_name"] != name:

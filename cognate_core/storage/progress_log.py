@@ -349,7 +349,7 @@ class ProgressLog(ProgressReader):
     def _rewind(self, run_id: str, rewind: Rewind) -> None:
         def forget(db: Database) -> None:
             steps = {"evaluations": rewind.checked_step, "samples": rewind.checked_step}
-            for table in ("metrics", "ponder_histograms", "evaluations", "samples"):
+            for table in ("metrics", "ponder_histograms", "layer_figures", "evaluations", "samples"):
                 db.table(table).delete_where(
                     "run_id = ? AND model_name = ? AND step > ?",
                     [run_id, rewind.model_name, steps.get(table, rewind.step)],

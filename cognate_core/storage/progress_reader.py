@@ -237,6 +237,16 @@ class ProgressReader:
         counts = json.loads(f"[{','.join(row['counts'] for row in rows)}]")  # at once: a long run has thousands
         return [{**row, "counts": each} for row, each in zip(rows, counts, strict=True)]
 
+    def layer_figures(self, run_id: str, *, model_name: str | None = None) -> list[Row]:
+        """The layers at each measured step, in order of writing; of all models or `model_name`."""
+        rows = self._rows(
+            "SELECT * FROM layer_figures WHERE run_id = ?1 AND (?2 IS NULL OR model_name = ?2) ORDER BY id",
+            run_id,
+            model_name,
+        )
+        lists = ("layers", "weights", "gradients", "updates", "magnitudes")
+        return [{**row, **{name: json.loads(row[name]) for name in lists}} for row in rows]
+
     def newest_ids(self, run_id: str) -> tuple[int, ...]:
         """Ids of the newest step row, held-out measurement, histogram and sample, 0 for none: they show if more were
         added."""

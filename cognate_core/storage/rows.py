@@ -14,6 +14,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
     Evaluation,
     Event,
+    LayerFigures,
     Origin,
     PonderHistogram,
     Record,
@@ -32,6 +33,7 @@ STEP_COLUMNS = tuple(each.name for each in fields(StepMetrics))
 TABLES: dict[type[Record], str] = {
     StepMetrics: "metrics",
     PonderHistogram: "ponder_histograms",
+    LayerFigures: "layer_figures",
     Evaluation: "evaluations",
     Sample: "samples",
     Event: "events",

@@ -278,6 +278,18 @@ def tags_of_runs(db: Database) -> None:
     db.table("runs").add_column("tags", str)  # JSON
 
 
+@migrations()
+def figures_of_layers(db: Database) -> None:
+    """What was measured inside a model. Earlier runs have nothing of it."""
+    lists = ("layers", "weights", "gradients", "updates", "magnitudes")  # JSON
+    db.table("layer_figures").create(
+        {"id": int, "run_id": str, "model_name": str, "step": int, **dict.fromkeys(lists, str)},
+        pk="id",
+        foreign_keys=[("run_id", "runs", "id")],
+    )
+    db.table("layer_figures").create_index(["run_id", "id"])
+
+
 def add_metrics(db: Database) -> None:
     """Add a column for each figure of StepMetrics that has none yet."""
     known = db.table("metrics").columns_dict

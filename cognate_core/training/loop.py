@@ -31,6 +31,7 @@ from cognate_core.training.best import Best
 from cognate_core.training.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
 from cognate_core.training.hardware import Precision, compute_environment
+from cognate_core.training.layer_figures import LayersOfStep, is_measured
 from cognate_core.training.process_group import ALONE, ProcessGroup
 from cognate_core.training.threads import ThreadChoice
 
@@ -325,6 +326,7 @@ class TrainingLoop(ABC):
     def _one_step(self, step: int, learning_rate: float | None = None) -> None:
         start = time.perf_counter()
         config = self._config
+        measured = learning_rate is None and self._group.rank == 0 and is_measured(step, config)
         learning_rate = learning_rate_at(step, config) if learning_rate is None else learning_rate
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = learning_rate
@@ -335,6 +337,7 @@ class TrainingLoop(ABC):
         except Interruption:  # during the step
             self._put_back(position, buffers)
             raise
+        layers = LayersOfStep(self.model) if measured else None
         grad_norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm or math.inf))
         filtered_norm = math.nan
         if math.isfinite(figures.loss) and math.isfinite(grad_norm):
@@ -347,6 +350,8 @@ class TrainingLoop(ABC):
                 optimizer.step()
         else:  # keep it out of the weights
             self._bad_steps += 1
+        if layers:  # before a pause can come: what follows a checkpoint of this step is not measured again
+            self._record(layers.figures(self._name, step))
         self.model.zero_grad()
         self.step = step
         self.tokens += figures.tokens

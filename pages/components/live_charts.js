@@ -40,20 +40,24 @@ function element(tag, text = "", className = "") {
   return made
 }
 
-// A group of charts that folds; the browser remembers which ones are folded.
+const FOLDED_FIRST = ["Inside"] // groups that are folded until a person opens them
+
+// A group of charts that folds; the browser remembers which ones a person has folded or opened.
 function groupOf(name, opened) {
   const group = element("details", "", "live-group")
   const inside = element("div", "", "live-charts")
   group.append(element("summary", name), inside)
-  group.open = !folded().includes(name)
+  const opensFirst = !FOLDED_FIRST.includes(name)
+  group.open = opensFirst !== switched().includes(name)
   group.ontoggle = () => {
-    localStorage.setItem("cognate-folded", JSON.stringify([...folded().filter((each) => each !== name), ...(group.open ? [] : [name])]))
+    const others = switched().filter((each) => each !== name)
+    localStorage.setItem("cognate-folded", JSON.stringify(group.open === opensFirst ? others : [...others, name]))
     if (group.open) opened()
   }
   return group
 }
 
-function folded() {
+function switched() {
   try {
     const names = JSON.parse(localStorage.getItem("cognate-folded"))
     return Array.isArray(names) ? names : []

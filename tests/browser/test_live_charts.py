@@ -12,7 +12,7 @@ from PIL import Image, ImageColor
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Evaluation, RunStatus, Sample, StepMetrics
+from cognate_core.contracts import Evaluation, LayerFigures, RunStatus, Sample, StepMetrics
 from cognate_core.insight.palette import OKABE_ITO, neutral
 from cognate_core.runs import RunManager
 from tests.browser.studio import Studio, page_on, running_studio
@@ -37,6 +37,8 @@ def known(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig)
     manager.log.record(ENDED, Evaluation("m", 20, "SVAMP", 5.0, 9))
     manager.log.record(ENDED, Evaluation("m", 40, "SVAMP", 4.0, 9))
     for step, text in ((20, "#### 3"), (40, "#### 4")):
+        figures = LayerFigures("m", step, ["embedding", "layer 1"], [0.1] * 2, [1.0] * 2, [0.01] * 2, [[1] * 24] * 2)
+        manager.log.record(ENDED, figures)
         manager.log.record(ENDED, Sample("m", step, "SVAMP", "Problem: 2 + 2?\nSolution:", text, "#### 4"))
     manager.log.create_run(EARLIER, "Earlier", config, ["m"], home / "runs" / EARLIER, None)
     manager.log.record(EARLIER, StepMetrics("m", 1, 6, 0.3, 1, 1, 100, 0.1, 0.1))
@@ -257,3 +259,15 @@ def test_a_folded_group_stays_folded_and_is_not_drawn(page: Page) -> None:
     expect(speed.locator(".js-plotly-plot")).to_have_count(0)
     speed.locator("summary").click()
     expect(speed.locator(".js-plotly-plot")).to_have_count(1)
+
+
+def test_the_inside_is_folded_until_it_is_opened(page: Page) -> None:
+    inside = page.locator("details", has=page.locator("summary", has_text="Inside"))
+    expect(inside).not_to_have_attribute("open", "")
+    expect(inside.locator(".js-plotly-plot")).to_have_count(0)
+    for opened in (True, False):
+        inside.locator("summary").click()
+        expect(inside.locator(".js-plotly-plot")).to_have_count(3)
+        page.reload()
+        page.wait_for_function(f"{PLOT}?.data?.some(t => t.name === 'training')")
+        expect(inside.locator(".js-plotly-plot")).to_have_count(3 if opened else 0)

@@ -15,6 +15,7 @@ from cognate_core.contracts import (
     DataReport,
     Evaluation,
     Event,
+    LayerFigures,
     PonderHistogram,
     Record,
     Rewind,
@@ -57,6 +58,14 @@ KINDS: dict[type, st.SearchStrategy[Any]] = {
         *[optional_floats] * 6,
     ),
     PonderHistogram: st.builds(PonderHistogram, texts, counts, st.lists(counts, max_size=5)),
+    LayerFigures: st.builds(
+        LayerFigures,
+        texts,
+        counts,
+        st.lists(texts, max_size=3),
+        *[st.lists(st.none() | st.floats(allow_nan=False, allow_infinity=False), max_size=3)] * 3,
+        st.lists(st.lists(counts, max_size=3), max_size=3),
+    ),
     Evaluation: st.builds(
         Evaluation, texts, counts, texts, floats, counts, optional_floats, st.none() | counts, optional_floats
     ),
@@ -219,6 +228,7 @@ def of_step(kind: type, step: int) -> Record:
     records: dict[type, Record] = {
         StepMetrics: StepMetrics("m", step, 1.0, 0.1, 0.5, 0.6, 5, 0.2, 0.3),
         PonderHistogram: PonderHistogram("m", step, [1]),
+        LayerFigures: LayerFigures("m", step, ["layer 1"], [0.1], [None], [0.01], [[1]]),
         Evaluation: Evaluation("m", step, "GSM8K", 2.0, 5),
         Sample: Sample("m", step, "GSM8K", "p", "t", "e"),
         Event: Event("info", "x", "m", step),
@@ -227,14 +237,15 @@ def of_step(kind: type, step: int) -> Record:
 
 
 @pytest.mark.parametrize(
-    ("kind", "last"), [(StepMetrics, 8), (PonderHistogram, 8), (Evaluation, 5), (Sample, 5), (Event, 20)]
+    ("kind", "last"),
+    [(StepMetrics, 8), (PonderHistogram, 8), (LayerFigures, 8), (Evaluation, 5), (Sample, 5), (Event, 20)],
 )
 def test_what_still_counts_after_a_rewind(kind: type, last: int) -> None:
     rewind = Rewind("m", 8, 5)
     assert [step for step in range(21) if is_before(of_step(kind, step), rewind)] == list(range(last + 1))
 
 
-@pytest.mark.parametrize("kind", [StepMetrics, PonderHistogram, Evaluation, Sample])
+@pytest.mark.parametrize("kind", [StepMetrics, PonderHistogram, LayerFigures, Evaluation, Sample])
 def test_from_the_start_nothing_that_was_measured_counts(kind: type) -> None:
     assert not any(is_before(of_step(kind, step), Rewind("m", -1, -1)) for step in range(5))
 

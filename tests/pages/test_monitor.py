@@ -76,6 +76,18 @@ def test_pondering_and_memory_have_their_charts_and_figures(trained_studio: RunM
     assert [row[0] for row in tokens["data"][0]["z"]] == [count / sum(first) for count in first[1:]]
 
 
+def test_its_inside_is_shown_layer_by_layer(trained_studio: RunManager) -> None:
+    run = trained_studio.log.runs()[0]
+    (shown,) = sent(open_page("monitor", run=run.id), "charts")
+    updates, gradients, _ = [each["figure"]["data"][0] for each in shown if each["group"] == "Inside"]
+    rows = trained_studio.log.layer_figures(run.id)
+    assert [row["step"] for row in rows] == [1, 2, 4]
+    assert updates["x"] == gradients["x"] == [0, 1, 2, 4]
+    assert updates["y"][0] == "Word table (embedding)" and {"Memory", "When to stop (halting)"} < set(updates["y"])
+    first = [values[0] for values in gradients["customdata"]]
+    assert first == pytest.approx(rows[0]["gradients"], rel=0.01)
+
+
 def test_what_it_writes_is_beside_the_curve_and_marked(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     trained_studio.log.record(

@@ -15,7 +15,7 @@ import torch
 from cognate_core.config import TrainingConfig
 from cognate_core.config.presets import PRESETS
 from cognate_core.config.schedule import learning_rate_at
-from cognate_core.contracts import Evaluation, Event, PonderHistogram, Record, StepMetrics
+from cognate_core.contracts import Evaluation, Event, LayerFigures, PonderHistogram, Record, StepMetrics
 from cognate_core.data.arithmetic_loader import ArithmeticLoader
 from cognate_core.data.loader import MixtureLoader
 from cognate_core.data.prepared import Batches, PreparedData
@@ -129,12 +129,17 @@ def test_several_peers_train_as_one_does(kind: str, size: int, prepared: dict[st
     for mine, theirs in zip(steps_in(alone), steps_in(said[0]), strict=True):
         within = FIRST_WITHIN if mine.step == 1 else later
         assert figures_of(theirs) == pytest.approx(figures_of(mine), rel=within, abs=1e-7)
-    for kept in (Evaluation, PonderHistogram):
+    assert not any(isinstance(each, LayerFigures) for others in said[1:] for each in others)
+    for kept in (Evaluation, PonderHistogram, LayerFigures):
         my_checks, their_checks = ([each for each in records if isinstance(each, kept)] for records in (alone, said[0]))
         assert len(my_checks) == len(their_checks)
         for one_check, other in zip(my_checks, their_checks, strict=True):
             if isinstance(one_check, PonderHistogram):
                 assert one_check == other
+            elif isinstance(one_check, LayerFigures):
+                assert isinstance(other, LayerFigures)
+                assert (other.step, other.layers) == (one_check.step, one_check.layers)
+                assert other.gradients == pytest.approx(one_check.gradients, rel=later)
             else:
                 assert isinstance(other, Evaluation)
                 assert other.loss == pytest.approx(one_check.loss, rel=later)

@@ -157,12 +157,13 @@ def events(run_id: RunId, query: Annotated[Page, Query()], manager: GetManager) 
 
 @router.get("/runs/{run_id}/findings")
 def findings(run_id: RunId, query: Annotated[ModelQuery, Query()], manager: GetManager) -> list[Noticed]:
-    """Findings in the curves of one model: plateaus, spikes, overfitting, divergence, and what to do."""
+    """Findings in the curves of one model: plateaus, spikes, overfitting, divergence, dead layers, and what to do."""
     from cognate_core.insight.run_charts import run_findings
 
     log, run = manager.log, manager.log.run(run_id)
     name = model_name(run, query.model)
-    found = run_findings(run, read_curves(log.path, run_id, name), log.evaluations(run_id, model_name=name))
+    checks, layers = log.evaluations(run_id, model_name=name), log.layer_figures(run_id, model_name=name)
+    found = run_findings(run, read_curves(log.path, run_id, name), checks, layers)
     return [Noticed.model_validate(each, from_attributes=True) for each in found]
 
 

@@ -41,7 +41,7 @@ def test_a_run_is_the_same_in_another_studio(trained: Trained, here: RunManager)
     assert run.config.model_copy(update={"output_dir": ""}) == there.config.model_copy(update={"output_dir": ""})
     assert Path(run.folder) == Path(run.config.output_dir) == here.home / "runs" / run_id
     for model in NAMES:
-        for read in ("metrics", "evaluations", "samples", "ponder_histograms"):
+        for read in ("metrics", "evaluations", "samples", "ponder_histograms", "layer_figures"):
             rows = without_ids(getattr(here.log, read)(run_id), model)
             assert rows == without_ids(getattr(trained.log, read)(run_id), model), read
             assert rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import stat
 import zipfile
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cognate_core.contracts import Evaluation, Event, PonderHistogram, Record, Sample
+from cognate_core.contracts import Evaluation, Event, LayerFigures, PonderHistogram, Record, Sample
 from cognate_core.contracts.json_lines import record_to_json
 from cognate_core.errors import CognateError, RunError, StorageError
 from cognate_core.runs.manager import RunManager
@@ -194,6 +195,11 @@ def test_a_vocabulary_larger_than_was_asked_for_is_refused(trained: Trained, her
     assert_refused(here, packed(tmp_path / "x.zip", members), match="vocabulary does not fit its settings")
 
 
+def layers(**change: Any) -> LayerFigures:
+    whole = LayerFigures("b", 1, ["layer 1"], [0.1], [0.5], [0.01], [[1] * 24])
+    return dataclasses.replace(whole, **change)
+
+
 def log_line(record: Record) -> bytes:
     return json.dumps(record_to_json(record)).encode() + b"\n"
 
@@ -216,6 +222,13 @@ def log_line(record: Record) -> bytes:
         ("b/training_log.jsonl", log_line(Sample("b", 1, {}, "", "", ""))),  # type: ignore[arg-type]
         ("b/training_log.jsonl", log_line(PonderHistogram("b", 1, [1] * 100_000))),
         ("b/training_log.jsonl", log_line(PonderHistogram("b", 1, [10**30]))),
+        ("b/training_log.jsonl", log_line(layers(updates=[]))),
+        ("b/training_log.jsonl", log_line(layers(gradients=[-1.0]))),
+        ("b/training_log.jsonl", log_line(layers(weights=[1e300]))),
+        ("b/training_log.jsonl", log_line(layers(magnitudes=[[1] * 25]))),
+        ("b/training_log.jsonl", log_line(layers(magnitudes=[[-1] * 24]))),
+        ("b/training_log.jsonl", log_line(layers(layers=[1]))),
+        ("b/training_log.jsonl", log_line(layers()).replace(b"0.5", b"NaN")),
         ("b/training_log.jsonl", log_line(Evaluation("b", 1, "GSM8K", 3.0, 9, weight=-0.5))),
         ("b/training_log.jsonl", log_line(Evaluation("b", 1, "GSM8K", 3.0, 9, bytes=-1))),
         ("b/training_log.jsonl", log_line(Event("info", "", "b", created_at="soon"))),

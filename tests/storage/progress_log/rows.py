@@ -10,6 +10,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
     Evaluation,
     Event,
+    LayerFigures,
     ModelArtifacts,
     Phase,
     PonderHistogram,
@@ -109,6 +110,7 @@ def measured(log: ProgressLog, run_id: str) -> dict[str, list[dict[str, Any]]]:
     tables = {
         "metrics": log.metrics(run_id),
         "histograms": log.ponder_histograms(run_id),
+        "layers": log.layer_figures(run_id),
         "evaluations": log.evaluations(run_id),
         "samples": log.samples(run_id),
         "events": log.events(run_id),
@@ -126,6 +128,9 @@ def a_life(model_name: str = "m", first: int = 1, last: int = 12, check_every: i
         records.append(step_metrics(step, model_name, loss=5.0 / step))
         if step % check_every == 0:
             records.append(PonderHistogram(model_name, step, [0, step, 2]))
+            sizes: list[float | None] = [0.1, 1 / step]
+            names, magnitudes = ["embedding", "layer 1"], [[step, 0], [1, 2]]
+            records.append(LayerFigures(model_name, step, names, sizes, [None, 0.0], [1e-3, 2e-3], magnitudes))
             records += [Evaluation(model_name, step, name, 3.0 / step, 10) for name in ("GSM8K", "SVAMP", "Synthetic")]
             records += [Sample(model_name, step, name, "p", f"at {step}", "e") for name in ("GSM8K", "SVAMP")]
             records.append(Event("info", f"Checkpoint of {step}", model_name, step, "2026-01-01T00:00:00+00:00"))

@@ -18,6 +18,7 @@ from cognate_core.contracts import (
     DataReport,
     Evaluation,
     Event,
+    LayerFigures,
     Phase,
     PonderHistogram,
     Record,
@@ -130,11 +131,15 @@ class TestRecords:
             for step in range(1, 5):
                 log.record(run_id, step_metrics(step, model, loss=math.nan if step == 2 else float(step)))
             log.record(run_id, PonderHistogram(model, 4, [0, 1]))
+            log.record(run_id, LayerFigures(model, 4, ["layer 1"], [0.5], [None], [0.1], [[0, 1]]))
         settle(log)
         assert log.losses(run_id, "m") == {1: 1.0, 2: None, 3: 3.0, 4: 4.0}
         rows = log.last_metrics(run_id, 2, model_name="m")
         assert [(row["model_name"], row["step"]) for row in rows] == [("m", 3), ("m", 4)]
         assert [row["model_name"] for row in log.ponder_histograms(run_id, model_name="n")] == ["n"]
+        (row,) = log.layer_figures(run_id, model_name="n")
+        figures = {"layers": ["layer 1"], "weights": [0.5], "gradients": [None], "updates": [0.1]}
+        assert row | figures | {"model_name": "n", "magnitudes": [[0, 1]]} == row
 
     def test_a_data_report_comes_back_whole_and_at_once(self, log: ProgressLog, run_id: str) -> None:
         source = SourceReport("GSM8K", "openai/gsm8k", "the hub", True, "", 10, 2, {"too long": 3}, 1000, 4)

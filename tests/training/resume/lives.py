@@ -14,6 +14,7 @@ from cognate_core.config import TrainingConfig
 from cognate_core.contracts import (
     Evaluation,
     Event,
+    LayerFigures,
     PonderHistogram,
     Record,
     Rewind,
@@ -161,7 +162,7 @@ def figures(records: Sequence[Record]) -> list[Any]:
     return [
         dataclasses.replace(record, seconds=0.0, elapsed_seconds=0.0) if isinstance(record, StepMetrics) else record
         for record in records
-        if isinstance(record, StepMetrics | Evaluation | Sample)
+        if isinstance(record, StepMetrics | LayerFigures | Evaluation | Sample)
     ]
 
 

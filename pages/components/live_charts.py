@@ -168,7 +168,7 @@ def _charts(manager: RunManager, asked: Mapping[str, str], *, at_once: bool) -> 
             newest = [(run.name, log.newest_ids(run.id)) for run in runs]
             seen = hashlib.sha256(repr(newest).encode(errors="replace")).hexdigest()[:16]
             if built is None or built.seen != seen:
-                news: dict[str, Any] = {"seen": seen, "findings": [], "samples": []}
+                news: dict[str, Any] = {"seen": seen, "findings": [], "samples": [], "figures": []}
                 if "run" in asked:
                     news["charts"], found = run_charts(log, runs[0], asked.get("model", ""), look)
                     news["findings"] = [asdict(finding) for finding in found]

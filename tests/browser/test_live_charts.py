@@ -146,9 +146,8 @@ def test_a_page_that_turned_dark_while_it_was_made_has_its_lines_so(context: Bro
 
 def test_charts_keep_their_heights_when_the_window_is_resized_after_they_were_redrawn(page: Page) -> None:
     def heights() -> list[int]:
-        found: list[int] = page.evaluate(
-            "[...document.querySelectorAll('.live-charts section')].map(s => s.clientHeight)"
-        )
+        shown = ".live-root > .live-charts > section, [open] section"
+        found: list[int] = page.evaluate(f"[...document.querySelectorAll('{shown}')].map(s => s.clientHeight)")
         return found
 
     first, drawn, width = heights(), page.evaluate(f"JSON.stringify({PLOT}.data)"), f"{PLOT}._fullLayout.width"

@@ -200,7 +200,7 @@ def test_a_run_named_twice_harms_nothing(run: str) -> None:
 def test_what_was_seen_already_is_not_sent_again_but_how_alive_all_is(studio: RunManager, run: str) -> None:
     for query in ({"run": run, "model": "m"}, {"runs": run}):
         first = ask(**query)
-        assert first.keys() == {"seen", "charts", "findings", "samples", "alive"}
+        assert first.keys() == {"seen", "charts", "findings", "samples", "figures", "alive"}
         assert ask(**query, after=first["seen"]) == {"alive": first["alive"]}
         assert ask(**query, after="something else")["charts"] == first["charts"]
         studio.log.record(run, Evaluation("m", 10 * len(query), "SVAMP", 1.5, 9))

@@ -2,6 +2,9 @@
 
 from cognate_core.config import TrainingConfig
 
+OF_THE_MACHINE = ("seconds", "elapsed_seconds", "cores", "memory_gb", "temperature")
+"""The fields of StepMetrics that differ between two runs which learn the same."""
+
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],
     max_train_samples=60,

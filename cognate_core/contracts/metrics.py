@@ -11,13 +11,21 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class StepChart:
-    """A chart of one or more figures. `needs`: the setting that must be on for the chart to have data."""
+    """A chart of one or more figures.
+
+    Attributes:
+        needs: the setting that must be on for the chart to have data.
+        group: the heading that it stands under.
+        everywhere: whether each computer and each version measured it; if not, a chart without data is left out.
+    """
 
     title: str
     unit: str
     help: str
     needs: str = ""
     noisy: bool = True
+    group: str = "Learning"
+    everywhere: bool = True
 
 
 LEARNING_RATE = StepChart("Learning rate", "", "How far each step moves the weights.", noisy=False)
@@ -28,18 +36,21 @@ PONDER_STEPS = StepChart(
     "How often the middle layers process a token, on average. While it learns, all tokens of a batch take the same "
     "number, drawn from what tokens recently asked for.",
     needs="act_enabled",
+    group="Thinking",
 )
 PONDER_LOSS = StepChart(
     "Cost of thinking (ponder loss)",
     "nats",
     "What ponder steps add to the training loss. The curves above do not include it.",
     needs="act_enabled",
+    group="Thinking",
 )
 NOTES = StepChart(
     "Notes in memory",
     "notes",
     "How many notes a text's memory holds after a segment, on average. A new text starts with none.",
     needs="ltm_enabled",
+    group="Memory",
 )
 MEMORY = StepChart(
     "How memory is used",
@@ -47,6 +58,17 @@ MEMORY = StepChart(
     "Noted: share of tokens that became notes. Gate open: how far the layers let memory in. Nothing read: share of "
     "look-ups that chose no note although there were some.",
     needs="ltm_enabled",
+    group="Memory",
+)
+MACHINE = "Speed and machine"
+CORES = StepChart(
+    "Processor cores at work", "cores", "How many cores training kept busy.", group=MACHINE, everywhere=False
+)
+PROCESS_MEMORY = StepChart(
+    "Memory of the training process", "GB", "In main memory, torch included.", group=MACHINE, everywhere=False
+)
+TEMPERATURE = StepChart(
+    "Temperature", "°C", "The hottest sensor of this computer's processor.", group=MACHINE, everywhere=False
 )
 
 
@@ -128,6 +150,21 @@ class StepMetrics:
         "memory/null_share",
         chart=MEMORY,
         label="nothing read",
+    )
+    cores: float | None = _perhaps(
+        "Processor seconds of the training process per second of the step.", "machine/cores", chart=CORES, label="cores"
+    )
+    memory_gb: float | None = _perhaps(
+        "Main memory of the training process, in GB (1e9 bytes).",
+        "machine/memory_gb",
+        chart=PROCESS_MEMORY,
+        label="memory",
+    )
+    temperature: float | None = _perhaps(
+        "The processor's hottest sensor in degrees Celsius, now and then.",
+        "machine/temperature",
+        chart=TEMPERATURE,
+        label="temperature",
     )
     accuracy: float | None = _perhaps("Share of right answers in the step, before the update.", "train/accuracy")
 

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import numpy as np
 
 from cognate_core.contracts.heldout import heldout_checks
-from cognate_core.contracts.metrics import PONDER_STEPS, STEP_CHARTS, StepChart
+from cognate_core.contracts.metrics import MACHINE, PONDER_STEPS, STEP_CHARTS, StepChart
 from cognate_core.errors import RunError
 from cognate_core.insight.axis import Axis, By, Floats, axis_by
 from cognate_core.insight.charts import (
@@ -36,9 +36,6 @@ from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Run
 
 Chart = dict[str, Any]
-
-GROUPS = {"": "Learning", "act_enabled": "Thinking", "ltm_enabled": "Memory"}
-"""The group of a chart of step figures, by the setting that it needs."""
 
 INSIDE = "Inside"
 """The group that is folded until a person opens it."""
@@ -69,7 +66,7 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
             chart.title,
             chart.help,
             line_chart(lines, chart.unit, axis, view, run.colour, noisy=chart.noisy, gaps=gaps),
-            group=GROUPS[chart.needs],
+            group=chart.group,
         )
 
     loss = loss_chart(
@@ -105,8 +102,10 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
     speed = line_chart(
         {"speed": _speed(curves)}, "problems/s" if lab else "tokens/s", axis, view, run.colour, noisy=True
     )
-    for chart in STEP_CHARTS:
+    for chart, figures in STEP_CHARTS.items():
         if chart.needs and (lab or not getattr(run.config, chart.needs)):
+            continue
+        if not chart.everywhere and not any(len(curves.lines[figure][0]) for figure in figures):
             continue
         charts.append(small(chart))
         if chart is PONDER_STEPS:
@@ -116,11 +115,13 @@ def run_charts(log: ProgressReader, run: Run, model_name: str, look: Look) -> tu
                     "Share of tokens by the ponder steps of their batch, between two checks. A single dark row: nearly "
                     "all tokens ask for the same number.",
                     ponder_chart(log.ponder_histograms(run.id, model_name=model_name), axis, view, run.colour),
-                    group=GROUPS[chart.needs],
+                    group=chart.group,
                 )
             )
     speed_help = f"{'Problems' if lab else 'Tokens'} learned from per second."
-    return [*charts, *_inside(layers, axis), _chart("Speed", speed_help, speed, group="Speed")], found
+    machine = [each for each in charts if each["group"] == MACHINE]
+    charts = [each for each in charts if each["group"] != MACHINE]
+    return [*charts, *_inside(layers, axis), _chart("Speed", speed_help, speed, group=MACHINE), *machine], found
 
 
 def run_findings(

@@ -1,19 +1,23 @@
-"""Fit training to this computer: choose the faster number format, and keep freed memory for the next step."""
+"""Fit training to this computer, and measure what it asks of it: number format, freed memory, cores, temperature."""
 
 from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, assert_never
 
+import psutil
 import torch
 
 from cognate_core.config import TrainingConfig
 
+PROCESSOR_SENSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "cpu-thermal", "soc_thermal")  # Linux's names
+TEMPERATURE_SECONDS = 10.0  # between two readings, which take milliseconds
 BF16_MUST_WIN_BY = 1.2  # a smaller lead may be noise, and each start of a run should choose the same
 
 
@@ -108,3 +112,32 @@ def return_freed_memory() -> None:
     """Return the memory that `keep_freed_memory` kept to the system, after training."""
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
+
+
+class MachineMeter:
+    """What this process asks of the computer. Call `figures` at each step."""
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._last = time.perf_counter(), time.process_time()
+        self._read_at = -math.inf
+
+    def figures(self) -> dict[str, float | None]:
+        """Since the call before: fields of StepMetrics. None: not measured at this step, or not on this computer."""
+        wall, worked = time.perf_counter(), time.process_time()
+        (wall_before, worked_before), self._last = self._last, (wall, worked)
+        temperature = None
+        if wall - self._read_at >= TEMPERATURE_SECONDS:
+            self._read_at, temperature = wall, processor_temperature()
+        return {
+            "cores": (worked - worked_before) / (wall - wall_before) if wall > wall_before else None,
+            "memory_gb": self._process.memory_info().rss / 1e9,
+            "temperature": temperature,
+        }
+
+
+def processor_temperature() -> float | None:
+    """The processor's hottest sensor in degrees Celsius; None where it cannot be read."""
+    read = getattr(psutil, "sensors_temperatures", None)  # not on Windows and macOS
+    sensors = read() if read else {}
+    return max((each.current for name in PROCESSOR_SENSORS for each in sensors.get(name, ())), default=None)

@@ -30,7 +30,7 @@ from cognate_core.model import CognateModel
 from cognate_core.training.best import Best
 from cognate_core.training.checkpoint import Checkpoint, checkpoint_path, load_checkpoint, save_checkpoint
 from cognate_core.training.grokfast import GrokFastEMA, GrokFastMA
-from cognate_core.training.hardware import Precision, compute_environment
+from cognate_core.training.hardware import MachineMeter, Precision, compute_environment
 from cognate_core.training.layer_figures import LayersOfStep, is_measured
 from cognate_core.training.process_group import ALONE, ProcessGroup
 from cognate_core.training.threads import ThreadChoice
@@ -103,6 +103,7 @@ class TrainingLoop(ABC):
         self._parameters = list(self.model.parameters())
         self._filter = _gradient_filter(self._parameters, config)
         self._bad_steps = 0
+        self._machine = MachineMeter()
         self._started = time.perf_counter()
         self._earlier_seconds = 0.0  # before it was resumed
         self._last: tuple[float, float] = (math.nan, 0.0)  # loss and learning rate of the last step
@@ -375,6 +376,7 @@ class TrainingLoop(ABC):
                 tokens=figures.tokens,
                 seconds=seconds,
                 elapsed_seconds=self.elapsed_seconds,
+                **self._machine.figures(),
                 **figures.more,
             )
         )

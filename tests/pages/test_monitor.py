@@ -17,9 +17,10 @@ from cognate_core.contracts import (
     TimeEstimate,
 )
 from cognate_core.contracts.answers import question_of
+from cognate_core.contracts.metrics import MACHINE
 from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager
-from tests.pages.conftest import add_runs, button, charts, open_page, sent, texts
+from tests.pages.conftest import add_runs, button, chart_titles, charts, open_page, sent, texts
 from tests.waiting import LONG
 
 
@@ -34,7 +35,8 @@ def test_an_address_without_a_run_is_told(studio: RunManager) -> None:
 def test_a_completed_run_shows_curves_figures_samples_and_data(trained_studio: RunManager) -> None:
     run = trained_studio.log.runs()[0]
     page = open_page("monitor", run=run.id)
-    loss, bits, rate, gradient, *_, speed = charts(page)
+    loss, bits, rate, gradient, *_ = charts(page)
+    speed = charts(page)[chart_titles(page).index("Speed")]
     names = [trace["name"] for trace in loss["data"]]
     assert names == ["training, each step", "training", "unseen Synthetic"]
     assert loss["data"][0]["x"] == [1, 2, 3, 4]
@@ -112,7 +114,22 @@ def test_a_plain_model_shows_neither(studio: RunManager, tiny_config: TrainingCo
     studio.log.claim(run_id)
     studio.log.set_status(run_id, RunStatus.FAILED)
     page = open_page("monitor", run=run_id)
-    assert [chart["group"] for chart in sent(page, "charts")[0]] == ["", "Learning", "Learning", "Speed"]
+    assert [chart["group"] for chart in sent(page, "charts")[0]] == ["", "Learning", "Learning", MACHINE]
+
+
+def test_what_training_asks_of_the_machine_is_shown_where_it_was_measured(
+    studio: RunManager, tiny_config: TrainingConfig
+) -> None:
+    plain = tiny_config.with_overrides({"act_enabled": False, "ltm_enabled": False})
+    run_id = studio.log.create_run("r1", "mine", plain, ["m"], studio.home, None)
+    for step in (1, 2):
+        measured = {"cores": 1.9, "memory_gb": 0.7}  # no sensor
+        studio.log.record(run_id, StepMetrics("m", step, 5.0, 0.1, 1.0, 3.0, 10, 0.1, 0.1 * step, **measured))
+    studio.log.claim(run_id)
+    studio.log.set_status(run_id, RunStatus.FAILED)
+    charts = sent(open_page("monitor", run=run_id), "charts")[0]
+    shown = [chart["title"] for chart in charts if chart["group"] == MACHINE]
+    assert shown == ["Speed", "Processor cores at work", "Memory of the training process"]
 
 
 def test_a_name_is_shown_as_typed_and_never_as_markup(trained_studio: RunManager) -> None:

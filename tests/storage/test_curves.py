@@ -170,7 +170,7 @@ def test_runs_from_before_there_were_spans_are_read_alike(path: Path, log: Progr
         "DROP TRIGGER metrics_added",
         "DROP TRIGGER metrics_removed",
         "DROP TABLE metric_spans",
-        "ALTER TABLE metrics DROP COLUMN accuracy",
+        *(f"ALTER TABLE metrics DROP COLUMN {figure}" for figure in ("accuracy", "cores", "memory_gb", "temperature")),
         "ALTER TABLE evaluations DROP COLUMN accuracy",
         "DELETE FROM _sqlite_migrations WHERE name IN ('spans_of_metrics', 'time_and_tokens_of_spans', 'accuracy')",
     )

@@ -82,7 +82,11 @@ def check_tensorboard(manager: RunManager, run_id: str, model: str) -> None:
     """Every figure of the database, and nothing else, is what TensorBoard reads."""
     found = scalars_of(manager.home / "runs" / run_id / model / "tensorboard")
     steps = rows_of(manager, run_id, model)
-    columns = {tag: tag.removeprefix("train/").replace("/", "_") for tag in found if not tag.startswith("heldout")}
+    columns = {
+        tag: tag.removeprefix("train/").removeprefix("machine/").replace("/", "_")
+        for tag in found
+        if not tag.startswith("heldout")
+    }
     assert {"loss", "learning_rate", "grad_norm", "ponder_steps", "memory_notes", "memory_gate"} <= set(
         columns.values()
     )

@@ -1,16 +1,32 @@
-"""The number format: as set, or the one that was measured faster here."""
+"""The number format: as set, or the one that was measured faster here. What training asks of the machine."""
 
 import ctypes
 import json
 import platform
+import time
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
+import psutil
 import pytest
 import torch
 
 from cognate_core.training import hardware
-from cognate_core.training.hardware import choose_precision, compute_environment, keep_freed_memory, return_freed_memory
+from cognate_core.training.hardware import (
+    MachineMeter,
+    choose_precision,
+    compute_environment,
+    keep_freed_memory,
+    return_freed_memory,
+)
+from tests.there import there
+
+
+class Sensor(NamedTuple):
+    """As psutil gives it."""
+
+    current: float
 
 
 @pytest.mark.parametrize("wanted", ["fp32", "bf16"])
@@ -124,3 +140,53 @@ def test_where_the_system_does_not_name_the_processor_something_stands_for_it(
     assert isinstance(compute_environment()["processor"], str)
     monkeypatch.setattr(Path, "read_text", lambda path, **options: "flags: none\n")
     assert compute_environment()["processor"] == platform.machine()
+
+
+class Clocks:
+    """Clocks of the wall and of the process that stand still unless they are moved."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.wall = self.worked = 0.0
+        monkeypatch.setattr(time, "perf_counter", lambda: self.wall)
+        monkeypatch.setattr(time, "process_time", lambda: self.worked)
+
+
+@pytest.fixture
+def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
+    return Clocks(monkeypatch)
+
+
+def test_the_cores_at_work_are_counted_from_step_to_step(clocks: Clocks) -> None:
+    meter, found = MachineMeter(), []
+    for wall, worked in ((2.0, 3.0), (3.0, 5.0), (3.0, 5.0)):
+        clocks.wall, clocks.worked = wall, worked
+        found.append(meter.figures()["cores"])
+    assert found == [1.5, 2.0, None], "the last two at the same time"
+
+
+def test_the_memory_is_that_of_this_process(clocks: Clocks) -> None:
+    kept = np.ones(25_000_000)  # 0.2 GB
+    assert there(MachineMeter().figures()["memory_gb"]) > kept.nbytes / 1e9
+
+
+def test_the_hottest_sensor_of_the_processor_is_read_now_and_then(
+    clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sensors = {"k10temp": [Sensor(51.5), Sensor(63.0)], "nvme": [Sensor(80.0)]}
+    monkeypatch.setattr(psutil, "sensors_temperatures", lambda: sensors, raising=False)
+    meter, found = MachineMeter(), []
+    for clocks.wall in (1.0, 6.0, 11.0):
+        found.append(meter.figures()["temperature"])
+    assert found == [63.0, None, 63.0]
+
+
+@pytest.mark.parametrize("sensors", [{}, {"nvme": [80.0]}, None], ids=["none", "not of the processor", "cannot read"])
+def test_without_a_sensor_the_temperature_is_unknown(
+    clocks: Clocks, monkeypatch: pytest.MonkeyPatch, sensors: dict[str, list[float]] | None
+) -> None:
+    monkeypatch.delattr(psutil, "sensors_temperatures", raising=False)  # as on macOS
+    if sensors is not None:
+        there_are = {name: [Sensor(each) for each in values] for name, values in sensors.items()}
+        monkeypatch.setattr(psutil, "sensors_temperatures", lambda: there_are, raising=False)
+    clocks.wall = 1.0
+    assert MachineMeter().figures()["temperature"] is None

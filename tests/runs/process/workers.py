@@ -18,6 +18,7 @@ from cognate_core.runs.execution import RunContext
 from cognate_core.runs.manager import RunManager
 from cognate_core.storage.progress_reader import ProgressReader
 from cognate_core.storage.rows import Run
+from tests.tiny import OF_THE_MACHINE
 from tests.waiting import LONG
 
 OpenManager = Callable[..., RunManager]
@@ -61,7 +62,7 @@ def what_was_learned(studio: RunManager, run_id: str) -> dict[str, Any]:
     """All that training decides, and no clock; each must be equal to the last bit."""
     log = studio.log
     (model,) = log.models(run_id)
-    clocks = {"id", "run_id", "seconds", "elapsed_seconds"}
+    clocks = {"id", "run_id", *OF_THE_MACHINE}
     tables = {
         "metrics": log.metrics(run_id),
         "evaluations": log.evaluations(run_id),

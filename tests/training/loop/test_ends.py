@@ -138,5 +138,8 @@ def test_a_record_becomes_json_with_null_for_what_is_no_number() -> None:
         "memory_written": None,
         "memory_gate": None,
         "memory_null_share": None,
+        "cores": None,
+        "memory_gb": None,
+        "temperature": None,
         "accuracy": None,
     }

@@ -25,6 +25,7 @@ from cognate_core.contracts.json_lines import is_before, read_records
 from cognate_core.errors import PauseRequested, StopRequested
 from cognate_core.training.checkpoint import load_checkpoint
 from cognate_core.training.trainer import TorchTrainer
+from tests.tiny import OF_THE_MACHINE
 
 TINY = TrainingConfig(
     dataset_sources=["Synthetic"],
@@ -158,9 +159,9 @@ class Reference(Trained):
 
 
 def figures(records: Sequence[Record]) -> list[Any]:
-    """What was measured, in order, without what a clock says."""
+    """What was measured, in order, without what the machine says."""
     return [
-        dataclasses.replace(record, seconds=0.0, elapsed_seconds=0.0) if isinstance(record, StepMetrics) else record
+        dataclasses.replace(record, **dict.fromkeys(OF_THE_MACHINE, 0.0)) if isinstance(record, StepMetrics) else record
         for record in records
         if isinstance(record, StepMetrics | LayerFigures | Evaluation | Sample)
     ]

@@ -7,6 +7,7 @@ import streamlit as st
 from cognate_core.runs import current_manager
 from pages.components.accuracy import accuracy
 from pages.components.answer_table import calculator
+from pages.components.inside import inside
 from pages.components.layout import ask_first, page_called, page_header, shown
 from pages.components.lineage import lineage
 from pages.components.model_card import figures, files, headline
@@ -28,6 +29,7 @@ else:
     if model.writes_text:
         playground(manager, model)
         try_hint(manager, place, written=has_written(model))
+        inside(manager, model)
     else:
         calculator(manager, model)
     figures(model)

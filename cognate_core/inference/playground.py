@@ -10,9 +10,12 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -21,13 +24,15 @@ from tokenizers import Tokenizer
 from cognate_core.contracts import CHECKPOINT_MANIFEST, END_OF_TEXT_ID
 from cognate_core.contracts.answers import QUESTION_MARK, SOLUTION_MARK
 from cognate_core.data.tokenizer import load_tokenizer
-from cognate_core.errors import StorageError
+from cognate_core.errors import RunError, StorageError
+from cognate_core.inference.attention import attention_weights
 from cognate_core.model import CognateModel, CognateState, MemoryBank, MemoryReads, kept_notes, load_memory, save_memory
 
 __all__ = [
     "Explanation",
     "Piece",
     "Playground",
+    "Reading",
     "RecalledNote",
     "ShownWord",
     "kept_notes",
@@ -40,6 +45,7 @@ __all__ = [
 INCOMPLETE = "\N{REPLACEMENT CHARACTER}"  # what a decoder shows for half a letter
 SHOWN_NOTES = 4  # the most that are shown of those a token read
 MOST_OPEN = 3  # models that are kept open
+MOST_ATTENDED = 512  # tokens whose attention is shown: its size grows with their square
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,8 @@ class ShownWord:
 
     Attributes:
         probability: the model's probability for it, 0 to 1.
+        expected: the model's likeliest token in its place, which may be part of a letter; empty: the end of the text.
+        expected_probability: its probability.
         ponder_steps: how often the previous token went through the core to choose this one; None without pondering.
         recall: how far the layers opened to the memory's notes: mean of gate times the notes' share, 0 to 1; None
             without a memory. It is not a share of the answer.
@@ -74,6 +82,8 @@ class ShownWord:
     text: str
     written: bool
     probability: float
+    expected: str
+    expected_probability: float
     ponder_steps: int | None
     recall: float | None
     notes: list[RecalledNote]
@@ -94,8 +104,26 @@ class Explanation:
     bank: MemoryBank | None
 
 
-def checkpoint_weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
-    """The weights of a trained model after a step, by name.
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a model reads a text that it did not write.
+
+    Attributes:
+        words: the text.
+        tokens: how many it has.
+        loss: their mean loss in nats.
+        bits_per_byte: their loss in bits, divided by the text's bytes in UTF-8. The end of the text does not count.
+    """
+
+    words: list[ShownWord]
+    tokens: int
+    loss: float
+    bits_per_byte: float
+
+
+@contextmanager
+def checkpoint_file(folder: Path, step: int) -> Iterator[Path]:
+    """The file with the weights of a trained model after a step, for as long as it is read.
 
     Raises:
         StorageError: the checkpoint is gone or damaged.
@@ -105,15 +133,19 @@ def checkpoint_weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
         checksums = json.loads((checkpoint / CHECKPOINT_MANIFEST).read_text(encoding="utf-8"))
         with (checkpoint / "model.safetensors").open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
-        sound = isinstance(checksums, dict) and found == checksums.get("model.safetensors")
-        weights = load_file(checkpoint / "model.safetensors", backend="pread") if sound else None
+        if not isinstance(checksums, dict) or found != checksums.get("model.safetensors"):
+            raise StorageError(f"The checkpoint of step {step:,} is damaged. Choose another step.")
+        yield checkpoint / "model.safetensors"
     except FileNotFoundError as error:  # training removes old ones at any time
         raise StorageError(f"The checkpoint of step {step:,} is no longer there. Choose another step.") from error
     except (OSError, ValueError) as error:
         raise StorageError(f"The checkpoint of step {step:,} cannot be read ({error}).") from error
-    if weights is None:
-        raise StorageError(f"The checkpoint of step {step:,} is damaged. Choose another step.")
-    return weights
+
+
+def checkpoint_weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    """Those weights, by name. Raises StorageError as `checkpoint_file` does."""
+    with checkpoint_file(folder, step) as file:
+        return load_file(file, backend="pread")
 
 
 class Playground:
@@ -199,7 +231,11 @@ class Playground:
         output = self.model(torch.tensor([ids]), state=state)
         self.model.end_segment(state)
         following = torch.tensor(ids[1:], dtype=torch.long)
-        surprise = F.cross_entropy(output.logits[0, :-1].float(), following, reduction="none")  # (time - 1,), nats
+        logits = output.logits[0, :-1].float()  # (time - 1, vocab_size)
+        surprise = F.cross_entropy(logits, following, reduction="none")  # (time - 1,), nats
+        highest, likeliest = logits.max(-1)
+        # log p(likeliest), without all the other probabilities: the two logits differ as the two logarithms do.
+        expected = (highest - logits.gather(1, following[:, None])[:, 0] - surprise).exp()
         steps, reads = output.ponder_steps, output.memory_reads
         groups = self._whole_letters(ids[1:])  # token n of ids[1:] was chosen at position n of ids
         texts = [self.tokenizer.decode([ids[1 + n] for n in group]) for group in groups]
@@ -208,6 +244,8 @@ class Playground:
                 text=text,
                 written=group[0] + 1 >= first_written,
                 probability=math.exp(-float(surprise[group].sum())),
+                expected=self.tokenizer.decode([int(likeliest[group[0]])]),
+                expected_probability=float(expected[group[0]]),
                 ponder_steps=None if steps is None else int(steps[0, group].max()),
                 recall=None if reads is None else float((reads.gate * (1 - reads.null))[0, group[0]].mean()),
                 notes=[] if reads is None else self._notes(reads, group[0], groups, texts),
@@ -215,6 +253,46 @@ class Playground:
             for group, text in zip(groups, texts, strict=True)
         ]
         return Explanation(words, len(ids) < len(whole), None if state.bank is None else state.bank.carried())
+
+    def read(self, text: str) -> Reading:
+        """How the model comes to expect each word of a text.
+
+        Raises:
+            RunError: the text is empty, or longer than the model can read at once.
+        """
+        ids = self._whole_text(text)
+        words = self.explain("", ids).words
+        nats = -sum(math.log(word.probability) for word in words)
+        return Reading(words, len(ids), nats / len(ids), nats / math.log(2) / len(text.encode()))
+
+    def attention(self, text: str) -> npt.NDArray[np.float16]:
+        """Where the model looks while it predicts each word of a text, (layers, words, 1 + words).
+
+        The words are those of `read`. Entry [:, n, 0] is the share of attention that goes to the beginning of the text
+        when word n is predicted, [:, n, 1 + m] the share that goes to word m. Each row adds up to 1.
+
+        Raises:
+            RunError: the text is empty, or too long.
+        """
+        ids = self._whole_text(text)
+        if len(ids) > MOST_ATTENDED:
+            raise RunError(
+                f"The text has {len(ids):,} tokens; where a model looks is shown for at most {MOST_ATTENDED:,}. "
+                "Shorten it."
+            )
+        groups = self._whole_letters(ids)  # token n stands at position n + 1: the end of the text before is at 0
+        weights = attention_weights(self.model, [END_OF_TEXT_ID, *ids])[:, [group[0] for group in groups]]
+        columns = [weights[..., :1], *(weights[..., 1 + group[0] : 2 + group[-1]].sum(-1, True) for group in groups)]
+        return torch.cat(columns, dim=-1).half().numpy()
+
+    def _whole_text(self, text: str) -> list[int]:
+        """The tokens of a text that is read as a whole. Raises RunError if it is empty or too long."""
+        ids, most = self.tokenizer.encode(text).ids, self.model.config.max_seq_len - 1
+        if not ids:
+            raise RunError("The text is empty, so there is nothing to read. Type or paste one.")
+        if len(ids) > most:
+            raise RunError(f"The text has {len(ids):,} tokens; this model reads at most {most:,} at once. Shorten it.")
+        return ids
 
     def unread(self, prompt: str) -> int:
         """How many tokens at the beginning of a prompt are not read, because the model reads only so many at once."""

@@ -1,8 +1,12 @@
-// Colours words by ponder steps or by memory, and describes the chosen word. Text is only ever set as text, not HTML.
+// Colours words by ponder steps, memory, surprise or attention, and describes the chosen word. Text is only ever set as
+// text, not HTML.
 
 // The opacity of the strongest colour keeps words readable (4.5 : 1) on a light and on a dark background.
 const BLUE = { light: [0, 114, 178, 0.75], dark: [0, 114, 178, 0.75] }
+const VERMILION = { light: [213, 94, 0, 0.75], dark: [213, 94, 0, 0.75] }
 const ORANGE = { light: [230, 159, 0, 0.75], dark: [230, 159, 0, 0.45] }
+
+const MOST_LOOKS = 4 // words that are named
 
 const MODES = {
   thinking: {
@@ -30,6 +34,28 @@ const MODES = {
       high <= 0.001 ? "It hardly looked at its notes: there are none yet, or none helped." : "How much it used its notes:",
     marks: ([, high]) => (high <= 0.001 ? [] : [0, 0.5, 1].map((part) => [part * high, percent(part * high)])),
   },
+  surprise: {
+    label: "How much it surprised it",
+    has: () => true,
+    colour: VERMILION,
+    value: (word) => nats(word.probability),
+    scale: () => [0, nats(0.001)],
+    legend: () => "How likely it found each word:",
+    marks: () => [1, 0.1, 0.01, 0.001].map((share) => [nats(share), `${100 * share} %`]),
+  },
+  attention: {
+    label: "Where it looked",
+    has: () => false, // it is shown alone
+    colour: BLUE,
+    value: (_, index, looked) => looked[index + 1] ?? 0,
+    scale: (_, looked) => [0, Math.max(0.001, ...looked.slice(1))],
+    legend: () => "Share of its attention:",
+    marks: ([, high]) => [0, 0.5, 1].map((part) => [part * high, percent(part * high)]),
+  },
+}
+
+function nats(probability) {
+  return -Math.log(Math.max(probability, 1e-9))
 }
 
 function percent(share) {
@@ -37,11 +63,23 @@ function percent(share) {
 }
 
 function shade([red, green, blue, strongest], value, [low, high]) {
-  const strength = high > low ? (value - low) / (high - low) : 0
+  const strength = high > low ? Math.min(1, (value - low) / (high - low)) : 0
   return `rgba(${red},${green},${blue},${(strength * strongest).toFixed(3)})`
 }
 
+// What the model expected in place of a word, as the rest of a sentence about it.
+function expectation({ text, expected, expected_probability: probability }) {
+  if (expected === text) return "it was its first choice"
+  const what = expected === "" ? "the end of the text" : expected.includes("\uFFFD") ? "part of another letter" : quoted(expected)
+  return `it expected ${what} (${percent(probability)})`
+}
+
+function chance(share) {
+  return share < 0.0005 ? "less than 0.1 %" : percent(share)
+}
+
 function quoted(text) {
+  if (text && !text.replaceAll(" ", "")) return "a space"
   const line = text.replace(/\n/g, "⏎")
   return `“${line.trim() || line}”`
 }
@@ -58,7 +96,8 @@ export default function ({ data, parentElement }) {
   const ground = data.dark ? "dark" : "light"
   const root = parentElement.querySelector(".lens")
   const [modes, legend, text, about] = ["modes", "legend", "text", "word"].map((name) => root.querySelector(`.${name}`))
-  const offered = Object.keys(MODES).filter((name) => words.length && words.every(MODES[name].has))
+  const looks = data.looks?.map((row) => row.map((thousandths) => thousandths / 1000))
+  const offered = looks ? ["attention"] : Object.keys(MODES).filter((name) => words.length && words.every(MODES[name].has))
   const isSameText = root.words && JSON.stringify(root.words) === JSON.stringify(words)
   root.words = words
   let chosen = -1
@@ -70,13 +109,14 @@ export default function ({ data, parentElement }) {
       span.setAttribute("aria-selected", "false")
       span.id = `word-${index}`
       if (!word.text.trim()) span.setAttribute("aria-label", word.text.includes("\n") ? "line break" : "space")
+      span.title = `It gave this ${chance(word.probability)}; ${expectation(word)}.`
       span.onclick = () => choose(index)
       return span
     }),
   )
   const spans = [...text.children]
   modes.replaceChildren(
-    ...offered.map((name) => {
+    ...(offered.length > 1 ? offered : []).map((name) => {
       const button = element("button", MODES[name].label)
       button.type = "button"
       button.dataset.mode = name
@@ -88,9 +128,10 @@ export default function ({ data, parentElement }) {
   function colour(name) {
     root.mode = name
     const mode = MODES[name]
-    const scale = mode.scale(words)
+    const looked = looks?.[chosen] ?? []
+    const scale = mode.scale(words, looked)
     spans.forEach((span, index) => {
-      span.style.background = shade(mode.colour[ground], mode.value(words[index]), scale)
+      span.style.background = shade(mode.colour[ground], mode.value(words[index], index, looked), scale)
     })
     for (const button of modes.children) button.setAttribute("aria-pressed", String(button.dataset.mode === name))
     legend.replaceChildren(`${mode.legend(scale)} `)
@@ -102,7 +143,7 @@ export default function ({ data, parentElement }) {
     }
   }
 
-  function choose(index) {
+  function choose(index, scrolls = true) {
     if (!words[index]) return
     spans[chosen]?.classList.remove("chosen")
     spans[chosen]?.setAttribute("aria-selected", "false")
@@ -111,14 +152,19 @@ export default function ({ data, parentElement }) {
     const word = words[index]
     spans[index].classList.add("chosen")
     spans[index].setAttribute("aria-selected", "true")
-    spans[index].scrollIntoView({ block: "nearest" })
+    if (scrolls) spans[index].scrollIntoView({ block: "nearest" })
     text.setAttribute("aria-activedescendant", spans[index].id)
-    const facts = [`${quoted(word.text)}: the model gave it ${percent(word.probability)}`]
+    if (looks) {
+      colour("attention")
+      describeLooks(word, looks[index])
+      return
+    }
+    const facts = [`${quoted(word.text)}: the model gave it ${chance(word.probability)}`]
     if (word.ponder_steps !== null) {
       facts.push(`thought for ${word.ponder_steps} ponder step${word.ponder_steps === 1 ? "" : "s"}`)
     }
     if (word.recall !== null) facts.push(`memory use ${percent(word.recall)}`)
-    about.replaceChildren(element("div", `${facts.join(", ")}.`))
+    about.replaceChildren(element("div", `${facts.join(", ")}; ${expectation(word)}.`))
     if (word.recall === null) return
     if (!word.notes.length) {
       about.append(element("div", "It looked at no notes: there are none yet."))
@@ -133,6 +179,16 @@ export default function ({ data, parentElement }) {
       if (note.place !== null) spans[note.place].classList.add("source")
     }
     about.append(list)
+  }
+
+  function describeLooks(word, looked) {
+    const list = document.createElement("ul")
+    const most = looked.map((share, place) => [share, place]).sort((a, b) => b[0] - a[0])
+    for (const [share, place] of most.slice(0, MOST_LOOKS)) {
+      const what = place ? quoted(words[place - 1].text) : "the beginning of the text"
+      list.append(element("li", `${what}, ${percent(share)}`))
+    }
+    about.replaceChildren(element("div", `To predict ${quoted(word.text)}, it looked most at:`), list)
   }
 
   text.onkeydown = (event) => {
@@ -151,7 +207,9 @@ export default function ({ data, parentElement }) {
   }
 
   about.textContent = words.length ? "Choose a word to see more." : ""
-  if (offered.length) colour(isSameText && offered.includes(root.mode) ? root.mode : offered[0])
-  if (isSameText && root.chosen !== undefined) choose(root.chosen)
+  const first = offered.includes(data.first) ? data.first : offered[0]
+  if (offered.length) colour(isSameText && offered.includes(root.mode) ? root.mode : first)
+  if (isSameText && root.chosen !== undefined) choose(root.chosen, !looks)
+  else if (looks) choose(words.length - 1, false)
   else delete root.chosen
 }

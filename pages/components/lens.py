@@ -1,4 +1,5 @@
-"""The lens: text coloured by how long the model thought before each word, or by how much memory it used."""
+"""The lens: text coloured by how much each word surprised the model, how long it thought or how much memory it used
+before it; or by where it looked before a chosen word."""
 
 from __future__ import annotations
 
@@ -27,7 +28,7 @@ _component = st.components.v2.component(
                    border-radius: var(--st-button-radius); padding: var(--inside); cursor: pointer; }
     .lens button[aria-pressed="true"] { border-color: var(--st-primary-color); color: var(--st-primary-color); }
     .lens .legend { font-size: var(--small); margin: 0.5rem 0; }
-    .lens .legend span { padding: 0 0.4rem; border-radius: 3px; margin-right: 0.25rem; }
+    .lens .legend span { padding: 0 0.4rem; border-radius: 3px; margin-right: 0.25rem; white-space: nowrap; }
     .lens .text { white-space: pre-wrap; overflow-wrap: anywhere; line-height: 1.9; padding: 0.75rem;
                   border: 1px solid var(--st-border-color); border-radius: var(--st-base-radius); }
     .lens .text span { border-radius: 3px; cursor: pointer; padding: 0.1rem 0; }
@@ -40,10 +41,20 @@ _component = st.components.v2.component(
 )
 
 
-def lens(words: Sequence[Any], *, key: str) -> None:
+def lens(words: Sequence[Any], *, key: str, first: str = "", looks: Any = None) -> None:
     """Show the words, each a ShownWord of the playground. The prompt is in italics.
 
     Only the modes that the model has are offered.
+
+    Args:
+        first: the mode to begin with; empty: the first that is offered.
+        looks: one layer of Playground.attention; the lens then shows this alone.
     """
-    dark = st.context.theme.type == "dark"
-    _component(key=key, data={"words": [dataclasses.asdict(word) for word in words], "dark": dark})
+    data: dict[str, Any] = {
+        "words": [dataclasses.asdict(word) for word in words],
+        "dark": st.context.theme.type == "dark",
+        "first": first,
+    }
+    if looks is not None:  # in thousandths, and no word looks at those after it: a square of numbers is long
+        data["looks"] = [(1000 * row[: n + 1]).round().astype(int).tolist() for n, row in enumerate(looks)]
+    _component(key=key, data=data)

@@ -195,13 +195,12 @@ def answer(manager: RunManager, side: Side, asked: Prompt, texts: dict[Any, Writ
             icon=":material/content_cut:",
         )
     explanation = texts[known].explanation
-    if side.model.details["ltm_enabled"] or side.model.details["act_enabled"]:
-        st.subheader("How it found each word", anchor=False)
-        st.caption(
-            ("Only the end of the text, as much as the model reads at once. " if explanation.shortened else "")
-            + "Your text is in italics."
-        )
-        lens(explanation.words, key=f"lens-{key}")
+    st.subheader("How it found each word", anchor=False)
+    st.caption(
+        ("Only the end of the text, as much as the model reads at once. " if explanation.shortened else "")
+        + "Your text is in italics."
+    )
+    lens(explanation.words, key=f"lens-{key}")
 
 
 def write(folder: Path, weights_sha256: str, step: int | None, asked: Prompt, *, remember: bool) -> Written:

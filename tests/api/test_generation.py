@@ -216,6 +216,8 @@ def test_each_word_is_explained_as_the_lens_shows_it(
     for word, other in zip(answer["words"], expected.words, strict=True):
         assert word["probability"] == pytest.approx(other.probability, rel=1e-4)
         assert word["ponder_steps"] == other.ponder_steps
+        assert word["expected"] == other.expected
+        assert word["expected_probability"] == pytest.approx(other.expected_probability, rel=1e-4)
         assert [note["place"] for note in word["notes"]] == [note.place for note in other.notes]
     assert answer["shortened"] is False and any(word["notes"] for word in answer["words"])
 

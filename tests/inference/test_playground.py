@@ -1,6 +1,7 @@
 """The playground: what a model writes arrives in whole letters, and a folder that will not do is named."""
 
 import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,8 @@ from tokenizers import Tokenizer
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts import END_OF_TEXT_ID, MEMORY_FILE
 from cognate_core.data.tokenizer import END_OF_TEXT, train_tokenizer
-from cognate_core.errors import StorageError
+from cognate_core.errors import RunError, StorageError
+from cognate_core.inference.attention import attention_weights
 from cognate_core.inference.playground import (
     INCOMPLETE,
     Piece,
@@ -242,6 +244,8 @@ def test_an_explanation_has_the_figures_of_the_forward_pass(thinking: Playground
     assert len({word.ponder_steps for word in words}) > 1
     for position, word in enumerate(words):  # the word after `position`
         assert word.ponder_steps == output.ponder_steps[0, position]
+        assert word.expected == thinking.tokenizer.decode([int(chances[position].argmax())])
+        assert word.expected_probability == pytest.approx(float(chances[position].max()), rel=1e-4)
         assert word.probability == pytest.approx(float(chances[position, ids[position + 1]]), rel=1e-4)
         read = output.memory_reads
         taken = (read.gate[0, position] * (1 - read.null[0, position])).mean()
@@ -284,6 +288,59 @@ def test_any_length_of_text_is_explained(thinking: Playground, prompt: str) -> N
     explanation = thinking.explain(prompt, [])
     assert len(explanation.words) == min(len(prompt), THINKING.max_seq_len - 1)
     assert explanation.shortened is (len(prompt) > THINKING.max_seq_len - 1)
+
+
+# What it reads
+
+
+TEXT = "How many é apples? 🎉 3"
+
+
+def test_a_text_has_the_mean_cross_entropy_of_its_tokens(thinking: Playground) -> None:
+    ids = [END_OF_TEXT_ID, *spelt(thinking, TEXT)]
+    with torch.no_grad():
+        chances = thinking.model(torch.tensor([ids])).logits[0].double().softmax(-1)
+    nats = [-math.log(float(chances[place - 1, ids[place]])) for place in range(1, len(ids))]
+    reading = thinking.read(TEXT)
+    assert reading.tokens == len(nats) > len(reading.words)
+    assert reading.loss == pytest.approx(sum(nats) / len(nats), rel=1e-4)
+    assert reading.bits_per_byte == pytest.approx(sum(nats) / math.log(2) / len(TEXT.encode()), rel=1e-4)
+    assert "".join(word.text for word in reading.words) == TEXT and all(word.written for word in reading.words)
+    losses = iter(nats)
+    for word in reading.words:
+        own = [next(losses) for _ in spelt(thinking, word.text)]
+        assert -math.log(word.probability) == pytest.approx(sum(own), rel=1e-4)
+
+
+def test_each_word_is_predicted_by_looks_at_those_before_it(thinking: Playground) -> None:
+    words, ids = thinking.read(TEXT).words, spelt(thinking, TEXT)
+    looks = thinking.attention(TEXT)
+    assert looks.shape == (THINKING.n_layers, len(words), 1 + len(words))
+    assert looks.sum(-1) == pytest.approx(1, abs=0.01)
+    positions = attention_weights(thinking.model, [END_OF_TEXT_ID, *ids]).numpy()
+    place = 0  # of the token before the word, which predicts it
+    for number, word in enumerate(words):
+        assert (looks[:, number, number + 1 :] == 0).all(), "no word is known before it is predicted"
+        assert looks[:, number, 0] == pytest.approx(positions[:, place, 0], abs=1e-3)
+        before = 1
+        for other, earlier in enumerate(words[:number]):
+            after = before + len(spelt(thinking, earlier.text))
+            assert looks[:, number, 1 + other] == pytest.approx(positions[:, place, before:after].sum(-1), abs=2e-3)
+            before = after
+        place += len(spelt(thinking, word.text))
+
+
+def test_a_text_that_cannot_be_read_as_a_whole_is_told(thinking: Playground, monkeypatch: pytest.MonkeyPatch) -> None:
+    for read in (thinking.read, thinking.attention):
+        with pytest.raises(RunError, match=r"^The text is empty, so there is nothing to read\. Type or paste one\.$"):
+            read("")
+        read("x" * (THINKING.max_seq_len - 1))
+        sentence = r"^The text has 128 tokens; this model reads at most 127 at once\. Shorten it\.$"
+        with pytest.raises(RunError, match=sentence):
+            read("x" * THINKING.max_seq_len)
+    monkeypatch.setattr("cognate_core.inference.playground.MOST_ATTENDED", 20)
+    with pytest.raises(RunError, match=r"^The text has 21 tokens; where a model looks is shown for at most 20\. Sho"):
+        thinking.attention("x" * 21)
 
 
 # Memory from one text to the next

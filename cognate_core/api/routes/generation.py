@@ -115,6 +115,8 @@ class Word(BaseModel):
     text: str
     written: bool = Field(description="Whether the model wrote it.")
     probability: Figure
+    expected: str = Field(description="The likeliest token in its place. Empty: the end of the text.")
+    expected_probability: Figure
     ponder_steps: int | None = Field(description="Null: the model does not ponder.")
     recall: Figure = Field(description="How strongly it used its memory's notes, 0 to 1. Null: it has no memory.")
     notes: list[Note]

@@ -1,4 +1,4 @@
-"""How far each part of a model's weights moved between two checkpoints. Two tensors are in memory at a time."""
+"""How far each layer of a model moved between two checkpoints. Two tensors are in memory at a time."""
 
 from __future__ import annotations
 
@@ -14,26 +14,19 @@ from safetensors import SafetensorError, safe_open
 
 from cognate_core.errors import StorageError
 from cognate_core.inference.playground import checkpoint_file
-
-OTHER_PARTS = {
-    "embedding": "embedding",
-    "pondering": "pondering",
-    "writer": "memory writer",
-    "final_norm": "last norm",
-    "head": "head",
-}
+from cognate_core.model.layer_names import in_order, layer_of
 
 
 @dataclass(frozen=True, slots=True)
-class PartChange:
-    """||W2 - W1|| / ||W1|| over all weights of a layer or another part; None if that is not a number."""
+class LayerChange:
+    """||W2 - W1|| / ||W1|| over all weights of a layer; None if that is not a number."""
 
-    part: str
+    layer: str
     change: float | None
 
 
-def weight_changes(folder: Path, before: int | None, after: int | None) -> list[PartChange]:
-    """The change of each part, in the order in which a text passes them.
+def weight_changes(folder: Path, before: int | None, after: int | None) -> list[LayerChange]:
+    """The change of each layer, in the order in which a text passes them.
 
     Args:
         before, after: steps of checkpoints of the model in `folder`; None: the finished model.
@@ -49,10 +42,10 @@ def weight_changes(folder: Path, before: int | None, after: int | None) -> list[
         for name in names:
             weights = first.get_tensor(name).float()
             moved = second.get_tensor(name).float() - weights
-            sums = squares.setdefault(_part(name), [0.0, 0.0])
+            sums = squares.setdefault(layer_of(name), [0.0, 0.0])
             for place, each in enumerate((moved, weights)):
                 sums[place] += float(torch.linalg.vector_norm(each, dtype=torch.float64)) ** 2
-    return [PartChange(part, _ratio(*squares[part])) for part in sorted(squares, key=_place)]
+    return [LayerChange(layer, _ratio(*squares[layer])) for layer in in_order(squares)]
 
 
 @contextmanager
@@ -67,17 +60,6 @@ def _tensors(folder: Path, step: int | None) -> Iterator[Any]:
             yield tensors
     except (OSError, SafetensorError) as error:
         raise StorageError(f"The model in {folder.name} cannot be opened ({error}).") from error
-
-
-def _part(name: str) -> str:
-    first, second = name.split(".")[:2]
-    return f"layer {int(second) + 1}" if first == "blocks" else OTHER_PARTS.get(first, first)
-
-
-def _place(part: str) -> tuple[int, int, str]:
-    if part.startswith("layer "):
-        return 1, int(part.removeprefix("layer ")), ""
-    return (0 if part == "embedding" else 2), [*OTHER_PARTS.values(), part].index(part), part
 
 
 def _ratio(moved: float, size: float) -> float | None:

@@ -15,20 +15,10 @@ from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.config import TrainingConfig
 from cognate_core.contracts.records import MAGNITUDES, SMALLEST_MAGNITUDE, LayerFigures
 from cognate_core.model import CognateModel
+from cognate_core.model.layer_names import in_order, layer_of
 
 MOST_MEASURED = 100  # checks of a run: a chart has no room for more columns
 EXPONENTS = 256  # of a number in fp32
-_NAMES = {
-    "embedding": "embedding",
-    "token_embeddings": "embedding",
-    "position_embeddings": "embedding",
-    "writer": "memory",
-    "pondering": "halting",
-    "final_norm": "output",
-    "ln_f": "output",
-    "head": "output",
-}
-_LAST = {"memory": 1, "halting": 2, "output": 3}
 
 
 def is_measured(step: int, config: TrainingConfig) -> bool:
@@ -39,28 +29,12 @@ def is_measured(step: int, config: TrainingConfig) -> bool:
 
 
 def layers_of(model: CognateModel | ArithmeticModel) -> dict[str, list[nn.Parameter]]:
-    """The weights of each layer that a person can name, in the order in which text passes them.
-
-    Layers are numbered from 1. With pondering they are "prelude 1", "core 2", "coda 3"; else "layer 1". What the layers
-    read memory with belongs to "memory"; the last norm belongs to "output".
-    """
+    """The weights of each layer, in the order in which text passes them."""
     core = model.core if isinstance(model, CognateModel) and model.pondering is not None else None
     layers: dict[str, list[nn.Parameter]] = {}
     for name, weight in model.named_parameters():
-        first, second = name.split(".")[:2]
-        if ".memory." in name:
-            layer = "memory"
-        elif first in ("blocks", "layers"):
-            part = "layer" if core is None else _part(int(second), core)
-            layer = f"{part} {int(second) + 1}"
-        else:
-            layer = _NAMES.get(first, first)
-        layers.setdefault(layer, []).append(weight)
-    return {layer: layers[layer] for layer in sorted(layers, key=lambda each: _LAST.get(each, 0))}
-
-
-def _part(layer: int, core: range) -> str:
-    return "prelude" if layer < core.start else "core" if layer < core.stop else "coda"
+        layers.setdefault(layer_of(name, core), []).append(weight)
+    return {layer: layers[layer] for layer in in_order(layers)}
 
 
 class LayersOfStep:

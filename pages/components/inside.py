@@ -10,6 +10,7 @@ import streamlit as st
 from cognate_core.errors import CognateError, DataError
 from cognate_core.insight.glossary import explained
 from cognate_core.insight.inside_charts import change_chart, position_chart
+from cognate_core.insight.words import layer_words
 from cognate_core.runs import RunManager
 from cognate_core.storage.rows import TrainedModel
 from pages.components.layout import show_refusal, shown
@@ -200,10 +201,10 @@ def changes(manager: RunManager, model: TrainedModel) -> None:
 
     with st.spinner("Comparing the weights"):
         found = weight_changes(manager.weights(model.id)[0], first, None if last == model.step else last)
-    chart = change_chart({row.part: row.change for row in found}, dark=st.context.theme.type == "dark")
+    chart = change_chart({layer_words(row.layer): row.change for row in found}, dark=st.context.theme.type == "dark")
     still_charts(
         [Still("Change of each layer", "", f"Relative change of each layer from step {first} to {last}", chart)],
         key="inside-changes",
     )
-    if unknown := [row.part for row in found if row.change is None]:
+    if unknown := [layer_words(row.layer) for row in found if row.change is None]:
         st.caption(f"Not known, because their weights began at 0 or are not numbers: {shown(', '.join(unknown))}.")

@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from cognate_core.inference.playground import Playground
 from cognate_core.inference.position_loss import loss_by_position, prepared_for
 from cognate_core.inference.weight_changes import weight_changes
+from cognate_core.insight.words import layer_words
 from cognate_core.runs import RunManager
 from pages.components.inside import CHANGES, LOOKS, POSITION, SURPRISE
 from tests.pages.conftest import button, chart_titles, charts, open_page, sent, texts
@@ -118,7 +119,7 @@ def test_what_training_changed_is_a_bar_for_each_layer(trained_studio: RunManage
     folder, _ = trained_studio.weights(trained_studio.log.models()[0].id)
     expected = weight_changes(folder, 2, None)
     (figure,) = charts(page)
-    assert figure["data"][0]["y"] == [row.part for row in expected]
+    assert figure["data"][0]["y"] == [layer_words(row.layer) for row in expected]
     assert figure["data"][0]["x"] == pytest.approx([row.change for row in expected])
     slider = next(each for each in page.select_slider if each.label == "Between steps")
     assert slider.value == (2, 4)

@@ -22,6 +22,13 @@ GLOSSARY: dict[str, Term] = {
     term.name: term
     for term in (
         Term(
+            "attention",
+            "what it looks at",
+            "To predict a token, each layer mixes what it knows of earlier tokens, each with a share of its attention. "
+            "The shares tell where a layer takes from, not why.",
+            ("attention window", "layer"),
+        ),
+        Term(
             "attention window",
             "how far back it looks directly",
             "How many tokens back each layer can look by itself. Only long-term memory reaches further back.",
@@ -296,6 +303,13 @@ GLOSSARY: dict[str, Term] = {
             "A copy of a run with the same seed and data in which only GrokFast is switched on or off, for a fair "
             "comparison.",
             ("GrokFast", "seed"),
+        ),
+        Term(
+            "update size",
+            "how far each layer moves",
+            "How far a step moves the weights of a layer, relative to their size. A layer that stands still while the "
+            "others move is called dead: it learns nothing.",
+            ("layer", "weights", "gradient norm"),
         ),
         Term(
             "warm-up",

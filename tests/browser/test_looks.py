@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -25,6 +26,7 @@ from tests.browser.studio import Studio, page_on, running_studio, wait_until_idl
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 LOOKS = Path(__file__).parent / "looks"
+SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 WIDTHS, HEIGHT, SMALLER, COLOURS = (1280, 768, 360), 900, 5, 48
 CLEARLY = 40  # of 255: a pixel that differs so much is another
 MOST = 0.02  # of the pixels may be others: less than one line of text of a wide page
@@ -69,7 +71,7 @@ def known(tmp_path_factory: pytest.TempPathFactory, tiny_config: TrainingConfig)
 def looks_of(page: Page) -> Image.Image:
     """The first screen of the page that is open: above light, below dark, from wide to narrow."""
     sheet = Image.new("RGB", (sum(WIDTHS) // SMALLER, 2 * HEIGHT // SMALLER))
-    for row, scheme in enumerate(("light", "dark")):
+    for row, scheme in enumerate(SCHEMES):
         left = 0
         for width in WIDTHS:
             page.emulate_media(color_scheme=scheme, reduced_motion="reduce")

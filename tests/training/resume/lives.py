@@ -161,7 +161,7 @@ class Reference(Trained):
 def figures(records: Sequence[Record]) -> list[Any]:
     """What was measured, in order, without what the machine says."""
     return [
-        dataclasses.replace(record, **dict.fromkeys(OF_THE_MACHINE, 0.0)) if isinstance(record, StepMetrics) else record
+        {**dataclasses.asdict(record), **dict.fromkeys(OF_THE_MACHINE)} if isinstance(record, StepMetrics) else record
         for record in records
         if isinstance(record, StepMetrics | LayerFigures | Evaluation | Sample)
     ]

@@ -172,7 +172,7 @@ def standing(log: ProgressLog, run: Run) -> str:
     name = run.model_names[0]
     checks = [row for row in log.evaluations(run.id, model_name=name) if row["accuracy"] is not None]
     if not checks:
-        return shown(run.message) if run.status.is_active or run.status is RunStatus.QUEUED else "nothing was measured"
+        return shown(run.message) if run.status.is_going else "nothing was measured"
     parts = [f"step {run.step:,} of {run.total_steps:,}"]
     by_heart = known_by_heart_at(*read_curves(log.path, run.id, name).lines["accuracy"])
     parts.append(f"by heart at step {by_heart:,}" if by_heart else "not yet by heart")
@@ -214,7 +214,7 @@ if not shown_runs:
 else:
     # Set before the standings are drawn, so that they do not rerun the page on its first drawing.
     st.session_state["drawn_statuses"] = [run.status for run in shown_runs]
-    going = any(run.status.is_active or run.status is RunStatus.QUEUED for run in shown_runs)
+    going = any(run.status.is_going for run in shown_runs)
     st.fragment(standings, run_every=STANDINGS_SECONDS if going else None)(manager, [run.id for run in shown_runs])
     clicked = live_comparison(manager, shown_runs, "Grokking lab").step
     if clicked is not None and 0 <= clicked["line"] < len(shown_runs):

@@ -63,7 +63,7 @@ def choose_run(log: ProgressLog) -> Run | None:
 
 def header(manager: RunManager, run: Run, model_name: str) -> None:
     """Name, status, progress, and the actions that are possible now."""
-    going = run.status.is_active or run.status is RunStatus.QUEUED
+    going = run.status.is_going
     with st.container(horizontal=True, vertical_alignment="center"):
         st.title(shown(run.name), anchor=False, width="content")
         status_badge(run.status)
@@ -291,7 +291,7 @@ else:
     name_tab(chosen.name)
     others = [run for run in manager.log.runs(OTHER_RUNS + 1) if run.id != chosen.id]
     st.session_state["drawn_state"] = (chosen.status, bool(chosen.step))
-    going = chosen.status.is_active or chosen.status is RunStatus.QUEUED
+    going = chosen.status.is_going
     model_name = current_model(chosen)
     seconds = STATUS_SECONDS.get(chosen.status, OTHER_STATUS_SECONDS) if going else None
     st.fragment(status, run_every=seconds)(manager, chosen.id, model_name)

@@ -39,6 +39,11 @@ class RunStatus(StrEnum):
         return self in _ACTIVE
 
     @property
+    def is_going(self) -> bool:
+        """True while a worker has the run or it waits for one."""
+        return self.is_active or self is RunStatus.QUEUED
+
+    @property
     def is_terminal(self) -> bool:
         """True once the run has ended. Only resuming leaves this status."""
         return self in _TERMINAL

@@ -128,7 +128,7 @@ class _Known:
     @property
     def goes_on(self) -> bool:
         """Whether the run is known to be active or queued."""
-        return self.state is not None and (self.status.is_active or self.status is RunStatus.QUEUED)
+        return self.state is not None and self.status.is_going
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
-from cognate_core.contracts import BatchSequence, RunStatus
+from cognate_core.contracts import BatchSequence
 from cognate_core.errors import ConfigError, NotFound, RunError, StorageError
 from cognate_core.labels import folder_name
 from cognate_core.runs.accuracy import Job, Measurement
@@ -172,7 +172,7 @@ class Library(Scheduler):
         file = find_upload(self.home, name)
         path = file.path.resolve()
         for run in self.log.runs():
-            needs_it = run.status is RunStatus.QUEUED or run.status.is_active or run.status.can_resume
+            needs_it = run.status.is_going or run.status.can_resume
             if needs_it and run.config.dataset_path and path.is_relative_to(Path(run.config.dataset_path).resolve()):
                 raise RunError(
                     f"The run {run.name} ({run.status.value}) needs this file, or would if it were resumed. Let "
@@ -247,7 +247,7 @@ class Library(Scheduler):
 
     def _require_rest(self, run_id: str, what: str) -> None:
         status = self.log.run(run_id).status
-        if status.is_active or status is RunStatus.QUEUED:
+        if status.is_going:
             raise RunError(f"{what} ({status}). Stop or cancel it first.")
         if run_id in workers():  # left by a killed studio
             raise RunError("Its last training process is still ending. Try again in a few seconds.")

@@ -101,7 +101,7 @@ def more_actions(manager: RunManager, run: Run, model_name: str) -> None:
             else:
                 st.switch_page(page_called("compare"), query_params={"runs": f"{run.id},{twin}"})
         share_buttons(manager, run, model_name)
-        if run.status.is_active or run.status is RunStatus.QUEUED:
+        if run.status.is_going:
             return  # as above, no dialogs
         if st.button("Rename", icon=":material/edit:", disabled=fixed, type="tertiary"):
             rename(manager, run)

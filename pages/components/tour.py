@@ -9,31 +9,25 @@ from __future__ import annotations
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from cognate_core.contracts import RunStatus
 from cognate_core.runs import RunManager
 from cognate_core.storage.rows import Run
 from pages.components.layout import page_called
 
 KEY = "cognate-studio/tour"  # of the coordination record
 STEPS = (
-    ("Choose what to learn", "Use one of the presets below. The first one takes only minutes."),
-    (
-        "Press start, and watch it learn",
-        "On the next page, press **Start training**. With the first preset, a curve shows how many unseen problems it "
-        "gets right.",
-    ),
-    ("Try what it learned", "Ask the model something in your own words and read its answer."),
+    ("Choose what to learn", "The first preset takes only minutes."),
+    ("Press Start, and watch it learn", "A curve shows how many unseen problems it gets right."),
+    ("Try what it learned", "Ask it something in your own words."),
 )
 
 
 WATCH_ANSWERS = (
     "**Step 2 of 3: watch it get answers right.** The curve is the share of unseen problems that it solves. Three of "
-    "them are shown above it."
+    "them stand beside it."
 )
 WATCH_LOSS = (
-    "**Step 2 of 3: watch the curve fall.** The coloured line is how wrong the model is (loss) on the text it reads. "
-    "The line with markers is the same on unseen text, measured now and then. Both should fall below the dotted line: "
-    "pure guessing."
+    "**Step 2 of 3: watch the curve fall.** It shows how wrong the model is (loss), on the text it reads and, with "
+    "markers, on unseen text. Both should fall below the dotted line: pure guessing."
 )
 
 
@@ -56,7 +50,7 @@ def watch_hint(manager: RunManager, run: Run) -> None:
     """On Monitor: what to look at while the first model learns, and where to go afterwards."""
     if not _going(manager) or run.config.task != "text":
         return
-    if run.status.is_active or run.status is RunStatus.QUEUED:
+    if run.status.is_going:
         _hint(manager, WATCH_ANSWERS if run.config.check_questions else WATCH_LOSS)
     elif manager.log.models(run.id):
         _hint(manager, "**Step 3 of 3: try what it learned.** The model is ready.", leads_to_models=True)

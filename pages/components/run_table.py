@@ -144,11 +144,14 @@ def _actions(manager: RunManager, chosen: Sequence[RunFigures], known_tags: Sequ
     """What can be done with the runs that are ticked."""
     runs, fixed = [each.run for each in chosen], bool(manager.read_only)
     many = len(runs) > MOST_COMPARED
-    if st.button(
+    if len(runs) == 1:  # for the keyboard, too, which cannot press a name in the table
+        page = page_called("monitor")
+        st.page_link(page, label="Open", icon=":material/monitoring:", query_params={"run": runs[0].id})
+    elif st.button(
         f"Compare {len(runs):,}",
         icon=":material/stacked_line_chart:",
-        disabled=len(runs) < 2 or many,
-        help=f"Compare shows {MOST_COMPARED} runs at most." if many else "Tick two or more." if len(runs) < 2 else None,
+        disabled=many,
+        help=f"Compare shows {MOST_COMPARED} runs at most." if many else None,
     ):
         st.switch_page(page_called("compare"), query_params={"runs": ",".join(run.id for run in runs)})
     with st.popover("Tag", icon=":material/label:", disabled=fixed):
@@ -162,7 +165,7 @@ def _actions(manager: RunManager, chosen: Sequence[RunFigures], known_tags: Sequ
         on_click="ignore",
         help="Their figures and all their settings.",
     )
-    ended = [run for run in runs if not run.status.is_active and run.status is not RunStatus.QUEUED]
+    ended = [run for run in runs if not run.status.is_going]
     if st.button("Delete", icon=":material/delete:", disabled=fixed or not ended):
         _ask_to_delete(manager, ended, len(runs) - len(ended))
 

@@ -125,11 +125,7 @@ def first_visit(folder: Path) -> None:
         page.get_by_role("button", name="Start training").click()
         page.get_by_role("button", name="Stop and save").wait_for()
         took = time.perf_counter() - start
-        line(
-            "from the first page to a run that is going, two clicks",
-            f"{time.perf_counter() - start:.1f} s",
-            "below 20 s",
-        )
+        line("from an empty Home to a run that is going, two clicks", f"{took:.1f} s", "below 20 s")
         cancel(page)
         wait_for_status(ProgressReader(database_path(studio.home)), "cancelled")
         browser.close()

@@ -278,7 +278,9 @@ def _losses(curves: Curves) -> Losses:
 def _axis(log: ProgressReader, run: Run, curves: Curves, by: By, longest: float = 0.0) -> Axis:
     before = _tokens_before(log, run) if by == "tokens" else 0.0
     follows = run.config.task == "text"  # the lab has a logarithmic axis with published steps on it
-    steps = run.config.max_steps
+    steps, done = run.config.max_steps, curves.elapsed_seconds[0]
+    if follows and run.status.is_terminal and len(done):
+        steps = int(done[-1])  # no more will come
     return axis_by(by, steps, curves.elapsed_seconds, curves.tokens, before, longest, follows=follows)
 
 

@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from cognate_core.config import TrainingConfig
-from cognate_core.contracts import Evaluation, Origin, StepMetrics
+from cognate_core.contracts import Evaluation, Origin, RunStatus, StepMetrics
 from cognate_core.insight.run_charts import Look, run_charts
 from cognate_core.runs import RunManager
 from cognate_core.storage.progress_reader import ProgressReader
@@ -147,6 +147,18 @@ def test_runs_are_drawn_over_one_another_in_the_order_of_the_address(
         assert [trace["name"] for trace in figure["data"]] == ["run c", "run a"]
     unseen, *_ = figures(runs="c,a")
     assert [trace["y"] for trace in unseen["data"]] == [[6.0], [6.0]]
+
+
+def test_the_axis_of_a_run_that_has_ended_ends_with_its_last_step(
+    studio: RunManager, tiny_config: TrainingConfig
+) -> None:
+    run = add_run(studio, tiny_config.with_overrides({"max_steps": 800}), "r")
+    assert [figure["layout"]["xaxis"]["range"] for figure in figures(run=run, model="m")[:1]] == [[0, 100]]
+    studio.log.claim(run)
+    studio.log.set_status(run, RunStatus.STOPPED)
+    studio.log.record(run, Evaluation("m", 5, "SVAMP", 1.5, 9))
+    studio.log.raise_refused(run)
+    assert {tuple(figure["layout"]["xaxis"]["range"]) for figure in figures(run=run, model="m")} == {(0, 5)}
 
 
 def test_one_unit_of_time_for_a_short_run_and_a_long_one(studio: RunManager, tiny_config: TrainingConfig) -> None:

@@ -118,22 +118,19 @@ async function savePicture(root, title) {
   link.click()
 }
 
-// The lines of a text that fit, at most so many; what is left out is marked.
+// The lines of a text, at most so many; what does not fit is left out and marked.
 function wrapped(pen, text, room, most) {
-  const lines = [""]
   const fits = (line) => pen.measureText(line).width <= room
-  const words = text.split(/\s+/).filter(Boolean)
-  while (words.length) {
-    const word = words.shift()
+  const lines = [""]
+  for (const word of text.split(/\s+/).filter(Boolean)) {
     const longer = `${lines.at(-1)} ${word}`.trim()
-    if (fits(longer)) lines[lines.length - 1] = longer
-    else if (lines.length < most && lines.at(-1)) lines.push(word)
-    else {
-      let end = lines.length < most ? word : longer
-      while (end && !fits(`${end}…`)) end = end.slice(0, -1)
-      lines[lines.length - 1] = `${end}…`
-      break
-    }
+    if (fits(longer) || !lines.at(-1)) lines[lines.length - 1] = longer
+    else lines.push(word)
   }
-  return lines
+  if (lines.length > most) lines.splice(most - 1, lines.length, lines.slice(most - 1).join(" "))
+  return lines.map((line) => {
+    let end = line
+    while (end && !fits(end === line ? line : `${end}…`)) end = end.slice(0, -1)
+    return end === line ? line : `${end}…`
+  })
 }

@@ -138,6 +138,7 @@ async function draw(root, news, all, component) {
     root.shownFindings = root.shownSamples = root.ranges = root.history = null
     all = true
   }
+  showFigures(root, news)
   showSamples(root, samples ?? [])
   showFindings(root, findings, (number) => component.setTriggerValue("finding", number))
   const Plotly = await loadPlotly()
@@ -255,8 +256,8 @@ function remembered(controls) {
 
 export default function (component) {
   const { data, parentElement } = component
-  const [root, problem, controls, lights, replay, present, picture, figures] = [
-    ...["charts", "problem", "controls", "lights", "replay", "present", "picture", "figures"],
+  const [root, problem, controls, lights, replay, present, picture] = [
+    ...["charts", "problem", "controls", "lights", "replay", "present", "picture"],
   ].map((name) => parentElement.querySelector(`.live-${name}`))
   clearTimeout(root.timer)
   clearInterval(root.clock)
@@ -318,7 +319,6 @@ export default function (component) {
           connected = true
         }
         if (news.charts) {
-          showFigures(figures, news.figures ?? [])
           await draw(root, news, updates % SMALL_EVERY === 0 || !drawn, component)
           if (!newest()) return
           seen = news.seen

@@ -39,9 +39,10 @@ function resize(root, width) {
   for (const place of root.places ?? []) if (place.data) window.Plotly.relayout(place, { width, autosize: width === null })
 }
 
-function showFigures(place, figures) {
-  place.replaceChildren(
-    ...figures.map(([label, value]) => {
+// In full screen, the page's own figures are out of sight.
+function showFigures(root, { figures }) {
+  root.closest(".live-root").querySelector(".live-figures").replaceChildren(
+    ...(presenting() ? figures ?? [] : []).map(([label, value]) => {
       const figure = element("p", "", "figure")
       figure.append(element("strong", value), element("span", label))
       return figure

@@ -67,7 +67,7 @@ def test_what_is_not_a_number_is_unknown(folder: Path, value: float) -> None:
         broken.head.weight[0, 0] = value
     broken.save_pretrained(folder)
     changes = {row.layer: row.change for row in weight_changes(folder, 3, None)}
-    assert changes["head"] is None and changes["layer 1"] is not None
+    assert changes["output"] is None and changes["layer 1"] is not None
 
 
 def test_files_that_will_not_do_are_told(folder: Path) -> None:

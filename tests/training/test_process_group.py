@@ -26,6 +26,7 @@ from cognate_core.training.loop import TrainingLoop
 from cognate_core.training.process_group import ALONE, ProcessGroup
 from cognate_core.training.tasks import loop_for
 from tests.rounding import assert_same_weights
+from tests.tiny import OF_THE_MACHINE
 from tests.training.group_in_threads import thread_peers, together
 
 TEXT = TrainingConfig(
@@ -110,7 +111,7 @@ def steps_in(records: list[Record]) -> list[StepMetrics]:
 
 def figures_of(step: StepMetrics) -> dict[str, float]:
     timeless = dataclasses.asdict(step).items()
-    return {name: value for name, value in timeless if isinstance(value, float | int) and "seconds" not in name}
+    return {name: value for name, value in timeless if isinstance(value, float | int) and name not in OF_THE_MACHINE}
 
 
 @pytest.mark.parametrize("size", [2, 3])

@@ -2,7 +2,7 @@
 
 from cognate_core.model.cognate import IGNORED_TARGET, CognateModel, count_parameters, loss_counts_of, tensor_shapes
 from cognate_core.model.generation import GeneratedToken
-from cognate_core.model.memory import NOTHING, MemoryBank, MemoryReads
+from cognate_core.model.memory import NOTHING, MemoryBank, MemoryReads, Source
 from cognate_core.model.memory_file import kept_notes, load_memory, save_memory
 from cognate_core.model.shape import ARCHITECTURE_FIELDS, core_layers, read_shape, reading_layers
 from cognate_core.model.state import CognateOutput, CognateState, LossCounts
@@ -18,6 +18,7 @@ __all__ = [
     "LossCounts",
     "MemoryBank",
     "MemoryReads",
+    "Source",
     "core_layers",
     "count_parameters",
     "kept_notes",

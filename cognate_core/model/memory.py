@@ -355,6 +355,21 @@ def cleared(bank: MemoryBank, rows: Tensor) -> MemoryBank:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A note that a token read.
+
+    Attributes:
+        position: where in the text the note was written; EARLIER: in a text before this one.
+        token: the id of the token that wrote it.
+        share: mean over the layers of gate times the note's share of the attention.
+    """
+
+    position: int
+    token: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
 class MemoryReads:
     """What each token read in each layer, at its last ponder step.
 
@@ -375,6 +390,17 @@ class MemoryReads:
     def at(self, time: int) -> MemoryReads:
         """Those of one position; the dimension is kept."""
         return MemoryReads(*(getattr(self, field.name)[:, time][:, None] for field in dataclasses.fields(self)))
+
+    def sources(self, row: int, time: int) -> list[Source]:
+        """Which notes one token read, in all layers together, most read first."""
+        weights = self.weights[row, time] * self.gate[row, time, :, None]  # (n_layers, topk): closed layers count less
+        shares: dict[tuple[int, int], float] = {}
+        columns = (self.positions[row, time], self.tokens[row, time], weights / weights.shape[0])
+        for position, token, share in zip(*(column.flatten().tolist() for column in columns), strict=True):
+            if token != NOTHING:
+                shares[position, token] = shares.get((position, token), 0.0) + share
+        best = sorted(shares.items(), key=lambda item: -item[1])
+        return [Source(position, token, share) for (position, token), share in best]
 
 
 T = TypeVar("T", MemoryBank, SegmentPart, MemoryReads)

@@ -1,0 +1,1 @@
+"""Labs: small tasks, each of which shows what one part of the Cognate is for."""

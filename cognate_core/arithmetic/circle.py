@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+LEAST_NUMBERS = 3  # fewer have no frequency with both a cosine and a sine
+
 
 @dataclass(frozen=True, slots=True)
 class Circle:
@@ -52,7 +54,7 @@ def circle(embedding: Tensor, numbers: Tensor) -> Circle:
     With E_j the n centred rows, c_k = sum_j E_j cos(2 pi k j / n) and s_k the same with sin, frequency k has the share
     2 (|c_k|^2 + |s_k|^2) / (n sum_j |E_j|^2). Each row is projected onto orthonormal directions of the
     strongest k: c_k, and s_k without its part along c_k. The frequency n / 2 has no sine, so
-    it is no circle and is not chosen.
+    it is no circle and is not chosen. There are at least LEAST_NUMBERS numbers.
     """
     rows = embedding[numbers].double()
     rows = rows - rows.mean(0)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cognate_core.arithmetic.circle import LEAST_NUMBERS, Circle, circle, number_order
 from cognate_core.arithmetic.model import ArithmeticModel
 from cognate_core.arithmetic.problems import Problems, beginning
 from cognate_core.config import TrainingConfig
@@ -102,6 +103,12 @@ class Calculator:
         right = self.model(problems.left, problems.right).argmax(-1) == problems.answer
         first = int(problems.right[0])
         return Table(right.view(shape).numpy(), self._learned.view(shape).numpy(), first)
+
+    @torch.no_grad()
+    def circle(self) -> Circle | None:
+        """Its embedding of the numbers, in the plane of the strongest frequency; None if they are too few for one."""
+        order = number_order(self.problems.modulus, self.problems.operation)
+        return circle(self.model.token_embeddings.weight, order) if len(order) >= LEAST_NUMBERS else None
 
 
 @functools.lru_cache(maxsize=MOST_OPEN)

@@ -1,4 +1,4 @@
-"""Charts of what is inside a model: its loss by position in the text, and how far its weights moved.
+"""Charts of what is inside a model: its loss by position in the text, how far its weights moved, the lab's circle.
 
 Pure functions: measurements in, a Plotly figure out.
 """
@@ -11,11 +11,12 @@ import numpy as np
 
 from cognate_core.insight.axis import Axis
 from cognate_core.insight.charts import DATASET_LOOKS, SMALL_CHART_HEIGHT
-from cognate_core.insight.drawing import FONT_SIZE, Figure, Label, Row, Trace, fit, layout_of, line_of
-from cognate_core.insight.palette import run_colour, run_word_colour
+from cognate_core.insight.drawing import FONT_SIZE, Figure, Floats, Label, Row, Trace, fit, layout_of, line_of
+from cognate_core.insight.palette import faint, run_colour, run_word_colour
 from cognate_core.labels import escape_html
 
 BAR_HEIGHT = 26  # of one part of a model
+CIRCLE_HEIGHT = 440
 
 
 def position_chart(losses: Mapping[str, Sequence[Row]], *, dark: bool = False) -> Figure:
@@ -51,6 +52,43 @@ def position_chart(losses: Mapping[str, Sequence[Row]], *, dark: bool = False) -
     layout["xaxis"]["unifiedhovertitle"] = {"text": "positions %{x}"}
     layout["margin"]["b"] = 60
     return {"data": traces, "layout": layout}
+
+
+def circle_chart(points: Floats, turns: Floats, numbers: Sequence[int], *, dark: bool = False) -> Figure:
+    """The numbers as points, joined in the order in which they go round: a tangle, or a circle.
+
+    Args:
+        points, turns: (n, 2) and (n,), as in `arithmetic.circle.Circle`.
+    """
+    order = np.argsort(turns, kind="stable")
+    around = points[np.r_[order, order[:1]]]
+    colour = run_colour(0, dark=dark)
+    lines: Trace = {
+        "type": "scatter",
+        "mode": "lines",
+        "x": around[:, 0].tolist(),
+        "y": around[:, 1].tolist(),
+        "line": {"color": faint(colour, 0.35), "width": 1},
+        "hoverinfo": "skip",
+    }
+    dots: Trace = {
+        "type": "scatter",
+        "mode": "markers+text",
+        "x": points[:, 0].tolist(),
+        "y": points[:, 1].tolist(),
+        "text": [str(number) if number % 10 == 0 else "" for number in numbers],
+        "customdata": list(numbers),
+        "textposition": "top center",
+        "textfont": {"size": FONT_SIZE},
+        "marker": {"color": colour, "size": 7},
+        "hovertemplate": "%{customdata}<extra></extra>",
+    }
+    layout = layout_of("", Axis(), CIRCLE_HEIGHT)
+    half = 1.15 * float(np.abs(points).max())
+    axis = {"range": [-half, half], "visible": False}
+    layout |= {"hovermode": "closest", "margin": {"l": 8, "r": 8, "t": 8, "b": 8}}
+    layout |= {"xaxis": axis, "yaxis": {**axis, "scaleanchor": "x"}}
+    return {"data": [lines, dots], "layout": layout}
 
 
 def change_chart(changes: Mapping[str, float | None], *, dark: bool = False) -> Figure:

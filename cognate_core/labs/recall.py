@@ -42,7 +42,6 @@ DAY = (  # as many words each, so that texts that skip some of them are as long;
 FACT = "{name}'s {thing} is in the {colour} box."
 QUESTION = "Where is {name}'s {thing}?"
 ANSWER = "In the {colour} box."
-ALIKE = 0.4  # in this share of the texts, all facts are about one thing or one person: else to find either is enough
 ASKED = "In the"  # what stands between a question and the colour
 
 _PIECE = re.compile(r"'s\b|\w+|[^\w\s]")
@@ -131,10 +130,12 @@ class Recall:
     Attributes:
         facts: told and asked for in each text.
         distance: the fewest tokens between a colour that is told and the same colour asked for.
+        alike: in this share of the texts, all facts are about one thing or one person: else to find either is enough.
     """
 
     facts: int = 4
     distance: int = 64
+    alike: float = 0.4
 
     def __post_init__(self) -> None:
         most = len(NAMES) * len(THINGS)
@@ -177,9 +178,9 @@ class Recall:
     def _about(self, random: np.random.Generator) -> npt.NDArray[np.int64]:
         """Different pairs of a name and a thing, (facts,): the name's number times the number of things, plus that."""
         kind = random.random()
-        if kind < ALIKE / 2 and self.facts <= len(THINGS):
+        if kind < self.alike / 2 and self.facts <= len(THINGS):
             return random.integers(len(NAMES)) * len(THINGS) + random.choice(len(THINGS), self.facts, replace=False)
-        if kind < ALIKE and self.facts <= len(NAMES):
+        if kind < self.alike and self.facts <= len(NAMES):
             return random.choice(len(NAMES), self.facts, replace=False) * len(THINGS) + random.integers(len(THINGS))
         return random.choice(len(NAMES) * len(THINGS), self.facts, replace=False)
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from cognate_core.errors import CognateError
 from cognate_core.insight.charts import View, table_chart
+from cognate_core.insight.inside_charts import circle_chart
 from cognate_core.runs import RunManager
 from cognate_core.storage.rows import TrainedModel
 from pages.components.config_form import SIGNS
@@ -30,7 +31,11 @@ def calculator(manager: RunManager, model: TrainedModel) -> None:
         show_refusal(error)
         return
     one_problem(open_model)
-    whole_table(open_model)
+    answers, numbers = st.columns([5, 4])
+    with answers:
+        whole_table(open_model)
+    with numbers:
+        numbers_in_a_circle(open_model)
 
 
 def one_problem(opened: Any) -> None:
@@ -59,6 +64,25 @@ def whole_table(opened: Any) -> None:
         f"{table.right[table.learned_from].mean():.1%}."
     )
     figure = table_chart(table.right, table.learned_from, table.first_right, View(dark=st.context.theme.type == "dark"))
-    with st.container(width=620):
-        alt = "Every problem: right or wrong, learned from or unseen"
-        still_charts([Still("All its answers", "", alt, figure)], "table")
+    alt = "Every problem: right or wrong, learned from or unseen"
+    still_charts([Still("All its answers", "", alt, figure)], "table")
+
+
+def numbers_in_a_circle(opened: Any) -> None:
+    """How the model represents the numbers: a tangle at first, a circle once it has understood."""
+    found = opened.circle()
+    if found is None:
+        return
+    st.caption(
+        f"A tangle at first; a circle once it has understood. This plane holds {found.share:.1%} of what tells the "
+        f"numbers apart; by chance, about {found.chance:.1%}."
+    )
+    numbers = found.numbers.tolist()
+    figure = circle_chart(found.points.numpy(), found.turns.numpy(), numbers, dark=st.context.theme.type == "dark")
+    about = (
+        "Each number is a point of the embedding, in the plane of its strongest frequency (a Fourier component). "
+        "Numbers are joined in the order that turns the operation into addition: for × and ÷, that of their logarithms "
+        "modulo the prime."
+    )
+    alt = "The numbers in the plane of the embedding's strongest frequency, joined in their order"
+    still_charts([Still("The numbers, as it sees them", about, alt, figure)], "circle")

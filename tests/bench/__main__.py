@@ -20,6 +20,7 @@ BENCHMARKS = (
     "generation",
     "pondering",
     "recall",
+    "memory",
     "grokfast",
     "grokking",
     "logging",

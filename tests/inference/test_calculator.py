@@ -11,11 +11,13 @@ import torch
 
 from cognate_core.arithmetic import ArithmeticModel, beginning, evaluate
 from cognate_core.config import TrainingConfig
+from cognate_core.config.presets import PRESETS
 from cognate_core.errors import StorageError
 from cognate_core.inference.calculator import Calculator
 from cognate_core.inference.playground import Playground
 from cognate_core.runs import RunManager
 from tests.arithmetic.tiny import config_of
+from tests.there import there
 from tests.waiting import LONG
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -38,6 +40,16 @@ def trained(tmp_path_factory: pytest.TempPathFactory, one_thread: None) -> Path:
 @pytest.fixture
 def folder(trained: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained, tmp_path / "model"))
+
+
+@pytest.mark.parametrize("modulus", [3, 5])
+def test_the_numbers_lie_in_a_plane_if_there_are_enough(modulus: int) -> None:
+    start = beginning(PRESETS["grokking"].config.with_overrides({"arithmetic_modulus": modulus}))
+    found = Calculator(start.model, start.problems).circle()
+    if modulus == 3:  # 0 has no logarithm, so there are two
+        assert found is None
+    else:
+        assert there(found).points.shape == (4, 2) and bool(there(found).points.isfinite().all())
 
 
 def test_each_answer_is_the_models(trained: Path) -> None:

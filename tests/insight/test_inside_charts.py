@@ -2,13 +2,23 @@ from __future__ import annotations
 
 import json
 
-from cognate_core.insight.inside_charts import change_chart, position_chart
+import numpy as np
+
+from cognate_core.insight.inside_charts import change_chart, circle_chart, position_chart
 
 ROWS = [
     {"first": 1, "last": 8, "loss": 4.0, "tokens": 1234},
     {"first": 9, "last": 16, "loss": 3.0, "tokens": 20},
     {"first": 33, "last": 64, "loss": 2.0, "tokens": 3},
 ]
+
+
+def test_the_numbers_are_joined_in_their_order_around_and_every_tenth_is_named() -> None:
+    points = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0], [0.0, -1.0]])
+    lines, dots = circle_chart(points, np.array([0.0, 0.5, 0.25, 0.75]), [0, 3, 10, 7])["data"]
+    assert list(zip(lines["x"], lines["y"], strict=True)) == [(1, 0), (0, 2), (-1, 0), (0, -1), (1, 0)]
+    assert dots["text"] == ["0", "", "10", ""]
+    assert list(zip(dots["x"], dots["y"], strict=True)) == [tuple(each) for each in points.tolist()]
 
 
 def test_each_dataset_has_a_line_over_the_buckets_that_any_has() -> None:

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from cognate_core.contracts import END_OF_TEXT_ID
 from cognate_core.labs.recall import (
-    ALIKE,
     ANSWER,
     ASKED,
     COLOURS,
@@ -75,8 +74,8 @@ def test_only_what_is_told_and_asked_about_cannot_be_known(task: Recall, seed: i
 def test_some_texts_are_about_one_person_and_some_about_one_thing() -> None:
     pairs = [TOLD.findall(decode(tokens[1:].tolist())) for tokens in texts_of(Recall(facts=4), 1000).tokens]
     people, things = (np.array([len({fact[which] for fact in facts}) for facts in pairs]) for which in (0, 1))
-    assert ((people == 1) & (things == 4)).mean() == pytest.approx(ALIKE / 2, abs=0.05)
-    assert ((things == 1) & (people == 4)).mean() == pytest.approx(ALIKE / 2, abs=0.05)
+    assert ((people == 1) & (things == 4)).mean() == pytest.approx(Recall().alike / 2, abs=0.05)
+    assert ((things == 1) & (people == 4)).mean() == pytest.approx(Recall().alike / 2, abs=0.05)
     assert (people > 1).mean() > 0.7
 
 

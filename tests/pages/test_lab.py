@@ -17,7 +17,7 @@ from cognate_core.labels import WORD_JOINER
 from cognate_core.runs import RunManager, current_manager, known_report
 from cognate_core.sharing.report import report_of_run
 from tests.arithmetic.tiny import config_of
-from tests.pages.conftest import add_runs, charts, open_page, texts
+from tests.pages.conftest import add_runs, chart_titles, charts, open_page, texts
 from tests.waiting import LONG
 
 PRESET = PRESETS["grokking"].config
@@ -294,6 +294,7 @@ def test_a_model_of_the_lab_is_asked_problems_and_writes_nothing(lab_studio: Run
     assert any("modulo 7" in metric.label and metric.label.startswith("3") for metric in page.metric)
     share = models["Two"].details["training_stats"]["heldout_accuracy"][ARITHMETIC]
     assert f"{share:.1%} are right" in texts(page)
+    assert chart_titles(page) == ["All its answers", "The numbers, as it sees them"]
 
 
 def test_its_checkpoints_have_a_slider(lab_studio: RunManager) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -83,3 +84,9 @@ def test_a_faint_colour_is_the_same_colour(channels: tuple[int, int, int], opaci
     assert found is not None
     assert tuple(int(part) for part in found.groups()[:3]) == channels
     assert float(found[4]) == pytest.approx(opacity, rel=1e-5)
+
+
+def test_the_pages_have_the_same_colours() -> None:
+    css = (Path(__file__).parents[2] / "pages" / "look.css").read_text(encoding="utf-8")
+    found = dict(re.findall(r"--(\w+): (#\w{6});", css))
+    assert found == {"good": OKABE_ITO[2], "attention": OKABE_ITO[1], "bad": ALARM, "quiet": GREY}

@@ -314,21 +314,12 @@ class Playground:
 
     def _notes(self, reads: MemoryReads, time: int, groups: list[list[int]], texts: list[str]) -> list[RecalledNote]:
         """The notes read at one position, merged over the layers, most read first."""
-        shares: dict[tuple[int, int], float] = {}
-        layers = reads.weights.shape[2]
-        positions, tokens, weights = (
-            x[0, time].flatten().tolist() for x in (reads.positions, reads.tokens, reads.weights)
-        )
-        for position, token, weight in zip(positions, tokens, weights, strict=True):
-            if token >= 0:
-                shares[position, token] = shares.get((position, token), 0.0) + weight / layers
         place_of = {n + 1: place for place, group in enumerate(groups) for n in group}  # position in the text -> word
-        best = sorted(shares.items(), key=lambda item: -item[1])[:SHOWN_NOTES]
         notes = []
-        for (position, token), share in best:
-            place = place_of.get(position)
-            word = self.tokenizer.decode([token]) if place is None else texts[place]
-            notes.append(RecalledNote(word, place, share))
+        for source in reads.sources(0, time, gated=False)[:SHOWN_NOTES]:
+            place = place_of.get(source.position)
+            word = self.tokenizer.decode([source.token]) if place is None else texts[place]
+            notes.append(RecalledNote(word, place, source.share))
         return notes
 
 

@@ -361,7 +361,7 @@ class Source:
     Attributes:
         position: where in the text the note was written; EARLIER: in a text before this one.
         token: the id of the token that wrote it.
-        share: mean over the layers of gate times the note's share of the attention.
+        share: mean over the layers of the note's share of the attention, perhaps times the layer's gate.
     """
 
     position: int
@@ -391,9 +391,11 @@ class MemoryReads:
         """Those of one position; the dimension is kept."""
         return MemoryReads(*(getattr(self, field.name)[:, time][:, None] for field in dataclasses.fields(self)))
 
-    def sources(self, row: int, time: int) -> list[Source]:
-        """Which notes one token read, in all layers together, most read first."""
-        weights = self.weights[row, time] * self.gate[row, time, :, None]  # (n_layers, topk): closed layers count less
+    def sources(self, row: int, time: int, *, gated: bool = True) -> list[Source]:
+        """Which notes one token read, in all layers together, most read first. gated: closed layers count less."""
+        weights = self.weights[row, time]  # (n_layers, topk)
+        if gated:
+            weights = weights * self.gate[row, time, :, None]
         shares: dict[tuple[int, int], float] = {}
         columns = (self.positions[row, time], self.tokens[row, time], weights / weights.shape[0])
         for position, token, share in zip(*(column.flatten().tolist() for column in columns), strict=True):

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from cognate_core.model import NOTHING, CognateState, MemoryBank, MemoryReads
+from cognate_core.model import CognateState, MemoryBank
 from cognate_core.model.memory import (
     FIRST_GATE_BIAS,
     FIRST_SCALE,
@@ -430,36 +430,6 @@ def test_a_new_model_looks_for_contexts_like_the_present_one() -> None:
     with torch.no_grad():
         reads = model(token_ids(1, 24), state=state).memory_reads
     assert reads.gate.mean().item() == pytest.approx(1 / (1 + math.exp(2)), abs=0.03)
-
-
-# Sources
-
-
-def test_a_token_names_the_notes_it_read_most_read_first() -> None:
-    """Two layers, three notes each: the same note counts once, a closed layer hardly, a missing note not at all."""
-    reads = MemoryReads(
-        positions=torch.tensor([[[[7, 3, NOTHING], [3, 9, 7]]]]),
-        tokens=torch.tensor([[[[70, 30, NOTHING], [30, 90, 70]]]]),
-        weights=torch.tensor([[[[0.5, 0.25, 0.0], [0.5, 0.25, 0.25]]]]),
-        null=torch.tensor([[[0.25, 0.0]]]),
-        gate=torch.tensor([[[0.2, 1.0]]]),
-    )
-    found = reads.sources(0, 0)
-    assert [(each.position, each.token) for each in found] == [(3, 30), (7, 70), (9, 90)]
-    assert [each.share for each in found] == pytest.approx([0.275, 0.175, 0.125])
-
-
-def test_the_sources_of_a_model_are_among_its_earlier_segments() -> None:
-    model = lively(whole_config(mem_segment=8), 1)
-    ids = token_ids(2, 24, first=1)
-    reads = model(ids).memory_reads
-    for row, time in ((0, 8), (1, 15), (1, 23)):
-        found = reads.sources(row, time)
-        assert found
-        assert all(each.position < time // 8 * 8 and each.token == ids[row, each.position] for each in found)
-        together = (reads.gate * (1 - reads.null))[row, time].mean().item()
-        assert sum(each.share for each in found) == pytest.approx(together, abs=1e-5)
-    assert reads.sources(0, 5) == [], "nothing is written before the first segment ends"
 
 
 # Figures

@@ -23,32 +23,21 @@ from cognate_core.training.tasks import loop_for
 from tests.arithmetic.tiny import config_of
 from tests.training.preparing import prepared_folder
 from tests.training.test_arithmetic_loop import prepared as prepared_lab
+from tests.training.test_process_group import TEXT as text_of_a_group
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-TEXT = TrainingConfig(
-    dataset_sources=["Synthetic"],
-    max_train_samples=60,
-    max_eval_samples=8,
-    train_seq_len=128,
-    max_seq_len=128,
-    d_model=16,
-    n_layers=3,
-    n_heads=2,
-    vocab_size=300,
-    d_mem=16,
-    mem_segment=32,
-    mem_writes=4,
-    max_act_steps=3,
-    max_steps=12,
-    batch_size=4,
-    gradient_accumulation_steps=1,
-    learning_rate=3e-3,
-    max_grad_norm=0.1,
-    eval_interval=2,
-    sample_tokens=0,
-    save_steps=1000,
-    precision="fp32",
+TEXT = text_of_a_group.with_overrides(
+    {
+        "max_steps": 12,
+        "gradient_accumulation_steps": 1,
+        "max_grad_norm": 0.1,
+        "act_ponder_weight": 0.003,
+        "loss_on_answer_only": False,
+        "eval_interval": 2,
+        "sample_tokens": 0,
+        "save_steps": 1000,
+    }
 )
 LAB = config_of(max_steps=10, eval_interval=3)
 PARTS = {  # beginnings of names, of TEXT
